@@ -1,0 +1,169 @@
+"""Events: announced steps. An event's bytes are made once, when the step is written, and never change.
+
+An event is named by its subject (a task, or an id of its own where it is about no task) and its sequence;
+`webhook-id` is made of the two, so that every attempt, replay and restart tells it under one name.
+A task is shown everywhere by one object (`shown`), whose times are milliseconds since 1970, as Kling writes them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from service.core.ids import milliseconds
+from service.core.task import SHOWN, Signal, Status, Task
+
+RESULT_LIFE = timedelta(days=30)
+"""How long the provider keeps results (Kling's documents)."""
+
+
+class Type(StrEnum):
+    """What an event announces."""
+
+    TASK_SUBMITTED = "task.submitted"
+    TASK_PROCESSING = "task.processing"
+    TASK_SUCCEED = "task.succeed"
+    TASK_FAILED = "task.failed"
+    SUBSCRIPTION_DISABLED = "subscription.disabled"
+    SUBSCRIPTION_TEST = "subscription.test"
+    BUDGET_THRESHOLD = "budget.threshold"
+
+
+PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in Type), *Type})
+"""What a subscription may ask for."""
+
+
+class Format(StrEnum):
+    """How a subscriber wants its bodies."""
+
+    STANDARD = "standard"
+    KLING = "kling"
+    CLOUDEVENTS = "cloudevents"
+
+
+CONTENT_TYPE = {
+    Format.STANDARD: "application/json",
+    Format.KLING: "application/json",
+    Format.CLOUDEVENTS: "application/cloudevents+json; charset=utf-8",
+}
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def write(value: Any) -> bytes:
+    """Return `value` as compact JSON in UTF-8; its texts must be free of lone surrogates."""
+    return _encode(value).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event; `body` is what format `standard` sends: {"type", "timestamp", "data"}."""
+
+    subject: UUID
+    sequence: int
+    client: UUID
+    type: str
+    at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What never changes of a task, as its events show it."""
+
+    id: UUID
+    client: UUID
+    kind: str
+    external_task_id: str | None
+    created_at: datetime
+
+
+def webhook_id(subject: UUID, sequence: int) -> str:
+    """Return the name under which this event is told, the same on every attempt."""
+    return f"evt_{subject.hex}_{sequence}"
+
+
+def shown(
+    facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a task as clients see it in events and under /v1/tasks."""
+    done = task.status is Status.SUCCEED
+    return {
+        "task_id": str(facts.id),
+        "external_task_id": facts.external_task_id,
+        "kind": facts.kind,
+        "task_status": SHOWN[task.status],
+        "task_status_msg": reason,
+        "created_at": milliseconds(facts.created_at),
+        "updated_at": milliseconds(task.updated_at),
+        "task_result": result if done else None,
+        "expires_at": milliseconds(task.updated_at + RESULT_LIFE) if done else None,
+        "sequence": task.sequence,
+    }
+
+
+def rfc3339(at: datetime) -> str:
+    """Return an aware UTC time as RFC 3339 with milliseconds."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def announce(facts: Facts, task: Task, signal: Signal) -> Event:
+    """Return the event of the step by which `signal` made `task` what it is."""
+    kind = f"task.{SHOWN[task.status]}"
+    return tell(
+        subject=facts.id,
+        sequence=task.sequence,
+        client=facts.client,
+        kind=kind,
+        at=task.updated_at,
+        content=shown(facts, task, signal.reason, signal.result),
+    )
+
+
+def tell(
+    *, subject: UUID, sequence: int, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]
+) -> Event:
+    """Return an event of any type, its bytes made."""
+    body = write({"type": kind, "timestamp": rfc3339(at), "data": content})
+    return Event(subject=subject, sequence=sequence, client=client, type=kind, at=at, body=body)
+
+
+def dress(event: Event, form: Format, source: str) -> bytes:
+    """Return the body of `event` in the format a subscriber asked for; `source` is our public URL.
+
+    Events that are about no task have no flat form of Kling's; they go out as `standard` there.
+    """
+    if form is Format.STANDARD or (form is Format.KLING and not event.type.startswith("task.")):
+        return event.body
+    content = json.loads(event.body)["data"]
+    if form is Format.KLING:
+        return write(flat(content))
+    return write(
+        {
+            "specversion": "1.0",
+            "id": webhook_id(event.subject, event.sequence),
+            "source": source,
+            "type": event.type,
+            "subject": str(event.subject),
+            "time": rfc3339(event.at),
+            "datacontenttype": "application/json",
+            "sequence": f"{event.sequence:010d}",
+            "data": content,
+        }
+    )
+
+
+def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Kling's flat callback body of a shown task."""
+    return {
+        "task_id": content["task_id"],
+        "task_status": content["task_status"],
+        "task_status_msg": content["task_status_msg"],
+        "created_at": content["created_at"],
+        "updated_at": content["updated_at"],
+        "task_info": {"external_task_id": content["external_task_id"]} if content["external_task_id"] else {},
+        "task_result": content["task_result"] or {},
+    }

@@ -1,0 +1,52 @@
+"""Identifiers: UUIDv7, time-ordered, with room for a cell number.
+
+The first 48 bits are the milliseconds since 1970, so that range partitions on an id are partitions
+in time; the twelve bits after the version number name the cell (one PostgreSQL of several) that made it.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+CHANCE_BITS = 62
+"""How many bits of chance `new_id` takes."""
+
+
+def milliseconds(at: datetime) -> int:
+    """Return `at` as whole milliseconds since 1970, as Kling writes its times."""
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def from_milliseconds(at: int) -> datetime:
+    """Return the aware UTC time of so many milliseconds since 1970."""
+    return _EPOCH + at * _MILLISECOND
+
+
+def new_id(now: datetime, chance: int, cell: int = 0) -> UUID:
+    """Return a UUIDv7 (RFC 9562) of the time `now`, 62 bits of `chance` and a `cell` number below 4096."""
+    return UUID(
+        int=(milliseconds(now) & 0xFFFFFFFFFFFF) << 80
+        | 0x7 << 76
+        | (cell & 0xFFF) << 64
+        | 0b10 << 62
+        | (chance & ((1 << CHANCE_BITS) - 1))
+    )
+
+
+def lower_bound(at: datetime) -> UUID:
+    """Return the smallest id that a time at or after `at` can have: a partition's or a page's edge."""
+    return UUID(int=(milliseconds(at) & 0xFFFFFFFFFFFF) << 80)
+
+
+def made_at(identifier: UUID) -> datetime:
+    """Return when a UUIDv7 was made, to the millisecond."""
+    return from_milliseconds(identifier.int >> 80)
+
+
+def hook_id(client: UUID, url: str) -> UUID:
+    """Return the id of the subscription that `client`'s orders with this `notify_hook` share."""
+    digest = hashlib.sha256(client.bytes + url.encode()).digest()
+    return UUID(bytes=digest[:16], version=8)

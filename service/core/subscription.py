@@ -1,0 +1,76 @@
+"""A subscription: a subscriber's address, its secrets, and the events it wants; the rules for what may stand in one.
+
+Whether an address may be dialled is judged when it is dialled; what can be seen from the text is refused here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from service.core.event import PATTERNS, Format
+
+SHARDS = 256
+"""Subscriptions hash to so many virtual shards, which workers share."""
+
+DEFAULT_IN_FLIGHT = 10
+MOST_IN_FLIGHT = 100
+MOST_HEADERS = 20
+MOST_HEADER_BYTES = 4096
+MOST_DESCRIPTION = 500
+_OWN_HEADERS = ("webhook-", "content-", "host", "connection", "transfer-encoding", "te", "upgrade", "traceparent")
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+class Ordering(StrEnum):
+    """`task`: no later step of a task before an earlier one is delivered or exhausted."""
+
+    NONE = "none"
+    TASK = "task"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a client may choose of a subscription."""
+
+    url: str
+    events: tuple[str, ...] = ("*",)
+    description: str = ""
+    headers: Mapping[str, str]
+    format: Format = Format.STANDARD
+    ordering: Ordering = Ordering.NONE
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+
+
+def shard_of(subscription: int) -> int:
+    """Return the shard of a subscription's id given as an integer."""
+    return subscription % SHARDS
+
+
+def header_faults(headers: Any) -> list[str]:
+    """Return every fault of a subscription's extra headers, as sentences."""
+    if not isinstance(headers, Mapping):
+        return ["must be an object of header names and values"]
+    faults = []
+    if len(headers) > MOST_HEADERS:
+        faults.append(f"at most {MOST_HEADERS} headers")
+    if sum(len(str(name)) + len(str(text)) for name, text in headers.items()) > MOST_HEADER_BYTES:
+        faults.append(f"at most {MOST_HEADER_BYTES} bytes in all")
+    for name, text in headers.items():
+        lower = str(name).lower()
+        if not lower or not _TOKEN.issuperset(lower):
+            faults.append(f"{name!r} is no header name")
+        elif lower.startswith(_OWN_HEADERS):
+            faults.append(f"{name} is ours to set")
+        if not isinstance(text, str) or not text.isprintable() or not text.isascii():
+            faults.append(f"{name} must have a printable ASCII value")
+    return faults
+
+
+def event_faults(events: Any) -> list[str]:
+    """Return every fault of an event filter, as sentences."""
+    if not isinstance(events, list | tuple) or not events:
+        return ["must be a list of at least one event type or pattern"]
+    unknown = [str(kind) for kind in events if kind not in PATTERNS]
+    known = ", ".join(sorted(PATTERNS))
+    return [f"no such event: {', '.join(unknown)} (known: {known})"] if unknown else []

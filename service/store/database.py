@@ -1,0 +1,87 @@
+"""The pools: connections that cost nothing to borrow, with every limit said, and the clock of the event log.
+
+Two pools: `pool` for look-ups and rare writes, `ingest` for the batches (so that no look-up waits behind a commit,
+and no commit behind a look-up). Plans are generic and never parallel or compiled: statements are small and many.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy import select
+
+from service.store import schema
+from service.store.statement import Pool, Statement, StoreUnavailableError, translated
+
+_STEADY = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "max_parallel_workers_per_gather": "0",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "enable_hashjoin": "off",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""The tables that are work come and go, so statistics lie; these keep every plan on its index."""
+
+_OFFSET = Statement(select(schema.cell.c.tx_offset))
+
+
+class _LeanConnection(asyncpg.Connection):  # type: ignore[type-arg]  # generic only in its stubs
+    """A connection that is not cleaned between borrowers: ours leave nothing behind, and the query halves the rate."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """The pools of one process; `tx_offset` is added to a transaction's number wherever events are numbered."""
+
+    pool: Pool
+    ingest: Pool
+    settle: Pool
+    tx_offset: int
+
+
+async def _pool(
+    url: str, size: int, timeout: float, *, name: str, pooler: bool, extra: dict[str, str]
+) -> Pool:
+    options = {} if pooler else {**_STEADY, **extra}
+    with translated():
+        return await asyncpg.create_pool(
+            url.replace("postgresql+asyncpg://", "postgresql://"),
+            min_size=1,
+            max_size=size,
+            connection_class=_LeanConnection,
+            max_inactive_connection_lifetime=0 if name == "ingest" else 300,
+            timeout=timeout,
+            command_timeout=timeout,
+            statement_cache_size=0 if pooler else 500,
+            max_cached_statement_lifetime=0,
+            server_settings={"application_name": f"kling-relay {name}", **options},
+        )
+
+
+@asynccontextmanager
+async def connect(url: str, *, size: int = 10, timeout: float = 5.0, pooler: bool = False) -> AsyncIterator[Database]:
+    """Give the pools of `url`, closed at the end.
+
+    `size` bounds the look-up pool; `timeout` in seconds bounds connecting and every statement. With `pooler` (a
+    PgBouncer in transaction mode) no statement is kept by name and no setting is sent on connecting.
+    """
+    pool = await _pool(url, size, timeout, name="look-up", pooler=pooler, extra={})
+    ingest = await _pool(url, 3, timeout, name="ingest", pooler=pooler, extra={})
+    # a crash of the server may forget the last completions: their deliveries are then made again, none is lost
+    settle = await _pool(url, 3, timeout * 2, name="deliver", pooler=pooler, extra={"synchronous_commit": "off"})
+    try:
+        offset = await _OFFSET.scalar(pool)
+        if offset is None:
+            raise StoreUnavailableError("the schema is not there: run `kling-relay migrate`")
+        yield Database(pool=pool, ingest=ingest, settle=settle, tx_offset=offset)
+    finally:
+        for each in (ingest, settle, pool):
+            each.terminate() if each.is_closing() else await each.close()

@@ -1,0 +1,276 @@
+"""The tables: what Alembic compares with, and what every statement is written in.
+
+Rows that live as long as a task (tasks, events, callbacks, attempts) are range-partitioned on the task's id, which is
+time-ordered, so that a look-up by id touches one partition and a finished task's rows are dropped together.
+Rows that are work still to be done (submissions, outstanding) are thin and go away when it is done.
+There are no foreign keys, triggers or enums: the writes are set-based and the rules are the core's; the CHECKs
+repeat the machine.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from service.core.task import Status
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"}
+)
+
+Time = DateTime(timezone=True)
+PARTITIONED = ("tasks", "events", "callbacks", "attempts")
+"""Partitioned on the task's id, all with the same bounds."""
+
+_busy = {
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 5000,
+    "autovacuum_vacuum_cost_delay": 0,
+    "autovacuum_analyze_scale_factor": 0,
+    "autovacuum_analyze_threshold": 2147483647,
+    "vacuum_truncate": "false",
+}
+"""For tables whose rows come and go: vacuum early and fast; never analyze them empty (the planner would change its
+mind); never take the lock that truncation needs."""
+
+CHILD_STORAGE = {
+    "tasks": "fillfactor=70, autovacuum_vacuum_scale_factor=0.05",
+    "events": "autovacuum_vacuum_insert_scale_factor=0.5",
+    "callbacks": "autovacuum_vacuum_insert_scale_factor=0.5",
+    "attempts": "autovacuum_vacuum_insert_scale_factor=0.5",
+}
+"""Storage of each partition (a partitioned parent has none of its own)."""
+
+cell = Table(
+    "cell",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("tx_offset", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("one", name="one_row"),
+    comment="what is said of this database as a whole; tx_offset keeps event cursors rising after a restore",
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hook_secret", LargeBinary, nullable=False),
+    Column("limit_total", Numeric),
+    Column("limit_day", Numeric),
+    Column("limit_month", Numeric),
+    Column("limit_open", Numeric),
+    Column("created_at", Time, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Uuid, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("limit_total", Numeric),
+    Column("limit_day", Numeric),
+    Column("limit_month", Numeric),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("last_used_at", Time),
+    Column("revoked_at", Time),
+    Index(None, "client"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("client", Uuid, nullable=False),
+    Column("key", Uuid),
+    Column("status", Text, nullable=False),
+    Column("sequence", SmallInteger, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("mode", Text),
+    Column("duration", Text),
+    Column("units", SmallInteger, nullable=False),
+    Column("quote", Numeric, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("prices", Text, nullable=False),
+    Column("external_task_id", Text),
+    Column("hook", Uuid),
+    Column("trace", Text),
+    Column("fields", Text, nullable=False),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in Status)), name="status_known"),
+    CheckConstraint("(sequence = 0) = (status = 'recorded')", name="steps_counted"),
+    Index("ix_tasks_client_id", "client", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("task", Uuid, primary_key=True),
+    Column("client", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("units", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False, server_default="0"),
+    Column("due_at", Time, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("provider_task_id", Text),
+    Column("reason", Text),
+    Column("payload", LargeBinary),
+    CheckConstraint("state IN ('recorded', 'sending', 'accepted', 'unknown')", name="state_known"),
+    Index("ix_submissions_state_due_at", "state", "due_at"),
+    postgresql_with={**_busy, "fillfactor": 70},
+    comment="one row per task that is not final: what was sent to the provider, and when to look after it",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("subject", Uuid, nullable=False),
+    Column("sequence", SmallInteger, nullable=False),
+    Column("client", Uuid, nullable=False),
+    Column("tx", BigInteger, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("subject", "sequence"),
+    Index("ix_events_client_tx", "client", "tx", "subject", "sequence"),
+    postgresql_partition_by="RANGE (subject)",
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("task", Uuid, nullable=False),
+    Column("received_at", Time, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_callbacks_task", "task"),
+    postgresql_partition_by="RANGE (task)",
+    comment="what the provider said, as it came: by callback, by answer to our question or to our order",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("subscription", Uuid, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("sequence", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("latency", REAL, nullable=False),
+    Column("status", SmallInteger),
+    Column("outcome", Text, nullable=False),
+    Column("error", Text),
+    Column("answer", LargeBinary),
+    PrimaryKeyConstraint("subscription", "subject", "sequence", "attempt"),
+    postgresql_partition_by="RANGE (subject)",
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("client", Uuid, nullable=False),
+    Column("hook", Boolean, nullable=False, server_default=text("false")),
+    Column("url", Text, nullable=False),
+    Column("events", ARRAY(Text), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("headers", Text, nullable=False, server_default="{}"),
+    Column("format", Text, nullable=False),
+    Column("ordering", Text, nullable=False),
+    Column("max_in_flight", SmallInteger, nullable=False),
+    Column("secrets", LargeBinary, nullable=False),
+    Column("old_secrets_until", Time),
+    Column("failing_since", Time),
+    Column("paused_at", Time),
+    Column("disabled_at", Time),
+    Column("disabled_reason", Text),
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    Index("ix_subscriptions_client", "client", postgresql_where=text("NOT hook")),
+)
+
+outstanding = Table(
+    "outstanding",
+    metadata,
+    Column("subject", Uuid, nullable=False),
+    Column("sequence", SmallInteger, nullable=False),
+    Column("subscription", Uuid, nullable=False),
+    Column("shard", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("due_at", Time, nullable=False),
+    PrimaryKeyConstraint("subject", "sequence", "subscription"),
+    Index("ix_outstanding_due", "shard", "subscription", "due_at"),
+    Index("ix_outstanding_fresh", "due_at", postgresql_where=text("attempt = 0")),
+    postgresql_with={**_busy, "fillfactor": 80},
+    comment="deliveries still to be made; due_at 'infinity' is exhausted; a delivered one is no longer here",
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("owner", Uuid),
+    Column("leased_until", Time),
+    comment="which worker delivers which subscriptions",
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("seen_at", Time, nullable=False),
+)
+
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("client", Uuid, nullable=False),
+    Column("word", Text, nullable=False),
+    Column("task", Uuid, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("client", "word"),
+    Index(None, "task"),
+    comment="idempotency keys (i:…) and external task ids (e:…), and the task each made",
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("task", Uuid, nullable=False),
+    Column("entry", Text, nullable=False),
+    Column("client", Uuid, nullable=False),
+    Column("key", Uuid),
+    Column("at", Time, nullable=False),
+    Column("reserved", Numeric, nullable=False),
+    Column("charged", Numeric, nullable=False),
+    Column("currency", Text, nullable=False),
+    PrimaryKeyConstraint("task", "entry"),
+    CheckConstraint("entry IN ('reserve', 'settle', 'release')", name="entry_known"),
+    Index("ix_ledger_client_at", "client", "at"),
+    comment="append-only; the sum over a client is its balance at any time",
+)

@@ -1,0 +1,134 @@
+"""Statements: written in SQLAlchemy Core, compiled once with its asyncpg dialect, run on an asyncpg connection or pool.
+
+One language for schema, migrations and queries, without the async engine's cost on every call (an eighth of the
+time per look-up, measured). Failures come back as this layer's own few errors, so that nobody above knows a driver.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from sqlalchemy import ARRAY, Column, TableValuedAlias, bindparam, column, func
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+Row = asyncpg.Record
+if TYPE_CHECKING:  # the driver's classes are generic only in their stubs
+    Pool = asyncpg.Pool[Row]
+    Connection = asyncpg.Connection[Row] | asyncpg.pool.PoolConnectionProxy[Row]
+    Runner = Pool | Connection
+else:
+    Pool = Connection = Runner = object
+
+
+class StoreUnavailableError(Exception):
+    """The database cannot be reached or does not answer in time"""
+
+
+class CollisionError(Exception):
+    """Another transaction was in the way; the same again will work"""
+
+
+class BadRowError(Exception):
+    """A value that the database cannot hold"""
+
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+_COLLISIONS = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.UniqueViolationError,
+)
+_BAD = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's many errors into this layer's three; what is a bug in our SQL stays what it is."""
+    try:
+        yield
+    except asyncpg.exceptions.DataError as error:
+        raise BadRowError(str(error)) from error
+    except _COLLISIONS as error:
+        raise CollisionError(str(error)) from error
+    except _BAD as error:
+        raise BadRowError(str(error)) from error
+    except _AWAY as error:
+        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+class Statement:
+    """One SQL statement, compiled when its module is imported; arguments are given by name."""
+
+    __slots__ = ("_fixed", "_names", "sql")
+
+    def __init__(self, clause: ClauseElement) -> None:
+        compiled = clause.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are untyped
+        self.sql = str(compiled)
+        self._names: list[str] = list(getattr(compiled, "positiontup", None) or [])
+        self._fixed = {name: fixed for name, fixed in compiled.params.items() if fixed is not None}
+
+    def arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        """Return the values in the order of $1, $2, …; a missing or an unknown name is a KeyError."""
+        fixed = self._fixed
+        values = [given[name] if name in given else fixed[name] for name in self._names]
+        if len(given) > len(self._names):
+            raise KeyError(*(set(given) - set(self._names)))
+        return values
+
+    async def rows(self, runner: Runner, **given: Any) -> list[Row]:
+        """Return every row."""
+        with translated():
+            return await runner.fetch(self.sql, *self.arguments(given))
+
+    async def row(self, runner: Runner, **given: Any) -> Row | None:
+        """Return the first row, or None."""
+        with translated():
+            return await runner.fetchrow(self.sql, *self.arguments(given))
+
+    async def scalar(self, runner: Runner, **given: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        with translated():
+            return await runner.fetchval(self.sql, *self.arguments(given))
+
+    async def run(self, runner: Runner, **given: Any) -> int:
+        """Run it and return how many rows it touched (by its command tag)."""
+        with translated():
+            tag: str = await runner.execute(self.sql, *self.arguments(given))
+        last = tag.rsplit(" ", 1)[-1]
+        return int(last) if last.isdigit() else 0
+
+
+def unnested(name: str, **columns: TypeEngine[Any] | type[TypeEngine[Any]]) -> TableValuedAlias:
+    """Return arrays side by side as a table `name`: one array argument per column, named `name_column`.
+
+    It is how one statement takes a batch.
+    """
+    arrays = [bindparam(f"{name}_{key}", type_=ARRAY(kind)) for key, kind in columns.items()]
+    shape: list[Column[Any]] = [column(key, kind) for key, kind in columns.items()]  # type: ignore[misc]  # ColumnClause serves
+    return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
+
+
+def columns_of(name: str, keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return rows turned into the array arguments of `unnested(name, …)`."""
+    if not rows:
+        return {f"{name}_{key}": [] for key in keys}
+    return {f"{name}_{key}": list(values) for key, values in zip(keys, zip(*rows, strict=True), strict=True)}
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Give a connection inside a transaction: committed at the end, rolled back on any error."""
+    with translated():
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection

@@ -1,0 +1,292 @@
+"""Steps: the one statement by which tasks move, and with it everything that must never be seen apart.
+
+The task, its event, a delivery for every matching subscription, the ledger's entry, the submission's end and the
+provider's raw words are written in one statement, for a whole batch. It is a compare-and-set on the task's sequence:
+who read an older task moves nothing and reads again. A step is therefore always written by a transaction younger
+than the one that wrote the step before, which is what lets the event log be read in order of transactions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Interval,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import array
+
+from service.core.event import Event, Facts
+from service.core.task import Status, Task
+from service.store.database import Database
+from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
+from service.store.statement import Statement, columns_of, unnested
+
+CALLBACK_KEPT = 65_536
+"""Bytes of a raw callback that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A task as it stands in the database, with what a step of it needs to know."""
+
+    facts: Facts
+    task: Task
+    quote: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """A ledger entry of a step."""
+
+    entry: str
+    reserved: Decimal
+    charged: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A step to be written: the task as it was read (`before`) and as it is to be, with its event."""
+
+    before: Standing
+    after: Task
+    event: Event
+    is_final: bool
+    booking: Booking | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the provider said of a task, as it came; `outcome` is moved, stale, unreadable or unconfirmed."""
+
+    task: UUID
+    received_at: datetime
+    source: str
+    outcome: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The provider has the task, under this id; look after it again in `ask_in` seconds."""
+
+    task: UUID
+    provider_task_id: str | None
+    ask_in: float
+
+
+_READ = Statement(
+    select(
+        tasks.c.id,
+        tasks.c.client,
+        tasks.c.kind,
+        tasks.c.external_task_id,
+        tasks.c.created_at,
+        tasks.c.status,
+        tasks.c.sequence,
+        tasks.c.updated_at,
+        tasks.c.quote,
+        tasks.c.currency,
+    ).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+
+
+async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """Return the tasks of these ids as they stand; who is not there is missing."""
+    rows = await _READ.rows(database.ingest, ids=ids)
+    return {
+        row["id"]: Standing(
+            facts=Facts(
+                id=row["id"],
+                client=row["client"],
+                kind=row["kind"],
+                external_task_id=row["external_task_id"],
+                created_at=row["created_at"],
+            ),
+            task=Task(
+                id=row["id"],
+                status=Status(row["status"]),
+                sequence=row["sequence"],
+                updated_at=row["updated_at"],
+            ),
+            quote=row["quote"],
+            currency=row["currency"],
+        )
+        for row in rows
+    }
+
+
+_MOVE = {
+    "id": Uuid,
+    "expected": SmallInteger,
+    "status": Text,
+    "at": Time,
+    "type": Text,
+    "body": LargeBinary,
+    "final": Boolean,
+    "entry": Text,
+    "reserved": Numeric,
+    "charged": Numeric,
+}
+_HEARD = {"task": Uuid, "received_at": Time, "source": Text, "outcome": Text, "body": LargeBinary}
+_TAKEN = {"task": Uuid, "provider_task_id": Text, "ask_in": Interval}
+
+
+def _statement() -> Statement:
+    """Return the one statement; each part is a CTE fed by `moved`, so nothing is written for a move that was lost."""
+    move, heard, taken = unnested("move", **_MOVE), unnested("heard", **_HEARD), unnested("taken", **_TAKEN)
+    moved = (
+        update(tasks)
+        .values(status=move.c.status, sequence=move.c.expected + 1, updated_at=move.c.at)
+        .where(
+            tasks.c.id == any_(bindparam("move_id", type_=ARRAY(Uuid))),
+            tasks.c.id == move.c.id,
+            tasks.c.sequence == move.c.expected,
+        )
+        .returning(
+            tasks.c.id,
+            tasks.c.client,
+            tasks.c.key,
+            tasks.c.sequence,
+            tasks.c.hook,
+            tasks.c.currency,
+            move.c.at,
+            move.c.type,
+            move.c.body,
+            move.c.final,
+            move.c.entry,
+            move.c.reserved,
+            move.c.charged,
+        )
+        .cte("moved")
+    )
+    tx = cast(cast(func.pg_current_xact_id(), Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)
+    told = (
+        insert(events)
+        .from_select(
+            ["subject", "sequence", "client", "tx", "at", "type", "body"],
+            select(moved.c.id, moved.c.sequence, moved.c.client, tx, moved.c.at, moved.c.type, moved.c.body),
+        )
+        .cte("told")
+    )
+    wanted = select(moved.c.id, moved.c.sequence, subscriptions.c.id.label("subscription")).join(
+        subscriptions,
+        and_(
+            subscriptions.c.client == moved.c.client,
+            ~subscriptions.c.hook,
+            subscriptions.c.disabled_at.is_(None),
+            subscriptions.c.events.op("&&")(array([literal_column("'*'"), literal_column("'task.*'"), moved.c.type])),
+        ),
+    )
+    hooked = select(moved.c.id, moved.c.sequence, moved.c.hook).where(moved.c.hook.is_not(None))
+    wants = union_all(wanted, hooked).subquery("wants")
+    due = (
+        insert(outstanding)
+        .from_select(
+            ["subject", "sequence", "subscription", "shard", "attempt", "due_at"],
+            select(
+                wants.c.id,
+                wants.c.sequence,
+                wants.c.subscription,
+                shard_of(wants.c.subscription),
+                literal_column("0"),
+                func.now(),
+            ),
+        )
+        .cte("due")
+    )
+    booked = (
+        insert(ledger)
+        .from_select(
+            ["task", "entry", "client", "key", "at", "reserved", "charged", "currency"],
+            select(
+                moved.c.id,
+                moved.c.entry,
+                moved.c.client,
+                moved.c.key,
+                moved.c.at,
+                moved.c.reserved,
+                moved.c.charged,
+                moved.c.currency,
+            ).where(moved.c.entry.is_not(None)),
+        )
+        .cte("booked")
+    )
+    ended = delete(submissions).where(submissions.c.task == moved.c.id, moved.c.final).cte("ended")
+    noted = (
+        update(submissions)
+        .values(
+            state="accepted",
+            provider_task_id=func.coalesce(submissions.c.provider_task_id, taken.c.provider_task_id),
+            payload=None,
+            reason=None,
+            attempt=0,
+            due_at=func.now() + taken.c.ask_in,
+        )
+        .where(submissions.c.task == taken.c.task, submissions.c.state != "accepted")
+        .cte("noted")
+    )
+    kept = insert(callbacks).from_select(list(_HEARD), select(*(heard.c[key] for key in _HEARD))).cte("kept")
+    return Statement(select(moved.c.id).add_cte(told, due, booked, ended, noted, kept))
+
+
+def shard_of(subscription: ColumnElement[UUID]) -> ColumnElement[int]:
+    """Return the shard of a subscription in SQL: the last byte of its id (`core.subscription.shard_of`)."""
+    return func.get_byte(func.uuid_send(subscription), 15)
+
+
+_WRITE = _statement()
+
+
+async def write(
+    database: Database, moves: Sequence[Move], heard: Sequence[Heard] = (), taken: Sequence[Taken] = ()
+) -> set[UUID]:
+    """Write all of it in one transaction and return the tasks that moved; the others had moved meanwhile.
+
+    At most one move, and one `taken`, per task; sorted by id, so that two batches lock in one order.
+    """
+    rows = [
+        (
+            move.after.id,
+            move.before.task.sequence,
+            move.after.status,
+            move.after.updated_at,
+            move.event.type,
+            move.event.body,
+            move.is_final,
+            *((move.booking.entry, move.booking.reserved, move.booking.charged) if move.booking else (None,) * 3),
+        )
+        for move in sorted(moves, key=lambda move: move.after.id)
+    ]
+    raw = [(each.task, each.received_at, each.source, each.outcome, each.body[:CALLBACK_KEPT]) for each in heard]
+    now_taken = [(each.task, each.provider_task_id, timedelta(seconds=each.ask_in)) for each in taken]
+    found = await _WRITE.rows(
+        database.ingest,
+        tx_offset=database.tx_offset,
+        **columns_of("move", list(_MOVE), rows),
+        **columns_of("heard", list(_HEARD), raw),
+        **columns_of("taken", list(_TAKEN), now_taken),
+    )
+    return {row["id"] for row in found}
