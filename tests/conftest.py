@@ -1,0 +1,35 @@
+"""What every test may ask for: a real PostgreSQL of its own, and bounded Hypothesis profiles."""
+
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from service.store.embedded import Server
+from tests.support.postgres import fresh_database, shared_postgres
+
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "kling-relay-hypothesis")
+_bounded = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("bounded", _bounded, max_examples=100, stateful_step_count=40)
+settings.register_profile("thorough", _bounded, max_examples=2_000, stateful_step_count=100)
+settings.register_profile("talkative", _bounded, max_examples=20, verbosity=Verbosity.verbose)
+settings.load_profile("bounded")
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The run's one PostgreSQL; ask for `database` unless the server itself is what is tested."""
+    worker = getattr(request.config, "workerinput", {})
+    with shared_postgres(worker.get("testrunuid", uuid.uuid1().hex)) as server:
+        yield server
+
+
+@pytest.fixture
+async def database(postgres: Server) -> AsyncIterator[str]:
+    """The address of a fresh database with the schema in it, for asyncpg."""
+    async with fresh_database(postgres) as url:
+        yield url

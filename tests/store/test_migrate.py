@@ -1,0 +1,67 @@
+"""Migrations are safe to run twice at once, and wait for nobody for long."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from service.store.embedded import Server
+from service.store.migrate import (
+    MigrationError,
+    current,
+    downgrade,
+    head,
+    is_ready,
+    locked_connection,
+    migrate,
+    scripts,
+    wait,
+)
+from tests.support.postgres import fresh_database
+
+
+async def test_the_template_of_every_test_is_at_the_newest_revision(database: str) -> None:
+    assert await current(database) == head() is not None
+    assert await is_ready(database)
+    await wait(database, within=1)
+
+
+async def test_several_migrators_at_once_all_succeed(postgres: Server) -> None:
+    async with fresh_database(postgres, template="template0") as url:
+        assert await current(url) is None
+        await asyncio.gather(*(migrate(url) for _ in range(4)), wait(url, within=60))
+        assert await current(url) == head()
+
+
+async def test_all_the_way_down_and_up_again(database: str) -> None:
+    await downgrade(database, "base")
+    assert not await is_ready(database)
+    await migrate(database)
+    assert await is_ready(database)
+
+
+async def test_a_newer_release_s_schema_is_left_alone_and_good_enough(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute("UPDATE alembic_version SET version_num = 'from_next_year'")
+    await connection.close()
+    await migrate(database)
+    assert await current(database) == "from_next_year"
+    assert await is_ready(database)
+
+
+async def test_a_migrator_that_is_kept_out_says_so(postgres: Server) -> None:
+    async with fresh_database(postgres, template="template0") as url, locked_connection(url):
+        with pytest.raises(MigrationError, match="Another migration"):
+            await migrate(url, patience=0.3)
+
+
+async def test_waiting_for_a_database_that_nobody_migrates_ends_with_the_reason(postgres: Server) -> None:
+    async with fresh_database(postgres, template="template0") as url:
+        with pytest.raises(MigrationError, match="not yet at"):
+            await wait(url, within=0.1)
+    with pytest.raises(MigrationError, match="does not exist"):
+        await wait(url, within=0.1)
+
+
+def test_the_scripts_are_beside_the_package_in_a_source_tree() -> None:
+    assert (scripts() / "env.py").exists()

@@ -1,0 +1,110 @@
+"""One PostgreSQL for a whole test run, however many processes run it, and a database of its own for each test."""
+
+import asyncio
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+
+from service.store.embedded import EmbeddedError, Server, acquire
+from service.store.migrate import migrate
+
+TEMPLATE = "relay_template"
+_PREFIX = "kling-relay-tests-"
+_STALE_AFTER = 3600.0
+_FASTER = {
+    "fsync": "off",  # these databases need not outlive the machine
+    "shared_buffers": "64MB",
+    "max_wal_size": "1GB",
+    "autovacuum_naptime": "5min",
+    "log_min_messages": "fatal",
+}
+
+_numbers = itertools.count(1)
+Result = TypeVar("Result")
+
+
+@contextmanager
+def shared_postgres(run: str) -> Iterator[Server]:
+    """Start or join the PostgreSQL of the test run named `run`, with the migrated template in it.
+
+    The last process to leave stops it and removes its files; those of killed runs are removed an hour later.
+    """
+    directory = Path(tempfile.gettempdir()) / f"{_PREFIX}{run}"
+    with _one_at_a_time():
+        directory.mkdir(mode=0o711, exist_ok=True)
+        _remove_stale(directory.stat().st_mtime - _STALE_AFTER)
+        server = acquire(directory, _FASTER)
+        try:
+            _apart(_make_template(server))
+        except BaseException:
+            server.release()
+            raise
+    try:
+        yield server
+    finally:
+        with _one_at_a_time():
+            server.release()
+            if not (server.cluster / "postmaster.pid").exists():
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def fresh_database(server: Server, *, template: str = TEMPLATE) -> AsyncIterator[str]:
+    """Yield the address of a new database cloned from `template`, and drop it afterwards with whoever is in it."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(server.url("postgres"))
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        try:
+            yield server.url(name)
+        finally:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def _make_template(server: Server) -> None:
+    admin = await asyncpg.connect(server.url("postgres"))
+    try:
+        if await admin.fetchval("SELECT datistemplate FROM pg_database WHERE datname = $1", TEMPLATE):
+            return
+        await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+        await migrate(server.url(TEMPLATE))
+        await admin.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE true")
+    finally:
+        await admin.close()
+
+
+def _apart(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work` in a loop of its own thread, so that no test's loop is touched."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / f"kling-relay-lock-{os.geteuid()}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_stale(before: float) -> None:
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            if directory.stat().st_mtime > before:
+                continue
+            with (directory / "postgresql.users").open("r+") as users:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            acquire(directory).release()
+        except (OSError, EmbeddedError):  # in use, somebody else's, or just gone
+            continue
+        shutil.rmtree(directory, ignore_errors=True)
