@@ -11,9 +11,7 @@ from service.store.schema import metadata
 
 def run(connection: Connection) -> None:
     """Run the scripts asked for on `connection`, or compare with the tables of `service.store.schema`."""
-    partitions = {
-        name for (name,) in connection.execute(text("SELECT relname FROM pg_class WHERE relispartition")).tuples()
-    }
+    partitions = {name for (name,) in connection.execute(text("SELECT relname FROM pg_class WHERE relispartition"))}
     connection.rollback()
 
     def is_ours(name: str | None, kind: str, _parents: object) -> bool:

@@ -1,5 +1,6 @@
 """What every test may ask for: a real PostgreSQL of its own, and bounded Hypothesis profiles."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from service.store.embedded import Server
 from tests.support.postgres import fresh_database, shared_postgres
 
-set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "kling-relay-hypothesis")
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"kling-relay-hypothesis-{os.getuid()}")
 _bounded = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("bounded", _bounded, max_examples=100, stateful_step_count=40)
 settings.register_profile("thorough", _bounded, max_examples=2_000, stateful_step_count=100)

@@ -46,15 +46,19 @@ def shared_postgres(run: str) -> Iterator[Server]:
         try:
             _apart(_make_template(server))
         except BaseException:
-            server.release()
+            _leave(server, directory)
             raise
     try:
         yield server
     finally:
         with _one_at_a_time():
-            server.release()
-            if not (server.cluster / "postmaster.pid").exists():
-                shutil.rmtree(directory, ignore_errors=True)
+            _leave(server, directory)
+
+
+def _leave(server: Server, directory: Path) -> None:
+    server.release()
+    if not (server.cluster / "postmaster.pid").exists():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @asynccontextmanager
