@@ -1,0 +1,169 @@
+"""One value against one rule: what goes to the provider in its canonical form, or InvalidOrder with its faults."""
+
+import re
+from typing import Any, assert_never
+from urllib.parse import urlsplit
+
+from service.core.errors import Fault, InvalidOrder
+from service.core.image import Base64Image, ImageFacts, other_format, read_base64
+from service.core.poison import safe
+from service.core.rule import Camera, Choice, Number, Picture, Rule, Text
+
+LONGEST_URL = 2048
+SIMPLE = "simple"
+"""The one type of camera control that takes a config."""
+
+_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_EXACT = 2**53
+"""Floats beyond this are all whole, and mean nothing by it."""
+
+
+def take(rule: Rule, value: object, name: str) -> Any:
+    """Return `value` as the provider is to get it. Raises InvalidOrder where the rule does not allow it."""
+    match rule:
+        case Text():
+            return _text(rule, value, name)
+        case Number():
+            return _number(rule, value, name)
+        case Choice():
+            return _choice(rule, value, name)
+        case Picture():
+            return _picture(rule, value, name)
+        case Camera():
+            return _camera(rule, value, name)
+    assert_never(rule)
+
+
+def url_fault(text: str) -> str | None:
+    """Return why `text` is no http(s) address of sane length, or None. Where it leads is not judged here."""
+    if len(text) > LONGEST_URL:
+        return f"is longer than {LONGEST_URL} characters"
+    if not text.isprintable() or " " in text:
+        return "contains blanks or control characters"
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    return None if good else "is not an http or https URL"
+
+
+def _refuse(name: str, says: str) -> InvalidOrder:
+    return InvalidOrder([Fault(name, says)])
+
+
+def _text(rule: Text, value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise _refuse(name, "must be text")
+    if len(value) > rule.max_length:
+        raise _refuse(name, f"must have at most {rule.max_length} characters, has {len(value)}")
+    if rule.required and not value.strip():
+        raise _refuse(name, "must not be blank")
+    return value
+
+
+def number(value: object) -> int | float | None:
+    """Return a JSON number, or text that is one, as an int wherever it is whole; None for anything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if abs(value) < _EXACT and value == int(value) else value
+
+
+def _number(rule: Number, value: object, name: str) -> int | float:
+    read = number(value)
+    low, high = rule.low, rule.high
+    if read is None or (rule.whole and not isinstance(read, int)):
+        raise _refuse(name, f"must be a {'whole ' if rule.whole else ''}number in [{low}, {high}]")
+    if not low <= read <= high:
+        raise _refuse(name, f"must be in [{low}, {high}], is {read}")
+    return read
+
+
+def _choice(rule: Choice, value: object, name: str) -> str:
+    word = value.strip() if isinstance(value, str) else str(number(value))
+    if word not in rule.of and isinstance(value, str):
+        word = str(number(value)) if number(value) is not None else word
+    if word not in rule.of:
+        shown = f", is {safe(word)}" if isinstance(value, str | int | float) else ""
+        raise _refuse(name, f"must be one of {', '.join(rule.of)}{shown}")
+    return word
+
+
+def _picture(rule: Picture, value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise _refuse(name, "must be an image URL or Base64 text")
+    if "://" in value[:16]:
+        if says := url_fault(value):
+            raise _refuse(name, says)
+        return value
+    image = read_base64(value)
+    if image is None:
+        raise _refuse(name, "is neither an http(s) URL nor Base64")
+    faults = [Fault(name, says) for says in _picture_faults(rule, image)]
+    if faults:
+        raise InvalidOrder(faults)
+    return image.text
+
+
+def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
+    says = []
+    if image.size > rule.max_bytes:
+        says.append(f"must be at most {rule.max_bytes / 2**20:g} MB, is {image.size / 2**20:.1f} MB")
+    if image.facts is None:
+        other = other_format(image.read(0, 16))
+        says.append(f"must be jpg or png, is {other}" if other else "is no readable jpg or png")
+    else:
+        says += _side_faults(rule, image.facts)
+    return says
+
+
+def _side_faults(rule: Picture, facts: ImageFacts) -> list[str]:
+    short, long = sorted((facts.width, facts.height))
+    says = []
+    if rule.min_side is not None and short < rule.min_side:
+        says.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
+    if rule.max_ratio is not None and long > short * rule.max_ratio:
+        says.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
+    return says
+
+
+def _camera(rule: Camera, value: object, name: str) -> dict[str, Any] | None:
+    """Return the control with nothing unset in it, or None where everything is (the provider then chooses)."""
+    if not isinstance(value, dict):
+        raise _refuse(name, "must be an object")
+    control = {member: item for member, item in value.items() if item not in (None, "", {})}
+    if not control:
+        return None
+    kind = control.setdefault("type", SIMPLE)
+    if kind not in rule.types:
+        raise _refuse(f"{name}.type", f"must be one of {', '.join(rule.types)}")
+    config = control.pop("config", {})
+    if not isinstance(config, dict):
+        raise _refuse(f"{name}.config", "must be an object")
+    moves, faults = _moves(rule, config, f"{name}.config")
+    if not faults and kind == SIMPLE and len(moves) != 1:
+        faults.append(Fault(f"{name}.config", f"must have exactly one of {', '.join(rule.axes)} that is not 0"))
+    if not faults and kind != SIMPLE and moves:
+        faults.append(Fault(f"{name}.config", f"is not taken by type {kind}"))
+    if faults:
+        raise InvalidOrder(faults)
+    return {**control, "config": moves} if moves else control
+
+
+def _moves(rule: Camera, config: dict[str, Any], name: str) -> tuple[dict[str, int | float], list[Fault]]:
+    """Return the axes that move (0, null and "" do not), and what is wrong with any of them."""
+    moves: dict[str, int | float] = {}
+    faults = []
+    for axis, value in config.items():
+        if value in (None, ""):
+            continue
+        amount = number(value)
+        if axis not in rule.axes:
+            faults.append(Fault(f"{name}.{safe(axis)}", f"is none of {', '.join(rule.axes)}"))
+        elif amount is None or abs(amount) > rule.span:
+            faults.append(Fault(f"{name}.{axis}", f"must be a number in [-{rule.span:g}, {rule.span:g}]"))
+        elif amount:
+            moves[axis] = amount
+    return moves, faults

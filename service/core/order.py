@@ -1,0 +1,248 @@
+"""An order is what a client asks for, checked against a rule book with every fault told at once, and canonical:
+defaults written in, oddities of clients straightened, exactly what goes to the provider minus hook and external id.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.core.errors import Fault, InvalidOrder
+from service.core.field import take, url_fault
+from service.core.image import read_base64
+from service.core.kind import Door, Kind, door_of, kind_of
+from service.core.poison import poison, safe
+from service.core.rule import Camera, Rule
+from service.core.rulebook import DoorRules, Rulebook
+
+__all__ = ["Door", "Kind", "Order", "check", "door_of", "fingerprint"]
+
+LONGEST_EXTERNAL_ID = 128
+_LONG = 4096
+"""Text longer than this is no prompt but an image, wherever it stands."""
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A valid order. `fields` is what the provider gets; `hook` an http(s) URL of the client's."""
+
+    kind: Kind
+    fields: dict[str, Any]
+    external_task_id: str | None
+    hook: str | None
+
+    @property
+    def door(self) -> Door:
+        return door_of(self.kind)
+
+    @property
+    def model(self) -> str:
+        return str(self.fields["model_name"])
+
+    @property
+    def mode(self) -> str | None:
+        """std, pro or 4k; None for images and for models that have no modes."""
+        return None if self.kind.makes_images else self.fields.get("mode")
+
+    @property
+    def duration(self) -> str | None:
+        """Seconds, as Kling writes them; None for images."""
+        return None if self.kind.makes_images else self.fields.get("duration")
+
+    @property
+    def n(self) -> int:
+        """How many pictures are asked for; 1 for a video."""
+        return int(self.fields.get("n", 1)) if self.kind.makes_images else 1
+
+    @property
+    def units(self) -> int:
+        """How many of the provider's slots it holds from submission to the end."""
+        return self.n
+
+    def shown(self) -> dict[str, Any]:
+        """Return the fields for people's eyes: an image sent as Base64 is described, a URL kept."""
+        return {name: _described(value, always=name in {"image", "image_tail"}) for name, value in self.fields.items()}
+
+
+def check(door: Door, body: object, rulebook: Rulebook) -> Order:
+    """Return the order that `body` (any JSON value) makes at `door`. Raises InvalidOrder, naming every fault.
+
+    `null` and "" mean unset. Members that the rule book does not know are treated by its `unknown_members`.
+    """
+    if not isinstance(body, dict):
+        raise InvalidOrder([Fault("body", "must be a JSON object")])
+    faults: list[Fault] = []
+    given, poisoned = _given(body, rulebook, faults)
+    hook = _hook(given, rulebook.hooks, faults)
+    external_task_id = _external_id(given.pop("external_task_id", None), faults)
+    fields = _fields(door, rulebook, given, poisoned, faults)
+    if faults:
+        raise InvalidOrder(faults)
+    kind = kind_of(door, has_image="image" in fields)
+    return Order(kind=kind, fields=fields, external_task_id=external_task_id, hook=hook)
+
+
+def fingerprint(order: Order) -> bytes:
+    """Return 32 bytes that are equal exactly when two orders ask for the same; some 20 ms for 20 MB of images."""
+    content = [order.kind, _digested(order.fields), order.external_task_id, order.hook]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+
+def _given(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tuple[dict[str, Any], set[str]]:
+    """Return the members that are set, under their proper names, and the names of those that are poison."""
+    given: dict[str, Any] = {}
+    poisoned: set[str] = set()
+    for name, value in body.items():
+        if not isinstance(name, str):
+            faults.append(Fault("body", "has a member whose name is not text"))
+        elif fault := poison(name, value):
+            faults.append(fault)
+            poisoned.add(rulebook.aliases.get(name, name))
+        elif value is not None and value != "":
+            given[name] = value
+    for alias, name in rulebook.aliases.items():
+        if alias in given:
+            value = given.pop(alias)
+            if given.setdefault(name, value) != value:
+                faults.append(Fault(alias, f"contradicts {name}"))
+    return given, poisoned
+
+
+def _hook(given: dict[str, Any], spellings: tuple[str, ...], faults: list[Fault]) -> str | None:
+    hooks = {spelling: given.pop(spelling) for spelling in spellings if spelling in given}
+    good: dict[str, str] = {}
+    for spelling, hook in hooks.items():
+        if not isinstance(hook, str):
+            faults.append(Fault(spelling, "must be text"))
+        elif says := url_fault(hook):
+            faults.append(Fault(spelling, says))
+        else:
+            good[spelling] = hook
+    if len(set(good.values())) > 1:
+        faults.append(Fault(" and ".join(good), "contradict one another"))
+    return next(iter(good.values()), None)
+
+
+def _external_id(value: object, faults: list[Fault]) -> str | None:
+    """Return the client's own name for the task; a number stands for its digits."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        faults.append(Fault("external_task_id", "must be text"))
+    elif len(value) > LONGEST_EXTERNAL_ID:
+        faults.append(Fault("external_task_id", f"must have at most {LONGEST_EXTERNAL_ID} characters"))
+    elif not value.isprintable() or not value.strip():
+        faults.append(Fault("external_task_id", "must be printable characters"))
+    else:
+        return value
+    return None
+
+
+def _fields(
+    door: Door, rulebook: Rulebook, given: dict[str, Any], poisoned: set[str], faults: list[Fault]
+) -> dict[str, Any]:
+    rules = rulebook.doors[door]
+    model = given.pop("model_name", rules.default_model)
+    taken_by_model = _rules_of_model(rules, model, faults) if "model_name" not in poisoned else rules.fields
+    fields: dict[str, Any] = {"model_name": model}
+    wrong = set(poisoned)
+    for name, rule in taken_by_model.items():
+        before = len(faults)
+        value = _field(name, rule or rules.fields[name], given, poisoned, faults)
+        if value is not None and rule is None:
+            if value != rules.fields[name].default:  # the default says nothing, so real clients may send it anywhere
+                faults.append(Fault(name, f"is not taken by {model}"))
+        elif value is not None:
+            fields[name] = value
+        elif rule is not None and rule.default is not None:
+            fields[name] = rule.default
+        if len(faults) > before:
+            wrong.add(name)
+    unknown = {name: value for name, value in given.items() if name not in rules.fields}
+    _together(rules, {**unknown, **fields}, taken_by_model, wrong, faults)
+    if rulebook.unknown_members == "refuse":
+        faults += [Fault(safe(name), "is not known here") for name in unknown]
+    return {**fields, **unknown} if rulebook.unknown_members == "forward" else fields
+
+
+def _rules_of_model(rules: DoorRules, model: object, faults: list[Fault]) -> Mapping[str, Rule | None]:
+    """Return the rules of `model`, or the door's own, so that the other faults can be told too."""
+    if not isinstance(model, str) or not _MODEL_NAME.fullmatch(model):
+        faults.append(Fault("model_name", "must be the name of a model"))
+    elif (taken := rules.rules_for(model)) is not None:
+        return taken
+    else:
+        faults.append(Fault("model_name", f"must be one of {', '.join(rules.known_models)}, is {model}"))
+    return rules.fields
+
+
+def _field(name: str, rule: Rule, given: dict[str, Any], poisoned: set[str], faults: list[Fault]) -> Any:
+    """Return the canonical value of a field, or None where it is unset or wrong."""
+    if name not in given:
+        if rule.required and name not in poisoned:
+            faults.append(Fault(name, "is required"))
+        return None
+    try:
+        return take(rule, given[name], name)
+    except InvalidOrder as refusal:
+        faults += refusal.faults
+        return None
+
+
+def _together(
+    rules: DoorRules,
+    fields: dict[str, Any],
+    taken: Mapping[str, Rule | None],
+    wrong: set[str],
+    faults: list[Fault],
+) -> None:
+    """Add what is wrong with the fields in one another's company, leaving out those that are wrong by themselves."""
+    faults += [
+        Fault(" or ".join(group), "is required")
+        for group in rules.at_least_one
+        if not any(name in fields or name in wrong for name in group)
+    ]
+    crowds = [[name for name in group if name in fields] for group in rules.exclusive]
+    if sum(map(bool, crowds)) > 1:
+        faults.append(Fault(" and ".join(name for crowd in crowds for name in crowd), "exclude one another"))
+    for name, rule in taken.items():
+        if isinstance(rule, Camera) and name in fields and rule.only:
+            near = [want for want in rule.only if all(k in wrong or fields.get(k) == v for k, v in want.items())]
+            if not near:
+                cases = " or ".join(" and ".join(f"{k} {v}" for k, v in want.items()) for want in rule.only)
+                faults.append(Fault(name, f"is taken only with {cases}"))
+
+
+def _described(value: Any, *, always: bool = False) -> Any:
+    match value:
+        case str() if (always or len(value) > _LONG) and "://" not in value[:16]:
+            image = read_base64(value)
+            if image is None:
+                return f"text of {len(value)} characters"
+            facts = image.facts
+            sides = f"{facts.format} {facts.width}x{facts.height}, " if facts else ""
+            return f"Base64 image, {sides}{image.size / 2**20:.2f} MB"
+        case dict():
+            return {name: _described(item) for name, item in value.items()}
+        case list():
+            return [_described(item) for item in value]
+        case _:
+            return value
+
+
+def _digested(value: Any) -> Any:
+    """Return `value` with every long text replaced by its digest, because JSON would copy and escape it first."""
+    match value:
+        case str() if len(value) > _LONG:
+            return {"sha256": hashlib.sha256(value.encode()).hexdigest()}
+        case dict():
+            return {name: _digested(item) for name, item in value.items()}
+        case list():
+            return [_digested(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,29 @@
+"""What the order tests share: doors, books, pictures and a reader of faults."""
+
+import base64
+import struct
+
+import pytest
+
+from service.core.errors import InvalidOrder
+from service.core.order import Door, check
+from service.core.rulebook import Rulebook, load
+
+SEED = load("seed")
+KLING = load("kling-2026")
+URL = "https://pics2.baidu.com/feed/fc1f4134970a304e8662f052c91a3188c8175c32.jpeg"
+T2V, I2V, IMAGES = Door.TEXT2VIDEO, Door.IMAGE2VIDEO, Door.GENERATIONS
+
+
+def png(width: int, height: int, padding: int = 0) -> str:
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + bytes(9 + padding)
+    return base64.b64encode(head).decode()
+
+
+def faults(door: Door, body: object, book: Rulebook = SEED) -> dict[str, str]:
+    with pytest.raises(InvalidOrder) as refusal:
+        check(door, body, book)
+    assert refusal.value.code == 1201
+    assert refusal.value.http_status == 400
+    assert all(fault.field in refusal.value.message for fault in refusal.value.faults)
+    return {fault.field: fault.says for fault in refusal.value.faults}
