@@ -1,0 +1,227 @@
+"""What the provider says of a task, in a callback's body or in the answer to a query, read into a signal.
+
+Every spelling met in the wild is taken, flat and in an envelope, of the old and of the newer style; a status word
+that nobody knows is refused, because guessing one would end somebody's task wrongly. What comes out can be stored.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+from service.core.foreign import Unreadable, clean, parse, word
+from service.core.task import News, Signal
+
+__all__ = ["Unreadable", "read"]
+
+MOST_REASON = 2048
+"""Bytes of a reason that are kept."""
+MOST_RESULT = 64 * 1024
+"""Bytes of a result, written as JSON; a larger one is refused."""
+_MOST_URL = 8192
+_MOST_ITEMS = 64
+
+_WORDS: dict[News, str] = {
+    News.SUBMITTED: "submitted not_start queued pending waiting starting",
+    News.PROCESSING: "processing in_progress running dreaming",
+    News.SUCCEED: "succeed succeeded success completed complete ok finished",
+    News.FAILED: "failed failure fail error canceled cancelled expired",
+}
+_NEWS = {spelling: news for news, spellings in _WORDS.items() for spelling in spellings.split()}
+_STATUS_KEYS = ("task_status", "status", "state")
+_ID_KEYS = ("task_id", "id", "taskId", "request_id")
+_REASON_KEYS = ("task_status_msg", "fail_reason", "failReason", "error", "detail", "msg", "message")
+_ENVELOPE_REASONS = frozenset({"msg", "message", "detail"})
+"""In an envelope these speak of the call, not of the task: a failed task comes with "SUCCEED"."""
+_CHARGE_KEYS = ("final_unit_deduction", "unit_deduction", "deduction", "units", "amount")
+_URL_KEYS = {"video_url": "videos", "videoUrl": "videos", "image_url": "images", "imageUrl": "images", "result_url": ""}
+_OUTPUT_URL_KEYS = _URL_KEYS | {"video": "videos", "image": "images", "url": ""}
+"""Inside `output` alone: outside it, `image` is what was ordered, not what was made."""
+_PICTURE = re.compile(r"\.(?:png|jpe?g|webp|gif|bmp)(?:[?#]|$)", re.IGNORECASE)
+_AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?")
+_DURATION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+
+
+def read(body: bytes, depth: int = 32) -> Signal:
+    """Return the signal in `body`; raise `Unreadable`, and nothing else, where there is none.
+
+    The signal's texts and result hold nothing that PostgreSQL's text or json would refuse; the reason is at most
+    2 KiB, the result at most 64 KiB. On success the result is a dict, empty where the provider named no files.
+    """
+    top = parse(body, depth)
+    if not isinstance(top, dict):
+        raise Unreadable("not an object")
+    layers = _layers(top)
+    news, home = _status(layers)
+    # The layer that tells the status is asked first for all else.
+    layers.sort(key=lambda layer: layer is not home)
+    result = None
+    if news is News.SUCCEED:
+        result = _result(layers)
+        if not result and home is top and len(layers) > 1:
+            raise Unreadable("the status may be the call's, not the task's")
+    return Signal(
+        news=news,
+        reason=_reason(layers, home, news),
+        result=result,
+        charge=_charge(layers),
+        provider_task_id=_task_id(layers),
+    )
+
+
+def _layers(top: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects that may speak of the task, the likeliest first: data, data.data, then the top."""
+    data = top.get("data")
+    if not isinstance(data, dict):
+        return [top]
+    inner = data.get("data")
+    return [data, inner, top] if isinstance(inner, dict) else [data, top]
+
+
+def _status(layers: list[dict[str, Any]]) -> tuple[News, dict[str, Any]]:
+    for key in _STATUS_KEYS:
+        for layer in layers:
+            status = layer.get(key)
+            if not isinstance(status, str) or not status:
+                continue
+            news = _NEWS.get(status) or _NEWS.get(status[:32].strip().lower().replace(" ", "_").replace("-", "_"))
+            if news is None:
+                raise Unreadable(f"unknown status {clean(status, 64)!r}")
+            return news, layer
+    raise Unreadable("no status")
+
+
+def _task_id(layers: list[dict[str, Any]]) -> str | None:
+    for layer in layers:
+        for key in _ID_KEYS:
+            if (found := word(layer.get(key))) is not None:
+                return found
+    return None
+
+
+def _reason(layers: list[dict[str, Any]], home: dict[str, Any], news: News) -> str:
+    """Return why, as the provider put it; of a task that did not fail, only Kling's own field counts."""
+    for key in _REASON_KEYS if news is News.FAILED else _REASON_KEYS[:1]:
+        for layer in layers:
+            if key in _ENVELOPE_REASONS and (layer is not home or "code" in layer):
+                continue
+            text = layer.get(key)
+            if isinstance(text, dict):
+                text = text.get("message")
+            if isinstance(text, str) and text:
+                return clean(text, MOST_REASON)
+    return ""
+
+
+def _charge(layers: list[dict[str, Any]]) -> str | None:
+    """Return the settled figure in units as decimal text, or None where none is told in a form we trust."""
+    for layer in layers:
+        if (amount := _amount(layer.get("final_unit_deduction"))) is not None:
+            return amount
+        billing = layer.get("billing")
+        if isinstance(billing, list) and 0 < len(billing) <= _MOST_ITEMS:
+            parts = [_amount(_first(item, _CHARGE_KEYS)) for item in billing]
+            told = [Decimal(part) for part in parts if part is not None]
+            if len(told) == len(parts):
+                return format(sum(told, Decimal(0)), "f")
+    return None
+
+
+def _first(item: Any, keys: tuple[str, ...]) -> Any:
+    if not isinstance(item, dict) or "currency" in item:
+        return None
+    return next((item[key] for key in keys if item.get(key) is not None), None)
+
+
+def _amount(value: Any) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = repr(value) if abs(value) < 10**12 else None
+    return value if isinstance(value, str) and _AMOUNT.fullmatch(value) else None
+
+
+def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return Kling's `task_result` from the first layer and way that name files; {} where none does."""
+    for layer in layers:
+        for way in (_listed, _outputs, _single):
+            found: dict[str, list[dict[str, Any]]] = {}
+            for kind, item in islice(way(layer), _MOST_ITEMS):
+                files = found.setdefault(kind, [])
+                if (file := _file(kind, item, len(files))) is not None:
+                    files.append(file)
+            found = {kind: files for kind, files in found.items() if files}
+            if found:
+                if len(json.dumps(found, ensure_ascii=False).encode()) > MOST_RESULT:
+                    raise Unreadable(f"a result larger than {MOST_RESULT} bytes")
+                return found
+    return {}
+
+
+def _listed(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for place in ("task_result", "result", "output"):
+        inner = layer.get(place)
+        if isinstance(inner, dict):
+            for kind in ("images", "videos"):
+                files = inner.get(kind)
+                if isinstance(files, list):
+                    yield from ((kind, item) for item in files)
+
+
+def _outputs(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    outputs = layer.get("outputs")
+    if isinstance(outputs, list):
+        yield from ((_kind_of(item), item) for item in outputs)
+
+
+def _single(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    output = layer.get("output")
+    for source, keys in ((output, _OUTPUT_URL_KEYS), (layer, _URL_KEYS)):
+        if isinstance(source, dict):
+            for key, kind in keys.items():
+                url = source.get(key)
+                if isinstance(url, str) and url:
+                    yield kind or _kind_of(url), {"url": url, "duration": source.get("duration")}
+
+
+def _kind_of(item: Any) -> str:
+    """Return what an item is: by its type where it has one, else by its URL's ending; a video in doubt."""
+    if isinstance(item, dict):
+        named = item.get("type")
+        if isinstance(named, str) and named.lower() in {"image", "video"}:
+            return named.lower() + "s"
+        item = item.get("url")
+    return "images" if isinstance(item, str) and _PICTURE.search(item[:_MOST_URL]) else "videos"
+
+
+def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
+    """Return one file in Kling's shape, or None where it has no address."""
+    if isinstance(item, str):
+        item = {"url": item}
+    if not isinstance(item, dict):
+        return None
+    url = _url(item.get("url"))
+    if url is None:
+        return None
+    file: dict[str, Any]
+    if kind == "images":
+        index = item.get("index")
+        usable = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MOST_ITEMS
+        file = {"index": index if usable else position, "url": url}
+    else:
+        file = {"id": word(item.get("id")) or "", "url": url, "duration": _duration(item.get("duration"))}
+    if (watermarked := _url(item.get("watermark_url"))) is not None:
+        file["watermark_url"] = watermarked
+    return file
+
+
+def _url(value: Any) -> str | None:
+    """Return `value` where it can be an address of a file: printable, without spaces, bounded."""
+    return word(value, _MOST_URL) if isinstance(value, str) else None
+
+
+def _duration(value: Any) -> str:
+    """Return seconds as Kling writes them ("5.1"); "" where none are told."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = repr(value) if abs(value) < 10**6 else ""
+    return value if isinstance(value, str) and _DURATION.fullmatch(value) else ""

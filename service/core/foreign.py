@@ -1,0 +1,71 @@
+"""What strangers send: JSON and text that may be poison, made safe to read and to store, or refused as `Unreadable`.
+
+Nothing here raises anything else, however the bytes were made: deep nesting is seen before the parser meets it, NaN
+and infinities read as null, and text loses what PostgreSQL cannot hold (NUL, halves of surrogate pairs).
+"""
+
+import json
+import re
+from typing import Any
+
+MOST_BYTES = 1024 * 1024
+"""No body that we read here is larger."""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]+")
+
+
+class Unreadable(Exception):  # noqa: N818 - it names what the body is; whether that is an error is the caller's to say
+    """The body does not say anything that we understand."""
+
+
+def parse(body: bytes, depth: int = 32) -> Any:
+    """Return the JSON value in `body`, with NaN and infinities as None; raise `Unreadable` where there is none.
+
+    Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with.
+    """
+    if len(body) > MOST_BYTES:
+        raise Unreadable(f"larger than {MOST_BYTES} bytes")
+    # Most bodies have fewer brackets than levels allowed: only the others are looked at closely.
+    if body.count(b"[") + body.count(b"{") > depth and _depth(body) > depth:
+        raise Unreadable(f"nested deeper than {depth} levels")
+    try:
+        return _DECODER.decode(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        raise Unreadable("not JSON") from None
+
+
+def clean(text: str, most_bytes: int) -> str:
+    """Return `text` without NUL and lone surrogates, cut to so many bytes of UTF-8 between two characters."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if text.isascii():
+        return text[:most_bytes]
+    # A character has at least one byte, so that the first slice keeps a huge text from being encoded whole.
+    return text[:most_bytes].encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+
+
+def word(value: Any, most: int = 128) -> str | None:
+    """Return an identifier: `value` as printable text without spaces and at most `most` characters, else None."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if abs(value) < 10**most else None
+    if isinstance(value, str) and 0 < len(value) <= most and value.isprintable() and " " not in value:
+        return value
+    return None
+
+
+def _depth(body: bytes) -> int:
+    """Return the deepest nesting of brackets outside strings."""
+    deepest = level = 0
+    for run in _BRACKETS.findall(_STRINGS.sub(b"", body)):
+        for bracket in run:
+            level += 1 if bracket in b"[{" else -1
+            deepest = max(deepest, level)
+    return deepest
+
+
+def _no_number(_: str) -> None:
+    return None
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)

@@ -1,0 +1,245 @@
+"""The callback reader: every spelling is taken, nothing is guessed, and no bytes do harm."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.callback import MOST_REASON, Unreadable, read
+from service.core.foreign import clean, parse
+from service.core.task import News
+
+VIDEO = {"id": "cb6a5273", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}
+IMAGE = {"index": 0, "url": "https://cdn.example.com/i.png"}
+
+
+def body(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+WORDS = {
+    News.SUBMITTED: ["submitted", "SUBMITTED", "NOT_START", "queued", "QUEUED", "pending", "waiting", "starting"],
+    News.PROCESSING: ["processing", "IN_PROGRESS", "running", "dreaming", "in progress"],
+    News.SUCCEED: ["succeed", "succeeded", "SUCCEED", "SUCCESS", "success", "completed", "complete", "OK", "finished"],
+    News.FAILED: ["failed", "FAILED", "FAILURE", "fail", "error", "ERROR", "canceled", "expired"],
+}
+
+
+@pytest.mark.parametrize(("news", "word"), [(news, word) for news, words in WORDS.items() for word in words])
+@pytest.mark.parametrize("key", ["task_status", "status", "state"])
+def test_every_status_word_is_understood_flat_and_enveloped(news: News, word: str, key: str) -> None:
+    task = {"task_id": "T1", key: word, "task_result": {"videos": [VIDEO]}}
+    assert read(body(task)).news is news
+    assert read(body({"code": 0, "message": "SUCCEED", "request_id": "R", "data": task})).news is news
+
+
+@pytest.mark.parametrize("key", ["task_id", "id", "taskId", "request_id"])
+def test_every_spelling_of_the_task_id_is_found(key: str) -> None:
+    assert read(body({key: "T1", "status": "running"})).provider_task_id == "T1"
+    assert read(body({"data": {key: "T1", "status": "running"}})).provider_task_id == "T1"
+
+
+def test_the_tasks_id_beats_the_requests() -> None:
+    signal = read(body({"code": 0, "request_id": "R", "data": {"task_id": "T", "task_status": "processing"}}))
+    assert signal.provider_task_id == "T"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"task_status_msg": "risk"},
+        {"message": "risk"},
+        {"fail_reason": "risk"},
+        {"failReason": "risk"},
+        {"error": "risk"},
+        {"error": {"message": "risk", "code": 7}},
+        {"detail": "risk"},
+        {"msg": "risk"},
+    ],
+)
+def test_every_spelling_of_the_reason_is_found(said: dict[str, Any]) -> None:
+    assert read(body({"id": "T", "status": "failed"} | said)).reason == "risk"
+
+
+def test_the_envelopes_message_is_never_the_tasks_reason() -> None:
+    envelope = {"code": 0, "message": "SUCCEED", "request_id": "R", "data": {"task_id": "T", "task_status": "failed"}}
+    assert read(body(envelope)).reason == ""
+    envelope["data"] = {"task_id": "T", "task_status": "failed", "task_status_msg": "content risk"}
+    assert read(body(envelope)).reason == "content risk"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"task_result": {"videos": [VIDEO], "images": None}},
+        {"outputs": [{"type": "video"} | VIDEO]},
+        {"task_result": {}, "outputs": [VIDEO]},
+        {"task_result": {"videos": [VIDEO | {"duration": 5.1}, {"url": None}, 7, None]}},
+    ],
+)
+def test_videos_come_out_in_klings_shape(said: dict[str, Any]) -> None:
+    assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"videos": [VIDEO]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"output": {"video_url": VIDEO["url"]}},
+        {"videoUrl": VIDEO["url"]},
+        {"result_url": VIDEO["url"]},
+        {"task_result": {"videos": [VIDEO["url"]]}},
+    ],
+)
+def test_a_bare_video_address_is_a_result(said: dict[str, Any]) -> None:
+    result = read(body({"task_id": "T", "status": "SUCCESS"} | said)).result
+    assert result == {"videos": [{"id": "", "url": VIDEO["url"], "duration": ""}]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"task_result": {"images": [IMAGE], "videos": None}},
+        {"outputs": [{"type": "image", "url": IMAGE["url"]}]},
+        {"outputs": [{"url": IMAGE["url"]}]},
+        {"imageUrl": IMAGE["url"]},
+        {"result_url": IMAGE["url"]},
+        {"task_result": {"images": [{"url": IMAGE["url"], "index": 10**30}]}},
+    ],
+)
+def test_images_come_out_in_klings_shape(said: dict[str, Any]) -> None:
+    assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"images": [IMAGE]}
+
+
+def test_the_ordered_picture_is_not_taken_for_the_result() -> None:
+    flat = {"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png", "outputs": [VIDEO]}
+    assert read(body(flat)).result == {"videos": [VIDEO]}
+    assert read(body({"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png"})).result == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "charge"),
+    [
+        ({"final_unit_deduction": "3.5"}, "3.5"),
+        ({"final_unit_deduction": 2}, "2"),
+        ({"final_unit_deduction": "a lot"}, None),
+        ({"final_unit_deduction": "-1"}, None),
+        ({"billing": [{"units": "1.5"}, {"units": 2}]}, "3.5"),
+        ({"billing": [{"amount": "9", "currency": "USD"}]}, None),
+        ({"billing": []}, None),
+        ({}, None),
+    ],
+)
+def test_a_charge_is_read_where_it_is_surely_units(said: dict[str, Any], charge: str | None) -> None:
+    assert read(body({"id": "T", "status": "failed"} | said)).charge == charge
+
+
+@pytest.mark.parametrize(
+    "poor",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"succeed"',
+        b"{}",
+        b"<html>502</html>",
+        b'{"status": "sort of done"}',
+        b'{"status": 7}',
+        b'{"code":0,"message":"SUCCEED","data":{"task_id":"T"}}',
+        b'{"code":0,"status":"success","data":{"task_id":"T"}}',
+        b'{"status":"success","data":{"status":"a new word"}}',
+        b"\xff\xfe\x00\x00",
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"status":"failed","x":' + b"[" * 40 + b"]" * 40 + b"}",
+        b'{"status":"failed","x":' + b"9" * 5000 + b"}",
+        b'{"status":"failed","x":"' + b"y" * (1024 * 1024) + b'"}',
+        json.dumps(
+            {
+                "status": "succeed",
+                "task_result": {"videos": [{"url": "https://x.example/" + "v" * 8000}] * 9},
+            }
+        ).encode(),
+    ],
+)
+def test_what_is_not_understood_is_unreadable(poor: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read(poor)
+
+
+def test_brackets_inside_strings_are_not_nesting() -> None:
+    assert read(body({"status": "failed", "error": '[{"\\[' * 40})).reason == '[{"\\[' * 40
+
+
+def test_not_a_number_is_borne_with() -> None:
+    assert read(b'{"status":"failed","updated_at":NaN,"x":-Infinity,"created_at":1e999}').news is News.FAILED
+
+
+def test_a_reason_is_cut_between_characters() -> None:
+    reason = read(body({"status": "failed", "error": "可" * 5000})).reason
+    assert reason == "可" * (MOST_REASON // 3)
+
+
+MEMBERS = [
+    "task_id",
+    "id",
+    "status",
+    "task_status",
+    "data",
+    "task_result",
+    "images",
+    "videos",
+    "url",
+    "outputs",
+    "output",
+]
+MEMBERS += ["type", "error", "message", "final_unit_deduction", "billing", "units", "duration", "index", "result_url"]
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(alphabet=st.characters(exclude_categories=[]))
+    | st.sampled_from(["succeed", "failed", "https://x.example/v.mp4", "\x00", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(MEMBERS),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=24,
+)
+
+
+@given(st.one_of(st.binary(), anything.map(lambda value: json.dumps(value).encode())))
+def test_no_bytes_raise_anything_but_unreadable_and_all_that_comes_out_can_be_stored(raw: bytes) -> None:
+    try:
+        signal = read(raw)
+    except Unreadable:
+        return
+    for text in (signal.reason, signal.provider_task_id or "", json.dumps(signal.result, ensure_ascii=False)):
+        assert "\x00" not in text
+        assert "\\u0000" not in text
+        text.encode()
+    assert len(signal.reason.encode()) <= MOST_REASON
+    assert signal.charge is None or Decimal(signal.charge).is_finite()
+    assert (signal.result is not None) == (signal.news is News.SUCCEED)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=[])), st.integers(0, 50))
+def test_cleaned_text_is_storable_and_bounded(text: str, most: int) -> None:
+    cleaned = clean(text, most)
+    assert len(cleaned.encode()) <= most
+    assert "\x00" not in cleaned
+
+
+@given(anything)
+def test_parse_reads_what_json_wrote(value: Any) -> None:
+    raw = json.dumps(value)
+    expected = json.loads(raw, parse_constant=lambda _: None)
+    assert parse(raw.encode(), depth=1000) == expected

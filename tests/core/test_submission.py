@@ -1,0 +1,208 @@
+"""Submissions: only what surely was not taken is sent again; a failed query never fails a task."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.submission import (
+    Accepted,
+    Never,
+    NotFound,
+    Outcome,
+    Refused,
+    Silent,
+    Unknown,
+    Wait,
+    backoff,
+    code_of,
+    judge,
+    judge_query,
+)
+from service.core.task import News, Signal
+
+
+def body(code: Any, data: Any = None, message: str = "said") -> bytes:
+    return json.dumps({"code": code, "message": message, "request_id": "R", "data": data}).encode()
+
+
+TASK = {"task_id": "T", "task_status": "submitted", "created_at": 1, "updated_at": 1}
+
+
+@pytest.mark.parametrize("code", [0, "0", 0.0, "success", 200, "200"])
+def test_success_in_every_spelling_is_accepted(code: Any) -> None:
+    accepted = Accepted("T", Signal(news=News.SUBMITTED, provider_task_id="T"))
+    assert judge(200, body(code, TASK)) == accepted
+    assert judge(200, body(code, {"task_id": "T"})) == accepted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "T", "status": "submitted"},
+        {"task_id": "T"},
+        {"code": "success", "data": "T"},
+        {"code": 0, "data": {"id": "T"}},
+        {"code": 0, "data": {"taskId": "T"}},
+    ],
+)
+def test_newer_and_relayed_shapes_are_accepted(answer: dict[str, Any]) -> None:
+    outcome = judge(200, json.dumps(answer).encode())
+    assert isinstance(outcome, Accepted)
+    assert outcome.provider_task_id == "T"
+
+
+def test_an_answer_that_is_final_already_is_a_signal_too() -> None:
+    outcome = judge(200, body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}))
+    assert outcome == Accepted("T", Signal(news=News.FAILED, reason="risk", provider_task_id="T"))
+
+
+TABLE: list[tuple[int, int, type[Outcome]]] = [
+    (401, 1000, Never),
+    (401, 1001, Never),
+    (401, 1002, Never),
+    (401, 1003, Never),
+    (401, 1004, Never),
+    (429, 1100, Never),
+    (429, 1101, Never),
+    (429, 1102, Never),
+    (403, 1103, Never),
+    (400, 1200, Refused),
+    (400, 1201, Refused),
+    (404, 1202, Never),
+    (404, 1203, Never),
+    (400, 1300, Refused),
+    (400, 1301, Refused),
+    (429, 1302, Wait),
+    (429, 1303, Wait),
+    (429, 1304, Never),
+    (500, 5000, Unknown),
+    (503, 5001, Wait),
+    (504, 5002, Unknown),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), TABLE)
+def test_the_table_of_codes_is_obeyed_even_with_http_200(status: int, code: int, kind: type[Outcome]) -> None:
+    assert isinstance(judge(status, body(code)), kind)
+    assert isinstance(judge(200, body(code)), kind)
+    assert isinstance(judge(200, body(str(code))), kind)
+
+
+def test_a_refusal_keeps_code_message_and_status() -> None:
+    assert judge(400, body(1201, message="prompt too long")) == Refused(1201, "prompt too long", 400)
+    assert judge(200, body(1301, message="risk")) == Refused(1301, "risk", 400)
+    assert judge(422, b'{"error":{"message":"no","code":""}}') == Refused(1200, "no", 422)
+
+
+HTML = b"<html><title>502 Bad Gateway</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "kind"),
+    [
+        (502, HTML, Unknown),
+        (503, HTML, Unknown),
+        (504, b"", Unknown),
+        (500, b"{}", Unknown),
+        (500, body("fail_to_fetch_task"), Unknown),
+        (200, HTML, Unknown),
+        (200, b"", Unknown),
+        (200, body(0), Unknown),
+        (200, body(0, {}), Unknown),
+        (200, body(0, {"task_id": ""}), Unknown),
+        (200, body(9999), Unknown),
+        (200, b'{"error":{"message":"no"}}', Unknown),
+        (408, b"", Unknown),
+        (409, b"{}", Unknown),
+        (499, b"", Unknown),
+        (100, b"", Unknown),
+        (429, b"", Wait),
+        (429, HTML, Wait),
+        (401, HTML, Never),
+        (402, b"", Never),
+        (403, b"", Never),
+        (404, HTML, Never),
+        (307, b"", Never),
+        (413, HTML, Refused),
+    ],
+)
+def test_answers_without_a_documented_code_are_judged_on_the_safe_side(
+    status: int, raw: bytes, kind: type[Outcome]
+) -> None:
+    assert isinstance(judge(status, raw), kind)
+
+
+def test_the_header_retry_after_is_kept() -> None:
+    assert judge(429, body(1303, message="full"), retry_after=7.0) == Wait(1303, "full", 7.0)
+
+
+@given(
+    st.integers(100, 599),
+    st.one_of(
+        st.binary(),
+        st.recursive(
+            st.none() | st.integers() | st.floats() | st.text() | st.booleans(),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(["code", "message", "data", "error", "task_id", "task_status"]), inner, max_size=4
+                )
+            ),
+            max_leaves=8,
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+)
+def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: bytes) -> None:
+    outcome = judge(status, raw)
+    finding = judge_query(status, raw)
+    if not 200 <= status < 300:
+        assert not isinstance(outcome, Accepted)
+        assert not isinstance(finding, Signal)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw"),
+    [
+        (500, body(5000)),
+        (502, HTML),
+        (200, HTML),
+        (404, HTML),
+        (404, b'{"error":{"message":"Invalid URL","code":""}}'),
+        (429, body(1302)),
+        (401, body(1002)),
+        (200, body(0, None)),
+        (200, body(5000, TASK)),
+        (200, body(0, {"task_id": "T", "task_status": "a new word"})),
+        (200, body(0, [TASK])),
+    ],
+)
+def test_a_failed_query_says_nothing(status: int, raw: bytes) -> None:
+    assert isinstance(judge_query(status, raw), Silent)
+
+
+def test_a_failed_task_is_a_successful_query() -> None:
+    raw = body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}, message="SUCCEED")
+    assert judge_query(200, raw) == Signal(news=News.FAILED, reason="risk", provider_task_id="T")
+
+
+def test_only_the_providers_own_code_says_that_there_is_no_such_task() -> None:
+    assert judge_query(404, body(1203)) == NotFound()
+    assert judge_query(200, body(1203)) == NotFound()
+    assert isinstance(judge_query(404, body(1202)), Silent)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(None, None), ("", None), (True, 0), (False, -1), ("OK", 0), ("nan", -1), ("1e400", -1), ([], -1), (1e308, -1)],
+)
+def test_odd_codes_are_read_without_a_fault(value: Any, code: int | None) -> None:
+    assert code_of(value) == code
+
+
+@given(st.integers(-5, 10_000), st.floats(0, 1, exclude_max=True))
+def test_waiting_starts_at_a_second_and_is_bounded(attempt: int, chance: float) -> None:
+    assert 1.0 <= backoff(attempt, chance) <= 90.0
+    assert backoff(attempt, chance) <= backoff(attempt + 1, chance)
