@@ -1,0 +1,163 @@
+"""What the provider says of a task, as bytes: the data of an answer, and callbacks in every style met in the wild.
+
+`flat` is Kling's own; `enveloped`, `newer` and `midjourney` are what gateways in front of it send; `camel` and
+`shouting` are odd spellings of the same facts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from service.core.ids import milliseconds
+
+from .record import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What one callback says; `id` need not be the task's own, `status` need not be true."""
+
+    id: str
+    status: str
+    reason: str
+    result: dict[str, Any] | None
+    charge: Decimal | None
+    external_task_id: str
+    created_at: datetime
+    updated_at: datetime
+    chance: float
+    """From 0 to 1: which of several spellings is taken."""
+
+
+def answer_data(task: Task, *, gateway: bool, brief: bool = False) -> dict[str, Any]:
+    """Return `data` of an answer: the seed's members for the gateway, Kling's otherwise; `brief` as after a submit."""
+    said: dict[str, Any] = {"task_id": task.id, "task_status": task.status}
+    if not brief:
+        said["task_status_msg"] = task.reason
+    said["created_at"] = milliseconds(task.created_at)
+    said["updated_at"] = milliseconds(task.updated_at)
+    if not gateway:
+        said["task_info"] = _task_info(task.order.external_task_id)
+    if task.result is not None:
+        said["task_result"] = {"images": None, "videos": None} | task.result if gateway else task.result
+    if task.charge is not None:
+        said["final_unit_deduction"] = units(task.charge)
+    return said
+
+
+def units(amount: Decimal) -> str:
+    """Return units as Kling writes them: "3.5", "7", never "7.0" or "1E+1"."""
+    return f"{amount.normalize():f}"
+
+
+def _task_info(external_task_id: str) -> dict[str, str]:
+    return {"external_task_id": external_task_id} if external_task_id else {}
+
+
+def _flat(notice: Notice) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "task_id": notice.id,
+        "task_status": notice.status,
+        "task_status_msg": notice.reason,
+        "created_at": milliseconds(notice.created_at),
+        "updated_at": milliseconds(notice.updated_at),
+        "task_info": _task_info(notice.external_task_id),
+    }
+    if notice.charge is not None:
+        said["final_unit_deduction"] = units(notice.charge)
+    if notice.result is not None:
+        said["task_result"] = notice.result
+    return said
+
+
+def _enveloped(notice: Notice) -> dict[str, Any]:
+    return {"code": 0, "message": "SUCCEED", "request_id": notice.id, "data": _flat(notice)}
+
+
+def _newer(notice: Notice) -> dict[str, Any]:
+    kind = "image" if notice.result and "images" in notice.result else "video"
+    outputs = [{"type": kind, "id": one.get("id", str(place)), **one} for place, one in enumerate(_things(notice))]
+    return {
+        "id": notice.id,
+        "status": "succeeded" if notice.status == "succeed" else notice.status,
+        "message": notice.reason,
+        "create_time": milliseconds(notice.created_at),
+        "update_time": milliseconds(notice.updated_at),
+        "external_id": notice.external_task_id,
+        "outputs": outputs,
+        "billing": [] if notice.charge is None else [{"type": "unit", "amount": units(notice.charge)}],
+    }
+
+
+_MIDJOURNEY = {"submitted": "SUBMITTED", "processing": "IN_PROGRESS", "succeed": "SUCCESS", "failed": "FAILURE"}
+
+
+def _midjourney(notice: Notice) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "id": notice.id,
+        "status": _MIDJOURNEY[notice.status],
+        "failReason": notice.reason,
+        "submitTime": milliseconds(notice.created_at),
+        "finishTime": milliseconds(notice.updated_at) if notice.status in ("succeed", "failed") else 0,
+        "progress": {"submitted": "0%", "processing": "50%"}.get(notice.status, "100%"),
+    }
+    if notice.result is not None:
+        said["imageUrl" if "images" in notice.result else "videoUrl"] = _things(notice)[0]["url"]
+    return said
+
+
+_CAMEL = {
+    "submitted": ("queued", "pending", "waiting", "starting"),
+    "processing": ("running", "dreaming", "processing"),
+    "succeed": ("completed", "success", "finished", "complete", "OK"),
+    "failed": ("error", "fail", "canceled", "expired"),
+}
+
+
+def _camel(notice: Notice) -> dict[str, Any]:
+    spellings = _CAMEL[notice.status]
+    said: dict[str, Any] = {
+        "taskId": notice.id,
+        "state": spellings[int(notice.chance * len(spellings)) % len(spellings)],
+        "error": {"message": notice.reason} if notice.reason else None,
+        "updated_at": str(milliseconds(notice.updated_at)),
+    }
+    if notice.result is not None:
+        said["result_url"] = _things(notice)[0]["url"]
+    return {"code": "success", "data": said}
+
+
+_SHOUTING = {"submitted": "NOT_START", "processing": "IN_PROGRESS", "succeed": "SUCCEED", "failed": "FAILED"}
+
+
+def _shouting(notice: Notice) -> dict[str, Any]:
+    said = _flat(notice)
+    said["task_status"] = _SHOUTING[notice.status]
+    said["created_at"] = milliseconds(notice.created_at) // 1000
+    said["updated_at"] = milliseconds(notice.updated_at) // 1000
+    return {"code": "0", "message": "SUCCEED", "data": said}
+
+
+def _things(notice: Notice) -> list[dict[str, Any]]:
+    return next(iter(notice.result.values())) if notice.result else []
+
+
+_WRITERS: dict[str, Callable[[Notice], dict[str, Any]]] = {
+    "flat": _flat,
+    "enveloped": _enveloped,
+    "newer": _newer,
+    "midjourney": _midjourney,
+    "camel": _camel,
+    "shouting": _shouting,
+}
+_MIXED = tuple(_WRITERS.values())
+
+
+def callback_body(style: str, notice: Notice) -> bytes:
+    """Return a callback's bytes in one of the `STYLES`; `mixed` takes the one that the notice's chance points at."""
+    write = _MIXED[int(notice.chance * len(_MIXED)) % len(_MIXED)] if style == "mixed" else _WRITERS[style]
+    return orjson.dumps(write(notice))

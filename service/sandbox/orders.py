@@ -1,0 +1,151 @@
+"""An order as the provider reads it: lightly checked, priced by the seed's rule.
+
+The checks are the provider's own, wider than any one rule book, so that what a client lets through wrongly is seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from service.core.kind import Door
+
+from .codes import RefusalError
+
+_RATIOS = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"})
+_MODES = frozenset({"std", "pro", "4k"})
+_CAMERAS = frozenset({"simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
+_MOVES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
+_LONGEST_PROMPT = 2500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What was asked for, with the defaults in; `price` in units, `slots` in tasks at once, `seconds` of video."""
+
+    door: Door
+    prompt: str
+    ratio: str
+    n: int
+    seconds: int
+    price: Decimal
+    hook: str
+    external_task_id: str
+
+    @property
+    def slots(self) -> int:
+        return self.n if self.door is Door.GENERATIONS else 1
+
+
+@lru_cache(maxsize=256)
+def video_price(model: str, mode: str, seconds: int) -> Decimal:
+    """Return a video's units by the seed: 1 for v1 std 5 s; per second beyond; pro (and 4k) x 3.5; later models x 2."""
+    price = Decimal(seconds) / 5
+    if mode != "std":
+        price *= Decimal("3.5")
+    return price if model == "kling-v1" else price * 2
+
+
+def read_order(
+    door: Door, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
+) -> Order:
+    """Return the order in `body`; raise RefusalError 1200 for what is no object, 1201 for the first wrong member."""
+    if not isinstance(body, dict):
+        raise RefusalError(1200, "the body is not a JSON object")
+    prompt = _text(body, "prompt", longest=_LONGEST_PROMPT)
+    _text(body, "negative_prompt", longest=_LONGEST_PROMPT)
+    image = _text(body, "image") or (_text(body, "image_tail") if door is Door.IMAGE2VIDEO else "")
+    if door is Door.IMAGE2VIDEO:
+        if not image:
+            raise RefusalError(1201, "image: image or image_tail is required")
+    elif not prompt:
+        raise RefusalError(1201, "prompt: required")
+    ratio = _one_of(body, "aspect_ratio", _RATIOS, "16:9")
+    hook = next((url for name in hook_fields if (url := _text(body, name))), "")
+    external = _text(body, "external_task_id", longest=256) if external_ids else ""
+    if door is Door.GENERATIONS:
+        _number(body, "image_fidelity", 0, 1)
+        n = _whole(body, "n", 1, 9, 1)
+        price, seconds = Decimal(n), 0
+    else:
+        _number(body, "cfg_scale", 0, 1)
+        n, seconds = 1, _whole(body, "duration", 3, 15, 5)
+        price = video_price(
+            _text(body, "model_name") or "kling-v1",
+            _one_of(body, "mode", _MODES, "std"),
+            seconds,
+        )
+        _check_camera(body.get("camera_control"))
+    return Order(
+        door=door,
+        prompt=prompt,
+        ratio=ratio,
+        n=n,
+        seconds=seconds,
+        price=price,
+        hook=hook,
+        external_task_id=external,
+    )
+
+
+def _text(body: Mapping[str, Any], name: str, *, longest: int | None = None) -> str:
+    """Return a member that is a text, "" where it is unset: absent, null or empty."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RefusalError(1201, f"{name}: a string is expected")
+    if longest is not None and len(value) > longest:
+        raise RefusalError(1201, f"{name}: at most {longest} characters")
+    return value
+
+
+def _one_of(body: Mapping[str, Any], name: str, allowed: frozenset[str], default: str) -> str:
+    value = _text(body, name) or default
+    if value not in allowed:
+        raise RefusalError(1201, f"{name}: one of {', '.join(sorted(allowed))}")
+    return value
+
+
+def _number(body: Mapping[str, Any], name: str, least: float, most: float) -> None:
+    value = body.get(name)
+    if value is None or value == "":
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise RefusalError(1201, f"{name}: a number from {least} to {most}")
+
+
+def _whole(body: Mapping[str, Any], name: str, least: int, most: int, default: int) -> int:
+    """Return a whole number, also written as a text ("5"), as Kling writes durations."""
+    value = body.get(name)
+    if value is None or value == "":
+        return default
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 4):
+        raise RefusalError(1201, f"{name}: a whole number is expected")
+    if not least <= int(text) <= most:
+        raise RefusalError(1201, f"{name}: from {least} to {most}")
+    return int(text)
+
+
+def _check_camera(camera: Any) -> None:
+    """Refuse a camera_control that Kling refuses: `simple` moves by exactly one, the others take no config."""
+    if not camera:
+        return
+    if not isinstance(camera, dict) or camera.get("type", "simple") not in _CAMERAS:
+        raise RefusalError(1201, "camera_control.type: unknown")
+    config = camera.get("config") or {}
+    if not isinstance(config, dict):
+        raise RefusalError(1201, "camera_control.config: an object is expected")
+    for name in _MOVES:
+        try:
+            _number(config, name, -10, 10)
+        except RefusalError as error:
+            raise RefusalError(1201, f"camera_control.config.{error.message}") from None
+    moved = [name for name in _MOVES if config.get(name)]
+    if camera.get("type", "simple") == "simple":
+        if len(moved) != 1:
+            raise RefusalError(1201, "camera_control.config: exactly one member other than 0 for type simple")
+    elif moved:
+        raise RefusalError(1201, "camera_control.config: only type simple takes one")

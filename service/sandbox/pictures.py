@@ -1,0 +1,111 @@
+"""Pictures of a prompt: a calm landscape whose colours and hills come from the task, the prompt's words upon it.
+
+The same seed draws the same picture, so that nothing needs to be stored.
+"""
+
+import hashlib
+import math
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+SIZES = {
+    "16x9": (960, 540),
+    "9x16": (540, 960),
+    "1x1": (720, 720),
+    "4x3": (800, 600),
+    "3x4": (600, 800),
+    "3x2": (840, 560),
+    "2x3": (560, 840),
+    "21x9": (1050, 450),
+}
+"""Pixels of each aspect ratio."""
+
+_FONTS = (
+    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/noto-cjk/NotoSansCJK-Regular.ttc",
+    "/usr/share/fonts/truetype/wqy/wqy-zenhei.ttc",
+    "/System/Library/Fonts/PingFang.ttc",
+    "/System/Library/Fonts/STHeiti Light.ttc",
+    "C:/Windows/Fonts/msyh.ttc",
+)
+"""Where fonts with Chinese live on the usual systems; without one, only Latin letters can be written."""
+
+
+def draw(seed: str, ratio: str, caption: str) -> Image.Image:
+    """Return the picture of `caption` in the size of `ratio` (a key of SIZES), the same for the same arguments."""
+    width, height = SIZES[ratio]
+    dice = hashlib.sha256(f"{seed} {caption}".encode("utf-8", "replace")).digest()
+    hue = dice[0] / 255
+    picture = _sky(width, height, hue)
+    pen = ImageDraw.Draw(picture)
+    radius = min(width, height) * (0.07 + dice[1] / 2550)
+    centre = (width * (0.2 + dice[2] / 425), height * (0.2 + dice[3] / 1275))
+    pen.circle(centre, radius, fill=_colour(hue + 0.12, 0.35, 1.0))
+    for layer in range(4):
+        _hills(pen, (width, height), layer, dice[4 + 3 * layer : 7 + 3 * layer], hue)
+    _write(pen, (width, height), caption)
+    return picture
+
+
+def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+    """Return RGB of a hue (any number, turning once per 1), saturation and value from 0 to 1."""
+    parts = (
+        value * (1 - saturation * max(0.0, min(1.0, abs((hue + shift) % 1 * 6 - 3) - 1)))
+        for shift in (0.5, 5 / 6, 1 / 6)
+    )
+    red, green, blue = (round(255 * part) for part in parts)
+    return red, green, blue
+
+
+def _sky(width: int, height: int, hue: float) -> Image.Image:
+    column = Image.new("RGB", (1, 64))
+    for y in range(64):
+        column.putpixel((0, y), _colour(hue + 0.12 * y / 63, 0.65 - 0.4 * y / 63, 0.55 + 0.4 * y / 63))
+    return column.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _hills(pen: ImageDraw.ImageDraw, size: tuple[int, int], layer: int, dice: bytes, hue: float) -> None:
+    width, height = size
+    ground = height * (0.5 + 0.12 * layer)
+    steep, shift = height * (0.04 + dice[0] / 4000), dice[1] / 40
+    waves = 1.2 + dice[2] / 128
+    ridge = [
+        (
+            x,
+            ground
+            + steep * math.sin(shift + waves * math.tau * x / width)
+            + steep / 3 * math.sin(2 * shift + 3.1 * waves * math.tau * x / width),
+        )
+        for x in range(0, width + 8, 8)
+    ]
+    pen.polygon([*ridge, (width, height), (0, height)], fill=_colour(hue + 0.04 * layer, 0.5, 0.5 - 0.1 * layer))
+
+
+@lru_cache(maxsize=32)
+def _font(size: int, wide: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
+    if not wide:
+        return ImageFont.load_default(size)
+    path = next((path for path in _FONTS if Path(path).is_file()), None)
+    return ImageFont.truetype(path, size) if path else None
+
+
+def _write(pen: ImageDraw.ImageDraw, size: tuple[int, int], caption: str) -> None:
+    """Write the caption at the foot; letters that no font here has are left out rather than drawn as boxes."""
+    width, height = size
+    letters = min(width, height) // 18
+    wide = any(ord(letter) > 0xFF for letter in caption)
+    font = _font(letters, wide)
+    if font is None:
+        font = _font(letters, False)
+        caption = "".join(letter for letter in caption if ord(letter) <= 0xFF)
+    caption = " ".join(caption.split())
+    lines: list[str] = [""]
+    for letter in caption:
+        if pen.textlength(lines[-1] + letter, font=font) > width * 0.9:
+            lines.append("")
+        lines[-1] += letter
+    for place, line in enumerate(reversed(lines[:4])):
+        at = (width * 0.05, height - letters * (1.6 + 1.4 * place))
+        pen.text(at, line.strip(), font=font, fill="white", stroke_width=1, stroke_fill=(0, 0, 0))
