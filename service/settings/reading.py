@@ -1,0 +1,176 @@
+"""The environment, read once into one frozen value, or every fault at once in sentences.
+
+No sentence holds a secret, and an unknown RELAY_ name is a fault too: a misspelt limit is no limit.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+from typing_extensions import override
+
+from service.settings.groups import Bounds, Client, Deliveries, Insight, Listening, Provider, Storage
+from service.settings.table import holds_secret
+
+PREFIX = "RELAY_"
+# Kubernetes tells pods about a Service called "relay" under these names, which are nobody's settings.
+_KUBERNETES = re.compile(r"RELAY_(SERVICE_(HOST|PORT)|PORT_\d+_).*")
+
+
+class SettingsError(Exception):
+    """The settings are wrong; `faults` says each fault in a sentence."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class Settings(Listening, Storage, Provider, Bounds, Deliveries, Insight, Client, BaseSettings):
+    """All settings, read and sound; made by `read`, or from values in a test."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # `read` gathers the rest, so that it can name every fault at once
+
+    @property
+    def own_url(self) -> str:
+        """Where the provider reaches us, without a slash at the end."""
+        return self.public_url or self._listening_url()
+
+    @property
+    def service_url(self) -> str:
+        """Where the command line finds the service, without a slash at the end."""
+        return self.url or self._listening_url()
+
+    def _listening_url(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  (a key, not a bind)
+        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self.port}"
+
+
+def read() -> Settings:
+    """Return the settings of this process's environment and RELAY_SECRETS_DIR; raises SettingsError."""
+    directory = os.environ.get(f"{PREFIX}SECRETS_DIR", "").strip()
+    faults = list(_unknown(os.environ, "")) + list(_faults_of_directory(directory))
+    values: dict[str, Any] = EnvSettingsSource(Settings)()
+    if directory and Path(directory).is_dir():
+        values = {**SecretsSettingsSource(Settings, secrets_dir=directory)(), **values}
+    wrong: set[str] = set()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        wrong = {str(fault["loc"][0]) for fault in error.errors()}
+        faults += _sentences(error, values)
+        settings = Settings(**{name: value for name, value in values.items() if name not in wrong})
+    faults += [sentence for names, sentence in _contradictions(settings) if not names & wrong]
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def _sentences(error: ValidationError, values: Mapping[str, Any]) -> Iterator[str]:
+    seen = set()
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(fault["loc"][0])
+        reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should").split(", unable to")[0]
+        given = values[name]
+        is_private = holds_secret(Settings.model_fields[name]) or "@" in str(given)  # an address may hold a password
+        shown = "" if is_private else f", not {given!r}"
+        hint = " (set by Kubernetes for a Service called relay? enableServiceLinks: false)"
+        link = hint if isinstance(given, str) and name == "port" and given.startswith("tcp://") else ""
+        sentence = f"{PREFIX}{name.upper()} {reason}{shown}{link}."
+        if sentence not in seen:
+            seen.add(sentence)
+            yield sentence
+
+
+def _unknown(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(names):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or _KUBERNETES.fullmatch(upper):
+            continue
+        nearest = get_close_matches(upper, known, n=1)
+        yield f"{name}{where} is not a setting{f'; did you mean {nearest[0]}?' if nearest else '.'}"
+
+
+def _faults_of_directory(directory: str) -> Iterator[str]:
+    if not directory:
+        return
+    if not Path(directory).is_dir():
+        yield f"{PREFIX}SECRETS_DIR should be a directory, not {directory!r}."
+        return
+    yield from _unknown([path.name for path in Path(directory).iterdir()], f" in {directory}")
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
+    """Yield what each value alone does not show, with the fields it is about."""
+    if settings.database_url and not settings.signing_keys:
+        yield (
+            {"database_url", "signing_keys"},
+            "RELAY_SIGNING_KEYS is required with RELAY_DATABASE_URL: every process must have the same ones.",
+        )
+    if settings.provider_url and not settings.provider_key:
+        yield {"provider_url", "provider_key"}, "RELAY_PROVIDER_KEY is required with RELAY_PROVIDER_URL."
+    if settings.provider_key and not settings.provider_url:
+        yield (
+            {"provider_url", "provider_key"},
+            "RELAY_PROVIDER_KEY without RELAY_PROVIDER_URL would be told to nobody: give both, or neither.",
+        )
+    if settings.provider_dialect == "kling" and settings.provider_key:
+        halves = settings.provider_key.get_secret_value().split(":")
+        if len(halves) > 2 or not all(halves):
+            yield (
+                {"provider_key"},
+                "RELAY_PROVIDER_KEY should be an API key or ACCESS_KEY:SECRET_KEY for the dialect kling.",
+            )
+    if settings.port and settings.port == settings.metrics_port:
+        yield {"port", "metrics_port"}, "RELAY_METRICS_PORT should differ from RELAY_PORT."
+    for shorter, longer in (("sweep_after", "task_deadline"), ("task_deadline", "retention")):
+        if getattr(settings, shorter) >= getattr(settings, longer):
+            yield (
+                {shorter, longer},
+                f"{PREFIX}{shorter.upper()} should be shorter than {PREFIX}{longer.upper()}.",
+            )
+
+
+def risks(settings: Settings) -> list[str]:
+    """Return what is allowed but seldom meant, in sentences to be logged as warnings at the start."""
+    found = []
+    if settings.provider_url and not settings.public_url:
+        found.append("RELAY_PUBLIC_URL is not set: the provider will be told to call back to " + settings.own_url)
+    if settings.provider_url and not settings.database_url:
+        found.append("RELAY_DATABASE_URL is not set: real tasks are kept in the embedded PostgreSQL of this machine.")
+    if any(network.prefixlen == 0 for network in settings.allowed_networks):
+        found.append("RELAY_ALLOWED_NETWORKS allows every address: subscribers may reach whatever this machine can.")
+    if settings.provider_url and settings.provider_url.startswith("http://"):
+        found.append("RELAY_PROVIDER_URL is not https: the provider's key travels in clear text.")
+    return found

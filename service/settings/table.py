@@ -1,0 +1,70 @@
+"""The settings as a table: the source of `kling-relay settings` and of docs/settings.md."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from service.settings.groups import GROUPS, Group
+from service.settings.units import Unset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One setting: its name in the environment, its default in words, and what it means.
+
+    `value` is what it is now, None where it was not asked for or is not set; secrets are covered.
+    """
+
+    group: str
+    name: str
+    default: str
+    meaning: str
+    is_secret: bool
+    value: str | None
+
+
+def describe(settings: BaseModel | None = None) -> list[Row]:
+    """Return a row for each setting, in the order of their groups; with `settings`, also their values."""
+    now = settings.model_dump() if settings else {}
+    return [
+        Row(
+            group=group.__doc__ or "",
+            name=f"RELAY_{name.upper()}",
+            default=_default(group, name, field),
+            meaning=" ".join((field.description or "").split()),
+            is_secret=holds_secret(field),
+            value=_shown(now.get(name), field),
+        )
+        for group in GROUPS
+        for name, field in group.model_fields.items()
+    ]
+
+
+def holds_secret(field: FieldInfo) -> bool:
+    """Say whether a field's value must not be shown."""
+    return "SecretStr" in repr(field.annotation)
+
+
+def _shown(value: Any, field: FieldInfo) -> str | None:
+    if value is None or value == "":
+        return None
+    return "********" if holds_secret(field) else _text(value)
+
+
+def _default(group: type[Group], name: str, field: FieldInfo) -> str:
+    for mark in field.metadata:
+        if isinstance(mark, Unset):
+            return mark.means
+    return _text(group.model_construct().model_dump()[name])
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bool():
+            return "1" if value else "0"
+        case SecretStr():
+            return "********"
+        case _:
+            return str(value)

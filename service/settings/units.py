@@ -1,0 +1,189 @@
+"""How values are written in settings: `15s`, `32MiB`, lists with commas; each reader refuses in a sentence.
+
+A refusal never repeats the value: it may be a secret.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+_SHORTEST_SIGNING_KEY = 32
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Unset:
+    """What holds where a setting is not given, in words, for the documents."""
+
+    means: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """A range of TCP ports, both ends included."""
+
+    first: int
+    last: int
+
+
+def read_duration(text: str) -> timedelta:
+    """Return the time that `15s`, `2m`, `1h30m`, `250ms` or `90d` says; raises ValueError."""
+    if text == "0":
+        return timedelta()
+    if not re.fullmatch(f"(?:{_PART.pattern})+", text):
+        raise ValueError("should be a time such as 250ms, 15s, 2m, 6h or 90d")
+    return sum((timedelta(seconds=float(n) * _SECONDS[unit]) for n, unit in _PART.findall(text)), timedelta())
+
+
+def write_duration(time: timedelta) -> str:
+    """Write a time the way `read_duration` reads it, in one unit, and 60s or 24h rather than 1m or 1d."""
+    left = round(time.total_seconds() * 1000)
+    for unit, seconds in _SECONDS.items():
+        count, rest = divmod(left, round(seconds * 1000))
+        if count > 1 and not rest:
+            return f"{count}{unit}"
+    return f"{left}ms" if left else "0"
+
+
+def read_size(text: str) -> int:
+    """Return how many bytes `32MiB`, `64KiB` or `512` are; raises ValueError."""
+    if not (found := _SIZE.fullmatch(text)):
+        raise ValueError("should be a size such as 512B, 64KiB or 32MiB")
+    return int(found[1]) * _BYTES[found[2] or "B"]
+
+
+def write_size(size: int) -> str:
+    """Write a size the way `read_size` reads it."""
+    unit = next((unit for unit, factor in _BYTES.items() if size % factor == 0 and size), "B")
+    return f"{size // _BYTES[unit]}{unit}"
+
+
+def read_ports(text: str) -> Ports:
+    """Return the ports that `443` or `1024-65535` names; raises ValueError."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal() and 0 < int(first) <= int(last or first) < 65536):
+        raise ValueError("should be ports such as 443 or 1024-65535")
+    return Ports(int(first), int(last or first))
+
+
+def write_ports(ports: Ports) -> str:
+    """Write ports the way `read_ports` reads them."""
+    return str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
+
+
+def read_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network that a CIDR such as `10.0.0.0/8` names; raises ValueError."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("should be networks such as 10.1.0.0/16 or fd00::/8, without host bits") from None
+
+
+def _given_as_text(read: Callable[[str], Value]) -> BeforeValidator:
+    return BeforeValidator(lambda value: read(value.strip()) if isinstance(value, str) else value)
+
+
+def _given_as_list(read: Callable[[str], Value]) -> BeforeValidator:
+    def read_list(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(read(word.strip()) for word in value.split(",") if word.strip())
+
+    return BeforeValidator(read_list)
+
+
+def _listed(write: Callable[[Any], str]) -> PlainSerializer:
+    def write_list(values: Iterable[Any]) -> str:
+        return ",".join(write(value) for value in values)
+
+    return PlainSerializer(write_list, return_type=str)
+
+
+def _positive(time: timedelta) -> timedelta:
+    if not time:
+        raise ValueError("should be longer than nothing")
+    return time
+
+
+def _address(text: str) -> str:
+    """Take an http or https address without user, query or trailing slash, so that paths can be put behind it."""
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        sound = sound and not (parts.username or parts.password or parts.query or parts.fragment)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("should be an address such as https://relay.example.com, without user, query or fragment")
+    return text.rstrip("/")
+
+
+def _postgres(secret: SecretStr) -> SecretStr:
+    scheme, separator, rest = secret.get_secret_value().partition("://")
+    if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not separator or not rest:
+        raise ValueError("should be an address such as postgresql://user:password@host:5432/name")
+    return SecretStr(f"postgresql://{rest}")
+
+
+def _signing_key(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < _SHORTEST_SIGNING_KEY:
+        raise ValueError("should be keys of 32 characters or more each, such as `openssl rand -base64 32` gives")
+    return secret
+
+
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    prefix, _, key = secret.get_secret_value().partition("_")
+    try:
+        sound = prefix == "whsec" and bool(base64.b64decode(key, validate=True))
+    except (binascii.Error, ValueError):
+        sound = False
+    if not sound:
+        raise ValueError("should be whsec_ and Base64 after it")
+    return secret
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{16,512}", secret.get_secret_value()):
+        raise ValueError("should be 16 to 512 printable characters without spaces")
+    return secret
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("should be printable characters without spaces")
+    return secret
+
+
+_AS_TIME = PlainSerializer(write_duration, return_type=str)
+Duration = Annotated[timedelta, _given_as_text(read_duration), AfterValidator(_positive), _AS_TIME]
+DurationOrNone = Annotated[timedelta, _given_as_text(read_duration), _AS_TIME]
+Durations = Annotated[tuple[timedelta, ...], _given_as_list(read_duration), _listed(write_duration)]
+Size = Annotated[int, _given_as_text(read_size), Field(gt=0), PlainSerializer(write_size, return_type=str)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Words = Annotated[tuple[str, ...], _given_as_list(str), _listed(str)]
+PortRanges = Annotated[tuple[Ports, ...], _given_as_list(read_ports), _listed(write_ports)]
+Networks = Annotated[
+    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _given_as_list(read_network), _listed(str)
+]
+Address = Annotated[str, AfterValidator(_address)]
+Postgres = Annotated[SecretStr, AfterValidator(_postgres)]
+SigningKeys = Annotated[
+    tuple[Annotated[SecretStr, AfterValidator(_signing_key)], ...], _given_as_list(SecretStr), Field(min_length=1)
+]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
+ProviderKey = Annotated[SecretStr, AfterValidator(_printable)]
