@@ -152,6 +152,11 @@ class BudgetExceeded(Refusal):
     code = 1102
     type = "budget_exceeded"
 
+    def __init__(self, message: str | None = None, *, limit: str = "total") -> None:
+        """`limit` says which one: total, day, month or open."""
+        self.limit = limit
+        super().__init__(message)
+
 
 class Unavailable(Refusal):
     """The service cannot take this now; nothing was sent. Try again."""

@@ -22,7 +22,8 @@ values = st.recursive(
 names = st.sampled_from(
     [
         "prompt", "negative_prompt", "image", "image_tail", "image_fidelity", "n", "aspect_ratio", "model",
-        "model_name", "mode", "duration", "cfg_scale", "camera_control", "notify_hook", "callback_url", "external_task_id", "masks",
+        "model_name", "mode", "duration", "cfg_scale", "camera_control", "notify_hook", "callback_url",
+        "external_task_id", "masks",
     ]
 )  # fmt: skip
 bodies = values | st.dictionaries(names | st.text(max_size=6), values, max_size=12)

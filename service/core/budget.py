@@ -1,0 +1,121 @@
+"""A budget is up to four limits on what is spent (charged, and reserved because it may yet be); an order that would
+pass any of them is refused before anything is sent. Days and months are UTC's.
+"""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from service.core.errors import BudgetExceeded, Fault, InvalidRequest, told
+from service.core.money import money, plain
+
+THRESHOLDS = (80, 100)
+"""Percentages of a limit whose crossing is announced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that may be spent in all, per day and per month, and be reserved at once; None is no limit."""
+
+    total: Decimal | None = None
+    day: Decimal | None = None
+    month: Decimal | None = None
+    open: Decimal | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The limits that are set."""
+        return tuple(name for name in LIMIT_NAMES if getattr(self, name) is not None)
+
+    def shown(self) -> dict[str, str | None]:
+        return {name: None if (limit := getattr(self, name)) is None else plain(limit) for name in LIMIT_NAMES}
+
+
+LIMIT_NAMES = tuple(field.name for field in fields(Limits))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What counts against each limit now: charged plus reserved in all, of tasks recorded since the day's and the
+    month's start, and what is reserved only.
+    """
+
+    total: Decimal = Decimal(0)
+    day: Decimal = Decimal(0)
+    month: Decimal = Decimal(0)
+    open: Decimal = Decimal(0)
+
+    def plus(self, amount: Decimal) -> "Spent":
+        """Return what would be spent with an order of `amount` more."""
+        return Spent(
+            total=self.total + amount, day=self.day + amount, month=self.month + amount, open=self.open + amount
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """A threshold that an order or a charge has crossed."""
+
+    limit: str
+    percent: int
+    allowed: Decimal
+    spent: Decimal
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "limit": self.limit,
+            "percent": self.percent,
+            "allowed": plain(self.allowed),
+            "spent": plain(self.spent),
+        }
+
+
+def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "this client") -> BudgetExceeded | None:
+    """Return the refusal that an order of `amount` gets, naming the limit with the least room; None if it may go.
+
+    An order that costs nothing always may.
+    """
+    rooms = {name: getattr(limits, name) - getattr(spent, name) for name in limits.names}
+    tight = min(rooms, key=lambda name: rooms[name], default=None)
+    if tight is None or amount <= 0 or amount <= rooms[tight]:
+        return None
+    left = max(rooms[tight], Decimal(0))
+    words = {"total": "in all", "day": "today", "month": "this month", "open": "reserved at once"}
+    return BudgetExceeded(
+        f"The order costs {plain(amount)}, but {whose} has {plain(left)} left"
+        f" of {plain(getattr(limits, tight))} {words[tight]}; nothing was sent.",
+        limit=tight,
+    )
+
+
+def crossed(limits: Limits, before: Spent, after: Spent) -> tuple[Crossing, ...]:
+    """Return the thresholds that lie between `before` and `after`, each announced once on its way up."""
+    return tuple(
+        Crossing(limit=name, percent=percent, allowed=allowed, spent=getattr(after, name))
+        for name in limits.names
+        for percent in THRESHOLDS
+        if getattr(before, name) < (allowed := getattr(limits, name)) * percent / 100 <= getattr(after, name)
+    )
+
+
+def windows(now: datetime) -> tuple[datetime, datetime]:
+    """Return when the day and the month of `now` (aware, UTC) began."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day, day.replace(day=1)
+
+
+def read_limits(written: object) -> Limits:
+    """Return the limits that JSON says: figures as text or whole numbers, null for none. Raises InvalidRequest."""
+    if not isinstance(written, dict):
+        raise InvalidRequest("budget must be an object")
+    faults = [Fault(f"budget.{name!s}"[:40], "is no limit") for name in written if name not in LIMIT_NAMES]
+    limits: dict[str, Decimal | None] = {}
+    for name in LIMIT_NAMES:
+        value = written.get(name)
+        limits[name] = None if value is None else money(value)
+        if value is not None and limits[name] is None:
+            faults.append(Fault(f"budget.{name}", 'must be a figure as text, such as "99.5", or null'))
+    if faults:
+        raise InvalidRequest(told(faults))
+    return Limits(**limits)

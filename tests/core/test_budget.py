@@ -1,0 +1,100 @@
+"""A budget refuses what would pass any of its limits, names the tightest, and announces each threshold once."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.budget import LIMIT_NAMES, Limits, Spent, crossed, exceeded, read_limits, windows
+from service.core.errors import InvalidRequest
+
+amounts = st.decimals(0, 1000, places=2)
+limits = st.builds(Limits, **{name: st.none() | amounts for name in LIMIT_NAMES})
+spents = st.builds(Spent, **dict.fromkeys(LIMIT_NAMES, amounts))
+
+
+def d(figure: object) -> Decimal:
+    return Decimal(str(figure))
+
+
+def test_without_limits_everything_may_go() -> None:
+    assert exceeded(Limits(), Spent(total=d(10**9)), d(10**6)) is None
+
+
+def test_an_order_may_fill_a_limit_to_the_brim_and_no_further() -> None:
+    budget = Limits(day=d(10))
+    assert exceeded(budget, Spent(day=d("6.5")), d("3.5")) is None
+    refusal = exceeded(budget, Spent(day=d("6.6")), d("3.5"))
+    assert refusal is not None
+    assert (refusal.http_status, refusal.code, refusal.limit) == (402, 1102, "day")
+    assert refusal.message == "The order costs 3.5, but this client has 3.4 left of 10 today; nothing was sent."
+
+
+def test_the_tightest_limit_is_the_one_that_is_named() -> None:
+    budget = Limits(total=d(100), month=d(50), open=d(5))
+    refusal = exceeded(budget, Spent(total=d(98), month=d(30), open=d("4.5")), d(3), whose="this key")
+    assert refusal is not None
+    assert refusal.limit == "open"
+    assert "this key has 0.5 left of 5 reserved at once" in refusal.message
+
+
+def test_an_overdrawn_budget_has_nothing_left_rather_than_less() -> None:
+    refusal = exceeded(Limits(total=d(5)), Spent(total=d(9)), d(1))
+    assert refusal is not None
+    assert "0 left of 5 in all" in refusal.message
+
+
+def test_what_costs_nothing_may_always_go() -> None:
+    assert exceeded(Limits(total=d(0)), Spent(total=d(9)), d(0)) is None
+
+
+@given(limits, spents, amounts)
+def test_an_order_may_go_exactly_when_no_limit_is_passed(budget: Limits, spent: Spent, amount: Decimal) -> None:
+    after = spent.plus(amount)
+    passed = [name for name in budget.names if getattr(after, name) > getattr(budget, name)]
+    refusal = exceeded(budget, spent, amount)
+    assert (refusal is not None) == bool(passed and amount > 0)
+    assert refusal is None or refusal.limit in passed
+
+
+def test_each_threshold_is_announced_as_it_is_crossed() -> None:
+    budget = Limits(total=d(10), month=d(100))
+    said = crossed(budget, Spent(total=d("7.9")), Spent(total=d(8), month=d(8)))
+    assert [one.shown() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
+    assert [one.percent for one in crossed(budget, Spent(total=d(7)), Spent(total=d(10)))] == [80, 100]
+    assert crossed(budget, Spent(total=d(8)), Spent(total=d("9.9"))) == ()
+    assert crossed(budget, Spent(total=d(10)), Spent(total=d(7))) == ()
+
+
+@given(limits, spents, st.lists(amounts, max_size=10))
+def test_on_the_way_up_no_threshold_is_announced_twice_or_missed(
+    budget: Limits, start: Spent, steps: list[Decimal]
+) -> None:
+    told, spent = [], start
+    for amount in steps:
+        after = spent.plus(amount)
+        told += [(one.limit, one.percent) for one in crossed(budget, spent, after)]
+        spent = after
+    assert sorted(told) == sorted((one.limit, one.percent) for one in crossed(budget, start, spent))
+
+
+def test_days_and_months_are_utcs() -> None:
+    now = datetime(2026, 11, 22, 16, 29, 3, 7, tzinfo=UTC)
+    assert windows(now) == (datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
+
+
+def test_limits_are_read_from_json_and_shown_again() -> None:
+    budget = read_limits({"total": "99.50", "day": 10, "month": None})
+    assert budget == Limits(total=d("99.5"), day=d(10))
+    assert budget.shown() == {"total": "99.5", "day": "10", "month": None, "open": None}
+    assert read_limits(budget.shown()) == budget
+
+
+def test_every_wrong_limit_is_named_at_once() -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        read_limits({"total": -1, "day": 1.5, "month": "NaN", "year": 5})
+    assert all(name in refusal.value.message for name in ("total", "day", "month", "year"))
+    with pytest.raises(InvalidRequest):
+        read_limits([])

@@ -1,0 +1,147 @@
+"""Prices are data; the two shipped lists say what the seed and Kling say."""
+
+import json
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.errors import ConfigurationError, InvalidOrder
+from service.core.order import Door, Order, check
+from service.core.price import LISTS, Prices, describe, load, quote, read
+from tests.core.orders import I2V, IMAGES, KLING, SEED, T2V, URL
+
+SEED_PRICES = load("seed")
+KLING_PRICES = load("kling-2026")
+
+# model, mode, duration, amount: the table that both the seed's rule and Kling's list come down to
+SEED_TABLE = [
+    ("kling-v1", "std", 5, "1"), ("kling-v1", "std", 10, "2"), ("kling-v1", "pro", 5, "3.5"),
+    ("kling-v1", "pro", 10, "7"),
+    ("kling-v1-5", "std", 5, "2"), ("kling-v1-5", "std", 10, "4"), ("kling-v1-5", "pro", 5, "7"),
+    ("kling-v1-5", "pro", 10, "14"),
+]  # fmt: skip
+KLING_TABLE = [
+    (model, mode, seconds, amount)
+    for model in ("kling-v1-5", "kling-v1-6")
+    for mode, seconds, amount in (("std", 5, "2"), ("std", 10, "4"), ("pro", 5, "3.5"), ("pro", 10, "7"))
+]
+
+
+def video(model: str, mode: str | None, duration: int, book: Any = KLING) -> Order:
+    return check(I2V, {"image": URL, "model_name": model, "mode": mode, "duration": duration}, book)
+
+
+@pytest.mark.parametrize(("model", "mode", "duration", "amount"), SEED_TABLE)
+def test_the_seeds_video_prices(model: str, mode: str, duration: int, amount: str) -> None:
+    said = quote(video(model, mode, duration, SEED), SEED_PRICES)
+    assert (said.amount, said.currency, said.listed) == (Decimal(amount), "unit", True)
+    assert said.version == "seed@2024-09-10"
+
+
+@pytest.mark.parametrize(("model", "mode", "duration", "amount"), KLING_TABLE)
+def test_klings_video_prices(model: str, mode: str, duration: int, amount: str) -> None:
+    said = quote(video(model, mode, duration), KLING_PRICES)
+    assert (said.amount, said.listed) == (Decimal(amount), True)
+
+
+@pytest.mark.parametrize(("prices", "n"), list(product([SEED_PRICES, KLING_PRICES], range(1, 10))))
+def test_pictures_are_counted_one_by_one(prices: Prices, n: int) -> None:
+    assert quote(check(IMAGES, {"prompt": "x", "n": n}, SEED), prices).amount == n
+    assert quote(check(IMAGES, {"prompt": "x", "n": n, "image": URL}, KLING), prices).amount == n
+
+
+def test_an_omitted_duration_and_mode_are_priced_as_what_is_sent() -> None:
+    order = check(T2V, {"prompt": "x"}, SEED)
+    assert (order.fields["duration"], order.fields["mode"]) == ("5", "std")
+    assert quote(order, SEED_PRICES).amount == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "duration", "amount"),
+    [
+        ("kling-v2-master", None, 10, "4"),
+        ("kling-v3", "pro", 15, "10.5"),
+        ("kling-v3", "std", 3, "1.2"),
+        ("kling-v3", "4k", 5, "7"),
+    ],
+)
+def test_what_is_not_in_the_list_has_a_price_that_says_so(model: str, mode: str, duration: int, amount: str) -> None:
+    said = quote(video(model, mode, duration), KLING_PRICES)
+    assert (said.amount, said.listed) == (Decimal(amount), False)
+
+
+def test_a_quote_explains_itself() -> None:
+    assert quote(video("kling-v1-5", "pro", 10, SEED), SEED_PRICES).shown() == {
+        "amount": "14",
+        "currency": "unit",
+        "prices": "seed@2024-09-10",
+        "listed": True,
+        "lines": ["2 per kling-v1-5 video", "x 3.5 for mode pro", "x 2 for duration 10"],
+    }
+
+
+@given(
+    st.sampled_from([SEED_PRICES, KLING_PRICES]),
+    st.from_regex(r"kling-[a-z0-9-]{1,20}", fullmatch=True),
+    st.sampled_from(["std", "pro", "4k", None]),
+    st.integers(3, 15),
+)
+def test_every_valid_order_has_a_price_above_nothing(
+    prices: Prices, model: str, mode: str | None, seconds: int
+) -> None:
+    try:
+        order = video(model, mode, seconds)
+    except InvalidOrder:  # other tests say which orders are refused; this one prices the rest
+        return
+    said = quote(order, prices)
+    assert said.amount > 0
+    assert said.amount == said.amount.quantize(Decimal("0.000001"))
+    assert quote(order, prices) == said
+
+
+@pytest.mark.parametrize("prices", [SEED_PRICES, KLING_PRICES])
+def test_a_list_describes_itself_as_the_json_it_is_made_from(prices: Prices) -> None:
+    assert read(json.loads(json.dumps(describe(prices))), "again") == prices
+
+
+def test_a_list_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
+    written = json.loads((LISTS / "seed.json").read_text(encoding="utf-8"))
+    written |= {"name": "ours", "version": "7", "currency": "CNY"}
+    written["rules"][0]["price"] = "0.025"
+    (tmp_path / "p.json").write_text(json.dumps(written), encoding="utf-8")
+    said = quote(check(Door.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load(tmp_path / "p.json"))
+    assert (str(said.amount), said.currency, said.version) == ("0.075", "CNY", "ours@7")
+
+
+def test_every_fault_of_a_list_is_named_at_once() -> None:
+    written = json.loads((LISTS / "seed.json").read_text(encoding="utf-8"))
+    del written["currency"]
+    written["rules"][0]["price"] = 1.5
+    written["rules"][0]["times"] = {"n": {"1": "1"}, "colour": {"otherwise": "1"}}
+    written["rules"][1]["kinds"] = ["poetry"]
+    written["rules"][2]["models"] = "kling-v1-5"
+    written["rules"][2]["times"]["mode"] = {"pro": "-1", "otherwise": "NaN"}
+    written["rules"][2]["times"]["duration"] = {"per": "0"}
+    del written["rules"][3]
+    with pytest.raises(ConfigurationError) as error:
+        read(written, "ours.json")
+    assert {fault.field for fault in error.value.faults} == {
+        "currency", "rules", "rules[0].price", "rules[0].times.n", "rules[0].times.colour", "rules[1].kinds",
+        "rules[2].models", "rules[2].times.mode.pro", "rules[2].times.mode.otherwise", "rules[2].times.duration.per",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("written", [None, [], {}, {"rules": 5}, {"rules": [None, 3]}])
+def test_what_is_no_list_is_refused(written: object) -> None:
+    with pytest.raises(ConfigurationError):
+        read(written, "x")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path / "absent.json")
