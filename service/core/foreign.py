@@ -6,10 +6,14 @@ and infinities read as null, and text loses what PostgreSQL cannot hold (NUL, ha
 
 import json
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 MOST_BYTES = 1024 * 1024
 """No body that we read here is larger."""
+MOST_WAIT = 86_400.0
+"""Seconds: a day is the longest that somebody may ask us to wait."""
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]+")
@@ -52,6 +56,24 @@ def word(value: Any, most: int = 128) -> str | None:
     if isinstance(value, str) and 0 < len(value) <= most and value.isprintable() and " " not in value:
         return value
     return None
+
+
+def seconds_to_wait(header: str | None, now: datetime) -> float | None:
+    """Return the header `Retry-After`, in seconds or as an HTTP date, as seconds from `now`: from 0 to a day.
+
+    None where there is none, or none that can be read.
+    """
+    header = (header or "").strip()
+    if not header or len(header) > 64:
+        return None
+    if header.isascii() and header.isdigit():
+        return min(float(header), MOST_WAIT)
+    try:
+        at = parsedate_to_datetime(header)
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(wait.total_seconds(), 0.0), MOST_WAIT)
 
 
 def _depth(body: bytes) -> int:

@@ -1,0 +1,202 @@
+"""Which addresses may be dialled: the public internet, and what the operator named in RELAY_ALLOWED_NETWORKS.
+
+`ipaddress.is_global` passes NAT64, 6to4, site-local and more, so the ranges stand here. A literal in a URL is judged
+when the URL is given; a name says nothing until it is dialled, and is judged then, at every dial.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_network,
+)
+from urllib.parse import quote, urlsplit
+
+Ip = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_CLOSED_V4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carrier-grade NAT, and Alibaba's metadata
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # Azure's host: metadata and DNS at a public address
+        "169.254.0.0/16",  # link-local, and everybody's metadata
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # multicast tunnels
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+_OPEN_V6 = IPv6Network("2000::/3")
+"""All that is routed publicly: mapped addresses, NAT64, unique and site local, link-local, multicast lie outside."""
+_CLOSED_V6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address in disguise
+        "2620:4f:8000::/48",  # AS112
+        "3ffe::/16",  # 6bone, given back
+        "3fff::/20",  # documentation
+    )
+)
+
+MOST_URL = 2048
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PLAIN = "".join(map(chr, range(0x21, 0x7F)))
+"""What stands in a path or query as it is; only what is not ASCII is percent-encoded."""
+
+
+def is_public(ip: Ip) -> bool:
+    """Return whether `ip` belongs to somebody on the public internet."""
+    if isinstance(ip, IPv4Address):
+        return not any(ip in network for network in _CLOSED_V4)
+    return ip.scope_id is None and ip in _OPEN_V6 and not any(ip in network for network in _CLOSED_V6)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The networks that may be dialled though they are not public: the only door."""
+
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parse(cls, cidrs: str | Iterable[str]) -> "Allowed":
+        """Return the networks written as CIDRs, comma separated; ValueError names every one that is none."""
+        texts = [text.strip() for text in (cidrs.split(",") if isinstance(cidrs, str) else cidrs)]
+        networks, wrong = [], []
+        for text in filter(None, texts):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                wrong.append(text)
+        if wrong:
+            raise ValueError(f"not a network like 10.0.0.0/8: {', '.join(wrong)}")
+        return cls(tuple(networks))
+
+    def admits(self, ip: Ip) -> bool:
+        """Return whether `ip` may be dialled: it is public, or in one of the networks as it is written."""
+        return is_public(ip) or any(ip in network for network in self.networks)
+
+
+NOWHERE = Allowed()
+"""No network that is not public."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL that may be kept: `url` is what is dialled, in ASCII; `port` is always there."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+
+
+class _AddressError(ValueError):
+    """The sentence that the client is told."""
+
+
+def check_url(url: str, ports: frozenset[int] | None = None, allowed: Allowed = NOWHERE) -> Address | str:
+    """Return the address in `url`, or a sentence on what is wrong with it; `ports` None allows every port."""
+    try:
+        return _read(url, ports, allowed)
+    except _AddressError as fault:
+        return str(fault)
+
+
+def _read(url: str, ports: frozenset[int] | None, allowed: Allowed) -> Address:
+    if not url or len(url) > MOST_URL:
+        raise _AddressError(f"must be a URL of at most {MOST_URL} characters")
+    if any(mark <= " " or mark in "\\\x7f" for mark in url) or not _can_be_sent(url):
+        raise _AddressError("must not contain spaces, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        port, name = parts.port, parts.hostname
+    except ValueError:
+        raise _AddressError("is not a URL: its host or port cannot be read") from None
+    if parts.scheme not in {"http", "https"}:
+        raise _AddressError("must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise _AddressError("must not contain a user name or password")
+    if "#" in url:
+        raise _AddressError("must not contain a fragment (#…)")
+    if not name:
+        raise _AddressError("must name a host")
+    port = {"http": 80, "https": 443}[parts.scheme] if port is None else port
+    if port == 0 or (ports is not None and port not in ports):
+        raise _AddressError(f"must not use port {port}")
+    host = _host(name, "[" in parts.netloc, allowed)
+    netloc = f"[{host}]" if ":" in host else host
+    if parts.port is not None:
+        netloc += f":{port}"
+    path, query = (quote(part, safe=_PLAIN) for part in (parts.path or "/", parts.query))
+    return Address(f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else ""), parts.scheme, host, port)
+
+
+def _host(name: str, bracketed: bool, allowed: Allowed) -> str:
+    """Return a host as it will be dialled, in ASCII and lower case."""
+    if "%" in name:
+        raise _AddressError("must not contain % in its host: neither escapes nor zones")
+    if bracketed:
+        return _literal(IPv6Address, name, allowed)
+    # What looks like a digit or a dot to a resolver is one here too.
+    name = unicodedata.normalize("NFKC", name).replace("\u3002", ".").lower().removesuffix(".")
+    if _ends_in_a_number(name):
+        return _literal(IPv4Address, name, allowed)
+    try:
+        name = name.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        raise _AddressError(_NO_HOST) from None
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or _ends_in_a_number(name):
+        raise _AddressError(_NO_HOST)
+    if labels[-1] == "localhost":
+        _literal(IPv4Address, "127.0.0.1", allowed)
+    return name
+
+
+_NO_HOST = "must name a host that can exist"
+
+
+def _ends_in_a_number(name: str) -> bool:
+    """Return whether resolvers take `name` for an IPv4 address in one of its notations, or might."""
+    return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
+
+
+def _literal(family: type[Ip], text: str, allowed: Allowed) -> str:
+    try:
+        ip = family(text)
+    except AddressValueError:
+        odd = "must write an IPv4 address as four decimal numbers"
+        raise _AddressError(odd if family is IPv4Address else _NO_HOST) from None
+    if not allowed.admits(ip):
+        raise _AddressError("must not point to an address that is not public")
+    return str(ip)
+
+
+def _can_be_sent(url: str) -> bool:
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""Addresses: every way to write an inner address is refused; the allowed networks are the only door."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.address import NOWHERE, Address, Allowed, check_url, is_public
+
+INNER = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
+    "168.63.129.16", "169.254.0.1", "169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255", "192.0.0.8",
+    "192.0.0.170", "192.0.2.1", "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.168.1.1", "192.175.48.1",
+    "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.250", "240.0.0.1",
+    "255.255.255.255",
+    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1",
+    "64:ff9b::8.8.8.8", "64:ff9b:1::1", "100::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:2::1",
+    "2001:10::1", "2001:20::1", "2001:db8::1", "2002:7f00:1::1", "2002:a9fe:a9fe::", "2620:4f:8000::1", "3ffe::1",
+    "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::a9fe:a9fe", "fec0::1", "ff02::1", "ff0e::1",
+]  # fmt: skip
+PUBLIC = ["1.1.1.1", "8.8.8.8", "99.255.255.255", "172.32.0.1", "193.0.0.1", "2606:4700:4700::1111", "2a00:1450::1"]
+
+
+@pytest.mark.parametrize("text", INNER)
+def test_no_inner_address_is_public(text: str) -> None:
+    assert not is_public(ip_address(text))
+    assert not NOWHERE.admits(ip_address(text))
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_public_addresses_are_public(text: str) -> None:
+    assert is_public(ip_address(text))
+
+
+def test_a_zone_makes_no_address_public() -> None:
+    assert not is_public(IPv6Address("2606:4700::1%eth0"))
+
+
+@given(st.integers(0, 2**32 - 1).map(IPv4Address) | st.integers(0, 2**128 - 1).map(IPv6Address))
+def test_we_are_never_laxer_than_the_standard_library(ip: IPv4Address | IPv6Address) -> None:
+    if is_public(ip):
+        assert ip.is_global
+        assert not ip.is_multicast
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_ipv4_address_hides_inside_an_ipv6_one(number: int) -> None:
+    for disguise in (number, 0xFFFF << 32 | number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80):
+        assert not is_public(IPv6Address(disguise))
+
+
+HIDDEN = [
+    "http://127.0.0.1/", "http://127.0.0.1./", "http://127.1/", "http://127.0.1/", "http://2130706433/",
+    "http://0x7f000001/", "http://0x7f.0.0.1/", "http://0X7F.1/", "http://0177.0.0.1/", "http://017700000001/",
+    "http://00000000177.1/", "http://127.0.0.01/", "http://127.0.0.0x1/", "http://127.0.0.1%2f/", "http://127%2e0.0.1/",
+    "http://%31%32%37.0.0.1/", "http://①②⑦.⓪.⓪.①/", "http://127。0。0。1/", "http://127.0.0.1/", "http://１２７.1/",
+    "http://0/", "http://0x/", "http://0.0.0.0/", "http://256.256.256.256/", "http://4294967296/", "http://1.2.3.4.5/",
+    "http://localhost/", "http://LOCALHOST./", "http://a.localhost/", "http://ⓛocalhost/", "http://loc\u00adalhost/",
+    "http://[::1]/", "http://[::]/", "http://[0:0:0:0:0:0:0:1]/", "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[fe80::1%25eth0]/",
+    "http://[fe80::1%eth0]/", "http://[fec0::1]/", "http://[fd00:ec2::254]/", "http://[::1", "http://::1/",
+    "http://[v1.7f]/", "http://[127.0.0.1]/", "http://[::1]x/", "http://169.254.169.254/latest/meta-data/",
+    "http://2852039166/", "http://0xa9fea9fe/", "http://169.254.43518/", "http://100.100.100.200/", "http://10.1/",
+    "http://user@127.0.0.1/", "http://example.com@127.0.0.1/", "http://127.0.0.1#@example.com/",
+    "http://example.com\\@127.0.0.1/", "http://exam\tple.com/", " http://example.com/", "http://example.com/ x",
+    "http://example.com/\r\nHost: inner", "http://example.com\x00/", "http://a:b@example.com/", "http://@example.com/",
+    "http://example.com/#f", "http://example.com/#", "http://", "http:///x", "http:/127.0.0.1/", "http:127.0.0.1",
+    "//127.0.0.1/", "127.0.0.1", "", "ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "unix:/run/x",
+    "javascript:alert(1)", "http+unix://%2Frun%2Fx/", "http://example.com:0/", "http://example.com:99999/",
+    "http://example.com:x/", "http://example.com:-1/", "http://exa..mple.com/", "http://.example.com/", "http://./",
+    "http://-a.example/", "http://a b.example/", "http://" + "a" * 64 + ".example/", "http://" + "a." * 127 + "com/",
+    "http://example.com/" + "a" * 2048, "http://ex<ample.com/", "http://example.com/\ud800", "http://exämple\ud800/",
+    "http://example.1/", "http://example.0x7f/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", HIDDEN)
+def test_every_disguise_is_refused_with_a_sentence(url: str) -> None:
+    fault = check_url(url)
+    assert isinstance(fault, str), fault
+    assert fault.startswith(("must", "is not"))
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://Example.com", Address("https://example.com/", "https", "example.com", 443)),
+        ("http://example.com.:8080/a?b=%20", Address("http://example.com:8080/a?b=%20", "http", "example.com", 8080)),
+        ("http://8.8.8.8/x", Address("http://8.8.8.8/x", "http", "8.8.8.8", 80)),
+        ("http://[2606:4700:0::1]:81/", Address("http://[2606:4700::1]:81/", "http", "2606:4700::1", 81)),
+        ("https://ö.example/ü", Address("https://xn--nda.example/%C3%BC", "https", "xn--nda.example", 443)),
+        ("https://a_b.example/{x}?y=[1]", Address("https://a_b.example/{x}?y=[1]", "https", "a_b.example", 443)),
+        ("http://inner-name/", Address("http://inner-name/", "http", "inner-name", 80)),
+    ],
+)  # fmt: skip
+def test_good_addresses_are_kept_in_one_spelling(url: str, kept: Address) -> None:
+    assert check_url(url) == kept
+    assert check_url(kept.url) == kept
+
+
+def test_ports_are_a_choice() -> None:
+    assert isinstance(check_url("https://example.com/", frozenset({80, 443})), Address)
+    assert check_url("https://example.com:22/", frozenset({80, 443})) == "must not use port 22"
+
+
+def test_the_allowed_networks_are_the_only_door() -> None:
+    loopback = Allowed.parse("127.0.0.0/8, ::1/128")
+    for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost:1/"):
+        assert isinstance(check_url(url, allowed=loopback), Address)
+    for url in ("http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://0x7f.1/", "http://169.254.169.254/"):
+        assert isinstance(check_url(url, allowed=loopback), str)
+
+
+def test_wrong_networks_are_all_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"like 10.0.0.0/8: ten, 10.0.0.1/8$"):
+        Allowed.parse("ten,::1,10.0.0.1/8,")
+    assert Allowed.parse("") == NOWHERE
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=60))
+def test_no_text_raises_and_what_is_kept_stays_kept(tail: str) -> None:
+    for url in (tail, "http://" + tail, "https://example.com/" + tail):
+        kept = check_url(url)
+        if isinstance(kept, Address):
+            assert check_url(kept.url) == kept
+            assert kept.url.isascii()

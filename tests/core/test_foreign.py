@@ -1,0 +1,47 @@
+"""What strangers send in headers."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.foreign import seconds_to_wait, word
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("9" * 60, 86_400.0),
+        ("Sun, 22 Nov 2026 12:01:30 GMT", 90.0),
+        ("Sun, 22 Nov 2026 13:01:30 +0100", 90.0),
+        ("Sun, 22 Nov 2026 12:01:30 -0000", 90.0),
+        ("Sun, 22 Nov 2020 12:00:00 GMT", 0.0),
+        ("Sun, 22 Nov 2099 12:00:00 GMT", 86_400.0),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("٣", None),
+        ("Sun, 99 Nov 2026 12:01:30 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms_and_bounded(header: str | None, seconds: float | None) -> None:
+    assert seconds_to_wait(header, NOW) == seconds
+
+
+@given(st.text(max_size=70) | st.from_regex(r"\w{3}, \d{1,2} \w{3} \d{1,5} \d\d:\d\d(:\d\d)? [-+]?\w+"))
+def test_no_header_raises(header: str) -> None:
+    wait = seconds_to_wait(header, NOW)
+    assert wait is None or 0 <= wait <= 86_400
+
+
+@given(st.integers() | st.text(alphabet=st.characters(exclude_categories=[])) | st.none() | st.booleans())
+def test_a_word_can_stand_in_a_path_and_in_the_database(value: object) -> None:
+    found = word(value)
+    assert found is None or (found.isprintable() and " " not in found and 0 < len(found) <= 128)
