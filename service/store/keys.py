@@ -1,0 +1,203 @@
+"""Clients and their keys: digests to look keys up by, and sealed texts, because a JWT is verified with the whole key.
+
+A client is made with its first key, together with the secret that signs its hooks. Keys are never deleted, only
+revoked, so that what a key did stays said.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Interval, Text, Uuid, any_, bindparam, cast, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from service.core.key import Scope
+from service.store.database import Database
+from service.store.schema import Time, clients, keys
+from service.store.statement import Row, Statement
+
+TOUCH_EVERY = timedelta(minutes=1)
+"""A key's last use is written this often at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """A key as it is kept."""
+
+    id: UUID
+    client: UUID
+    client_name: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    digest: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to be made; `secret` is its text sealed, `client_id` and `hook_secret` (sealed) are for a new client."""
+
+    id: UUID
+    name: str
+    digest: bytes = field(repr=False)
+    secret: bytes = field(repr=False)
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None = None
+    client_id: UUID
+    client_name: str
+    hook_secret: bytes = field(repr=False)
+
+
+def _insert_client() -> Statement:
+    made = insert(clients).values(
+        id=bindparam("client_id", type_=Uuid),
+        name=bindparam("client_name", type_=Text),
+        hook_secret=bindparam("hook_secret"),
+        created_at=bindparam("at", type_=Time),
+    )
+    # the update changes nothing; it makes RETURNING speak of the row that was there
+    return Statement(
+        made.on_conflict_do_update(index_elements=[clients.c.name], set_={"name": made.excluded.name}).returning(
+            clients.c.id
+        )
+    )
+
+
+def _insert_key() -> Statement:
+    made = insert(keys).values(
+        id=bindparam("key_id", type_=Uuid),
+        client=bindparam("of_client", type_=Uuid),
+        name=bindparam("key_name", type_=Text),
+        digest=bindparam("key_digest"),
+        secret=bindparam("key_secret"),
+        scopes=bindparam("key_scopes", type_=ARRAY(Text)),
+        created_at=bindparam("at", type_=Time),
+        expires_at=bindparam("until", type_=Time),
+    )
+    # only the bootstrap key can be there already: the same id with another text is the operator's new choice
+    return Statement(
+        made.on_conflict_do_update(
+            index_elements=[keys.c.id], set_={"digest": made.excluded.digest, "secret": made.excluded.secret}
+        ).returning(keys.c.id)
+    )
+
+
+_CLIENT = _insert_client()
+_KEY = _insert_key()
+_ROWS = select(
+    keys.c.id,
+    keys.c.client,
+    clients.c.name.label("client_name"),
+    keys.c.name,
+    keys.c.scopes,
+    keys.c.created_at,
+    keys.c.expires_at,
+    keys.c.last_used_at,
+    keys.c.revoked_at,
+    keys.c.digest,
+    keys.c.secret,
+).join(clients, clients.c.id == keys.c.client)
+_BY_DIGEST = Statement(_ROWS.where(keys.c.digest == bindparam("digest")))
+_BY_ID = Statement(_ROWS.where(keys.c.id == bindparam("id", type_=Uuid)))
+_LIST = Statement(_ROWS.order_by(keys.c.created_at, keys.c.id))
+_REVOKE = Statement(
+    update(keys)
+    .values(revoked_at=bindparam("at", type_=Time))
+    .where(
+        or_(keys.c.id == bindparam("key_id", type_=Uuid), keys.c.name == bindparam("key_name", type_=Text)),
+        keys.c.revoked_at.is_(None),
+    )
+    .returning(keys.c.id)
+)
+_TOUCH = Statement(
+    update(keys)
+    .values(last_used_at=bindparam("at", type_=Time))
+    .where(
+        keys.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+        or_(
+            keys.c.last_used_at.is_(None),
+            keys.c.last_used_at < bindparam("at", type_=Time) - cast(bindparam("every"), Interval),
+        ),
+    )
+)
+_HOOK_SECRET = Statement(select(clients.c.hook_secret).where(clients.c.id == bindparam("client", type_=Uuid)))
+_SET_HOOK_SECRET = Statement(
+    update(clients).values(hook_secret=bindparam("sealed")).where(clients.c.id == bindparam("client", type_=Uuid))
+)
+
+
+async def create(database: Database, key: NewKey) -> UUID:
+    """Write a key, its client too where there is none of that name, and return the client's id."""
+    client: UUID = await _CLIENT.scalar(
+        database.pool,
+        client_id=key.client_id,
+        client_name=key.client_name,
+        hook_secret=key.hook_secret,
+        at=key.created_at,
+    )
+    await _KEY.run(
+        database.pool,
+        key_id=key.id,
+        of_client=client,
+        key_name=key.name,
+        key_digest=key.digest,
+        key_secret=key.secret,
+        key_scopes=sorted(key.scopes),
+        at=key.created_at,
+        until=key.expires_at,
+    )
+    return client
+
+
+async def by_digest(database: Database, digest: bytes) -> KeyRow | None:
+    """Return the key of this digest, revoked and expired ones too."""
+    row = await _BY_DIGEST.row(database.pool, digest=digest)
+    return None if row is None else _read(row)
+
+
+async def by_id(database: Database, identifier: UUID) -> KeyRow | None:
+    """Return the key of this id, revoked and expired ones too."""
+    row = await _BY_ID.row(database.pool, id=identifier)
+    return None if row is None else _read(row)
+
+
+async def everyone(database: Database) -> list[KeyRow]:
+    """Return every key of every client, oldest first."""
+    return [_read(row) for row in await _LIST.rows(database.pool)]
+
+
+async def revoke(database: Database, name: str, now: datetime) -> list[UUID]:
+    """Revoke the key of this id, or every key of this name, and return which; they stop working within 5 s."""
+    try:
+        identifier = UUID(name)
+    except ValueError:
+        identifier = None
+    rows = await _REVOKE.rows(database.pool, key_id=identifier, key_name=name, at=now)
+    return [row["id"] for row in rows]
+
+
+async def touch(database: Database, ids: Sequence[UUID], now: datetime) -> None:
+    """Note that these keys were used, where that was not noted within the last minute."""
+    await _TOUCH.run(database.pool, ids=ids, at=now, every=TOUCH_EVERY)
+
+
+async def hook_secret(database: Database, client: UUID) -> bytes | None:
+    """Return the sealed secret that signs what goes to a client's hooks."""
+    sealed: bytes | None = await _HOOK_SECRET.scalar(database.pool, client=client)
+    return sealed
+
+
+async def set_hook_secret(database: Database, client: UUID, sealed: bytes) -> bool:
+    """Replace the sealed secret of a client's hooks; whether there is such a client."""
+    return await _SET_HOOK_SECRET.run(database.pool, client=client, sealed=sealed) == 1
+
+
+def _read(row: Row) -> KeyRow:
+    known = frozenset(Scope)
+    return KeyRow(**{**row, "scopes": frozenset(Scope(word) for word in row["scopes"] if word in known)})

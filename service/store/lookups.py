@@ -1,0 +1,182 @@
+"""Look-ups of tasks: one statement each, by way of the indexes there are, touching one partition where an id is given.
+
+A task's result and reason are in the body of its last event, which is joined on; one that was only recorded has none.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
+
+from service.core.event import Facts, shown
+from service.core.task import Status, Task
+from service.store.database import Database
+from service.store.schema import events, ledger, repeats, submissions, tasks
+from service.store.statement import Row, Statement
+
+LEAN = (
+    tasks.c.id,
+    tasks.c.client,
+    tasks.c.kind,
+    tasks.c.external_task_id,
+    tasks.c.created_at,
+    tasks.c.status,
+    tasks.c.sequence,
+    tasks.c.updated_at,
+)
+_RICH = (
+    *LEAN,
+    tasks.c.key,
+    tasks.c.model,
+    tasks.c.mode,
+    tasks.c.duration,
+    tasks.c.units,
+    tasks.c.quote,
+    tasks.c.currency,
+    tasks.c.prices,
+    tasks.c.trace,
+    tasks.c.fields,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A task as clients see it (`core.event.shown`); `status` is ours, `client` whose it is."""
+
+    id: UUID
+    client: UUID
+    status: Status
+    shown: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """A task with all that we know of it; `state` is its submission's, None once it is final."""
+
+    found: Found
+    key: UUID | None
+    model: str
+    mode: str | None
+    duration: str | None
+    units: int
+    quote: Decimal
+    charged: Decimal
+    currency: str
+    prices: str
+    trace: str | None
+    fields: dict[str, Any]
+    state: str | None
+    state_reason: str | None
+    provider_task_id: str | None
+    next_look_at: datetime | None
+
+
+def _with_event(chosen: Select[Any], task: ColumnElement[UUID]) -> Select[Any]:
+    """Join the last event; `task` is the id as it was given, so that the events' partition is pruned by it too."""
+    return chosen.add_columns(events.c.body).outerjoin(
+        events, and_(events.c.subject == task, events.c.sequence == tasks.c.sequence)
+    )
+
+
+_ID = bindparam("id", type_=Uuid)
+_CLIENT = bindparam("client", type_=Uuid)
+_BY_ID = Statement(
+    _with_event(select(*LEAN).select_from(tasks), _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT)
+)
+_BY_EXTERNAL_ID = Statement(
+    _with_event(select(*LEAN).select_from(repeats).join(tasks, tasks.c.id == repeats.c.task), tasks.c.id).where(
+        repeats.c.client == _CLIENT, repeats.c.word == bindparam("word"), tasks.c.client == repeats.c.client
+    )
+)
+
+
+def _detail() -> Statement:
+    charged = select(func.coalesce(func.sum(ledger.c.charged), literal_column("0"))).where(ledger.c.task == _ID)
+    chosen = select(
+        *_RICH,
+        charged.scalar_subquery().label("charged"),
+        submissions.c.state,
+        submissions.c.reason,
+        submissions.c.provider_task_id,
+        submissions.c.due_at,
+    )
+    joined = chosen.select_from(tasks).outerjoin(submissions, submissions.c.task == _ID)
+    return Statement(_with_event(joined, _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT))
+
+
+_DETAIL = _detail()
+
+
+async def by_id(database: Database, client: UUID, identifier: UUID) -> Found | None:
+    """Return the client's task of this id, or None."""
+    row = await _BY_ID.row(database.pool, id=identifier, client=client)
+    return None if row is None else found_in(row)
+
+
+async def by_name(database: Database, client: UUID, name: str) -> Found | None:
+    """Return the client's task of this task id or, where it is none, of this external_task_id."""
+    try:
+        identifier = UUID(name)
+    except ValueError:
+        found = None
+    else:
+        found = await by_id(database, client, identifier)
+    if found is None:
+        row = await _BY_EXTERNAL_ID.row(database.pool, client=client, word=f"e:{name}")
+        found = None if row is None else found_in(row)
+    return found
+
+
+async def detail(database: Database, client: UUID, identifier: UUID) -> Detail | None:
+    """Return the client's task of this id with its price, submission and order, or None."""
+    row = await _DETAIL.row(database.pool, id=identifier, client=client)
+    if row is None:
+        return None
+    return Detail(
+        found=found_in(row),
+        key=row["key"],
+        model=row["model"],
+        mode=row["mode"],
+        duration=row["duration"],
+        units=row["units"],
+        quote=row["quote"],
+        charged=row["charged"],
+        currency=row["currency"],
+        prices=row["prices"],
+        trace=row["trace"],
+        fields=json.loads(row["fields"]),
+        state=row["state"],
+        state_reason=row["reason"],
+        provider_task_id=row["provider_task_id"],
+        next_look_at=row["due_at"],
+    )
+
+
+def found_in(row: Row) -> Found:
+    status = Status(row["status"])
+    body: bytes | None = row["body"]
+    if body is not None:
+        seen = json.loads(body)["data"]
+    else:
+        facts = Facts(
+            id=row["id"],
+            client=row["client"],
+            kind=row["kind"],
+            external_task_id=row["external_task_id"],
+            created_at=row["created_at"],
+        )
+        seen = shown(facts, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"]))
+    return Found(id=row["id"], client=row["client"], status=status, shown=seen)
