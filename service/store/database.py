@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 from sqlalchemy import select
+from typing_extensions import override
 
 from service.store import schema
 from service.store.statement import Pool, Statement, StoreUnavailableError, translated
@@ -28,11 +29,12 @@ _STEADY = {
 _OFFSET = Statement(select(schema.cell.c.tx_offset))
 
 
-class _LeanConnection(asyncpg.Connection):  # type: ignore[type-arg]  # generic only in its stubs
+class _LeanConnection(asyncpg.Connection):
     """A connection that is not cleaned between borrowers: ours leave nothing behind, and the query halves the rate."""
 
     __slots__ = ()
 
+    @override
     def get_reset_query(self) -> str:
         return ""
 
@@ -47,9 +49,7 @@ class Database:
     tx_offset: int
 
 
-async def _pool(
-    url: str, size: int, timeout: float, *, name: str, pooler: bool, extra: dict[str, str]
-) -> Pool:
+async def _pool(url: str, size: int, patience: float, *, name: str, pooler: bool, extra: dict[str, str]) -> Pool:
     options = {} if pooler else {**_STEADY, **extra}
     with translated():
         return await asyncpg.create_pool(
@@ -58,8 +58,8 @@ async def _pool(
             max_size=size,
             connection_class=_LeanConnection,
             max_inactive_connection_lifetime=0 if name == "ingest" else 300,
-            timeout=timeout,
-            command_timeout=timeout,
+            timeout=patience,
+            command_timeout=patience,
             statement_cache_size=0 if pooler else 500,
             max_cached_statement_lifetime=0,
             server_settings={"application_name": f"kling-relay {name}", **options},
@@ -67,16 +67,16 @@ async def _pool(
 
 
 @asynccontextmanager
-async def connect(url: str, *, size: int = 10, timeout: float = 5.0, pooler: bool = False) -> AsyncIterator[Database]:
+async def connect(url: str, *, size: int = 10, patience: float = 5.0, pooler: bool = False) -> AsyncIterator[Database]:
     """Give the pools of `url`, closed at the end.
 
-    `size` bounds the look-up pool; `timeout` in seconds bounds connecting and every statement. With `pooler` (a
+    `size` bounds the look-up pool; `patience` in seconds bounds connecting and every statement. With `pooler` (a
     PgBouncer in transaction mode) no statement is kept by name and no setting is sent on connecting.
     """
-    pool = await _pool(url, size, timeout, name="look-up", pooler=pooler, extra={})
-    ingest = await _pool(url, 3, timeout, name="ingest", pooler=pooler, extra={})
+    pool = await _pool(url, size, patience, name="look-up", pooler=pooler, extra={})
+    ingest = await _pool(url, 3, patience, name="ingest", pooler=pooler, extra={})
     # a crash of the server may forget the last completions: their deliveries are then made again, none is lost
-    settle = await _pool(url, 3, timeout * 2, name="deliver", pooler=pooler, extra={"synchronous_commit": "off"})
+    settle = await _pool(url, 3, patience * 2, name="deliver", pooler=pooler, extra={"synchronous_commit": "off"})
     try:
         offset = await _OFFSET.scalar(pool)
         if offset is None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # the driver's classes are generic only in their stubs
 else:
     Pool = Connection = Runner = object
 
+Columns = dict[str, "TypeEngine[Any] | type[TypeEngine[Any]]"]
+"""The columns of a batch, by name."""
+
 
 class StoreUnavailableError(Exception):
     """The database cannot be reached or does not answer in time"""

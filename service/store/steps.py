@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     select,
     union_all,
     update,
@@ -41,7 +42,7 @@ from service.core.event import Event, Facts
 from service.core.task import Status, Task
 from service.store.database import Database
 from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
-from service.store.statement import Statement, columns_of, unnested
+from service.store.statement import Columns, Statement, columns_of, unnested
 
 CALLBACK_KEPT = 65_536
 """Bytes of a raw callback that are kept."""
@@ -138,7 +139,7 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     }
 
 
-_MOVE = {
+_MOVE: Columns = {
     "id": Uuid,
     "expected": SmallInteger,
     "status": Text,
@@ -150,8 +151,8 @@ _MOVE = {
     "reserved": Numeric,
     "charged": Numeric,
 }
-_HEARD = {"task": Uuid, "received_at": Time, "source": Text, "outcome": Text, "body": LargeBinary}
-_TAKEN = {"task": Uuid, "provider_task_id": Text, "ask_in": Interval}
+_HEARD: Columns = {"task": Uuid, "received_at": Time, "source": Text, "outcome": Text, "body": LargeBinary}
+_TAKEN: Columns = {"task": Uuid, "provider_task_id": Text, "ask_in": Interval}
 
 
 def _statement() -> Statement:
@@ -191,14 +192,20 @@ def _statement() -> Statement:
         )
         .cte("told")
     )
-    wanted = select(moved.c.id, moved.c.sequence, subscriptions.c.id.label("subscription")).join(
-        subscriptions,
-        and_(
-            subscriptions.c.client == moved.c.client,
-            ~subscriptions.c.hook,
-            subscriptions.c.disabled_at.is_(None),
-            subscriptions.c.events.op("&&")(array([literal_column("'*'"), literal_column("'task.*'"), moved.c.type])),
-        ),
+    wanted = (
+        select(moved.c.id, moved.c.sequence, subscriptions.c.id.label("subscription"))
+        .select_from(moved)
+        .join(
+            subscriptions,
+            and_(
+                subscriptions.c.client == moved.c.client,
+                ~subscriptions.c.hook,
+                subscriptions.c.disabled_at.is_(None),
+                subscriptions.c.events.op("&&")(
+                    array([literal_column("'*'"), literal_column("'task.*'"), moved.c.type])
+                ),
+            ),
+        )
     )
     hooked = select(moved.c.id, moved.c.sequence, moved.c.hook).where(moved.c.hook.is_not(None))
     wants = union_all(wanted, hooked).subquery("wants")
@@ -240,8 +247,8 @@ def _statement() -> Statement:
         .values(
             state="accepted",
             provider_task_id=func.coalesce(submissions.c.provider_task_id, taken.c.provider_task_id),
-            payload=None,
-            reason=None,
+            payload=null(),
+            reason=null(),
             attempt=0,
             due_at=func.now() + taken.c.ask_in,
         )

@@ -1,0 +1,131 @@
+"""Partitions: made ahead, dropped when everything in them is finished and old.
+
+tasks, events, callbacks and attempts share bounds, so a finished task's rows go together. There is no DEFAULT
+partition: a row that fits nowhere is a fault to be seen. A name says its bounds: `tasks_p20261120_20261123`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import bindparam, column, delete, func, select, table, text
+from sqlalchemy.types import Text
+
+from service.core.ids import lower_bound
+from service.store.schema import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
+from service.store.statement import Connection, Statement, translated
+
+MOST_PARTITIONS = 30
+"""A retention is cut into about so many partitions; many more would slow every look-up down."""
+
+AHEAD = timedelta(days=7)
+"""How far ahead of now partitions are there."""
+
+_NAME = re.compile(r"^(?P<parent>[a-z]+)_p(?P<start>\d{8})_(?P<end>\d{8})$")
+_LOCK = 0x6B6C7061
+"""Advisory lock of partition work (transaction-scoped), so that two processes do not make the same one."""
+
+_inherits = table("pg_inherits", column("inhrelid"), column("inhparent"), column("inhdetachpending"))
+_class = table("pg_class", column("oid"), column("relname"))
+_CHILDREN = Statement(
+    select(_class.c.relname)
+    .join(_inherits, _inherits.c.inhrelid == _class.c.oid)
+    .where(
+        _inherits.c.inhparent == func.to_regclass(bindparam("parent", type_=Text)),
+        ~_inherits.c.inhdetachpending,
+    )
+    .order_by(_class.c.relname)
+)
+_UNFINISHED = Statement(
+    select(
+        select(submissions.c.task).where(submissions.c.task < bindparam("bound")).exists()
+        | select(outstanding.c.subject)
+        .where(outstanding.c.subject < bindparam("bound"), outstanding.c.due_at < text("'infinity'"))
+        .exists()
+    )
+)
+_FORGET_REPEATS = Statement(delete(repeats).where(repeats.c.task < bindparam("bound")))
+_FORGET_EXHAUSTED = Statement(delete(outstanding).where(outstanding.c.subject < bindparam("bound")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The time that one partition of each table covers."""
+
+    start: datetime
+    end: datetime
+
+    def name(self, parent: str) -> str:
+        return f"{parent}_p{self.start:%Y%m%d}_{self.end:%Y%m%d}"
+
+
+def width(retention: timedelta) -> timedelta:
+    """Return how much time one partition covers: whole days, so that a retention has about thirty."""
+    return timedelta(days=max(1, round(retention / MOST_PARTITIONS / timedelta(days=1))))
+
+
+def wanted(there: list[Range], now: datetime, span: timedelta) -> Iterator[Range]:
+    """Yield the ranges still to be made, oldest first, so that [now - a span, now + AHEAD] is covered."""
+    days = (now - datetime(1970, 1, 1, tzinfo=UTC)) // span
+    start = datetime(1970, 1, 1, tzinfo=UTC) + (days - 1) * span
+    start = max([start, *(each.end for each in there)])
+    while start < now + AHEAD:
+        yield Range(start=start, end=start + span)
+        start += span
+
+
+async def ranges(connection: Connection, parent: str = "tasks") -> list[Range]:
+    """Return the ranges that `parent` has partitions for, oldest first."""
+    found = []
+    for row in await _CHILDREN.rows(connection, parent=parent):
+        if match := _NAME.match(row["relname"]):
+            start, end = (datetime.strptime(match[edge], "%Y%m%d").replace(tzinfo=UTC) for edge in ("start", "end"))
+            found.append(Range(start=start, end=end))
+    return sorted(found, key=lambda each: each.start)
+
+
+async def ensure(connection: Connection, now: datetime, retention: timedelta) -> int:
+    """Make the partitions that are missing, each with only a SHARE UPDATE EXCLUSIVE lock; return how many."""
+    made = 0
+    with translated():
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '5s'")
+            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            for parent in PARTITIONED:
+                for each in wanted(await ranges(connection, parent), now, width(retention)):
+                    await _make(connection, parent, each)
+                    made += 1
+    return made
+
+
+async def _make(connection: Connection, parent: str, each: Range) -> None:
+    name = each.name(parent)
+    await connection.execute(
+        f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL) WITH ({CHILD_STORAGE[parent]});"
+        f" ALTER TABLE {parent} ATTACH PARTITION {name}"
+        f" FOR VALUES FROM ('{lower_bound(each.start)}') TO ('{lower_bound(each.end)}')"
+    )
+
+
+async def drop_old(connection: Connection, now: datetime, retention: timedelta) -> list[str]:
+    """Drop the partitions that are wholly older than `retention`, unless something in them is unfinished.
+
+    Detached without blocking readers or writers; a drop that was interrupted is finished by the next pass.
+    """
+    dropped: list[str] = []
+    for each in await ranges(connection):
+        if each.end > now - retention:
+            break
+        bound = lower_bound(each.end)
+        if await _UNFINISHED.scalar(connection, bound=bound):
+            break
+        await _FORGET_EXHAUSTED.run(connection, bound=bound)
+        await _FORGET_REPEATS.run(connection, bound=bound)
+        for parent in reversed(PARTITIONED):
+            with translated():
+                await connection.execute("SET lock_timeout = '5s'")
+                await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {each.name(parent)} CONCURRENTLY")
+                await connection.execute(f"DROP TABLE {each.name(parent)}")
+            dropped.append(each.name(parent))
+    return dropped
