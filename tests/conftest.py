@@ -21,6 +21,16 @@ settings.register_profile("talkative", _bounded, max_examples=20, verbosity=Verb
 settings.load_profile("bounded")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="give the fault tests their long form (`make faults`)")
+
+
+@pytest.fixture(scope="session")
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form of a test was asked for; the short one takes seconds."""
+    return bool(request.config.getoption("long"))
+
+
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The run's one PostgreSQL; ask for `database` unless the server itself is what is tested."""

@@ -1,0 +1,79 @@
+# `make` alone explains the targets. Everything lives in .venv, made from requirements/dev.txt by its hashes.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+BIN := .venv/bin
+MADE := .venv/.made
+PIP := PIP_USER=0 $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+# A .venv that was moved, or made by a Python that is gone, is made anew.
+ifneq ($(shell $(BIN)/python -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(MADE))
+endif
+
+help: ## explain the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
+		printf '%-18s %s\n' "$$target" "$$does"; done
+
+setup: $(MADE) ## make .venv with everything in it, kling-relay too
+
+run: setup ## start everything with a sandbox provider, submit an order of each kind, stay up until Ctrl-C
+	@$(BIN)/kling-relay demo $(ARGS)
+
+test: setup ## run the test suite against a real PostgreSQL (ARGS='tests/test_settings.py -k word')
+	@$(BIN)/pytest $(ARGS)
+
+check: setup ## lint, types, import contracts, schema and generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python alembic/compare.py
+	$(BIN)/python docs/generate.py --check
+
+bench: setup ## run the benchmarks (under ten minutes), results in bench/results/
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-full: setup ## run the benchmarks with growth and soak
+	@$(BIN)/python -m bench --full $(ARGS)
+
+faults: setup ## run the fault tests in their long form
+	@$(BIN)/pytest tests/faults --long --hypothesis-profile thorough --timeout 7200 -n 1 $(ARGS)
+
+format: setup ## bring the sources into their one form
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+docs: setup ## write the generated documents anew
+	@$(BIN)/python docs/generate.py
+
+revision: setup ## write a migration from the difference between tables and scripts (M='say what')
+	@$(BIN)/python alembic/compare.py --write '$(M)'
+
+lock: setup ## resolve the dependencies anew (UPGRADE=1 for newer versions)
+	@$(PIP) install --require-hashes -r requirements/uv.txt
+	@$(COMPILE) pyproject.toml --extra tracing --group dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra tracing --constraint requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) --group pyproject.toml:lock -o requirements/uv.txt
+
+clean: ## remove .venv and what tools left behind (not .relay, where the data is)
+	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup run test check bench bench-full faults format docs revision lock clean
+
+$(MADE): requirements/dev.txt pyproject.toml
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+		if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Making .venv with $$($$python --version): a minute or so, once."; \
+			if $(BIN)/python -c 'import pip' 2>/dev/null; then exit 0; fi; \
+			exec $$python -m venv --clear .venv; \
+		fi; \
+	done; \
+	echo 'No Python 3.11 or newer with venv was found. Install one (Debian: python3 and python3-venv),' \
+		'or say where: make PYTHON=/path/to/python3' >&2; exit 1
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@printf '%s\n' '$(CURDIR)' > $(MADE)

@@ -1,0 +1,87 @@
+"""Documents that are made from the code: PAGES says which file comes from which function, and `--check` compares."""
+
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+from service.core.task import FINAL, MOVES, SHOWN
+from service.settings import describe
+
+ROOT = Path(__file__).parents[1]
+_NOTE = "<!-- Made by `make docs`; change its source instead. -->\n"
+
+
+def settings_page() -> str:
+    """All settings as tables, from service/settings/groups.py."""
+    text = f"""{_NOTE}
+# Settings
+
+Read once at the start, from the environment or from files of the same names in `RELAY_SECRETS_DIR` (the environment
+wins). An empty value is as good as none. Wrong values and unknown `RELAY_` names stop the start, and all of them are
+named at once. `kling-relay settings` prints these tables with the values in force.
+
+Times are written `250ms`, `15s`, `2m`, `6h`, `90d`; sizes `512B`, `64KiB`, `32MiB`; lists with commas; yes and no as
+`1` and `0`. 🔒 marks what is never shown in a log, an error or a table.
+"""
+    for group, rows in groupby(describe(), key=lambda row: row.group):
+        text += f"\n## {group}\n\n| name | meaning | default |\n|---|---|---|\n"
+        for row in rows:
+            words = [cell.replace("|", "\\|") for cell in (row.meaning, row.default)]
+            text += f"| `{row.name}`{' 🔒' if row.is_secret else ''} | {words[0]} | {words[1]} |\n"
+    return text
+
+
+def states_page() -> str:
+    """The machine of a task as a diagram, from MOVES in service/core/task.py."""
+    lines = [
+        f"    {status} --> {target}: {news}"
+        for status, moves in MOVES.items()
+        for news, target in moves.items()
+        if status != target
+    ]
+    ends = [f"    {status} --> [*]" for status, moves in MOVES.items() if not moves]
+    shown = "".join(f"| {status} | {SHOWN[status]} | {'yes' if status in FINAL else 'no'} |\n" for status in MOVES)
+    diagram = "\n".join(["stateDiagram-v2", f"    [*] --> {next(iter(MOVES))}: order", *lines, *ends])
+    return f"""{_NOTE}
+# States of a task
+
+Drawn from `MOVES` in `service/core/task.py`. A signal without an arrow is stale: it is kept with the callbacks, and
+changes nothing. The arrow's word is the signal that moves the task; each move is one event.
+
+```mermaid
+{diagram}
+```
+
+| status | what a client sees | a client may stop waiting |
+|---|---|---|
+{shown}"""
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/settings.md": settings_page,
+    "docs/states.md": states_page,
+}
+"""Paths from the project's root; add yours here."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write every page, or with `--check` only say which are stale; returns the exit status."""
+    stale = [path for path, page in PAGES.items() if _read(ROOT / path) != page()]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path} is stale: run `make docs`.")
+        return 1 if stale else 0
+    for path in stale:
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(PAGES[path](), encoding="utf-8")
+        print(f"{path} written.")
+    return 0
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
