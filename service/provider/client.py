@@ -1,0 +1,193 @@
+"""Orders to the provider, and questions about them; what comes back is judged by core.submission.
+
+A POST is never repeated here. It counts as sent from the moment its head is handed to a connection: what fails
+before that surely was not taken, what fails after it is unknown, a connection found dead when used included.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self, assert_never
+from urllib.parse import quote
+from uuid import UUID
+
+import orjson
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+    TraceRequestHeadersSentParams,
+)
+from yarl import URL
+
+from service.core.foreign import seconds_to_wait
+from service.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
+from service.core.task import Signal
+from service.provider.dialects import OWN_FIELDS, Dialect, credential
+
+MOST_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read; a longer one is not understood."""
+_FAULTS = (ClientError, OSError, ValueError, RuntimeError)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Whether a request may have left."""
+
+    sent: bool = False
+
+
+class Provider:
+    """The provider in one dialect. Start it inside the event loop that uses it; times are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        key: str,
+        dialect: Dialect,
+        submit_timeout: float = 60.0,
+        ask_timeout: float = 15.0,
+        connect_timeout: float = 10.0,
+        connections: int = 100,
+        keepalive: float = 4.0,
+    ) -> None:
+        """`keepalive` is short, because a connection that dies idle turns the next order into an unknown one."""
+        self._root = url.rstrip("/") + dialect.prefix + "/v1/"
+        self._dialect = dialect
+        self._credential = credential(dialect, key)
+        self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
+        self._ask_timeout = ClientTimeout(total=ask_timeout, connect=connect_timeout)
+        self._connections = connections
+        self._keepalive = keepalive
+        self._session: ClientSession | None = None
+
+    async def start(self) -> None:
+        trace = TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        self._session = ClientSession(
+            connector=TCPConnector(limit=self._connections, keepalive_timeout=self._keepalive),
+            cookie_jar=DummyCookieJar(),
+            headers={"User-Agent": "kling-relay", "Accept": "application/json", "Accept-Encoding": "identity"},
+            trace_configs=[trace],
+            trust_env=False,
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def order_body(self, fields: Mapping[str, Any]) -> bytes:
+        """Return the JSON of an order as it is kept until it is sent: without hook and ids, which `submit` adds."""
+        return orjson.dumps({name: value for name, value in fields.items() if name not in OWN_FIELDS})
+
+    async def submit(self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime) -> Outcome:
+        """Give the provider the order in `body` (of `order_body`) once; `door_path` as "videos/text2video"."""
+        progress = _Progress()
+        try:
+            async with self._open().post(
+                URL(self._root + door_path, encoded=True),
+                # From a file-like body aiohttp writes in pieces, so that 30 MB do not hold up the event loop.
+                data=BytesIO(self._complete(body, task, hook)),
+                headers=self._headers(now) | {"Content-Type": "application/json"},
+                timeout=self._submit_timeout,
+                allow_redirects=False,
+                trace_request_ctx=progress,
+            ) as response:
+                answer = await _bounded(response)
+                return judge(response.status, answer, seconds_to_wait(response.headers.get("Retry-After"), now))
+        except _FAULTS as fault:
+            if progress.sent:
+                return Unknown(f"the provider's answer was lost: {_says(fault)}")
+            return Wait(0, f"no connection to the provider: {_says(fault)}")
+
+    async def ask(self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> Finding:
+        """Return what the provider knows of a task: by its own id, or by ours where it gave none.
+
+        "No such task" to our own id counts only in a dialect that surely knows our ids.
+        """
+        name = quote(provider_task_id or str(task), safe="")
+        try:
+            async with self._open().get(
+                URL(f"{self._root}{door_path}/{name}", encoded=True),
+                headers=self._headers(now),
+                timeout=self._ask_timeout,
+                allow_redirects=False,
+                trace_request_ctx=_Progress(),
+            ) as response:
+                finding = judge_query(response.status, await _bounded(response))
+        except _FAULTS as fault:
+            return Silent(f"the provider does not answer: {_says(fault)}")
+        match finding:
+            case NotFound() if provider_task_id is None and not self._dialect.knows_external_id:
+                return Silent("the provider does not know our id, and may never have been told it")
+            case Signal() | NotFound() | Silent():
+                return finding
+        assert_never(finding)
+
+    def _complete(self, body: bytes, task: UUID, hook: str) -> bytes:
+        """Return the order with hook and id set in behind its last member, without reading it again."""
+        ours = dict.fromkeys(self._dialect.hook_fields, hook)
+        if self._dialect.sends_external_id:
+            ours["external_task_id"] = str(task)
+        rest = orjson.dumps(ours)[1:]
+        return b"".join((body[:-1], b"," if len(body) > 2 and len(rest) > 1 else b"", rest))
+
+    def _headers(self, now: datetime) -> dict[str, str]:
+        return {"Authorization": self._credential.authorization(now)}
+
+    def _open(self) -> ClientSession:
+        if self._session is None:
+            raise RuntimeError("the provider's client is not started")
+        return self._session
+
+
+async def _mark_sent(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:
+    """Comes before the first byte is written, so that `sent` errs only on the safe side."""
+    context.trace_request_ctx.sent = True
+
+
+async def _bounded(response: ClientResponse) -> bytes:
+    """Return the answer's body; of one that is too long the beginning, which nothing will understand."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MOST_ANSWER:
+            response.close()
+            break
+    return b"".join(parts)
+
+
+def _says(fault: Exception) -> str:
+    """Return what went wrong in words that hold nothing of the request."""
+    match fault:
+        case TimeoutError():
+            return "timed out"
+        case ClientConnectorDNSError():
+            return "its name cannot be resolved"
+        case ClientSSLError():
+            return "no secure connection"
+        case ClientConnectorError():
+            return "refused" if isinstance(fault.os_error, ConnectionRefusedError) else "unreachable"
+        case _:
+            return type(fault).__name__

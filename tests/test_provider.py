@@ -1,0 +1,280 @@
+"""The provider's client over real sockets: one POST per order, and only what surely did not leave may be repeated."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from aiohttp import web
+
+from service.core.submission import Accepted, Never, NotFound, Refused, Silent, Unknown, Wait
+from service.core.task import News, Signal
+from service.provider.client import MOST_ANSWER, Provider
+from service.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TASK = UUID("0193569d-7c00-7000-8000-000000000001")
+HOOK = 'https://relay.example/callbacks/1/tok"en'
+KEY = "hk-very-secret"
+
+Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(answering: Answering) -> AsyncIterator[str]:
+    """A provider of the test's own; gives its base URL."""
+    runner = web.ServerRunner(web.Server(answering))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def breaking(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that reads a request's head, says `answer` and hangs up; gives its URL and what it heard."""
+    heard: list[bytes] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+def provider(url: str, dialect: Dialect = GATEWAY, **more: Any) -> Provider:
+    return Provider(url=url, key=KEY, dialect=dialect, **more)
+
+
+def created(status: str = "submitted") -> dict[str, Any]:
+    return {"code": 0, "message": "成功", "request_id": "R", "data": {"task_id": "T/1", "task_status": status}}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "hooks"),
+    [
+        (GATEWAY, "/kling/v1/videos/text2video", {"notify_hook"}),
+        (KLING, "/v1/videos/text2video", {"callback_url"}),
+        (GATEWAY.with_hook_fields(["callback_url", "notify_hook"]), "/kling/v1/videos/text2video",
+         {"notify_hook", "callback_url"}),
+    ],
+)  # fmt: skip
+async def test_an_order_leaves_with_our_hook_and_our_id(dialect: Dialect, path: str, hooks: set[str]) -> None:
+    heard: list[Any] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        heard.append((request.path, request.headers["Authorization"], await request.json(), request.content_type))
+        return web.json_response(created())
+
+    fields = {
+        "prompt": "漫画兔子",
+        "notify_hook": "https://client.example",
+        "callback_url": "x",
+        "external_task_id": "E",
+    }
+    async with serving(answer) as url, provider(url + "/", dialect) as client:
+        body = client.order_body(fields)
+        assert json.loads(body) == {"prompt": "漫画兔子"}
+        outcome = await client.submit("videos/text2video", body, TASK, HOOK, NOW)
+    assert outcome == Accepted("T/1", Signal(news=News.SUBMITTED, provider_task_id="T/1"))
+    sent = {"prompt": "漫画兔子", "external_task_id": str(TASK)} | dict.fromkeys(hooks, HOOK)
+    assert heard == [(path, f"Bearer {KEY}", sent, "application/json")]
+
+
+async def test_an_empty_order_and_a_huge_one_are_completed_too() -> None:
+    heard: list[Any] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        heard.append(json.loads(await request.content.read()))
+        return web.json_response(created())
+
+    huge = "A" * (20 * 1024 * 1024)
+    async with serving(answer) as url, provider(url) as client:
+        for fields in ({}, {"image": huge}):
+            assert isinstance(
+                await client.submit("images/generations", client.order_body(fields), TASK, HOOK, NOW), Accepted
+            )
+    ours = {"notify_hook": HOOK, "external_task_id": str(TASK)}
+    assert heard == [ours, {"image": huge} | ours]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, '{"code":1201,"message":"bad","request_id":"R"}', Refused),
+        (429, '{"code":1303,"message":"full","request_id":"R"}', Wait),
+        (429, '{"code":1102,"message":"empty","request_id":"R"}', Never),
+        (401, '{"code":1002,"message":"who","request_id":"R"}', Never),
+        (503, '{"code":5001,"message":"maintenance","request_id":"R"}', Wait),
+        (502, "<html>Bad Gateway</html>", Unknown),
+        (500, '{"code":5000,"message":"internal","request_id":"R"}', Unknown),
+        (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MOST_ANSWER + '"}}', Unknown),
+        (307, "", Never),
+    ],
+)
+async def test_answers_are_judged(status: int, body: str, kind: type) -> None:
+    calls = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        calls.append(request.path)
+        await request.read()
+        return web.Response(status=status, text=body, headers={"Retry-After": "7", "Location": "/elsewhere"})
+
+    async with serving(answer) as url, provider(url) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+    assert isinstance(outcome, kind), outcome
+    assert len(calls) == 1
+    if isinstance(outcome, Wait):
+        assert outcome.retry_after == 7.0
+
+
+def closed_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, now and most probably a moment later."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{}", "http://nowhere.invalid", "https://127.0.0.1:{}"])
+async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
+    async with provider(url.format(closed_port())) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+        assert isinstance(outcome, Wait)
+        assert outcome.code == 0
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+
+
+async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        async with provider(url, connect_timeout=0.1) as client:
+            outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+    assert outcome == Wait(0, "no connection to the provider: timed out")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{",
+        b"SSH-2.0\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 99_999,
+    ],
+)
+async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answer: bytes) -> None:
+    async with breaking(answer) as (url, heard), provider(url) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+        assert isinstance(outcome, Unknown), outcome
+        assert len(heard) == 1
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+
+
+async def test_a_slow_answer_is_unknown() -> None:
+    release = asyncio.Event()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        await release.wait()
+        return web.json_response(created())
+
+    async with serving(answer) as url, provider(url, submit_timeout=0.1, ask_timeout=0.1) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+        finding = await client.ask("videos/text2video", "T", TASK, NOW)
+        release.set()
+    assert outcome == Unknown("the provider's answer was lost: timed out")
+    assert finding == Silent("the provider does not answer: timed out")
+
+
+async def test_a_kept_connection_that_died_makes_an_order_unknown_rather_than_doubled() -> None:
+    """The server answers one request and hangs up on the next one over the same connection."""
+    heard: list[bytes] = []
+    good = json.dumps(created()).encode()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"}"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(good), good))
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, provider(url) as client:
+        assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), Accepted)
+        assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), Unknown)
+    assert len(heard) == 2
+
+
+async def test_a_task_is_asked_about_by_its_id_or_by_ours() -> None:
+    paths: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        paths.append(request.raw_path)
+        return web.json_response(created("processing"))
+
+    async with serving(answer) as url, provider(url) as client:
+        finding = await client.ask("videos/text2video", "T/1", TASK, NOW)
+        assert finding == Signal(news=News.PROCESSING, provider_task_id="T/1")
+        await client.ask("images/generations", None, TASK, NOW)
+    assert paths == ["/kling/v1/videos/text2video/T%2F1", f"/kling/v1/images/generations/{TASK}"]
+
+
+async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_knows() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.json_response({"code": 1203, "message": "no such task", "request_id": "R"}, status=404)
+
+    async with serving(answer) as url, provider(url) as gateway, provider(url, KLING) as kling:
+        assert await gateway.ask("videos/text2video", "T", TASK, NOW) == NotFound()
+        assert isinstance(await gateway.ask("videos/text2video", None, TASK, NOW), Silent)
+        assert await kling.ask("videos/text2video", None, TASK, NOW) == NotFound()
+
+
+@pytest.mark.parametrize(("status", "text"), [(502, "<html>"), (200, "<html>"), (429, '{"code":1302}'), (200, "{}")])
+async def test_a_failed_question_says_nothing(status: int, text: str) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with serving(answer) as url, provider(url) as client:
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+
+
+def test_access_keys_make_tokens_that_are_renewed_before_they_end() -> None:
+    keys = credential(KLING, "access:" + "s" * 32)
+    assert isinstance(keys, AccessKeys)
+    first = keys.authorization(NOW)
+    claims = jwt.decode(
+        first.removeprefix("Bearer "),
+        "s" * 32,
+        algorithms=["HS256"],
+        options={"verify_exp": False, "verify_nbf": False},
+    )
+    now = int(NOW.timestamp())
+    assert claims == {"iss": "access", "exp": now + 1800, "nbf": now - 5}
+    assert keys.authorization(NOW + timedelta(seconds=1499)) == first
+    assert keys.authorization(NOW + timedelta(seconds=1500)) != first
+    assert keys.authorization(NOW - timedelta(days=1)) != first
+
+
+def test_a_gateways_key_is_sent_as_it_is_even_with_a_colon() -> None:
+    assert credential(GATEWAY, "hk:1") == ApiKey("hk:1")
+    assert credential(KLING, "plain") == ApiKey("plain")
+
+
+async def test_the_key_and_the_hook_stand_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with provider("http://nowhere.invalid", KLING) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+    shown = f"{client!r} {client.__dict__!r} {outcome!r} {caplog.text} {AccessKeys('a', KEY)!r}"
+    assert KEY not in shown
+    assert "tok" not in shown
