@@ -4,6 +4,7 @@ The body is made when the status changes, not when it is sent, so that a late ca
 """
 
 import asyncio
+import io
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from .temper import Chance, Temper
 _HUGE = 2 * 1024 * 1024
 _GARBAGE = b"<html><body>task finished, see {task_id</body>"
 _MOST_READ = 64 * 1024
+_KEPT_BODY = 64 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +72,6 @@ class Courier:
         for going in self._going:
             going.cancel()
         await asyncio.gather(*self._going, return_exceptions=True)
-        self._lines.clear()
         self._held.clear()
         if self._session is not None:
             await self._session.close()
@@ -156,10 +157,12 @@ class Courier:
         going.add_done_callback(self._going.discard)
 
     async def _empty(self, task_id: str, line: deque[_Letter]) -> None:
-        while line:
-            await self._send(line.popleft())
-        del self._lines[task_id]
-        self.record.changed()
+        try:
+            while line:
+                await self._send(line.popleft())
+        finally:
+            del self._lines[task_id]
+            self.record.changed()
 
     async def _send(self, letter: _Letter) -> None:
         if letter.wait:
@@ -176,10 +179,12 @@ class Courier:
     async def _post(self, letter: _Letter) -> bool:
         """Return whether the receiver said 2xx; whatever came of it is in the record."""
         assert self._session is not None
+        # aiohttp warns of large bodies that come as bytes, because it sends them in one go.
+        body = letter.body if len(letter.body) < _MOST_READ else io.BytesIO(letter.body)
         timeout = aiohttp.ClientTimeout(total=self.mood.temper.callback_timeout)
         try:
             async with self._session.post(
-                letter.url, data=letter.body, headers=letter.headers, allow_redirects=False, timeout=timeout
+                letter.url, data=body, headers=letter.headers, allow_redirects=False, timeout=timeout
             ) as answer:
                 await answer.content.read(_MOST_READ)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -196,7 +201,7 @@ class Courier:
                 status=letter.status,
                 url=letter.url,
                 headers=letter.headers,
-                body=letter.body,
+                body=letter.body[:_KEPT_BODY],
                 lost=lost,
                 answer=answer,
                 error=error,

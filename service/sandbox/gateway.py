@@ -82,13 +82,12 @@ class Gateway:
                     body=body[:_KEPT_BODY],
                 )
             )
+            self.record.changed()
             try:
                 admit(request.headers.get("Authorization"), self.mood.temper, now)
                 return await answer(request)
             except RefusalError as error:
                 return _json(error.body(self.life.new_id()), error.status)
-            finally:
-                self.record.changed()
 
         return heard
 

@@ -62,7 +62,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One callback that was sent, or was to be (`lost`); `answer` is the receiver's status, None where none came."""
+    """One callback that was sent, or was to be (`lost`); `answer` is the receiver's status, None where none came.
+
+    Of the body the first 64 KiB are kept.
+    """
 
     at: datetime
     task_id: str

@@ -1,0 +1,97 @@
+"""A sandbox on a port, a client that speaks to it and a receiver of its callbacks, for one test."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from service.sandbox import Sandbox, Temper
+
+QUICK = (0.0, 0.0)
+"""Seconds of a task that ends as soon as the loop comes round to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A callback as its receiver got it."""
+
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        said = orjson.loads(self.raw)
+        assert isinstance(said, dict)
+        return said
+
+
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """What a test has before it; `answers` are the receiver's next statuses, 200 when there are none left."""
+
+    sandbox: Sandbox
+    url: str
+    hook: str
+    client: aiohttp.ClientSession
+    calls: list[Call]
+    answers: list[int] = field(default_factory=list)
+
+    async def submit(self, prompt: str = "a rabbit", door: str = "videos/text2video", **members: Any) -> str:
+        """Submit as the gateway's clients do, and return the task's id."""
+        status, said = await self.post(f"/kling/v1/{door}", prompt=prompt, **members)
+        assert status == 200, said
+        return str(said["data"]["task_id"])
+
+    async def post(self, path: str, **members: Any) -> tuple[int, dict[str, Any]]:
+        async with self.client.post(self.url + path, json={"notify_hook": self.hook, **members}) as answer:
+            return answer.status, await answer.json()
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with self.client.get(self.url + path) as answer:
+            return answer.status, await answer.json()
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        """Wait for a fact about the sandbox or the receiver, ten seconds at most."""
+        async with asyncio.timeout(10):
+            await self.sandbox.until(fact)
+
+    async def final(self, key: str) -> None:
+        await self.until(lambda: self.sandbox.task(key).is_final)
+
+    async def called(self, times: int) -> list[dict[str, Any]]:
+        """Wait until the receiver answered so many callbacks; return their bodies."""
+        await self.until(lambda: sum(sent.answer is not None for sent in self.sandbox.sent) >= times)
+        return [call.json for call in self.calls]
+
+
+@asynccontextmanager
+async def scene(temper: Temper | None = None, now: Callable[[], datetime] | None = None) -> AsyncIterator[Scene]:
+    """Start a quick sandbox (or one of `temper`), its dice seeded with 1; stop it and all its company at the end."""
+    sandbox = Sandbox(temper or Temper(seconds=QUICK), now=now or (lambda: datetime.now(UTC)), chance=random.Random(1))
+    calls: list[Call] = []
+    answers: list[int] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        calls.append(Call({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        return web.Response(status=answers.pop(0) if answers else 200)
+
+    app = web.Application(client_max_size=4 * 1024 * 1024)
+    app.router.add_post("/hook", receive)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    hook = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        url = await sandbox.start()
+        async with aiohttp.ClientSession(headers={"Authorization": "Bearer hk-sandbox"}) as client:
+            yield Scene(sandbox=sandbox, url=url, hook=hook, client=client, calls=calls, answers=answers)
+    finally:
+        await sandbox.stop()
+        await runner.cleanup()

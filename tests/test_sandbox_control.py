@@ -1,0 +1,183 @@
+"""The sandbox's own API, its results, its knobs, and the page that lists every word and knob."""
+
+import io
+import random
+import re
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from service.sandbox import WORDS, KnobError, Sandbox, Temper
+from tests.support.sandboxed import QUICK, scene
+
+PAGE = (Path(__file__).parent.parent / "docs" / "sandbox.md").read_text()
+DOOR = "/kling/v1/videos/text2video"
+
+
+async def test_the_record_is_told_over_http() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[fail]", external_task_id="mine", duration="10")
+        await stage.called(3)
+        _, account = await stage.get("/sandbox/account")
+        assert (account["spent"], account["charges"], account["refunds"], account["slots_held"]) == ("0", 1, 1, 0)
+        _, ledger = await stage.get("/sandbox/ledger")
+        assert [(line["kind"], line["units"]) for line in ledger["data"]] == [("refund", "-2"), ("charge", "2")]
+        _, tasks = await stage.get("/sandbox/tasks?limit=5")
+        assert (tasks["total"], tasks["data"][0]["task_status"], tasks["data"][0]["price"]) == (1, "failed", "2")
+        _, one = await stage.get("/sandbox/tasks/mine")
+        assert one["task_id"] == task
+        assert [sent["answer"] for sent in one["callbacks"]] == [200, 200, 200]
+        _, sent = await stage.get("/sandbox/callbacks?offset=1&limit=1")
+        assert (sent["total"], sent["data"][0]["status"]) == (3, "processing")
+
+
+async def test_tasks_are_ended_and_callbacks_sent_over_http() -> None:
+    async with scene(Temper(seconds=(3600, 3600))) as stage:
+        first, second = await stage.submit(), await stage.submit()
+        assert (await stage.post(f"/sandbox/tasks/{first}/finish"))[1]["task_status"] == "succeed"
+        _, failed = await stage.post(f"/sandbox/tasks/{second}/fail", reason="by hand")
+        assert (failed["task_status"], failed["task_status_msg"]) == ("failed", "by hand")
+        assert (await stage.post(f"/sandbox/tasks/{first}/finish"))[0] == 400
+        assert (await stage.post(f"/sandbox/tasks/{first}/callback", status="processing"))[0] == 200
+        assert (await stage.post(f"/sandbox/tasks/{first}/callback", status="odd"))[0] == 400
+        assert (await stage.post("/sandbox/tasks/nobody/finish"))[0] == 404
+        assert [body["task_status"] for body in await stage.called(5)].count("processing") == 1
+
+
+async def test_knobs_are_turned_while_it_runs() -> None:
+    async with scene() as stage:
+        knobs = {"loss": 1, "seconds": "0..0", "callbacks": ["succeed"], "external_ids": False, "slots": None}
+        async with stage.client.patch(stage.url + "/sandbox/temper", json=knobs) as answer:
+            shown = await answer.json()
+        assert (shown["loss"], shown["callbacks"], shown["external_ids"]) == ("1", "succeed", "no")
+        await stage.final(await stage.submit())
+        assert [(sent.status, sent.lost) for sent in stage.sandbox.sent] == [("succeed", True)]
+        async with stage.client.patch(stage.url + "/sandbox/temper", json={"loss": 2, "odd": 1}) as answer:
+            said = await answer.json()
+        assert (answer.status, said["code"]) == (400, 1201)
+        assert "loss" in said["message"]
+        assert "odd" in said["message"]
+
+
+async def test_the_record_is_not_told_to_strangers() -> None:
+    async with scene() as stage:
+        for path in ("account", "ledger", "tasks", "callbacks", "temper"):
+            async with stage.client.get(f"{stage.url}/sandbox/{path}", headers={"Authorization": "Bearer x"}) as answer:
+                assert answer.status == 401
+        _, shown = await stage.get("/sandbox/temper")
+        assert not {"keys", "access_keys", "secret"} & set(shown)
+
+
+def test_knobs_read_back_what_they_show() -> None:
+    temper = Temper(loss=0.25, slots=3, refusals=((1302, 0.5), (5000, 0.1)), seconds=(0, 1), hook_fields=("a", "b"))
+    assert Temper().with_knobs(temper.shown().items()) == temper
+
+
+def test_every_wrong_knob_is_named_at_once() -> None:
+    with pytest.raises(KnobError) as wrong:
+        Temper().with_knobs([("loss", "2"), ("secret", "whsec_!"), ("nothing", "1"), ("seconds", "3..1")])
+    assert re.findall(r"(?:^|; )(\w+):", str(wrong.value)) == ["loss", "secret", "nothing", "seconds"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"), [("16:9", (960, 540)), ("9:16", (540, 960)), ("1:1", (720, 720)), ("21:9", (1050, 450))]
+)
+async def test_pictures_are_real_and_have_the_shape_that_was_asked_for(ratio: str, size: tuple[int, int]) -> None:
+    async with scene() as stage:
+        task = await stage.submit("漫画兔子吃草 & a hat", "images/generations", aspect_ratio=ratio)
+        (image,) = await _result(stage.sandbox, stage, task, "images")
+        async with stage.client.get(image["url"], headers={"Authorization": ""}) as answer:
+            assert (answer.content_type, answer.headers["Access-Control-Allow-Origin"]) == ("image/png", "*")
+            png = await answer.read()
+        with Image.open(io.BytesIO(png)) as picture:
+            assert (picture.format, picture.size) == ("PNG", size)
+        assert len(png) < 200_000
+
+
+@pytest.mark.parametrize("ratio", ["16:9", "9:16", "1:1"])
+async def test_videos_are_real_and_can_be_read_in_ranges(ratio: str) -> None:
+    async with scene() as stage:
+        task = await stage.submit("x", aspect_ratio=ratio, duration="10")
+        (video,) = await _result(stage.sandbox, stage, task, "videos")
+        async with stage.client.get(video["url"]) as answer:
+            assert (answer.status, answer.content_type) == (200, "video/mp4")
+            whole = await answer.read()
+        assert whole[4:8] == b"ftyp"
+        assert whole.index(b"moov") < whole.index(b"mdat")  # faststart: a browser plays while it loads
+        async with stage.client.get(video["url"], headers={"Range": "bytes=4-7"}) as answer:
+            assert (answer.status, await answer.read()) == (206, b"ftyp")
+            assert answer.headers["Content-Range"] == f"bytes 4-7/{len(whole)}"
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    "name", ["x/0-5x4.png", "x/1-4x3-5.mp4", "../temper.py", "x/0-16x9.gif", "%2e%2e/%2e%2e/temper.py", "x"]
+)
+async def test_no_other_file_is_served(name: str) -> None:
+    async with scene() as stage, stage.client.get(f"{stage.url}/sandbox/results/{name}") as answer:
+        assert answer.status in (401, 404)
+
+
+async def test_results_outlive_the_sandbox_that_made_them() -> None:
+    async with scene() as stage:
+        task = await stage.submit("a rabbit", "images/generations")
+        (image,) = await _result(stage.sandbox, stage, task, "images")
+        async with stage.client.get(image["url"]) as answer:
+            before = await answer.read()
+    async with scene() as other, other.client.get(other.url + image["url"].removeprefix(stage.url)) as answer:
+        assert await answer.read() == before
+
+
+async def test_a_public_url_begins_the_addresses_of_results() -> None:
+    sandbox = Sandbox(
+        Temper(seconds=QUICK),
+        now=lambda: datetime.now(UTC),
+        chance=random.Random(1),
+        public_url="https://sandbox.example/",
+    )
+    url = await sandbox.start()
+    async with scene() as stage:
+        stage.url = url
+        task = await stage.submit()
+        (video,) = await _result(sandbox, stage, task, "videos")
+    await sandbox.stop()
+    assert video["url"].startswith("https://sandbox.example/sandbox/results/")
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    async with scene() as stage:
+        sandbox = Sandbox(Temper(), now=lambda: datetime.now(UTC), chance=random.Random(1))
+        with pytest.raises(OSError, match="address already in use"):
+            await sandbox.start(port=int(stage.url.rsplit(":", 1)[1]))
+
+
+async def test_the_front_page_lists_the_words() -> None:
+    async with scene() as stage, stage.client.get(stage.url + "/", headers={"Authorization": ""}) as answer:
+        guide = await answer.text()
+    assert all(word.form in guide for word in WORDS.values())
+
+
+def test_the_page_lists_every_word() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `[")]
+    for word in WORDS.values():
+        assert any(all(f"`{form}`" in row for form in word.form.split()) for row in rows), word.form
+
+
+def test_the_page_lists_every_knob_with_its_default() -> None:
+    for (name, default, meaning), each in zip(Temper.knobs(), fields(Temper), strict=True):
+        assert name == each.name
+        shown = f"`{default}`" if default else ""
+        assert f"| `{name}` | {shown} | {meaning} |" in PAGE, f"| `{name}` | {shown} | {meaning} |"
+
+
+async def _result(sandbox: Sandbox, stage: Any, task: str, kind: str) -> list[dict[str, Any]]:
+    await sandbox.until(lambda: sandbox.task(task).is_final)
+    result = sandbox.task(task).result
+    assert result is not None
+    found = result[kind]
+    assert isinstance(found, list)
+    return found

@@ -1,0 +1,201 @@
+"""The sandbox when it misbehaves on the wire: resets, time-outs, proxies' pages, codes for a while, bad polls."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+
+from service.sandbox import Temper
+from service.sandbox.codes import RefusalError
+from service.sandbox.plan import NOTHING, Fate, throw
+from service.sandbox.words import WORDS, read_words
+from tests.support.sandboxed import QUICK, Scene, scene
+
+PATH = "/kling/v1/videos/text2video"
+IMPATIENT = aiohttp.ClientTimeout(total=0.2)
+
+
+async def test_a_submit_can_time_out_after_it_was_accepted_and_charged() -> None:
+    async with scene() as stage:
+        body = {"prompt": "[timeout-after-accept]", "notify_hook": stage.hook, "external_task_id": "mine"}
+        with pytest.raises(TimeoutError):
+            await stage.client.post(stage.url + PATH, json=body, timeout=IMPATIENT)
+        await stage.final("mine")
+        assert len(stage.sandbox.ledger) == 1
+        await stage.called(3)
+
+
+async def test_a_submit_can_time_out_with_nothing_accepted() -> None:
+    async with scene() as stage:
+        with pytest.raises(TimeoutError):
+            await stage.client.post(stage.url + PATH, json={"prompt": "[timeout]"}, timeout=IMPATIENT)
+        assert len(stage.sandbox.heard) == 1
+        assert not stage.sandbox.tasks
+
+
+async def test_what_hangs_is_reset_in_the_end() -> None:
+    async with scene(Temper(seconds=QUICK, hang_seconds=0.05)) as stage:
+        with pytest.raises(aiohttp.ClientError):
+            await stage.post(PATH, prompt="[timeout]")
+
+
+@pytest.mark.parametrize(("word", "charges"), [("[reset]", 0), ("[reset:accepted]", 1)])
+async def test_a_connection_can_be_reset_before_or_after_accepting(word: str, charges: int) -> None:
+    async with scene() as stage:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await stage.post(PATH, prompt=word)
+        assert len(stage.sandbox.ledger) == charges
+
+
+@pytest.mark.parametrize(("word", "charges"), [("[html-502]", 0), ("[html-502:accepted]", 1)])
+async def test_a_proxys_page_can_come_before_or_after_accepting(word: str, charges: int) -> None:
+    async with scene() as stage:
+        async with stage.client.post(stage.url + PATH, json={"prompt": word}) as answer:
+            assert (answer.status, answer.content_type) == (502, "text/html")
+            assert "<html>" in await answer.text()
+        assert len(stage.sandbox.ledger) == charges
+
+
+async def test_a_bare_429_has_no_envelope() -> None:
+    async with scene() as stage, stage.client.post(stage.url + PATH, json={"prompt": "[429]"}) as answer:
+        assert (answer.status, answer.headers["Retry-After"], answer.content_type) == (429, "1", "text/plain")
+
+
+async def test_counted_troubles_come_one_after_another_and_then_no_more() -> None:
+    async with scene() as stage:
+        prompt = "[1303:2] a rabbit [5001:1]"
+        codes = [(await stage.post(PATH, prompt=prompt))[1]["code"] for _ in range(5)]
+        assert codes == [1303, 1303, 5001, 0, 0]
+        again, _ = await stage.post(PATH, prompt=prompt, external_task_id="another order")
+        assert again == 429
+
+
+async def test_an_internal_error_can_hide_an_accepted_order() -> None:
+    async with scene() as stage:
+        status, said = await stage.post(PATH, prompt="[5000:accepted]", external_task_id="mine")
+        assert (status, said["code"]) == (500, 5000)
+        await stage.final("mine")
+        assert stage.sandbox.task("mine").status == "succeed"
+
+
+async def test_a_slow_answer_comes_late_but_comes() -> None:
+    async with scene() as stage:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        await stage.submit("[slow:100ms] rabbit")
+        assert clock() - started >= 0.1
+
+
+async def test_callbacks_can_overtake_the_answer() -> None:
+    async with scene() as stage:
+        status, said = await stage.post(PATH, prompt="[overtake] rabbit")
+        assert [call.json["task_status"] for call in stage.calls] == ["submitted", "processing", "succeed"]
+        assert (status, said["data"]["task_status"]) == (200, "submitted")
+
+
+async def test_polls_can_go_wrong_for_a_while() -> None:
+    async with scene() as stage:
+        # Two resets: aiohttp's client repeats a GET by itself where a kept connection fell.
+        task = await stage.submit("[poll-html:1][poll-5000:1][poll-lost:1][poll-reset:2]")
+        assert [await _poll(stage, task) for _ in range(5)] == ["502", "5000", "1203", "ClientOSError", "0"]
+
+
+async def test_polls_can_go_unanswered() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[poll-timeout:1]")
+        with pytest.raises(TimeoutError):
+            await stage.client.get(f"{stage.url}{PATH}/{task}", timeout=IMPATIENT)
+        assert await _poll(stage, task) == "0"
+
+
+async def _poll(stage: Scene, task: str) -> str:
+    """Return what a poll came to: an error's name, the status of a page, or the code."""
+    try:
+        async with stage.client.get(f"{stage.url}{PATH}/{task}") as answer:
+            if answer.content_type == "text/html":
+                return str(answer.status)
+            return str((await answer.json())["code"])
+    except aiohttp.ClientConnectionError as error:
+        return "ClientOSError" if isinstance(error, aiohttp.ClientOSError) else type(error).__name__
+
+
+async def test_a_task_can_take_forever_and_still_be_ended_by_hand() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[forever]")
+        await stage.until(lambda: stage.sandbox.task(task).status == "processing")
+        assert stage.sandbox.task(task).timer is None
+        stage.sandbox.finish(task)
+        with pytest.raises(ValueError, match="succeed already"):
+            stage.sandbox.fail(task)
+
+
+async def test_moderation_fails_the_task_in_klings_words() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[moderate]")
+        await stage.final(task)
+        assert stage.sandbox.task(task).reason == "Failure to pass the risk control system"
+
+
+async def test_success_can_cost_another_sum() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[charge:7.5]")
+        await stage.final(task)
+        assert [str(line.units) for line in stage.sandbox.ledger] == ["1", "6.5"]
+        assert (await stage.get(f"{PATH}/{task}"))[1]["data"]["final_unit_deduction"] == "7.5"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "[slow]",
+        "[slow:soon]",
+        "[slow:nan]",
+        "[lose:later]",
+        "[double:0]",
+        "[spelling:odd]",
+        "[1303:many]",
+        "[charge:-1]",
+    ],
+)
+async def test_a_misspelt_argument_is_refused_rather_than_ignored(prompt: str) -> None:
+    with pytest.raises(RefusalError, match="1201: sandbox"):
+        read_words(prompt)
+
+
+async def test_other_brackets_are_part_of_the_prompt() -> None:
+    assert read_words("a [red] rabbit [x:y] [ fail ] [[") is NOTHING
+
+
+async def test_every_word_can_be_read_as_it_is_written() -> None:
+    for name, word in WORDS.items():
+        form = word.form.split()[0].replace("CODE", name).replace("STYLE", "newer").replace(":N", ":1")
+        assert read_words(f"a {form} rabbit") != NOTHING, name
+
+
+async def test_dice_are_thrown_only_where_a_share_is_asked_for() -> None:
+    dice = random.Random(7)
+    before = dice.getstate()
+    assert throw(NOTHING, Temper(), dice) is NOTHING
+    assert dice.getstate() == before
+
+
+async def test_shares_are_met_by_the_dice() -> None:
+    temper = Temper(failure=0.2, timeout_after_accept=0.1, slow=0.5, refusals=((1302, 0.3),))
+    dice = random.Random(7)
+    plans = [throw(NOTHING, temper, dice) for _ in range(2000)]
+    assert 320 < sum(plan.fate is Fate.FAILED for plan in plans) < 480
+    assert 900 < sum(plan.slow > 0 for plan in plans) < 1100
+    assert 500 < sum(any(trouble.code == 1302 for trouble in plan.troubles) for plan in plans) < 700
+
+
+async def test_stopping_lets_go_of_those_who_wait() -> None:
+    async with scene() as stage:
+        waiting = asyncio.create_task(stage.post(PATH, prompt="[timeout]"))
+        await stage.until(lambda: len(stage.sandbox.heard) == 1)
+        async with asyncio.timeout(5):
+            await stage.sandbox.stop()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+        assert stage.sandbox.heard[0].at <= datetime.now(UTC)
