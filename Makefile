@@ -30,7 +30,7 @@ check: setup ## lint, types, import contracts, schema and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python alembic/compare.py
 	$(BIN)/python docs/generate.py --check
 

@@ -58,6 +58,7 @@ START_WITHIN = 300
 """Seconds that a start may take: after a crash PostgreSQL first replays up to `max_wal_size`."""
 
 _LONGEST_SOCKET = 103
+_SOCKET = ".s.PGSQL.5432"
 _LOOK_EVERY = 0.02
 
 
@@ -189,24 +190,26 @@ def _start(cluster: Path, account: Account | None) -> None:
     deadline = time.monotonic() + START_WITHIN
     while (state := _state(cluster)) != "ready":
         if state is None:
-            # A file left by a kill names a number that may be somebody else's by now; its owner is surely gone.
-            (cluster / "postmaster.pid").unlink(missing_ok=True)
-            _launch(cluster, account)
+            # Files left by a kill name a number that may be somebody else's by now; their owner is surely gone.
+            sockets = _socket_directory(cluster, account)
+            for left in (cluster / "postmaster.pid", sockets / f"{_SOCKET}.lock"):
+                left.unlink(missing_ok=True)
+            _launch(cluster, account, sockets)
         elif time.monotonic() > deadline:
             raise EmbeddedError(f"PostgreSQL in {cluster} has been {state} for {START_WITHIN} s.")
         else:
             time.sleep(_LOOK_EVERY)
 
 
-def _launch(cluster: Path, account: Account | None) -> None:
-    first_words = cluster / "start.log"
-    sockets = shlex.quote(str(_socket_directory(cluster, account)))
-    start = ("start", "--wait", "--silent", "--timeout", str(START_WITHIN), "--log", str(first_words))
+def _launch(cluster: Path, account: Account | None, sockets: Path) -> None:
+    logs = cluster / "start.log", *(cluster / "log").glob("*.log")
+    start = ("start", "--wait", "--silent", "--timeout", str(START_WITHIN), "--log", str(logs[0]))
     try:
-        _run(account, "pg_ctl", *start, "--pgdata", str(cluster), "--options", f"-k {sockets}")
-    except EmbeddedError as error:
-        words = first_words.read_text(errors="replace")[-2000:] if first_words.exists() else ""
-        raise EmbeddedError(f"PostgreSQL did not start in {cluster}. {error} {words}") from None
+        _run(account, "pg_ctl", *start, "--pgdata", str(cluster), "--options", f"-k {shlex.quote(str(sockets))}")
+    except EmbeddedError:
+        newest = max((log for log in logs if log.exists()), key=lambda log: log.stat().st_mtime_ns, default=None)
+        words = newest.read_text(errors="replace").splitlines()[-6:] if newest else ["It said nothing."]
+        raise EmbeddedError("\n".join([f"PostgreSQL did not start in {cluster}:", *words])) from None
 
 
 def _stop(cluster: Path, account: Account | None, mode: str = "fast") -> None:
@@ -239,7 +242,7 @@ def _lives_in(cluster: Path, pid: int) -> bool:
 
 def _socket_directory(cluster: Path, account: Account | None) -> Path:
     """Return the cluster itself, or where its path is no good for a socket a private directory for temporary files."""
-    if len(os.fsencode(cluster / ".s.PGSQL.5432")) <= _LONGEST_SOCKET and "," not in str(cluster):
+    if len(os.fsencode(cluster / _SOCKET)) <= _LONGEST_SOCKET and "," not in str(cluster):
         return cluster
     owner = account.uid if account else os.geteuid()
     name = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
