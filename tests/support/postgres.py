@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 
+from service.store import partitions
 from service.store.embedded import EmbeddedError, Server, acquire
 from service.store.migrate import migrate
 
@@ -83,9 +85,18 @@ async def _make_template(server: Server) -> None:
             return
         await admin.execute(f"CREATE DATABASE {TEMPLATE}")
         await migrate(server.url(TEMPLATE))
+        await _make_partitions(server.url(TEMPLATE))
         await admin.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE true")
     finally:
         await admin.close()
+
+
+async def _make_partitions(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await partitions.ensure(connection, datetime.now(UTC), timedelta(days=90))
+    finally:
+        await connection.close()
 
 
 def _apart(work: Coroutine[Any, Any, Result]) -> Result:
