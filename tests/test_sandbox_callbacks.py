@@ -203,11 +203,15 @@ async def test_dice_lose_double_and_delay_their_share() -> None:
     temper = Temper(seconds=QUICK, loss=0.3, doubling=0.3, reorder=0.3, delay=0.3, delay_seconds=(0, 0.05))
     async with scene(temper) as stage:
         tasks = [await stage.submit(f"order {n}") for n in range(100)]
-        for task in tasks:
-            await stage.final(task)
-        await stage.until(lambda: {sent.task_id for sent in stage.sandbox.sent if not sent.lost} <= set(tasks))
+        # Every callback of every task is either in the record as lost, or came at least once.
+        expected = {(task, status) for task in tasks for status in ("submitted", "processing", "succeed")}
+        await stage.until(lambda: {(sent.task_id, sent.status) for sent in stage.sandbox.sent} == expected)
         lost = sum(sent.lost for sent in stage.sandbox.sent)
         assert 60 <= lost <= 120
+        assert 30 <= len(stage.sandbox.sent) - 300 <= 110
+        came = [(call.json["task_id"], call.json["task_status"]) for call in stage.calls]
+        orders = [[status for one, status in came if one == task] for task in tasks]
+        assert any(order.index("succeed") < order.index("processing") for order in orders if len(set(order)) == 3)
 
 
 async def test_muted_means_nothing_is_sent_and_a_callback_can_be_sent_by_hand() -> None:

@@ -33,18 +33,21 @@ _FONTS = (
 """Where fonts with Chinese live on the usual systems; without one, only Latin letters can be written."""
 
 
-def draw(seed: str, ratio: str, caption: str) -> Image.Image:
-    """Return the picture of `caption` in the size of `ratio` (a key of SIZES), the same for the same arguments."""
+def draw(seed: str, ratio: str, caption: str, phase: float = 0.0) -> Image.Image:
+    """Return the picture of `caption` in the size of `ratio` (a key of SIZES), the same for the same arguments.
+
+    From `phase` 0 to 1 the moon climbs and the hills pass by: the frames of the clips are drawn so.
+    """
     width, height = SIZES[ratio]
     dice = hashlib.sha256(f"{seed} {caption}".encode("utf-8", "replace")).digest()
     hue = dice[0] / 255
     picture = _sky(width, height, hue)
     pen = ImageDraw.Draw(picture)
     radius = min(width, height) * (0.07 + dice[1] / 2550)
-    centre = (width * (0.2 + dice[2] / 425), height * (0.2 + dice[3] / 1275))
+    centre = (width * (0.2 + dice[2] / 425 + 0.3 * phase), height * (0.2 + dice[3] / 1275 - 0.05 * phase))
     pen.circle(centre, radius, fill=_colour(hue + 0.12, 0.35, 1.0))
     for layer in range(4):
-        _hills(pen, (width, height), layer, dice[4 + 3 * layer : 7 + 3 * layer], hue)
+        _hills(pen, (width, height), layer, dice[4 + 3 * layer : 7 + 3 * layer], hue=hue, phase=phase)
     _write(pen, (width, height), caption)
     return picture
 
@@ -66,10 +69,12 @@ def _sky(width: int, height: int, hue: float) -> Image.Image:
     return column.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _hills(pen: ImageDraw.ImageDraw, size: tuple[int, int], layer: int, dice: bytes, hue: float) -> None:
+def _hills(
+    pen: ImageDraw.ImageDraw, size: tuple[int, int], layer: int, dice: bytes, *, hue: float, phase: float
+) -> None:
     width, height = size
     ground = height * (0.5 + 0.12 * layer)
-    steep, shift = height * (0.04 + dice[0] / 4000), dice[1] / 40
+    steep, shift = height * (0.04 + dice[0] / 4000), dice[1] / 40 + phase * (layer + 1)
     waves = 1.2 + dice[2] / 128
     ridge = [
         (

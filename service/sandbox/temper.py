@@ -196,7 +196,7 @@ class Temper:
     connections: int = field(default=200, metadata=_knob(_count, "callbacks under way at once; 0: no limit"))
     # Memory
     keep: int = field(
-        default=100_000,
+        default=50_000,
         metadata=_knob(
             _count, "tasks remembered, the oldest finished are dropped; as many ledger rows, callbacks, requests"
         ),
