@@ -223,6 +223,8 @@ def _url(url: str) -> URL:
 async def _kept(response: ClientResponse) -> bytes:
     """Return the first 16 KiB of the answer; where it breaks off, what came, since the status has been told."""
     content, kept = response.content, b""
+    if content.is_eof() and content.exception() is None:  # short answers come whole, with their head
+        return content.read_nowait()[:MOST_KEPT]
     try:
         while len(kept) < MOST_KEPT:
             part = await content.read(MOST_KEPT - len(kept))
