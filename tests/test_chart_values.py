@@ -8,6 +8,7 @@ import sys
 import tomllib
 from typing import Any
 
+import asyncpg
 import helm_python
 import pytest
 import yaml
@@ -168,6 +169,15 @@ def test_the_migration_may_have_a_database_address_of_its_own() -> None:
     }
     assert sources["migrate"]["RELAY_DATABASE_URL"] == "relay-db-superuser"
     assert sources["api"]["RELAY_DATABASE_URL"] == sources["worker"]["RELAY_DATABASE_URL"] == "relay-db-app"
+
+
+async def test_the_query_that_calls_workers_in_runs_on_the_schema(database: str) -> None:
+    trigger = one(objects("keda"), "ScaledObject")["spec"]["triggers"][0]
+    connection = await asyncpg.connect(database)
+    try:
+        assert await connection.fetchval(trigger["metadata"]["query"]) == 0
+    finally:
+        await connection.close()
 
 
 def test_a_digest_decides_what_runs() -> None:
