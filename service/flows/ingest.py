@@ -1,0 +1,197 @@
+"""Ingest: whatever is heard of a task becomes at most one step of it, with its event and deliveries, exactly once.
+
+All that is in hand goes into one write: read the tasks, ask the machine, write the steps. Who lost the race reads
+again. What the provider said is kept as it came, also where it changed nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from service.core import callback, ledger, signature
+from service.core.errors import NotFound
+from service.core.event import announce
+from service.core.foreign import Unreadable
+from service.core.task import FINAL, News, Signal, Step, advance
+from service.flows.bell import Bell
+from service.flows.coalesce import Coalescer
+from service.store import steps, submissions
+from service.store.database import Database
+from service.store.statement import StoreUnavailableError
+
+MOST_READS = 20
+"""How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """Something heard of a task: a signal (None where it could not be read, or is not to be believed yet), as it came.
+
+    `source` is callback, query, submit or clock; `outcome` says why there is no signal.
+    """
+
+    task: UUID
+    signal: Signal | None
+    source: str
+    at: datetime
+    body: bytes = b""
+    outcome: str = "stale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a word did: the step it made (None: it changed nothing), and the task as it stands."""
+
+    step: Step | None
+    standing: steps.Standing
+
+
+class Ingest:
+    """The flow; `hear` is for those who have a signal already, `callback` for the provider's own calls."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        bells: Sequence[Bell],
+        ask_after: float,
+        coalesce: bool = True,
+        secrets: Sequence[str] = (),
+        confirm: bool = False,
+        depth: int = 32,
+        most_waiting: int = 2000,
+        observe: Callable[[int, float], None] | None = None,
+        observe_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        """`ask_after`: seconds of silence; `secrets` verify callbacks; `confirm`: ask before a final one counts."""
+        self._database = database
+        self._bells = bells
+        self._ask_after = ask_after
+        self._secrets = secrets
+        self._confirm = confirm
+        self._depth = depth
+        self._observe_step = observe_step
+        self._write = Coalescer(
+            self._hear_all,
+            lambda word: word.task,
+            most_waiting=most_waiting,
+            most_items=64 if coalesce else 1,
+            observe=observe,
+        )
+
+    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        """Record a callback whose token was good; returns once it is on disk.
+
+        Late, doubled and contradicting ones change nothing; an unreadable one is kept, and the provider asked.
+        Raises NotFound, OverloadedError, StoreUnavailableError.
+        """
+        word = self._read(task, body, headers, now)
+        await self.hear(word)
+        if word.signal is None:
+            await submissions.hurry(self._database, task)
+
+    async def hear(self, word: Word) -> Told:
+        """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""
+        return await self._write(word)
+
+    async def drain(self) -> None:
+        """Wait until all that was heard is written."""
+        await self._write.drain()
+
+    @property
+    def waiting(self) -> int:
+        """How many words wait to be written."""
+        return self._write.waiting
+
+    def _read(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> Word:
+        signed = bool(self._secrets) and signature.verify(
+            self._secrets,
+            headers.get("webhook-id", ""),
+            headers.get("webhook-timestamp", ""),
+            headers.get("webhook-signature", ""),
+            body,
+            now=now,
+        )
+        if self._secrets and not signed:
+            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
+        try:
+            signal = callback.read(body, self._depth)
+        except Unreadable:
+            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
+        if self._confirm and not signed and signal.news in {News.SUCCEED, News.FAILED}:
+            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unconfirmed")
+        return Word(task=task, signal=signal, source="callback", at=now, body=body)
+
+    async def _hear_all(self, words: Sequence[Word]) -> list[Told | BaseException]:
+        """Write a batch of words about as many tasks; a word about an unknown task gets NotFound as its result."""
+        found: dict[UUID, Told | BaseException] = {}
+        left = list(words)
+        for turn in range(MOST_READS):
+            standings = await steps.read(self._database, [word.task for word in left])
+            decided = [_decide(word, standings[word.task]) for word in left if word.task in standings]
+            moved = await self._write_all(decided, first=turn == 0)
+            found.update({word.task: NotFound() for word in left if word.task not in standings})
+            for each in decided:
+                if each.move is None or each.word.task in moved:
+                    found[each.word.task] = each.told()
+            left = [word for word in left if word.task not in found]
+            if not left:
+                break
+        else:
+            found.update({word.task: StoreUnavailableError("too many racing moves") for word in left})
+        return [found[word.task] for word in words]
+
+    async def _write_all(self, decided: "Sequence[_Decided]", *, first: bool) -> set[UUID]:
+        moves = [each.move for each in decided if each.move]
+        heard = [each.heard() for each in decided if first and each.word.body]
+        taken = [
+            steps.Taken(task=word.task, provider_task_id=word.signal.provider_task_id, ask_in=self._ask_after)
+            for word in (each.word for each in decided if not each.is_over)
+            if word.signal
+        ]
+        if not (moves or heard or taken):
+            return set()
+        moved = await steps.write(self._database, moves, heard, taken)
+        if moved:
+            for bell in self._bells:
+                bell.ring()
+            if self._observe_step:
+                for each in decided:
+                    if each.step and each.word.task in moved:
+                        self._observe_step(each.step)
+        return moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What the machine made of a word."""
+
+    word: Word
+    before: steps.Standing
+    step: Step | None
+    move: steps.Move | None
+
+    @property
+    def is_over(self) -> bool:
+        return (self.step.task if self.step else self.before.task).status in FINAL
+
+    def told(self) -> Told:
+        standing = replace(self.before, task=self.step.task) if self.step else self.before
+        return Told(step=self.step, standing=standing)
+
+    def heard(self) -> steps.Heard:
+        outcome = "moved" if self.step else self.word.outcome
+        word = self.word
+        return steps.Heard(task=word.task, received_at=word.at, source=word.source, outcome=outcome, body=word.body)
+
+
+def _decide(word: Word, before: steps.Standing) -> _Decided:
+    step = advance(before.task, word.signal, word.at) if word.signal else None
+    if step is None:
+        return _Decided(word=word, before=before, step=None, move=None)
+    entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
+    booking = steps.Booking(entry=entry.entry, reserved=entry.reserved, charged=entry.charged) if entry else None
+    event = announce(before.facts, step.task, step.signal)
+    move = steps.Move(before=before, after=step.task, event=event, is_final=step.is_final, booking=booking)
+    return _Decided(word=word, before=before, step=step, move=move)

@@ -1,0 +1,94 @@
+"""A lane: one subscription's queue in the memory of the worker that owns it. All of it can be lost and read again."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from service.core.delivery import HEALTHY, Health
+from service.core.event import Format
+from service.core.subscription import Ordering
+from service.store.outbox import Claim, Wanted
+from service.store.targets import Target
+
+ROOM = 200
+"""Deliveries of one subscription that are held in memory at once, besides those in flight."""
+
+BATCH = 100
+"""Deliveries of one subscription that are read in one go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """What a target comes to once its secrets are opened and its headers read."""
+
+    url: str
+    headers: dict[str, str]
+    format: Format
+    secrets: tuple[str, ...] = field(repr=False)
+    secrets_until: datetime | None
+
+
+@dataclass(slots=True)
+class Lane:
+    """`more`: the database may have due deliveries that are not here. Times are the event loop's, in seconds."""
+
+    id: UUID
+    shard: int
+    more: bool = True
+    ready: deque[Claim] = field(default_factory=deque)
+    held: set[tuple[UUID, int]] = field(default_factory=set)
+    in_flight: int = 0
+    cursor: datetime | None = None
+    target: Target | None = None
+    address: Address | None = None
+    health: Health = HEALTHY
+    probe_at: float = 0.0
+    wake_at: float = float("inf")
+    idle_since: float = 0.0
+
+    @property
+    def is_ordered(self) -> bool:
+        return self.target is not None and self.target.ordering == Ordering.TASK
+
+    def room(self, now: float) -> int:
+        """Return how many more attempts may be in flight; a broken subscription is only probed, one at a time."""
+        if self.target is None or not self.target.is_open:
+            return 0
+        if self.health.probe_wait() is not None:
+            return int(self.in_flight == 0 and now >= self.probe_at)
+        return self.target.max_in_flight - self.in_flight
+
+    def wants(self, now: float, late_from: datetime) -> Wanted | None:
+        """Return what to read for this lane, or None where there is no need.
+
+        Rows that were due after `late_from` may yet appear, since who wrote them may not have committed; the cursor
+        does not pass it. An ordered lane reads from the front, because what was blocked there may no longer be.
+        """
+        if not self.more or len(self.ready) >= self.low_water or self.room(now) <= 0:
+            return None
+        return Wanted(
+            subscription=self.id,
+            shard=self.shard,
+            cursor=None if self.is_ordered or not self.cursor else min(self.cursor, late_from),
+            most=BATCH + len(self.held),
+            ordered=self.is_ordered,
+        )
+
+    def take_in(self, wanted: Wanted, claims: list[Claim]) -> None:
+        """Hold what was read for `wanted` and is not held yet."""
+        for claim in claims:
+            if claim.key not in self.held:
+                self.held.add(claim.key)
+                self.ready.append(claim)
+        self.more = len(claims) >= wanted.most
+        if claims:
+            self.cursor = claims[-1].due_at
+
+    @property
+    def low_water(self) -> int:
+        """Below so many ready deliveries more are read."""
+        return ROOM - BATCH
+
+    def is_idle(self) -> bool:
+        return not (self.ready or self.held or self.more or self.in_flight)

@@ -1,0 +1,205 @@
+"""Submit: an order becomes a task on disk, then the provider hears of it, then the client gets its answer.
+
+Nothing is sent that is not recorded; a crash between the two leaves an order that the next process sends. Orders that
+can be repeated (by Idempotency-Key or external_task_id) give the first task's answer again. The client's answer does
+not wait longer than `patience` for a slow provider: the task is there, and sending goes on.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from service.core import order as orders_core
+from service.core import price
+from service.core.errors import Conflict, ProviderNever, ProviderRefused
+from service.core.event import Facts, shown
+from service.core.key import Caller
+from service.core.order import Order
+from service.core.submission import Never, Refused
+from service.core.task import Status, Task
+from service.flows.coalesce import Coalescer
+from service.flows.send import Parcel, Send, Sent
+from service.store import lookups, orders, subscriptions
+from service.store.database import Database
+from service.store.orders import Record
+from service.store.statement import Connection, StoreUnavailableError, transaction
+
+UNSENT_FOR = 10.0
+"""Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
+
+
+class _RepeatedError(Exception):
+    """The order was made before; rolls the transaction back"""
+
+    def __init__(self, found: Sequence[orders.Repeated]) -> None:
+        self.found = found
+        super().__init__()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """An order with its words to be repeatable by."""
+
+    record: Record
+    words: tuple[str, ...]
+    fingerprint: bytes
+
+
+class Submit:
+    """The flow; see the module."""
+
+    def __init__(
+        self,
+        database: Database,
+        send: Send,
+        *,
+        prices: price.Prices,
+        body_of: Callable[[Mapping[str, Any]], bytes],
+        new_id: Callable[[datetime], UUID],
+        patience: float = 3.0,
+        check_budget: "Callable[[Connection, Record, datetime], Any] | None" = None,
+    ) -> None:
+        """`body_of` makes an order's fields the provider's JSON; `patience` is in seconds."""
+        self._database = database
+        self._send = send
+        self._prices = prices
+        self._body_of = body_of
+        self._new_id = new_id
+        self._patience = patience
+        self._check_budget = check_budget
+        self._record = Coalescer(self._record_all, lambda record: record.id)
+
+    async def __call__(
+        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
+    ) -> Mapping[str, Any]:
+        """Make `order` a task and return it as it is shown.
+
+        Raises Conflict, ProviderRefused, ProviderNever, BudgetExceeded, OverloadedError, StoreUnavailableError.
+        """
+        ordered = await self._ordered(caller, order, word, trace, now)
+        record = ordered.record
+        try:
+            await self._write(ordered, now)
+        except _RepeatedError as repeated:
+            return await self._repeat(caller, repeated.found, ordered.fingerprint)
+        sent = await self._sent(Parcel(task=record.id, kind=order.kind, payload=record.payload))
+        if sent is not None:
+            await self._raise_refusal(caller, ordered, sent)
+        if sent is not None and sent.told is not None and (step := sent.told.step):
+            return shown(sent.told.standing.facts, step.task, step.signal.reason, step.signal.result)
+        found = await lookups.by_id(self._database, caller.client, record.id) if sent and sent.told else None
+        return found.shown if found else _fresh(record)
+
+    async def drain(self) -> None:
+        """Wait until all that was ordered is recorded and sent."""
+        await self._record.drain()
+        await self._send.drain()
+
+    async def _ordered(
+        self, caller: Caller, order: Order, word: str | None, trace: str | None, now: datetime
+    ) -> Ordered:
+        quote = price.quote(order, self._prices)
+        hook = None
+        if order.hook:
+            hook = await subscriptions.ensure_hook(self._database.pool, caller.client, order.hook, now)
+        record = Record(
+            id=self._new_id(now),
+            client=caller.client,
+            key=caller.key,
+            created_at=now,
+            kind=order.kind,
+            model=order.model,
+            mode=order.mode,
+            duration=order.duration,
+            units=order.units,
+            quote=quote.amount,
+            currency=quote.currency,
+            prices=quote.version,
+            external_task_id=order.external_task_id,
+            hook=hook,
+            trace=trace,
+            fields=json.dumps(order.shown(), ensure_ascii=False),
+            payload=self._body_of(order.fields),
+        )
+        words = [f"i:{word}"] if word else []
+        words += [f"e:{order.external_task_id}"] if order.external_task_id else []
+        return Ordered(record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b"")
+
+    async def _write(self, ordered: Ordered, now: datetime) -> None:
+        if not ordered.words and self._check_budget is None:
+            await self._record(ordered.record)
+            return
+        async with transaction(self._database.pool) as connection:
+            if ordered.words:
+                record = ordered.record
+                found = await orders.take_words(
+                    connection, record.client, ordered.words, record.id, ordered.fingerprint
+                )
+                if found:
+                    raise _RepeatedError(found)
+            if self._check_budget is not None:
+                await self._check_budget(connection, ordered.record, now)
+            await orders.record_on(connection, [ordered.record], self._due_in)
+
+    @property
+    def _due_in(self) -> float:
+        """With slots an order is in line at once; without it is ours to send for a while."""
+        return UNSENT_FOR if self._send.slots_limit is None else 0.0
+
+    async def _record_all(self, records: Sequence[Record]) -> Sequence[None]:
+        await orders.record(self._database, records, self._due_in)
+        return [None] * len(records)
+
+    async def _sent(self, parcel: Parcel) -> Sent | None:
+        """Send, or stand in line; None where the answer is not there yet, or somebody else sends it."""
+        if self._send.slots_limit is None:
+            sending = self._send(parcel)
+        else:
+            admitted = await self._send.admit()
+            if parcel.task not in admitted:
+                return None
+            sending = admitted[parcel.task]
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.shield(sending)
+        except (TimeoutError, StoreUnavailableError):
+            return None
+
+    async def _raise_refusal(self, caller: Caller, ordered: Ordered, sent: Sent) -> None:
+        """Pass a refusal on; its words are free again, because nothing came of them."""
+        match sent.outcome:
+            case Refused(code, message, http_status):
+                refusal: Exception = ProviderRefused(code, message, http_status)
+            case Never():
+                refusal = ProviderNever()
+            case _:
+                return
+        if ordered.words:
+            await orders.free_words(self._database, caller.client, ordered.words, ordered.record.id)
+        raise refusal
+
+    async def _repeat(self, caller: Caller, found: Sequence[orders.Repeated], fingerprint: bytes) -> Mapping[str, Any]:
+        tasks = {each.task for each in found}
+        if len(tasks) > 1 or any(each.fingerprint != fingerprint for each in found):
+            raise Conflict
+        task = await lookups.by_id(self._database, caller.client, tasks.pop())
+        if task is None:
+            raise Conflict
+        return task.shown
+
+
+def _fresh(record: Record) -> Mapping[str, Any]:
+    """Return a task that is recorded and not yet moved, as it is shown."""
+    facts = Facts(
+        id=record.id,
+        client=record.client,
+        kind=record.kind,
+        external_task_id=record.external_task_id,
+        created_at=record.created_at,
+    )
+    task = Task(id=record.id, status=Status.RECORDED, sequence=0, updated_at=record.created_at)
+    return shown(facts, task)

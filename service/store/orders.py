@@ -1,0 +1,194 @@
+"""Orders being recorded: task, submission and reservation in one statement, before the provider hears of anything.
+
+Orders that carry a word to be repeatable by (an Idempotency-Key, an external_task_id) take it first, in the same
+transaction: of two at once one waits for the other and then finds its task.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    Interval,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.store.database import Database
+from service.store.schema import Time, ledger, repeats, submissions, tasks
+from service.store.statement import Columns, Connection, Statement, columns_of, transaction, unnested
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A checked and priced order, ready to be recorded as a task."""
+
+    id: UUID
+    client: UUID
+    key: UUID
+    created_at: datetime
+    kind: str
+    model: str
+    mode: str | None
+    duration: str | None
+    units: int
+    quote: Decimal
+    currency: str
+    prices: str
+    external_task_id: str | None
+    hook: UUID | None
+    trace: str | None
+    fields: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """These words were used before: for which task, and by an order of which fingerprint."""
+
+    task: UUID
+    fingerprint: bytes
+
+
+_TASK: Columns = {
+    "id": Uuid,
+    "client": Uuid,
+    "key": Uuid,
+    "created_at": Time,
+    "kind": Text,
+    "model": Text,
+    "mode": Text,
+    "duration": Text,
+    "units": SmallInteger,
+    "quote": Numeric,
+    "currency": Text,
+    "prices": Text,
+    "external_task_id": Text,
+    "hook": Uuid,
+    "trace": Text,
+    "fields": Text,
+}
+_ROW: Columns = {**_TASK, "payload": LargeBinary}
+
+
+def _record() -> Statement:
+    new = unnested("new", **_ROW)
+    recorded = (
+        insert(tasks)
+        .from_select(
+            [*_TASK, "status", "sequence", "updated_at"],
+            select(
+                *(new.c[key] for key in _TASK),
+                literal_column("'recorded'"),
+                literal_column("0"),
+                new.c.created_at,
+            ),
+        )
+        .cte("recorded")
+    )
+    reserved = (
+        insert(ledger)
+        .from_select(
+            ["task", "entry", "client", "key", "at", "reserved", "charged", "currency"],
+            select(
+                new.c.id,
+                literal_column("'reserve'"),
+                new.c.client,
+                new.c.key,
+                new.c.created_at,
+                new.c.quote,
+                literal_column("0"),
+                new.c.currency,
+            ),
+        )
+        .cte("reserved")
+    )
+    due = func.now() + bindparam("due_in", type_=Interval)
+    return Statement(
+        insert(submissions)
+        .from_select(
+            ["task", "client", "state", "units", "due_at", "kind", "payload"],
+            select(new.c.id, new.c.client, literal_column("'recorded'"), new.c.units, due, new.c.kind, new.c.payload),
+        )
+        .add_cte(recorded, reserved)
+    )
+
+
+_RECORD = _record()
+
+
+async def record(database: Database, records: Sequence[Record], due_in: float) -> None:
+    """Record these orders in one transaction; who sends them has `due_in` seconds before another process does."""
+    async with transaction(database.ingest) as connection:
+        await record_on(connection, records, due_in)
+
+
+async def record_on(connection: Connection, records: Sequence[Record], due_in: float) -> None:
+    """Record these orders in the transaction that `connection` is in."""
+    rows = [tuple(getattr(each, key) for key in _ROW) for each in records]
+    await _RECORD.run(connection, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
+
+
+_word = unnested("word", text=Text)
+_TAKE = Statement(
+    upsert(repeats)
+    .from_select(
+        ["client", "word", "task", "fingerprint"],
+        select(
+            bindparam("client", type_=Uuid),
+            _word.c.text,
+            bindparam("task", type_=Uuid),
+            bindparam("fingerprint", type_=LargeBinary),
+        ),
+    )
+    .on_conflict_do_nothing()
+    .returning(repeats.c.word)
+)
+_TAKEN = Statement(
+    select(repeats.c.task, repeats.c.fingerprint).where(
+        repeats.c.client == bindparam("client", type_=Uuid),
+        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
+    )
+)
+
+
+async def take_words(
+    connection: Connection, client: UUID, words: Sequence[str], task: UUID, fingerprint: bytes
+) -> list[Repeated]:
+    """Take these words for `task`; return what they were taken by before, nothing where they were free.
+
+    Where something is returned the transaction must be rolled back: some of the words may now be taken.
+    """
+    taken = await _TAKE.rows(connection, client=client, word_text=sorted(words), task=task, fingerprint=fingerprint)
+    if len(taken) == len(words):
+        return []
+    rows = await _TAKEN.rows(connection, client=client, words=list(words))
+    return [Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows if row["task"] != task]
+
+
+_FREE = Statement(
+    delete(repeats).where(
+        repeats.c.client == bindparam("client", type_=Uuid),
+        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
+        repeats.c.task == bindparam("task", type_=Uuid),
+    )
+)
+
+
+async def free_words(database: Database, client: UUID, words: Sequence[str], task: UUID) -> None:
+    """Give back the words of a task that the provider refused."""
+    await _FREE.run(database.pool, client=client, words=list(words), task=task)
