@@ -225,6 +225,13 @@ def test_every_value_is_documented_and_the_readme_is_not_stale() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_values_shown_in_the_documents_are_good() -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
+    for given in [it for it in map(yaml.safe_load, shown) if "apiVersion" not in it]:
+        complete = {**LEAST, **given, "callbacks": {"host": "hooks.example.com", **given.get("callbacks", {})}}
+        assert render(complete)
+
+
 def test_chart_and_project_are_of_one_version() -> None:
     project = tomllib.loads((HELM.parent / "pyproject.toml").read_text())["project"]
     assert chart().metadata["appVersion"] == project["version"]
