@@ -1,0 +1,318 @@
+"""Subscriptions as rows: made, read, changed, paused, rotated and deleted by the client whose they are.
+
+Secrets come and go sealed: a sealed JSON list, newest first, the older ones good until `old_secrets_until`. A hook (an
+order's own `notify_hook`) is a row too, named by client and URL, shared by all orders with it, without secrets of its
+own: what goes to it is signed with the client's hook secret.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+
+from service.core.event import Format
+from service.core.ids import hook_id
+from service.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish, shard_of
+from service.store.database import Database
+from service.store.schema import Time, outstanding, subscriptions
+from service.store.statement import Columns, Row, Runner, Statement
+
+MOST_PER_CLIENT = 1000
+"""Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""
+_DELETE_BATCH = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A subscription as it is kept; `secrets` is sealed, and empty for a hook."""
+
+    id: UUID
+    client: UUID
+    hook: bool = False
+    wish: Wish
+    secrets: bytes = field(repr=False)
+    old_secrets_until: datetime | None = None
+    failing_since: datetime | None = None
+    paused_at: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is to be different about a subscription; None is left as it is."""
+
+    url: str | None = None
+    events: tuple[str, ...] | None = None
+    description: str | None = None
+    headers: Mapping[str, str] | None = None
+    format: Format | None = None
+    ordering: Ordering | None = None
+    max_in_flight: int | None = None
+
+
+_WISH: Columns = {
+    "url": Text,
+    "events": ARRAY(Text),
+    "description": Text,
+    "headers": Text,
+    "format": Text,
+    "ordering": Text,
+    "max_in_flight": SmallInteger,
+}
+_ROW = select(*(column for column in subscriptions.c))
+_ID, _CLIENT, _NOW = bindparam("of", type_=Uuid), bindparam("client", type_=Uuid), bindparam("now", type_=Time)
+_OWN = and_(subscriptions.c.id == _ID, subscriptions.c.client == _CLIENT)
+
+
+def _create() -> Statement:
+    new: Columns = {
+        "id": Uuid,
+        "client": Uuid,
+        "hook": Boolean,
+        **_WISH,
+        "secrets": LargeBinary,
+        "created_at": Time,
+        "updated_at": Time,
+    }
+    already = select(func.count()).where(subscriptions.c.client == _CLIENT, ~subscriptions.c.hook).scalar_subquery()
+    values = select(*(cast(bindparam(name, type_=kind), kind) for name, kind in new.items()))
+    return Statement(
+        insert(subscriptions)
+        .from_select(list(new), values.where(already < bindparam("most", type_=BigInteger)))
+        .returning(subscriptions.c.id)
+    )
+
+
+def _change() -> Statement:
+    fresh = {
+        name: func.coalesce(bindparam(f"new_{name}", type_=kind), subscriptions.c[name]) for name, kind in _WISH.items()
+    }
+    return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*subscriptions.c))
+
+
+def _hook() -> Statement:
+    values: dict[str, Any] = {
+        "id": bindparam("id", type_=Uuid),
+        "client": _CLIENT,
+        "hook": True,
+        "url": bindparam("url", type_=Text),
+        "events": bindparam("events", type_=ARRAY(Text)),
+        "format": Format.KLING.value,
+        "ordering": Ordering.NONE.value,
+        "max_in_flight": DEFAULT_IN_FLIGHT,
+        "secrets": b"",
+        "created_at": _NOW,
+        "updated_at": _NOW,
+    }
+    made = postgresql.insert(subscriptions).values(**values)
+    return Statement(
+        made.on_conflict_do_update(
+            index_elements=[subscriptions.c.id],
+            set_={"disabled_at": null(), "disabled_reason": null(), "failing_since": null(), "updated_at": _NOW},
+            where=subscriptions.c.disabled_at.is_not(None),
+        )
+    )
+
+
+_CREATE = _create()
+_CHANGE = _change()
+_HOOK = _hook()
+_GET = Statement(_ROW.where(_OWN))
+_LIST = Statement(
+    _ROW.where(
+        subscriptions.c.client == _CLIENT, ~subscriptions.c.hook, subscriptions.c.id < bindparam("before", type_=Uuid)
+    )
+    .order_by(subscriptions.c.id.desc())
+    .limit(bindparam("most", type_=BigInteger))
+)
+_ROTATE = Statement(
+    update(subscriptions)
+    .values(
+        secrets=bindparam("new_secrets"),
+        old_secrets_until=bindparam("until", type_=Time),
+        updated_at=_NOW,
+    )
+    .where(_OWN, ~subscriptions.c.hook, subscriptions.c.secrets == bindparam("old_secrets"))
+)
+_PAUSE = Statement(
+    update(subscriptions)
+    .values(paused_at=func.coalesce(subscriptions.c.paused_at, _NOW), updated_at=_NOW)
+    .where(_OWN)
+    .returning(*subscriptions.c)
+)
+_RESUME = Statement(
+    update(subscriptions)
+    .values(paused_at=null(), disabled_at=null(), disabled_reason=null(), failing_since=null(), updated_at=_NOW)
+    .where(_OWN)
+    .returning(*subscriptions.c)
+)
+_CLOSE = Statement(
+    update(subscriptions)
+    .values(disabled_at=_NOW, disabled_reason="deleted", updated_at=_NOW)
+    .where(_OWN)
+    .returning(subscriptions.c.id)
+)
+_DROP = Statement(delete(subscriptions).where(_OWN))
+_DROP_OUTSTANDING = Statement(
+    delete(outstanding).where(
+        literal_column("ctid")
+        == func.any(
+            func.array(
+                select(literal_column("ctid"))
+                .select_from(outstanding)
+                .where(
+                    outstanding.c.shard == bindparam("shard", type_=SmallInteger),
+                    outstanding.c.subscription == bindparam("subscription", type_=Uuid),
+                )
+                .limit(bindparam("most", type_=BigInteger))
+                .scalar_subquery()
+            )
+        )
+    )
+)
+
+
+async def create(database: Database, new: Subscription) -> bool:
+    """Write a subscription; False where the client has `MOST_PER_CLIENT` already."""
+    made = await _CREATE.scalar(
+        database.pool,
+        id=new.id,
+        client=new.client,
+        hook=new.hook,
+        secrets=new.secrets,
+        created_at=new.created_at,
+        updated_at=new.updated_at,
+        most=MOST_PER_CLIENT,
+        **_columns(new.wish),
+    )
+    return made is not None
+
+
+async def get(database: Database, client: UUID, identifier: UUID) -> Subscription | None:
+    """Return the client's subscription or hook of this id, or None."""
+    return _maybe(await _GET.row(database.pool, of=identifier, client=client))
+
+
+async def page(database: Database, client: UUID, before: UUID | None, most: int) -> list[Subscription]:
+    """Return up to `most` of the client's subscriptions, newest first, older than `before`; hooks are left out."""
+    last = before or UUID(int=(1 << 128) - 1)
+    return [_read(row) for row in await _LIST.rows(database.pool, client=client, before=last, most=most)]
+
+
+async def change(
+    database: Database, client: UUID, identifier: UUID, wanted: Change, now: datetime
+) -> Subscription | None:
+    """Change what `wanted` names and return the subscription as it is then; None where there is none."""
+    new = {f"new_{name}": value for name, value in _columns(wanted).items()}
+    return _maybe(await _CHANGE.row(database.pool, of=identifier, client=client, now=now, **new))
+
+
+async def set_secrets(
+    database: Database, old: Subscription, sealed: bytes, old_until: datetime | None, now: datetime
+) -> bool:
+    """Replace the secrets of a subscription as it was read; False where somebody else was quicker."""
+    touched = await _ROTATE.run(
+        database.pool,
+        of=old.id,
+        client=old.client,
+        new_secrets=sealed,
+        old_secrets=old.secrets,
+        until=old_until,
+        now=now,
+    )
+    return touched == 1
+
+
+async def pause(database: Database, client: UUID, identifier: UUID, now: datetime) -> Subscription | None:
+    """Let its deliveries wait; they gather, and none is lost."""
+    return _maybe(await _PAUSE.row(database.pool, of=identifier, client=client, now=now))
+
+
+async def resume(database: Database, client: UUID, identifier: UUID, now: datetime) -> Subscription | None:
+    """Deliver again, also where it had been disabled; its health begins anew."""
+    return _maybe(await _RESUME.row(database.pool, of=identifier, client=client, now=now))
+
+
+async def remove(database: Database, client: UUID, identifier: UUID, now: datetime) -> bool:
+    """Delete a subscription and what is outstanding for it; whether there was one.
+
+    It is closed first, so that nothing more is fanned out to it, and goes last: a crash in between leaves a
+    disabled subscription that can be deleted again.
+    """
+    if await _CLOSE.scalar(database.pool, of=identifier, client=client, now=now) is None:
+        return False
+    await _drop_outstanding(database, identifier)
+    await _DROP.run(database.pool, of=identifier, client=client)
+    await _drop_outstanding(database, identifier)
+    return True
+
+
+async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> UUID:
+    """Make sure that the client has a hook for `url`, enabled again where it was disabled, and return its id."""
+    identifier = hook_id(client, url)
+    await _HOOK.run(runner, id=identifier, client=client, url=url, events=["task.*"], now=now)
+    return identifier
+
+
+async def _drop_outstanding(database: Database, subscription: UUID) -> None:
+    while True:
+        shard = shard_of(subscription.int)
+        gone = await _DROP_OUTSTANDING.run(database.settle, shard=shard, subscription=subscription, most=_DELETE_BATCH)
+        if gone < _DELETE_BATCH:
+            return
+
+
+def _columns(wish: Wish | Change) -> dict[str, Any]:
+    return {
+        "url": wish.url,
+        "events": None if wish.events is None else list(wish.events),
+        "description": wish.description,
+        "headers": None if wish.headers is None else json.dumps(dict(wish.headers)),
+        "format": wish.format,
+        "ordering": wish.ordering,
+        "max_in_flight": wish.max_in_flight,
+    }
+
+
+def _maybe(row: Row | None) -> Subscription | None:
+    return None if row is None else _read(row)
+
+
+def _read(row: Row) -> Subscription:
+    rest = {name: value for name, value in row.items() if name not in _WISH}
+    wish = Wish(
+        url=row["url"],
+        events=tuple(row["events"]),
+        description=row["description"],
+        headers=json.loads(row["headers"]),
+        format=Format(row["format"]),
+        ordering=Ordering(row["ordering"]),
+        max_in_flight=row["max_in_flight"],
+    )
+    return Subscription(wish=wish, **rest)

@@ -1,0 +1,74 @@
+"""Answers: Kling's envelope on Kling's paths, plain JSON on ours, and every refusal in the manner of its path."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from service.core.errors import Fault, InvalidOrder, InvalidRequest, Refusal, told
+
+GOOD = "成功"
+"""Kling's gateway says so on every good answer."""
+_JSON = {"Content-Type": "application/json"}
+_JSON_UTF8 = {"Content-Type": "application/json; charset=utf-8"}
+_PROBLEM = {"Content-Type": "application/problem+json"}
+
+
+class InvalidMembers(InvalidRequest):
+    """The request is not valid."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(told(faults) or None)
+
+
+def plain(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return `content` as JSON of ours."""
+    return web.Response(body=orjson.dumps(content), status=status, headers={**_JSON, **(headers or {})})
+
+
+def nothing(status: int = 204) -> web.Response:
+    """Return an answer without a body."""
+    return web.Response(status=status)
+
+
+def listed(content: Sequence[Any], next_cursor: str | None) -> web.Response:
+    """Return a page of a list; `next_cursor` None says that it is the last."""
+    return plain({"data": content, "next_cursor": next_cursor})
+
+
+def enveloped(content: Any, request_id: str) -> web.Response:
+    """Return `content` in Kling's envelope."""
+    envelope = {"code": 0, "message": GOOD, "request_id": request_id, "data": content}
+    return web.Response(body=orjson.dumps(envelope), headers=_JSON_UTF8)
+
+
+def refused(refusal: Refusal, request_id: UUID, *, kling: bool) -> web.Response:
+    """Return a refusal in Kling's members (with `error` for clients that read only that), or as a problem."""
+    headers = {} if refusal.retry_after is None else {"Retry-After": str(max(1, round(refusal.retry_after)))}
+    if refusal.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    content: dict[str, Any]
+    if kling:
+        content = {
+            "code": refusal.code,
+            "message": refusal.message,
+            "request_id": str(request_id),
+            "error": {"message": refusal.message, "type": refusal.type, "code": refusal.code},
+        }
+        headers |= _JSON_UTF8
+    else:
+        content = {
+            "type": f"urn:kling-relay:{refusal.type}",
+            "title": (type(refusal).__doc__ or refusal.type).splitlines()[0],
+            "status": refusal.http_status,
+            "detail": refusal.message,
+            "code": refusal.code,
+            "request_id": str(request_id),
+        }
+        if isinstance(refusal, InvalidMembers | InvalidOrder):
+            content["errors"] = [{"field": fault.field, "says": fault.says} for fault in refusal.faults]
+        headers |= _PROBLEM
+    return web.Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)

@@ -1,0 +1,99 @@
+"""Bodies, read to a bound in size, time and memory, and JSON that cannot stall the loop.
+
+What makes a parser slow is not length but the number of values: that is counted before anything is parsed, and a long
+text is then parsed (and checked) in a thread. Of members named twice the last one counts, as in JavaScript.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from service.core.errors import InvalidRequest, Refusal, TooLarge, Unavailable
+
+THREAD_FROM = 256 * 1024
+"""Bytes from which a body is parsed in a thread."""
+MOST_VALUES = 20_000
+DEEPEST = 32
+_BYTES = "bytes"
+
+
+class TooSlow(Refusal):
+    """The body took too long to arrive."""
+
+    code = 1200
+    type = "too_slow"
+
+    def __init__(self) -> None:
+        super().__init__(http_status=408)
+
+
+@contextmanager
+def _counted(in_hand: Counter[str], most: int) -> Iterator[list[int]]:
+    """Give a list whose numbers count as bytes in hand until the end; Unavailable where they become too many."""
+    mine: list[int] = []
+    try:
+        if in_hand[_BYTES] > most:
+            raise Unavailable("Too much is being uploaded at this moment. Try again.")
+        yield mine
+    finally:
+        in_hand[_BYTES] -= sum(mine)
+
+
+async def read(request: web.Request, most: int, seconds: float, in_hand: Counter[str], most_in_hand: int) -> bytes:
+    """Return the body. Raises TooLarge beyond `most` bytes, TooSlow after `seconds`, Unavailable when all is full."""
+    length = request.content_length
+    if length is not None and length > most:
+        raise TooLarge(f"The body is larger than {most} bytes.")
+    if not request.body_exists:
+        return b""
+    chunks: list[bytes] = []
+    size = 0
+    with _counted(in_hand, most_in_hand) as mine:
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    if size > most:
+                        raise TooLarge(f"The body is larger than {most} bytes.")
+                    mine.append(len(chunk))
+                    in_hand[_BYTES] += len(chunk)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise TooSlow from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def parse(body: bytes) -> Any:
+    """Return the JSON value in `body`. Raises InvalidRequest, also for NaN, lone surrogates and too many values."""
+    if not body.strip():
+        raise InvalidRequest("The body is empty; a JSON object is expected.")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
+        raise InvalidRequest(f"The body holds more than {MOST_VALUES} values.")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value):
+        raise InvalidRequest(f"The body is nested deeper than {DEEPEST} levels.")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,114 @@
+"""A call is one request on its way through the web: who asks, for what, when, and with which tools."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from service.core.errors import NotFound
+from service.core.key import Caller, Scope
+from service.web import bodies
+from service.web.auth import Doorman
+from service.web.tail import Tail
+from service.web.tools import Tools
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Family(StrEnum):
+    """In whose manner a path answers: Kling's envelope, or ours (plain JSON, problem+json)."""
+
+    KLING = "kling"
+    OURS = "ours"
+
+
+class Size(StrEnum):
+    """Which limit holds for a path's body."""
+
+    ORDER = "order"
+    CALLBACK = "callback"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What one process's web has beside its tools; `in_hand` counts bytes of bodies, waiters and streams by key."""
+
+    tools: Tools
+    doorman: Doorman
+    tail: Tail
+    in_hand: Counter[str] = field(default_factory=Counter)
+
+
+SITE = web.AppKey("site", Site)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request; `caller` is there on every route that asks for a scope."""
+
+    site: Site
+    request: web.Request
+    route: "Route"
+    params: Mapping[str, str]
+    caller: Caller
+    body: Any
+    query: Any
+    now: datetime
+    request_id: UUID
+
+    @property
+    def tools(self) -> Tools:
+        return self.site.tools
+
+    def id(self, name: str) -> UUID:
+        """Return a path's parameter as an id; what is no id is nothing that could be found."""
+        try:
+            return UUID(self.params[name])
+        except ValueError:
+            raise NotFound from None
+
+    async def read(self) -> bytes:
+        """Return the body, within the limit of its route. Raises TooLarge, TooSlow, Unavailable."""
+        limits = self.tools.limits
+        most = {Size.ORDER: limits.order_bytes, Size.CALLBACK: limits.callback_bytes}.get(
+            self.route.size, limits.body_bytes
+        )
+        return await bodies.read(self.request, most, limits.body_seconds, self.site.in_hand, limits.bytes_in_hand)
+
+
+Act = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One line of the route table: what is answered where, to whom, and by which function.
+
+    `scope` None asks for no key. `body` and `query` are checked before `act` is called; a `body` of None with a POST
+    on Kling's paths is an order, which the rule book checks. `answer` is what a good answer (`status`) looks like.
+    """
+
+    name: str
+    method: str
+    path: str
+    act: Act
+    summary: str
+    scope: Scope | None = Scope.READ
+    family: Family = Family.OURS
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    media: str = "application/json"
+    status: int = 200
+    size: Size = Size.OTHER
+    refusals: tuple[int, ...] = ()
+
+
+NOBODY = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name="")
+"""Who asks where nobody has to say who they are."""

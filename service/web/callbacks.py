@@ -1,0 +1,23 @@
+"""The provider's door: 200 when what it said is on disk, 404 for a wrong token, 5xx, never 4xx, when we failed.
+
+The token is checked before anything is read, so that a forged call costs neither a body nor the database.
+"""
+
+from aiohttp import web
+
+from service.core import token
+from service.core.errors import NotFound
+from service.web.answers import plain
+from service.web.call import Call
+
+_GOOD = {"code": 0, "message": "ok"}
+
+
+async def callback(call: Call) -> web.Response:
+    """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
+    task = call.id("task")
+    if not token.holds(call.tools.callback_keys, task, call.params["token"]):
+        raise NotFound
+    body = await call.read()
+    await call.tools.ingest.callback(task, body, call.request.headers, call.now)
+    return plain(_GOOD)

@@ -1,0 +1,104 @@
+"""Kling's own paths: orders, one task, a page of tasks, in Kling's envelope to the letter.
+
+Answers come from our own records alone. `request_id` is the task's id on task answers, because the gateway's web UI
+takes the one for the other.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from service.core.address import check_url
+from service.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
+from service.core.kind import Door, Kind, door_of
+from service.core.order import Order, check
+from service.store import lookups, pages
+from service.web import bodies
+from service.web.answers import enveloped
+from service.web.call import Call
+
+_WORD = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MOST_PAGES = 1000
+_MOST_PER_PAGE = 500
+_PER_PAGE = 30
+
+
+async def order(call: Call, door: Door) -> web.Response:
+    """Take an order; 200 once it is recorded and the provider was told, or is being told."""
+    wanted = await read_order(call, door)
+    headers = call.request.headers
+    word = headers.get("Idempotency-Key")
+    if word is not None and not _WORD.fullmatch(word):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
+    trace = headers.get("traceparent", "")
+    shown = await call.tools.submit(
+        call.caller, wanted, word=word, trace=trace if _TRACE.fullmatch(trace) else None, now=call.now
+    )
+    return enveloped(created(shown), shown["task_id"])
+
+
+async def read_order(call: Call, door: Door) -> Order:
+    """Return the checked order in the call's body. Raises InvalidRequest or InvalidOrder, every fault named."""
+    raw = await call.read()
+
+    def checked() -> Order:
+        return check(door, bodies.parse(raw), call.tools.rulebook)
+
+    # a long body is read off the loop: parsing, Base64 and fingerprints of images take tens of milliseconds
+    wanted = await asyncio.to_thread(checked) if len(raw) > bodies.THREAD_FROM else checked()
+    if wanted.hook is not None and isinstance(says := check_url(wanted.hook, allowed=call.tools.allowed), str):
+        raise InvalidOrder([Fault("notify_hook", says)])
+    return wanted
+
+
+async def show(call: Call) -> web.Response:
+    """Answer with one task, by our id or the client's own; whatever door it came in by."""
+    found = await lookups.by_name(call.tools.database, call.caller.client, call.params["task"])
+    if found is None:
+        raise NotFound(f"There is no task {call.params['task'][:128]!r}.")
+    return enveloped(queried(found.shown), found.shown["task_id"])
+
+
+async def numbered(call: Call, door: Door) -> web.Response:
+    """Answer with a page of this door's tasks, newest first."""
+    kinds = [kind.value for kind in Kind if door_of(kind) is door]
+    number = _number(call, "pageNum", 1, _MOST_PAGES)
+    size = _number(call, "pageSize", _PER_PAGE, _MOST_PER_PAGE)
+    found = await pages.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
+    return enveloped([queried(each.shown) for each in found], str(call.request_id))
+
+
+def created(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Kling's gateway says of a task that was just made."""
+    names = ("task_id", "task_status", "created_at", "updated_at")
+    return {name: shown[name] for name in names} | _info(shown)
+
+
+def queried(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Kling's gateway says of a task that is asked for; on success the other kind of result is null."""
+    task = {name: shown[name] for name in ("task_id", "task_status", "task_status_msg")}
+    task |= _info(shown) | {name: shown[name] for name in ("created_at", "updated_at")}
+    if shown["task_status"] == "succeed":
+        result = shown["task_result"] or {}
+        own = "images" if Kind(shown["kind"]).makes_images else "videos"
+        task["task_result"] = {"images": result.get("images"), "videos": result.get("videos")}
+        task["task_result"][own] = result.get(own) or []
+    return task
+
+
+def _info(shown: Mapping[str, Any]) -> dict[str, Any]:
+    name = shown["external_task_id"]
+    return {} if name is None else {"task_info": {"external_task_id": name}}
+
+
+def _number(call: Call, name: str, usual: int, most: int) -> int:
+    text = call.request.query.get(name, "").strip()
+    if not text or text == "null":
+        return usual
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
+        raise InvalidOrder([Fault(name, f"must be a whole number in [1, {most}]")])
+    return int(text)

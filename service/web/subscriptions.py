@@ -1,0 +1,178 @@
+"""Subscriptions over HTTP: made, read, changed, paused, rotated, tested, replayed and deleted by whose they are.
+
+A secret is shown when it is made and never again. What can be seen of an address from its text is judged here; where
+it leads is judged when it is dialled.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from service.core.address import check_url
+from service.core.errors import Conflict, Fault, NotFound
+from service.core.event import rfc3339
+from service.core.ids import CHANCE_BITS, new_id
+from service.core.signature import new_secret
+from service.core.subscription import Wish
+from service.store import secrets, subscriptions
+from service.store.subscriptions import Change, Subscription
+from service.web.answers import InvalidMembers, listed, nothing, plain
+from service.web.call import Call
+
+_SECRET_BITS = 256
+_MOST_SECRETS = 3
+"""The new one and those that still overlap."""
+
+
+async def create(call: Call) -> web.Response:
+    """Make a subscription; the answer holds its secret, this once."""
+    asked = call.body
+    wish = Wish(
+        url=_address(call, asked.url),
+        events=tuple(asked.events),
+        description=asked.description,
+        headers=asked.headers,
+        format=asked.format,
+        ordering=asked.ordering,
+        max_in_flight=asked.max_in_flight,
+    )
+    identifier = new_id(call.now, call.tools.chance(CHANCE_BITS))
+    secret = _secret(call)
+    new = Subscription(
+        id=identifier,
+        client=call.caller.client,
+        wish=wish,
+        secrets=secrets.seal_list(call.tools.sealer, identifier, [secret]),
+        created_at=call.now,
+        updated_at=call.now,
+    )
+    if not await subscriptions.create(call.tools.database, new):
+        raise Conflict(f"A client may have {subscriptions.MOST_PER_CLIENT} subscriptions at most.")
+    return plain({**shown(new), "secret": secret}, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"})
+
+
+async def index(call: Call) -> web.Response:
+    """Answer with a page of subscriptions, newest first."""
+    limit = call.query.limit
+    before = _cursor(call.query.cursor)
+    found = await subscriptions.page(call.tools.database, call.caller.client, before, limit + 1)
+    more = str(found[limit - 1].id) if len(found) > limit else None
+    return listed([shown(each) for each in found[:limit]], more)
+
+
+async def show(call: Call) -> web.Response:
+    """Answer with one subscription, or one hook."""
+    return plain(shown(await _found(call)))
+
+
+async def change(call: Call) -> web.Response:
+    """Change what the body names."""
+    asked = call.body
+    wanted = Change(
+        url=None if asked.url is None else _address(call, asked.url),
+        events=None if asked.events is None else tuple(asked.events),
+        description=asked.description,
+        headers=asked.headers,
+        format=asked.format,
+        ordering=asked.ordering,
+        max_in_flight=asked.max_in_flight,
+    )
+    found = await _found(call)
+    if found.hook and wanted.url is not None:
+        raise InvalidMembers([Fault("url", "of a hook is the order's to say")])
+    return _one(
+        await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now),
+    )
+
+
+async def delete(call: Call) -> web.Response:
+    """Delete a subscription and what was still to be delivered to it."""
+    if not await subscriptions.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
+        raise NotFound
+    return nothing()
+
+
+async def pause(call: Call) -> web.Response:
+    """Let deliveries gather."""
+    return _one(await subscriptions.pause(call.tools.database, call.caller.client, call.id("subscription"), call.now))
+
+
+async def resume(call: Call) -> web.Response:
+    """Deliver again, also after it was disabled."""
+    return _one(await subscriptions.resume(call.tools.database, call.caller.client, call.id("subscription"), call.now))
+
+
+async def rotate(call: Call) -> web.Response:
+    """Make a new secret; the old ones sign too until the overlap is over."""
+    found = await _found(call)
+    if found.hook:
+        raise NotFound("A hook has no secret of its own: what goes to it is signed with /v1/hook-secret.")
+    overlap = timedelta(seconds=call.body.overlap_seconds)
+    sealer = call.tools.sealer
+    old = secrets.open_list(sealer, found.id, found.secrets)
+    if found.old_secrets_until is None or found.old_secrets_until <= call.now:
+        old = old[:1]
+    kept = old[: _MOST_SECRETS - 1] if overlap else []
+    until = call.now + overlap if overlap else None
+    secret = _secret(call)
+    sealed = secrets.seal_list(sealer, found.id, [secret, *kept])
+    if not await subscriptions.set_secrets(call.tools.database, found, sealed, until, call.now):
+        raise Conflict("Somebody else is rotating this secret.")
+    return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
+
+
+def shown(subscription: Subscription) -> dict[str, Any]:
+    """Return a subscription as clients see it, without its secrets."""
+    wish = subscription.wish
+    status = "disabled" if subscription.disabled_at else "paused" if subscription.paused_at else "active"
+    times = {
+        name: rfc3339(at) if (at := getattr(subscription, name)) else None
+        for name in ("failing_since", "old_secrets_until", "created_at", "updated_at")
+    }
+    return {
+        "id": str(subscription.id),
+        "url": wish.url,
+        "events": list(wish.events),
+        "description": wish.description,
+        "headers": dict(wish.headers),
+        "format": wish.format,
+        "ordering": wish.ordering,
+        "max_in_flight": wish.max_in_flight,
+        "status": status,
+        "is_hook": subscription.hook,
+        "disabled_reason": subscription.disabled_reason,
+        **times,
+    }
+
+
+async def _found(call: Call) -> Subscription:
+    found = await subscriptions.get(call.tools.database, call.caller.client, call.id("subscription"))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _one(found: Subscription | None) -> web.Response:
+    if found is None:
+        raise NotFound
+    return plain(shown(found))
+
+
+def _address(call: Call, url: str) -> str:
+    address = check_url(url, allowed=call.tools.allowed)
+    if isinstance(address, str):
+        raise InvalidMembers([Fault("url", address)])
+    return address.url
+
+
+def _secret(call: Call) -> str:
+    return new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
+
+
+def _cursor(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise InvalidMembers([Fault("cursor", "is none that we gave")]) from None

@@ -1,0 +1,172 @@
+"""Tasks as /v1 shows them: lists by cursor, one task with all that we know of it, waiting for its end, its history."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from service.core import ledger
+from service.core.errors import Fault, NotFound, RateLimited, Unavailable
+from service.core.event import rfc3339, webhook_id
+from service.core.money import plain as money
+from service.core.task import FINAL
+from service.store import log, lookups, pages
+from service.store.log import Told
+from service.store.lookups import Detail
+from service.web.answers import InvalidMembers, listed, plain
+from service.web.call import Call
+
+_MOST_CALLBACKS = 500
+_LOOK_AT_CLIENT = 5.0
+"""Seconds after which a waiter sees that its client has gone."""
+
+
+async def index(call: Call) -> web.Response:
+    """Answer with a page of tasks, newest first."""
+    query = call.query
+    statuses = [status for word in query.status or () for status in pages.statuses_of(word)]
+    wanted = pages.Filter(
+        statuses=statuses or None, kinds=query.kind, since=query.since, until=query.until, text=query.text
+    )
+    page = await pages.page(call.tools.database, call.caller.client, wanted, _task_cursor(query.cursor), query.limit)
+    return listed([found.shown for found in page.tasks], str(page.after) if page.after else None)
+
+
+async def show(call: Call) -> web.Response:
+    """Answer with one task; with ?wait= as soon as it is final, or as it is after so many seconds."""
+    task = call.id("task")
+    found = await _detail(call, task)
+    wait = min(call.query.wait, call.tools.limits.longest_wait)
+    if wait > 0 and found.found.status not in FINAL:
+        found = await _waited(call, task, wait)
+    return plain(_shown(found))
+
+
+async def events(call: Call) -> web.Response:
+    """Answer with a task's history."""
+    task = call.id("task")
+    await _found(call, task)
+    history = await log.history(call.tools.database, call.caller.client, task)
+    return listed([event_shown(told) for told in history], None)
+
+
+async def callbacks(call: Call) -> web.Response:
+    """Answer with what the provider said of a task, as it came."""
+    task = call.id("task")
+    await _found(call, task)
+    said = await log.said(call.tools.database, call.caller.client, task, _MOST_CALLBACKS)
+    return listed(
+        [
+            {
+                "received_at": rfc3339(each.received_at),
+                "source": each.source,
+                "outcome": each.outcome,
+                **_as_text(each.body),
+            }
+            for each in said
+        ],
+        None,
+    )
+
+
+def event_shown(told: Told) -> dict[str, Any]:
+    """Return an event of the log as lists show it."""
+    body: dict[str, Any] = orjson.loads(told.body)
+    return {"id": webhook_id(told.at.subject, told.at.sequence), "cursor": told.at.text, **body}
+
+
+async def _found(call: Call, task: UUID) -> None:
+    if await lookups.by_id(call.tools.database, call.caller.client, task) is None:
+        raise NotFound(f"There is no task {task}.")
+
+
+async def _detail(call: Call, task: UUID) -> Detail:
+    found = await lookups.detail(call.tools.database, call.caller.client, task)
+    if found is None:
+        raise NotFound(f"There is no task {task}.")
+    return found
+
+
+async def _waited(call: Call, task: UUID, wait: float) -> Detail:
+    """Return the task once it is final, its client is gone, or `wait` seconds are over."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait
+    async with _place(call), call.site.tail.watching(call.caller.client, task) as ended:
+        while True:
+            found = await _detail(call, task)
+            left = until - loop.time()
+            transport = call.request.transport
+            is_gone = transport is None or transport.is_closing() or call.site.tail.is_closed
+            if found.found.status in FINAL or left <= 0 or is_gone:
+                return found
+            ended.clear()
+            try:
+                async with asyncio.timeout(min(left, _LOOK_AT_CLIENT)):
+                    await ended.wait()
+            except TimeoutError:
+                continue
+
+
+@asynccontextmanager
+async def _place(call: Call) -> AsyncIterator[None]:
+    """Count one more waiter, of this process and of the caller's key. Raises Unavailable, RateLimited."""
+    in_hand, limits, mine = call.site.in_hand, call.tools.limits, f"waiters {call.caller.key}"
+    if in_hand["waiters"] >= limits.waiters:
+        raise Unavailable("Too many are waiting at this moment. Ask without ?wait=.")
+    if in_hand[mine] >= limits.waiters_per_key:
+        raise RateLimited(f"At most {limits.waiters_per_key} of a key's requests may wait at once.")
+    in_hand.update(("waiters", mine))
+    try:
+        yield
+    finally:
+        in_hand.subtract(("waiters", mine))
+        if not in_hand[mine]:
+            del in_hand[mine]
+
+
+def _task_cursor(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise InvalidMembers([Fault("cursor", "is none that we gave")]) from None
+
+
+def _shown(detail: Detail) -> dict[str, Any]:
+    status = detail.found.status
+    submission = None
+    if detail.state is not None:
+        submission = {
+            "state": detail.state,
+            "reason": detail.state_reason,
+            "provider_task_id": detail.provider_task_id,
+            "next_look_at": rfc3339(detail.next_look_at) if detail.next_look_at else None,
+        }
+    return {
+        **detail.found.shown,
+        "model": detail.model,
+        "mode": detail.mode,
+        "duration": detail.duration,
+        "fields": detail.fields,
+        "trace": detail.trace,
+        "is_final": status in FINAL,
+        "submission": submission,
+        "charge": {
+            "quote": money(detail.quote),
+            "charged": money(detail.charged),
+            "currency": detail.currency,
+            "prices": detail.prices,
+            "state": ledger.standing(status),
+        },
+    }
+
+
+def _as_text(body: bytes) -> dict[str, str | None]:
+    try:
+        return {"text": body.decode(), "base64": None}
+    except UnicodeDecodeError:
+        return {"text": None, "base64": base64.b64encode(body).decode("ascii")}

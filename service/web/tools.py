@@ -1,0 +1,101 @@
+"""What the web works with: the flows, the database, the data of rules and prices, and the limits on what comes in."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from service.core.address import NOWHERE, Allowed
+from service.core.key import Caller
+from service.core.order import Order
+from service.core.price import Prices
+from service.core.rulebook import Rulebook
+from service.flows.bell import Bell
+from service.store.database import Database
+from service.store.seal import Sealer
+
+Clock = Callable[[], datetime]
+Chance = Callable[[int], int]
+"""So many bits of chance."""
+
+
+class Submit(Protocol):
+    """The flow that makes an order a task and returns it as it is shown."""
+
+    async def __call__(
+        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
+    ) -> Mapping[str, Any]: ...
+
+
+class Ingest(Protocol):
+    """The flow that makes a callback a step; returns when it is recorded."""
+
+    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what comes in; times in seconds, sizes in bytes."""
+
+    order_bytes: int = 32 * 1024 * 1024
+    callback_bytes: int = 1024 * 1024
+    body_bytes: int = 1024 * 1024
+    bytes_in_hand: int = 512 * 1024 * 1024
+    """All bodies being read at once; beyond it 503."""
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    longest_wait: float = 60.0
+    waiters: int = 10_000
+    waiters_per_key: int = 1_000
+    streams: int = 5_000
+    streams_per_key: int = 20
+    stream_buffer: int = 1_000
+    """Events that wait for one reader; a slower one is cut."""
+    stream_stall: float = 10.0
+    heartbeat: float = 15.0
+    rate: float | None = None
+    """Requests a second per key and process; None is without limit."""
+    burst: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One request and its answer, for the log and the metrics; `route` is the operation's name, never a path."""
+
+    route: str
+    method: str
+    status: int
+    seconds: float
+    request_id: str
+    key: UUID | None
+    code: int
+
+
+def _unseen(_: Seen) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What `service.app` hands to the web, each made once.
+
+    `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
+    `ready` answers whether the rest of the process is (raises or returns a reason where not).
+    """
+
+    submit: Submit
+    ingest: Ingest
+    database: Database
+    sealer: Sealer
+    callback_keys: Sequence[bytes] = field(repr=False)
+    rulebook: Rulebook
+    prices: Prices
+    now: Clock
+    chance: Chance
+    bell: Bell
+    limits: Limits = Limits()
+    allowed: Allowed = NOWHERE
+    is_draining: Callable[[], bool] = lambda: False
+    ready: Callable[[], Awaitable[str | None]] | None = None
+    seen: Callable[[Seen], None] = _unseen
