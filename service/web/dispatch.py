@@ -45,7 +45,7 @@ class Dispatch:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         site = request.app[SITE]
         tools = site.tools
         began = asyncio.get_running_loop().time()

@@ -39,5 +39,5 @@ def make(tools: Tools) -> web.Application:
     app.cleanup_ctx.append(follow)
     app.on_shutdown.append(hang_up)
     # what is served beside the table (the console, the documents) is added here, before the way of all the rest
-    app.router.add_route("*", "/{path:.*}", Dispatch(Table(ROUTES)))
+    app.router.add_route("*", "/{path:.*}", Dispatch(Table(ROUTES)).answer)
     return app

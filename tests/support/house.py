@@ -1,0 +1,192 @@
+"""A web of its own for one test: real database, real flows, real sockets; only the provider is a stand-in."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import orjson
+
+from service.core import price, rulebook, token
+from service.core.address import Allowed
+from service.core.ids import CHANCE_BITS, new_id
+from service.core.key import ALL_SCOPES, Scope, digest, id_of, make
+from service.core.signature import new_secret
+from service.core.submission import Accepted, Outcome
+from service.core.task import News, Signal
+from service.flows.bell import Bell
+from service.flows.ingest import Ingest
+from service.flows.send import Send
+from service.flows.submit import Submit
+from service.store import keys, secrets
+from service.store.database import Database, connect
+from service.store.keys import NewKey
+from service.store.seal import Sealer
+from service.web import site
+from service.web.server import serve
+from service.web.tools import Limits, Seen, Tools
+
+CALLBACK_KEY = b"k" * 32
+VIDEO = {"videos": [{"id": "v", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}]}
+
+
+class StandIn:
+    """A provider that takes every order at once, or answers what a test put into `next`."""
+
+    def __init__(self) -> None:
+        self.orders: list[dict[str, Any]] = []
+        self.next: list[Outcome] = []
+
+    async def submit(self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime) -> Outcome:
+        self.orders.append({"door": door_path, "task": task, "hook": hook, **orjson.loads(body)})
+        if self.next:
+            return self.next.pop(0)
+        return Accepted(f"p-{task.hex}", Signal(news=News.SUBMITTED, provider_task_id=f"p-{task.hex}"))
+
+
+@dataclass(kw_only=True)
+class House:
+    """A served web with a client's key; `get`, `post` and so on give (status, JSON)."""
+
+    url: str
+    key: str
+    client: UUID
+    database: Database
+    sealer: Sealer
+    tools: Tools
+    provider: StandIn
+    session: aiohttp.ClientSession
+    seen: list[Seen] = field(default_factory=list)
+
+    async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
+        return await add_key(self.database, self.sealer, client, scopes, **more)
+
+    async def call(
+        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **more: Any
+    ) -> tuple[int, Any]:
+        status, body, _ = await self.full(method, path, key, headers=headers, **more)
+        return status, body
+
+    async def full(
+        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **more: Any
+    ) -> tuple[int, Any, dict[str, str]]:
+        authorization = {"Authorization": f"Bearer {key or self.key}"} if key != "" else {}
+        url = path if path.startswith("http") else self.url + path
+        async with self.session.request(method, url, headers={**authorization, **(headers or {})}, **more) as answer:
+            raw = await answer.read()
+            is_json = answer.content_type.endswith("json") and raw
+            return answer.status, orjson.loads(raw) if is_json else raw, dict(answer.headers)
+
+    async def get(self, path: str, key: str | None = None, **more: Any) -> tuple[int, Any]:
+        return await self.call("GET", path, key, **more)
+
+    async def post(self, path: str, content: Any = None, key: str | None = None, **more: Any) -> tuple[int, Any]:
+        return await self.call("POST", path, key, json=content, **more)
+
+    async def order(self, prompt: str = "a rabbit", door: str = "videos/text2video", **fields: Any) -> str:
+        """Order something and return the task's id."""
+        status, said = await self.post(f"/kling/v1/{door}", {"prompt": prompt, **fields})
+        assert status == 200, said
+        return str(said["data"]["task_id"])
+
+    async def called_back(self, task: str, status: str, **members: Any) -> None:
+        """Let the provider say something of a task."""
+        said = {"task_id": "p", "task_status": status, **members}
+        path = f"/callbacks/{task}/{token.make([CALLBACK_KEY], UUID(task))}"
+        code, answer = await self.call("POST", path, "", json=said)
+        assert (code, answer) == (200, {"code": 0, "message": "ok"})
+
+    async def done(self, task: str) -> None:
+        await self.called_back(task, "succeed", task_result=VIDEO)
+
+
+async def add_key(
+    database: Database, sealer: Sealer, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any
+) -> str:
+    """Make a key of the client with this name and return its text."""
+    now = datetime.now(UTC)
+    identifier, owner = (new_id(now, random.getrandbits(CHANCE_BITS)) for _ in range(2))
+    text = make(identifier, random.getrandbits(256))
+    assert id_of(text) == identifier
+    hook_secret = new_secret(random.randbytes(32))
+    new = NewKey(
+        id=identifier,
+        name=client,
+        digest=digest(text),
+        secret=secrets.seal_key(sealer, identifier, text),
+        scopes=frozenset(scopes),
+        created_at=now,
+        client_id=owner,
+        client_name=client,
+        hook_secret=secrets.seal_hook_secret(sealer, owner, hook_secret),
+    )
+    await keys.create(database, replace(new, **more))
+    return text
+
+
+@asynccontextmanager
+async def house(
+    url: str, limits: Limits | None = None, *, now: Callable[[], datetime] | None = None, **more: Any
+) -> AsyncIterator[House]:
+    """Serve a web on a port of its own, on the database at `url`."""
+    clock = now or (lambda: datetime.now(UTC))
+    limits = limits or Limits()
+    provider, bell, sealer = StandIn(), Bell(), Sealer([b"s" * 32])
+    seen: list[Seen] = []
+    async with connect(url) as database, aiohttp.ClientSession() as session:
+        ingest = Ingest(database, bells=[bell], ask_after=60)
+        send = Send(
+            database,
+            provider,
+            ingest,
+            hook_of=lambda task: f"http://relay/callbacks/{task}/{token.make([CALLBACK_KEY], task)}",
+            now=clock,
+            chance=random.random,
+            ask_after=60,
+        )
+        prices = price.load("seed")
+        submit = Submit(
+            database,
+            send,
+            prices=prices,
+            body_of=orjson.dumps,
+            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+        )
+        tools = Tools(
+            submit=submit,
+            ingest=ingest,
+            database=database,
+            sealer=sealer,
+            callback_keys=[CALLBACK_KEY],
+            rulebook=rulebook.load("seed"),
+            prices=prices,
+            now=clock,
+            chance=random.getrandbits,
+            bell=bell,
+            limits=limits,
+            allowed=Allowed.parse("127.0.0.0/8"),
+            seen=seen.append,
+            **more,
+        )
+        key = await add_key(database, sealer, "tests")
+        row = await keys.by_digest(database, digest(key))
+        assert row is not None
+        async with serve(site.make(tools), "127.0.0.1", 0, limits, shutdown_timeout=2) as port:
+            yield House(
+                url=f"http://127.0.0.1:{port}",
+                key=key,
+                client=row.client,
+                database=database,
+                sealer=sealer,
+                tools=tools,
+                provider=provider,
+                session=session,
+                seen=seen,
+            )
+        await asyncio.wait_for(submit.drain(), 5)
+        await asyncio.wait_for(ingest.drain(), 5)
