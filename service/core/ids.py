@@ -48,5 +48,11 @@ def made_at(identifier: UUID) -> datetime:
 
 def hook_id(client: UUID, url: str) -> UUID:
     """Return the id of the subscription that `client`'s orders with this `notify_hook` share."""
-    digest = hashlib.sha256(client.bytes + url.encode()).digest()
-    return UUID(bytes=digest[:16], version=8)
+    return from_digest(hashlib.sha256(client.bytes + url.encode()).digest())
+
+
+def from_digest(digest: bytes) -> UUID:
+    """Return the UUIDv8 (RFC 9562: of the maker's own making) of a digest's first 122 bits."""
+    number = int.from_bytes(digest[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76
+    return UUID(int=number & ~(0b11 << 62) | 0b10 << 62)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from service.core.ids import from_digest
+
 PREFIX = "kr"
 CHANCE_BITS = 256
 MOST_CHARACTERS = 512
@@ -69,7 +71,7 @@ def id_of(text: str) -> UUID:
             return UUID(parts[1])
         except ValueError:
             pass
-    return UUID(bytes=digest(text)[:16], version=8)
+    return from_digest(digest(text))
 
 
 def scopes_of(words: Iterable[str]) -> frozenset[Scope]:

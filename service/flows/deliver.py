@@ -60,16 +60,16 @@ class Deliver:
         source: str,
         concurrency: int,
         observe: Callable[[str, Answer], None] = lambda _outcome, _answer: None,
-        changed: Callable[[Lane, Health, Verdict], None] = lambda _lane, _before, _verdict: None,
     ) -> None:
-        """`source` is our public URL; `changed` hears of a lane whose health turned."""
+        """`source` is our public URL."""
         self._endpoint = endpoint
         self._schedule = schedule
         self._now = now
         self._chance = chance
         self._source = source
         self._observe = observe
-        self._changed = changed
+        self.changed: Callable[[Lane, Health, Verdict], None] = lambda _lane, _before, _verdict: None
+        """Hears of a lane that failed or came back; the feed's to set."""
         self.settlement = Settlement(database, self._settled)
         self.lanes: dict[UUID, Lane] = {}
         self.hungry = asyncio.Event()
@@ -170,7 +170,7 @@ class Deliver:
         if isinstance(verdict, Retry):
             lane.wake_at = min(lane.wake_at, loop_now + verdict.wait)
         if lane.health is not HEALTHY or before is not HEALTHY:
-            self._changed(lane, before, verdict)
+            self.changed(lane, before, verdict)
         self.settlement.put(
             Settled(
                 subscription=lane.id,

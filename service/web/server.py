@@ -1,5 +1,6 @@
 """The HTTP server around the application, with every limit that aiohttp leaves open set."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,9 +23,10 @@ async def serve(
     limits: Limits,
     *,
     reuse_port: bool = False,
+    bound: socket.socket | None = None,
     shutdown_timeout: float = 5.0,
 ) -> AsyncIterator[int]:
-    """Serve `app` and give the port (chosen where `port` is 0).
+    """Serve `app` and give the port (chosen where `port` is 0), on `bound` where a socket is there already.
 
     At the end nothing more is accepted, streams and waiters end, requests have `shutdown_timeout` seconds to be
     answered. A connection without a whole request head is closed after `limits.idle_seconds`.
@@ -41,8 +43,12 @@ async def serve(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG)
-        await site.start()
-        yield site.port
+        if bound is not None:
+            await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+            yield bound.getsockname()[1]
+        else:
+            site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG)
+            await site.start()
+            yield site.port
     finally:
         await runner.cleanup()

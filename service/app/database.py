@@ -1,0 +1,49 @@
+"""The database as a process opens it: embedded or given, migrated where it is ours, its partitions there."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from service.app import sources
+from service.settings import Settings
+from service.store import migrate, partitions
+from service.store.database import Database, connect
+from service.store.embedded import embedded
+from service.store.statement import translated
+
+
+@asynccontextmanager
+async def located(settings: Settings) -> AsyncIterator[str]:
+    """Give the address of the database; an embedded one runs for as long as somebody uses it."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with embedded(settings.data_dir) as server:
+        yield server.url()
+
+
+async def prepare(url: str, settings: Settings) -> None:
+    """Bring the schema to this release's and make the partitions of the days ahead."""
+    await migrate.migrate(url)
+    with translated():
+        connection = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        await partitions.ensure(connection, sources.now(), settings.retention)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, migrated: bool = False) -> AsyncIterator[Database]:
+    """Give the pools; with `migrated`, and always where it is embedded, the schema is brought up first."""
+    async with located(settings) as url:
+        if migrated or settings.database_url is None:
+            await prepare(url, settings)
+        async with connect(
+            url,
+            size=settings.pool_size,
+            patience=settings.record_timeout.total_seconds(),
+            pooler=settings.database_pooler,
+        ) as database:
+            yield database

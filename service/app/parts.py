@@ -1,0 +1,188 @@
+"""The parts of one process, each made once and handed to those that use it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from service.app import sources
+from service.app.signing import signing_keys
+from service.core import price, rulebook, token
+from service.core.address import Allowed
+from service.core.schedule import Schedule
+from service.endpoint import Endpoint
+from service.flows.bell import Bell
+from service.flows.deliver import Deliver
+from service.flows.feed import Feed
+from service.flows.ingest import Ingest
+from service.flows.send import Send
+from service.flows.submit import Submit
+from service.flows.sweep import Sweep
+from service.provider.client import Provider
+from service.provider.dialects import DIALECTS
+from service.settings import Settings
+from service.store import secrets
+from service.store.database import Database
+from service.store.seal import Sealer
+from service.store.targets import Target
+from service.web.tools import Limits, Tools
+from service.worker import Worker
+
+__all__ = ["Parts", "assemble"]
+SANDBOX_KEY = "hk-sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a process is made of, whatever its role."""
+
+    database: Database
+    sealer: Sealer
+    tools: Tools
+    submit: Submit
+    ingest: Ingest
+    worker: Worker
+    deliver: Deliver
+    draining: asyncio.Event
+
+
+async def assemble(stack: AsyncExitStack, settings: Settings, database: Database, provider_url: str) -> Parts:
+    """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
+    keys = signing_keys(settings)
+    sealer = Sealer(keys)
+    web_bell, worker_bell = Bell(), Bell()
+    draining = asyncio.Event()
+    provider = await stack.enter_async_context(_provider(settings, provider_url))
+    allowed = Allowed.parse(",".join(str(network) for network in settings.allowed_networks))
+    endpoint = await stack.enter_async_context(
+        Endpoint(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
+    )
+    ask_after = settings.sweep_after.total_seconds()
+    verified_by = settings.provider_webhook_secret
+    ingest = Ingest(
+        database,
+        bells=[web_bell, worker_bell],
+        ask_after=ask_after,
+        secrets=[verified_by.get_secret_value()] if verified_by else [],
+        confirm=settings.confirm_callbacks,
+        depth=settings.json_depth,
+        most_waiting=settings.ingest_queue,
+    )
+    public_url = settings.own_url
+    send = Send(
+        database,
+        provider,
+        ingest,
+        hook_of=lambda task: f"{public_url}/callbacks/{task}/{token.make(keys, task)}",
+        now=sources.now,
+        chance=sources.fraction,
+        ask_after=min(ask_after, 10.0),
+        slots_limit=settings.provider_slots,
+    )
+    submit = Submit(
+        database,
+        send,
+        prices=price.load(settings.prices),
+        body_of=provider.order_body,
+        new_id=sources.new_id,
+    )
+    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell)
+    tools = Tools(
+        submit=submit,
+        ingest=ingest,
+        database=database,
+        sealer=sealer,
+        callback_keys=keys,
+        rulebook=rulebook.load(settings.rulebook),
+        prices=price.load(settings.prices),
+        now=sources.now,
+        chance=sources.bits,
+        bell=web_bell,
+        limits=_limits(settings),
+        allowed=allowed,
+        is_draining=draining.is_set,
+    )
+    return Parts(
+        database=database,
+        sealer=sealer,
+        tools=tools,
+        submit=submit,
+        ingest=ingest,
+        worker=worker,
+        deliver=deliver,
+        draining=draining,
+    )
+
+
+def _provider(settings: Settings, url: str) -> Provider:
+    dialect = DIALECTS[settings.provider_dialect]
+    if settings.provider_hook_fields:
+        dialect = dialect.with_hook_fields(settings.provider_hook_fields)
+    key = settings.provider_key.get_secret_value() if settings.provider_key else SANDBOX_KEY
+    return Provider(
+        url=url,
+        key=key,
+        dialect=dialect,
+        submit_timeout=settings.provider_timeout.total_seconds(),
+        ask_timeout=settings.provider_timeout.total_seconds(),
+    )
+
+
+def _worker(
+    settings: Settings,
+    database: Database,
+    endpoint: Endpoint,
+    provider: Provider,
+    ingest: Ingest,
+    send: Send,
+    sealer: Sealer,
+    bell: Bell,
+) -> tuple[Deliver, Worker]:
+    deliver = Deliver(
+        database,
+        endpoint,
+        schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
+        now=sources.now,
+        chance=sources.fraction,
+        source=settings.own_url,
+        concurrency=settings.delivery_concurrency,
+    )
+    feed = Feed(
+        database,
+        deliver,
+        worker=sources.new_id(sources.now()),
+        bell=bell,
+        now=sources.now,
+        new_id=sources.new_id,
+        open_secrets=lambda target: _secrets(sealer, target),
+    )
+    sweep = Sweep(
+        database,
+        provider,
+        ingest,
+        send,
+        now=sources.now,
+        chance=sources.fraction,
+        sweep_after=settings.sweep_after,
+        deadline=settings.task_deadline,
+        retention=settings.retention,
+    )
+    return deliver, Worker(deliver, feed, sweep)
+
+
+def _secrets(sealer: Sealer, target: Target) -> tuple[str, ...]:
+    if target.secrets:
+        return tuple(secrets.open_list(sealer, target.id, target.secrets))
+    return (secrets.open_hook_secret(sealer, target.client, target.hook_secret),)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        order_bytes=settings.order_body_limit,
+        callback_bytes=settings.callback_body_limit,
+        body_seconds=settings.body_timeout.total_seconds(),
+        idle_seconds=settings.idle_timeout.total_seconds(),
+        waiters=settings.waiters,
+        streams_per_key=settings.streams_per_key,
+        rate=settings.rate_limit,
+        burst=2 * settings.rate_limit if settings.rate_limit else 100,
+    )

@@ -1,0 +1,130 @@
+"""What the command line calls: each runs a loop of its own and returns when it is done."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import uvloop
+
+from service.app import database, keys
+from service.app.parts import Parts
+from service.app.serving import Role, listening, serve
+from service.app.signing import signing_keys
+from service.core.key import ALL_SCOPES, Scope
+from service.settings import Settings
+from service.store import migrate as migrations
+from service.store.keys import KeyRow
+from service.store.seal import Sealer
+
+Result = TypeVar("Result")
+
+
+def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work` in a fast loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def run(
+    settings: Settings, role: Role, started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None
+) -> int:
+    """Serve until a signal says stop; with several processes the first watches over the others."""
+    if settings.processes > 1 and role != "worker":
+        return _run_several(settings, role, started)
+    in_loop(serve(settings, role, started=started))
+    return 0
+
+
+def _run_several(settings: Settings, role: Role, started: Callable[[Parts, Settings], None]) -> int:
+    """Fork processes that share the port; when one ends, all end, and whoever supervises us starts us again."""
+    with listening(settings.host, settings.port) as held:
+        one = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
+        children = [_fork(one, role, started) for _ in range(settings.processes)]
+        return _watch(children)
+
+
+def _fork(settings: Settings, role: Role, started: Callable[[Parts, Settings], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        code = run(settings, role, started)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _watch(children: list[int]) -> int:
+    def stop(*_: object) -> None:
+        for child in children:
+            try:
+                os.kill(child, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    worst = 0
+    left = set(children)
+    while left:
+        child, status = os.wait()
+        left.discard(child)
+        worst = max(worst, abs(os.waitstatus_to_exitcode(status)))
+        stop()
+    return worst
+
+
+def migrate(settings: Settings, *, wait: timedelta | None = None) -> None:
+    """Bring the schema up, or with `wait` only wait until somebody else has."""
+
+    async def work() -> None:
+        async with database.located(settings) as url:
+            if wait is None:
+                await database.prepare(url, settings)
+            else:
+                await migrations.wait(url, wait.total_seconds())
+
+    in_loop(work())
+
+
+def keys_create(
+    settings: Settings,
+    name: str,
+    *,
+    client: str | None = None,
+    scopes: frozenset[Scope] = ALL_SCOPES,
+    expires_at: datetime | None = None,
+) -> str:
+    """Make a client key and return its text."""
+
+    async def work() -> str:
+        async with database.opened(settings) as opened:
+            sealer = Sealer(signing_keys(settings))
+            return await keys.create(opened, sealer, name, client=client, scopes=scopes, expires_at=expires_at)
+
+    return in_loop(work())
+
+
+def keys_list(settings: Settings) -> list[KeyRow]:
+    """Return every key, without its text."""
+
+    async def work() -> list[KeyRow]:
+        async with database.opened(settings) as opened:
+            return await keys.everyone(opened)
+
+    return in_loop(work())
+
+
+def keys_revoke(settings: Settings, name: str) -> int:
+    """Revoke the keys of this name or id and return how many were."""
+
+    async def work() -> int:
+        async with database.opened(settings) as opened:
+            return await keys.revoke(opened, name)
+
+    return in_loop(work())

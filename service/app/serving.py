@@ -1,0 +1,108 @@
+"""One process from start to stop: its parts, its listening socket, its worker; nothing in hand is cut short."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, Literal
+
+from service.app import keys, sources
+from service.app.database import opened
+from service.app.parts import SANDBOX_KEY, Parts, assemble
+from service.sandbox import Sandbox, Temper
+from service.settings import Settings
+from service.web import server as web_server
+from service.web import site
+
+Role = Literal["up", "api", "worker"]
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a bound socket that other processes of ours may share (SO_REUSEPORT)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((host, port))
+    return bound
+
+
+async def serve(
+    settings: Settings,
+    role: Role,
+    *,
+    stopping: asyncio.Event | None = None,
+    started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None,
+) -> None:
+    """Run one process of this role until SIGTERM, SIGINT or `stopping`; `started` hears of it once it serves.
+
+    Port 0 takes a free port; `started` gets the settings with the real one.
+    """
+    stopping = stopping or asyncio.Event()
+    _listen_for_signals(stopping)
+    async with AsyncExitStack() as stack:
+        bound = None
+        if role != "worker":
+            bound = stack.enter_context(listening(settings.host, settings.port))
+            settings = settings.model_copy(update={"port": bound.getsockname()[1]})
+        database = await stack.enter_async_context(opened(settings))
+        provider_url = settings.provider_url or await _sandbox(stack, settings)
+        parts = await assemble(stack, settings, database, provider_url)
+        if settings.bootstrap_key:
+            await keys.ensure(database, parts.sealer, settings.bootstrap_key.get_secret_value())
+        server = AsyncExitStack()
+        if bound:
+            serving = web_server.serve(
+                site.make(parts.tools),
+                settings.host,
+                settings.port,
+                parts.tools.limits,
+                bound=bound,
+                shutdown_timeout=settings.shutdown_grace.total_seconds(),
+            )
+            await server.enter_async_context(serving)
+        grace = settings.shutdown_grace.total_seconds()
+        work_ended = asyncio.Event()
+        working = asyncio.ensure_future(parts.worker.run(work_ended, grace)) if role != "api" else None
+        started(parts, settings)
+        await _until(stopping, working)
+        parts.draining.set()
+        if bound and settings.shutdown_delay:
+            await asyncio.sleep(settings.shutdown_delay.total_seconds())
+        await server.aclose()
+        await parts.submit.drain()
+        await parts.ingest.drain()
+        work_ended.set()
+        if working:
+            await working
+
+
+async def _until(stopping: asyncio.Event, working: "asyncio.Future[None] | None") -> None:
+    """Wait for the stop; a worker that ends by itself has failed, and takes the process with it."""
+    ended = asyncio.ensure_future(stopping.wait())
+    waited: list[asyncio.Future[Any]] = [ended, working] if working else [ended]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+
+
+def _listen_for_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stopping.set)
+        except (ValueError, RuntimeError):  # not in the main thread: whoever runs us there stops us
+            return
+
+
+async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:
+    """Start the sandbox in this process and return its address."""
+    knobs = [tuple(knob.split("=", 1)) for knob in settings.sandbox_temper.split()]
+    temper = Temper().with_knobs([(name, text) for name, text in knobs])
+    sandbox = Sandbox(temper, now=sources.now, chance=sources.generator())
+    url = await sandbox.start()
+    stack.push_async_callback(sandbox.stop)
+    return url
+
+
+__all__ = ["SANDBOX_KEY", "Role", "listening", "serve"]

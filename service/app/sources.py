@@ -1,0 +1,34 @@
+"""Where time and chance come from: the only place, so that everything else takes them as arguments."""
+
+import random
+import secrets
+from datetime import UTC, datetime
+from uuid import UUID
+
+from service.core.ids import CHANCE_BITS
+from service.core.ids import new_id as make_id
+
+
+def now() -> datetime:
+    """Return the present, in UTC."""
+    return datetime.now(UTC)
+
+
+def bits(count: int) -> int:
+    """Return so many bits of chance that nobody can guess."""
+    return secrets.randbits(count)
+
+
+def fraction() -> float:
+    """Return chance in [0, 1), for spreading things out; not for secrets."""
+    return random.random()
+
+
+def new_id(at: datetime) -> UUID:
+    """Return a new id of the time `at`."""
+    return make_id(at, random.getrandbits(CHANCE_BITS))
+
+
+def generator(seed: int | None = None) -> random.Random:
+    """Return a generator of chance for the sandbox, the same for the same seed."""
+    return random.Random(seed)
