@@ -1,0 +1,96 @@
+"""The main job, end to end over sockets: sandbox -> service -> subscribers."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.service import running, sandboxed, subscriber
+from tests.support.waiting import eventually
+
+BODIES: dict[str, dict[str, Any]] = {
+    "images/generations": {"prompt": "漫画兔子吃草", "negative_prompt": "", "image": "", "n": 1, "aspect_ratio": "4:3"},
+    "videos/text2video": {"prompt": "太空飞船在航行"},
+    "videos/image2video": {"image": "https://pics2.baidu.com/feed/fc1f4134970a304e8662f052c91a3188c8175c32.jpeg"},
+}
+
+
+@pytest.mark.parametrize("door", BODIES)
+async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: str, door: str) -> None:
+    async with sandboxed() as (_, provider), subscriber() as hook, subscriber() as other:
+        async with running(database, provider) as relay:
+            secret = (await relay.subscribe(other.url))["secret"]
+            status, said = await relay.call("POST", f"/kling/v1/{door}", json={**BODIES[door], "notify_hook": hook.url})
+            assert (status, said["code"], said["message"]) == (200, 0, "成功")
+            assert said["request_id"] == said["data"]["task_id"]
+            task = said["data"]["task_id"]
+            assert (await relay.final(task))["task_status"] == "succeed"
+            events = await relay.events(task)
+            assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+            await eventually(lambda: len(other.ids()) == len(events) == len(hook.ids()))
+            assert hook.ids() == other.ids()
+            for heard in other.heard:
+                assert heard.verified(secret)["data"]["task_id"] == task
+            hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
+            for heard in hook.heard:
+                assert heard.verified(hook_secret)["task_id"] == task
+            _, answer = await relay.call("GET", f"/kling/v1/{door}/{task}")
+            result = answer["data"]["task_result"]
+            own, sibling = ("images", "videos") if door.startswith("images") else ("videos", "images")
+            assert result[own][0]["url"].startswith("http")
+            assert result[sibling] is None
+
+
+async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth(database: str) -> None:
+    async with sandboxed() as (_, provider), subscriber() as sound, subscriber([500, 302, 503]) as flapping:
+        async with running(database, provider) as relay:
+            await relay.subscribe(sound.url, events=["task.succeed"])
+            failing = await relay.subscribe(flapping.url, events=["task.succeed"])
+            task = await relay.submit()
+            await relay.final(task)
+            await eventually(lambda: len(flapping.heard) == 4)
+            assert len(flapping.ids()) == 1
+            await eventually(lambda: len(sound.heard) == 1)
+
+            async def delivered() -> bool:
+                _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}&status=delivered")
+                return len(page["data"]) == 1
+
+            await eventually(delivered)
+            _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}")
+            _, one = await relay.call("GET", f"/v1/deliveries/{page['data'][0]['id']}")
+            assert [attempt["status"] for attempt in one["attempts"]] == [500, 302, 503, 200]
+
+
+async def test_a_callback_that_overtakes_the_answer_finds_its_task(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        task = await relay.submit("a rabbit [overtake]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+        events = await relay.events(task)
+        assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_lost_answer_leaves_the_task_unknown_and_its_callback_mends_it(database: str) -> None:
+    async with sandboxed() as (sandbox, provider), running(database, provider, provider_timeout="1s") as relay:
+        task = await relay.submit("a rabbit [reset]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+        assert len(sandbox.tasks) == 1
+
+
+async def test_lost_callbacks_are_asked_for(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider, sweep_after="1s") as relay:
+        task = await relay.submit("a rabbit [lose]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+
+
+async def test_a_refusal_of_the_provider_reaches_the_client_as_it_was_said(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        status, said = await relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": "x [1301]"})
+        assert (status, said["code"]) == (400, 1301)
+        assert said["error"]["message"] == said["message"]
+
+
+async def test_an_order_that_has_to_wait_is_sent_again_without_the_client(database: str) -> None:
+    async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
+        task = await relay.submit("a rabbit [1303:2]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+        assert len(sandbox.tasks) == 1
