@@ -1,0 +1,110 @@
+"""Settling an attempt: success, 410, and the schedule with its jitter and Retry-After."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.delivery import (
+    BREAK_AFTER,
+    HEALTHY,
+    Answer,
+    Delivered,
+    Delivery,
+    Exhausted,
+    Gone,
+    Retry,
+    read_id,
+    settle,
+)
+from service.core.schedule import LONGEST_RETRY_AFTER, Schedule
+from service.core.subscription import event_faults, header_faults
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+WAITS = st.lists(st.floats(0, 86_400), max_size=12).map(lambda waits: Schedule(tuple(waits)))
+JITTER = st.floats(0, 1, exclude_max=True)
+
+
+def answer(status: int | None, retry_after: float | None = None) -> Answer:
+    error = None if status else "timeout"
+    return Answer(status=status, error=error, retry_after=retry_after, body=b"", latency=0.1)
+
+
+@given(st.integers(200, 299), WAITS, JITTER)
+def test_any_2xx_is_success(status: int, schedule: Schedule, jitter: float) -> None:
+    assert settle(1, answer(status), schedule, jitter) == Delivered()
+
+
+@given(WAITS, JITTER)
+def test_410_ends_the_subscription_whatever_the_schedule(schedule: Schedule, jitter: float) -> None:
+    assert settle(1, answer(410), schedule, jitter) == Gone()
+
+
+@given(st.sampled_from([None, 301, 302, 307, 308, 400, 401, 404, 409, 429, 500, 503]), WAITS, JITTER)
+def test_everything_else_is_tried_again_once_per_wait_and_then_exhausted(
+    status: int | None, schedule: Schedule, jitter: float
+) -> None:
+    for attempt in range(1, len(schedule.waits) + 1):
+        verdict = settle(attempt, answer(status), schedule, jitter)
+        assert isinstance(verdict, Retry)
+        assert 0 <= verdict.wait <= schedule.waits[attempt - 1]
+    assert settle(len(schedule.waits) + 1, answer(status), schedule, jitter) == Exhausted()
+
+
+@given(st.floats(0, 10 * LONGEST_RETRY_AFTER), JITTER)
+def test_retry_after_is_kept_in_full_up_to_a_day(retry_after: float, jitter: float) -> None:
+    verdict = settle(1, answer(503, retry_after), Schedule((5.0,)), jitter)
+    assert isinstance(verdict, Retry)
+    assert verdict.wait >= min(retry_after, LONGEST_RETRY_AFTER)
+
+
+def test_a_retry_after_does_not_prolong_what_is_over() -> None:
+    assert settle(2, answer(503, 60), Schedule((5.0,)), 0.5) == Exhausted()
+
+
+def test_failures_in_a_row_break_a_subscription_and_one_success_mends_it() -> None:
+    health = HEALTHY
+    for failure in range(BREAK_AFTER):
+        assert health.probe_wait() is None, failure
+        health = health.after(Retry(1.0), NOW)
+    assert health.probe_wait() == 1.0
+    assert health.failing_since == NOW
+    assert health.after(Delivered(), NOW) == HEALTHY
+
+
+def test_five_days_of_nothing_but_failures_are_hopeless() -> None:
+    health = HEALTHY.after(Exhausted(), NOW)
+    assert not health.is_hopeless(NOW + timedelta(days=4, hours=23))
+    assert health.after(Retry(1.0), NOW + timedelta(days=5)).is_hopeless(NOW + timedelta(days=5))
+
+
+@given(st.uuids(), st.integers(1, 32_767), st.uuids())
+def test_a_delivery_is_named_and_read_back(subject: UUID, sequence: int, subscription: UUID) -> None:
+    delivery = Delivery(subject=subject, sequence=sequence, subscription=subscription, attempt=0)
+    assert read_id(delivery.text) == delivery
+
+
+@pytest.mark.parametrize("text", ["", "a-b-c", "x" * 1000, f"{'0' * 32}-0-{'0' * 32}", f"{'0' * 32}-99999-{'0' * 32}"])
+def test_what_is_no_delivery_id_is_none(text: str) -> None:
+    assert read_id(text) is None
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
+    found = read_id(text)
+    assert found is None or found.text == text
+
+
+def test_an_event_filter_says_what_it_does_not_know() -> None:
+    assert event_faults(["task.*", "*", "task.failed"]) == []
+    assert "task.nope" in event_faults(["task.nope"])[0]
+    assert event_faults([])
+    assert event_faults("task.*")
+
+
+def test_headers_of_ours_cannot_be_set_by_a_subscription() -> None:
+    faults = header_faults({"Webhook-Id": "x", "X-Fine": "yes", "bad name": "x", "X-Line": "a\r\nb", "Host": "x"})
+    assert len(faults) == 4
+    assert header_faults({"X-Fine": "yes", "Authorization": "Bearer t"}) == []

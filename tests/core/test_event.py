@@ -1,0 +1,101 @@
+"""Events: their bytes, their formats, their names."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.event import Event, Facts, Format, Type, announce, dress, rfc3339, tell, webhook_id
+from service.core.task import News, Signal, Status, Task
+
+NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
+FACTS = Facts(
+    id=UUID("01a20444-32e8-7000-97b9-70b16df0d6b3"),
+    client=UUID(int=7),
+    kind="text2image",
+    external_task_id="mine-1",
+    created_at=NOW,
+)
+RESULT = {"images": [{"index": 0, "url": "https://cdn.example.com/0.png"}]}
+
+
+def succeeded(reason: str = "") -> Event:
+    task = Task(id=FACTS.id, status=Status.SUCCEED, sequence=3, updated_at=NOW)
+    return announce(FACTS, task, Signal(news=News.SUCCEED, result=RESULT, reason=reason))
+
+
+def said(event: Event, form: Format) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(dress(event, form, "https://relay.example.com"))
+    return body
+
+
+def test_the_standard_body_has_what_the_contract_says() -> None:
+    body = said(succeeded(), Format.STANDARD)
+    assert (body["type"], body["timestamp"]) == ("task.succeed", "2026-11-20T12:30:15.123Z")
+    assert body["data"] == {
+        "task_id": str(FACTS.id),
+        "external_task_id": "mine-1",
+        "kind": "text2image",
+        "task_status": "succeed",
+        "task_status_msg": "",
+        "created_at": 1795177815123,
+        "updated_at": 1795177815123,
+        "task_result": RESULT,
+        "expires_at": 1795177815123 + 30 * 86_400_000,
+        "sequence": 3,
+    }
+
+
+def test_the_kling_body_is_flat() -> None:
+    assert said(succeeded(), Format.KLING) == {
+        "task_id": str(FACTS.id),
+        "task_status": "succeed",
+        "task_status_msg": "",
+        "created_at": 1795177815123,
+        "updated_at": 1795177815123,
+        "task_info": {"external_task_id": "mine-1"},
+        "task_result": RESULT,
+    }
+
+
+def test_an_event_about_no_task_has_no_flat_form() -> None:
+    event = tell(
+        subject=UUID(int=9), sequence=1, client=UUID(int=7), kind=Type.SUBSCRIPTION_DISABLED, at=NOW, content={"a": 1}
+    )
+    assert dress(event, Format.KLING, "https://relay.example.com") == event.body
+
+
+def test_an_expired_task_is_told_as_failed() -> None:
+    task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
+    event = announce(FACTS, task, Signal(news=News.EXPIRED, reason="given up"))
+    body = said(event, Format.STANDARD)
+    assert (body["type"], body["data"]["task_status"], body["data"]["expires_at"]) == ("task.failed", "failed", None)
+
+
+def test_the_cloudevents_body_is_what_their_own_kit_reads() -> None:
+    body = dress(succeeded(), Format.CLOUDEVENTS, "https://relay.example.com")
+    message = HTTPMessage(headers={"content-type": "application/cloudevents+json"}, body=body)
+    event = from_structured_event(message)
+    assert event.get_type() == "task.succeed"
+    assert event.get_id() == webhook_id(FACTS.id, 3)
+    assert event.get_subject() == str(FACTS.id)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_reason_survives_the_way_into_bytes_and_back(reason: str) -> None:
+    assert said(succeeded(reason), Format.STANDARD)["data"]["task_status_msg"] == reason
+
+
+@given(st.uuids(), st.integers(1, 32_767))
+def test_two_events_have_one_name_only_if_they_are_one(subject: UUID, sequence: int) -> None:
+    name = webhook_id(subject, sequence)
+    assert name == f"evt_{subject.hex}_{sequence}"
+    assert not set(name) & set(". ")
+
+
+def test_times_are_told_in_milliseconds() -> None:
+    assert rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05.000Z"

@@ -1,0 +1,89 @@
+"""The machine, by its properties: MOVES is the whole of it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.task import FINAL, MOVES, SHOWN, News, Signal, Status, Step, Task, advance
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+SIGNALS = st.builds(Signal, news=st.sampled_from(News))
+TIMES = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive by contract
+
+
+def recorded() -> Task:
+    return Task(id=UUID(int=1), status=Status.RECORDED, sequence=0, updated_at=NOW)
+
+
+def walk(signals: list[Signal], now: datetime = NOW) -> list[Step]:
+    task, steps = recorded(), []
+    for signal in signals:
+        if step := advance(task, signal, now):
+            steps.append(step)
+            task = step.task
+    return steps
+
+
+@given(st.lists(SIGNALS, max_size=30))
+def test_no_state_is_entered_twice_and_steps_are_counted_without_gaps(signals: list[Signal]) -> None:
+    steps = walk(signals)
+    entered = [step.task.status for step in steps]
+    assert len(set(entered)) == len(entered)
+    assert [step.task.sequence for step in steps] == list(range(1, len(steps) + 1))
+
+
+@given(st.lists(SIGNALS, max_size=30), SIGNALS)
+def test_a_signal_heard_twice_changes_nothing(signals: list[Signal], last: Signal) -> None:
+    assert [step.task for step in walk([*signals, last])] == [step.task for step in walk([*signals, last, last])]
+
+
+@given(st.lists(SIGNALS, max_size=30))
+def test_a_task_is_finished_exactly_when_its_status_is_final(signals: list[Signal]) -> None:
+    for step in walk(signals):
+        assert step.is_final == (step.task.status in FINAL) == (SHOWN[step.task.status] in {"succeed", "failed"})
+
+
+@given(st.lists(SIGNALS, max_size=30))
+def test_what_the_provider_said_last_of_all_stands(signals: list[Signal]) -> None:
+    steps = walk(signals)
+    if any(step.task.status in {Status.SUCCEED, Status.FAILED} for step in steps):
+        assert steps[-1].task.status in {Status.SUCCEED, Status.FAILED}
+
+
+@given(TIMES, TIMES)
+def test_updated_at_never_goes_back_even_where_a_clock_did(first: datetime, second: datetime) -> None:
+    task = advance(recorded(), Signal(news=News.PROCESSING), first)
+    assert task
+    step = advance(task.task, Signal(news=News.SUCCEED), second)
+    assert step
+    assert step.task.updated_at >= task.task.updated_at >= NOW
+
+
+def test_a_late_success_beats_our_impatience() -> None:
+    steps = walk([Signal(news=News.EXPIRED), Signal(news=News.SUCCEED)])
+    assert [SHOWN[step.task.status] for step in steps] == ["failed", "succeed"]
+
+
+@pytest.mark.parametrize("late", [News.SUBMITTED, News.PROCESSING, News.FAILED, News.EXPIRED])
+def test_nothing_but_a_success_beats_it(late: News) -> None:
+    assert len(walk([Signal(news=News.EXPIRED), Signal(news=late)])) == 1
+
+
+@pytest.mark.parametrize("end", [News.SUCCEED, News.FAILED])
+@pytest.mark.parametrize("late", list(News))
+def test_what_the_provider_ended_stays_ended(end: News, late: News) -> None:
+    assert len(walk([Signal(news=end), Signal(news=late)])) == 1
+
+
+def test_every_status_has_a_row_and_a_word_for_clients() -> None:
+    assert set(MOVES) == set(SHOWN) == set(Status)
+    assert set(SHOWN.values()) == {"submitted", "processing", "succeed", "failed"}
+
+
+def test_a_callback_may_overtake_every_step_before_it() -> None:
+    (step,) = walk([Signal(news=News.SUCCEED)])
+    assert step.task.sequence == 1
+    assert step.task.updated_at - NOW == timedelta(0)
