@@ -74,6 +74,7 @@ class Told:
     at: Cursor
     client: UUID
     type: str
+    written_at: datetime
     body: bytes
 
 
@@ -87,13 +88,26 @@ class Said:
     body: bytes
 
 
-def _head() -> ColumnElement[int]:
+def this_tx() -> ColumnElement[int]:
+    """Return the number under which this transaction writes events."""
+    return cast(cast(func.pg_current_xact_id(), Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)
+
+
+def head_tx() -> ColumnElement[int]:
     """Return the number below which every transaction has ended."""
     xmin = func.pg_snapshot_xmin(func.pg_current_snapshot())
     return cast(cast(xmin, Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)
 
 
-_COLUMNS = (events.c.client, events.c.tx, events.c.subject, events.c.sequence, events.c.type, events.c.body)
+_COLUMNS = (
+    events.c.client,
+    events.c.tx,
+    events.c.subject,
+    events.c.sequence,
+    events.c.type,
+    events.c.at,
+    events.c.body,
+)
 _PLACE = tuple_(events.c.tx, events.c.subject, events.c.sequence)
 _CLIENT = bindparam("client", type_=Uuid)
 _MOST = bindparam("most", type_=BigInteger)
@@ -109,7 +123,7 @@ def _after(*, of_task: bool) -> Statement:
     chosen = select(*_COLUMNS).where(
         events.c.client == _CLIENT,
         given < _PLACE,
-        events.c.tx < _head(),
+        events.c.tx < head_tx(),
         or_(types.is_(None), events.c.type == any_(types)),
     )
     if of_task:
@@ -124,7 +138,7 @@ def _after_many() -> Statement:
         .where(
             events.c.client == place.c.client,
             tuple_(place.c.tx, place.c.subject, place.c.sequence) < _PLACE,
-            events.c.tx < _head(),
+            events.c.tx < head_tx(),
         )
         .order_by(events.c.tx, events.c.subject, events.c.sequence)
         .limit(_MOST)
@@ -156,7 +170,7 @@ _EVENT = Statement(
 _AFTER = _after(of_task=False)
 _AFTER_OF_TASK = _after(of_task=True)
 _AFTER_MANY = _after_many()
-_HEAD = Statement(select(_head()))
+_HEAD = Statement(select(head_tx()))
 
 
 async def history(database: Database, client: UUID, task: UUID) -> list[Told]:
@@ -220,5 +234,6 @@ def _told(row: Row) -> Told:
         at=Cursor(row["tx"], row["subject"], row["sequence"]),
         client=row["client"],
         type=row["type"],
+        written_at=row["at"],
         body=row["body"],
     )

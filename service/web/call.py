@@ -11,8 +11,9 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.core.errors import NotFound
+from service.core.errors import NotFound, Unauthenticated
 from service.core.key import Caller, Scope
+from service.store.statement import CollisionError, StoreUnavailableError
 from service.web import bodies
 from service.web.auth import Doorman
 from service.web.tail import Tail
@@ -73,6 +74,16 @@ class Call:
             return UUID(self.params[name])
         except ValueError:
             raise NotFound from None
+
+    async def is_still_welcome(self) -> bool:
+        """Return whether the caller's key still holds: what is answered for long is ended when it is revoked."""
+        try:
+            await self.site.doorman.admit(self.request.headers.get("Authorization"), self.tools.now())
+        except Unauthenticated:
+            return False
+        except (StoreUnavailableError, CollisionError):
+            return True  # nobody can say at present
+        return True
 
     async def read(self) -> bytes:
         """Return the body, within the limit of its route. Raises TooLarge, TooSlow, Unavailable."""

@@ -6,7 +6,7 @@ takes the one for the other.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -29,7 +29,7 @@ _PER_PAGE = 30
 
 async def order(call: Call, door: Door) -> web.Response:
     """Take an order; 200 once it is recorded and the provider was told, or is being told."""
-    wanted = await read_order(call, door)
+    wanted = await checked(call, await call.read(), lambda body: (door, body))
     headers = call.request.headers
     word = headers.get("Idempotency-Key")
     if word is not None and not _WORD.fullmatch(word):
@@ -41,15 +41,18 @@ async def order(call: Call, door: Door) -> web.Response:
     return enveloped(created(shown), shown["task_id"])
 
 
-async def read_order(call: Call, door: Door) -> Order:
-    """Return the checked order in the call's body. Raises InvalidRequest or InvalidOrder, every fault named."""
-    raw = await call.read()
+async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door, object]]) -> Order:
+    """Return the checked order in `raw`; `opened` says of its JSON at which door it stands.
 
-    def checked() -> Order:
-        return check(door, bodies.parse(raw), call.tools.rulebook)
+    Raises InvalidRequest or InvalidOrder, every fault named.
+    """
 
-    # a long body is read off the loop: parsing, Base64 and fingerprints of images take tens of milliseconds
-    wanted = await asyncio.to_thread(checked) if len(raw) > bodies.THREAD_FROM else checked()
+    def read() -> Order:
+        door, body = opened(bodies.parse(raw))
+        return check(door, body, call.tools.rulebook)
+
+    # a long body is read off the loop: parsing and Base64 of images take tens of milliseconds
+    wanted = await asyncio.to_thread(read) if len(raw) > bodies.THREAD_FROM else read()
     if wanted.hook is not None and isinstance(says := check_url(wanted.hook, allowed=call.tools.allowed), str):
         raise InvalidOrder([Fault("notify_hook", says)])
     return wanted

@@ -7,7 +7,7 @@ from functools import partial
 
 from service.core.key import Scope
 from service.core.kind import Door
-from service.web import callbacks, health, kling, subscriptions, tasks, wire
+from service.web import callbacks, deliveries, events, health, hooks, kling, money, subscriptions, tasks, wire
 from service.web.call import Family, Route, Size
 
 _ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
@@ -185,6 +185,143 @@ _SUBSCRIPTIONS = [
         refusals=(1203,),
     ),
 ]
+_AGAIN = [
+    Route(
+        name="test_subscription",
+        method="POST",
+        path=_ONE + "/test",
+        act=deliveries.test,
+        summary="Send subscription.test to this subscription alone",
+        scope=Scope.ADMIN,
+        body=wire.Nothing,
+        answer=wire.Tested,
+        status=202,
+        refusals=(1203, 1204),
+    ),
+    Route(
+        name="replay_subscription",
+        method="POST",
+        path=_ONE + "/replay",
+        act=deliveries.replay,
+        summary="Deliver a time's events again: what failed, or all",
+        scope=Scope.ADMIN,
+        body=wire.ReplayAsked,
+        answer=wire.Count,
+        status=202,
+        refusals=(1203,),
+    ),
+    Route(
+        name="list_deliveries",
+        method="GET",
+        path="/v1/deliveries",
+        act=deliveries.index,
+        summary="Deliveries, newest task first",
+        query=wire.DeliveriesAsked,
+        answer=wire.DeliveryPage,
+    ),
+    Route(
+        name="show_delivery",
+        method="GET",
+        path="/v1/deliveries/{delivery}",
+        act=deliveries.show,
+        summary="One delivery with its attempts",
+        query=wire.Nothing,
+        answer=wire.DeliveryDetail,
+        refusals=(1203,),
+    ),
+    Route(
+        name="retry_delivery",
+        method="POST",
+        path="/v1/deliveries/{delivery}/retry",
+        act=deliveries.retry,
+        summary="Deliver now, whatever became of it",
+        scope=Scope.ADMIN,
+        body=wire.Nothing,
+        answer=wire.Delivery,
+        status=202,
+        refusals=(1203,),
+    ),
+    Route(
+        name="show_hook_secret",
+        method="GET",
+        path="/v1/hook-secret",
+        act=hooks.show,
+        summary="The secret that signs what goes to notify_hook",
+        scope=Scope.ADMIN,
+        query=wire.Nothing,
+        answer=wire.HookSecret,
+    ),
+    Route(
+        name="rotate_hook_secret",
+        method="POST",
+        path="/v1/hook-secret/rotate",
+        act=hooks.rotate,
+        summary="A new secret for notify_hook; the old one signs nothing more",
+        scope=Scope.ADMIN,
+        body=wire.Nothing,
+        answer=wire.HookSecret,
+    ),
+]
+_LOG = [
+    Route(
+        name="list_events",
+        method="GET",
+        path="/v1/events",
+        act=events.index,
+        summary="The log of events by cursor, oldest first",
+        query=wire.EventsAsked,
+        answer=wire.EventPage,
+    ),
+    Route(
+        name="stream_events",
+        method="GET",
+        path="/v1/events/stream",
+        act=events.stream,
+        summary="The log as Server-Sent Events, resumed by Last-Event-ID",
+        query=wire.StreamAsked,
+        media="text/event-stream",
+        refusals=(1302, 5001),
+    ),
+]
+_MONEY = [
+    Route(
+        name="show_rulebook",
+        method="GET",
+        path="/v1/rulebook",
+        act=money.rules,
+        summary="The rule book that orders are checked by",
+        query=wire.Nothing,
+        answer=wire.Free,
+    ),
+    Route(
+        name="show_prices",
+        method="GET",
+        path="/v1/prices",
+        act=money.prices,
+        summary="The price list that orders are priced by",
+        query=wire.Nothing,
+        answer=wire.Free,
+    ),
+    Route(
+        name="quote",
+        method="POST",
+        path="/v1/quotes",
+        act=money.quote,
+        summary="The price of an order, without ordering; the body is the order with its door",
+        answer=wire.QuoteShown,
+        size=Size.ORDER,
+        refusals=(1200, 1201, 1205),
+    ),
+    Route(
+        name="show_usage",
+        method="GET",
+        path="/v1/usage",
+        act=money.used,
+        summary="What was ordered and charged",
+        query=wire.UsageAsked,
+        answer=wire.Usage,
+    ),
+]
 _OPEN = [
     Route(
         name="callback",
@@ -218,4 +355,4 @@ _OPEN = [
     ),
 ]
 
-ROUTES: tuple[Route, ...] = (*_kling(), *_TASKS, *_SUBSCRIPTIONS, *_OPEN)
+ROUTES: tuple[Route, ...] = (*_kling(), *_TASKS, *_SUBSCRIPTIONS, *_AGAIN, *_LOG, *_MONEY, *_OPEN)

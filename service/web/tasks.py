@@ -102,6 +102,7 @@ async def _waited(call: Call, task: UUID, wait: float) -> Detail:
             left = until - loop.time()
             transport = call.request.transport
             is_gone = transport is None or transport.is_closing() or call.site.tail.is_closed
+            is_gone = is_gone or not await call.is_still_welcome()
             if found.found.status in FINAL or left <= 0 or is_gone:
                 return found
             ended.clear()

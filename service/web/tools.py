@@ -81,7 +81,7 @@ class Tools:
     """What `service.app` hands to the web, each made once.
 
     `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
-    `ready` answers whether the rest of the process is (raises or returns a reason where not).
+    `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready.
     """
 
     submit: Submit
@@ -96,6 +96,8 @@ class Tools:
     bell: Bell
     limits: Limits = Limits()
     allowed: Allowed = NOWHERE
+    public_url: str = ""
+    wake: Callable[[], None] = lambda: None
     is_draining: Callable[[], bool] = lambda: False
     ready: Callable[[], Awaitable[str | None]] | None = None
     seen: Callable[[Seen], None] = _unseen

@@ -269,6 +269,10 @@ class Secret(Shown):
     old_secrets_until: str | None = None
 
 
+class HookSecret(Shown):
+    secret: str
+
+
 class Count(Shown):
     count: int
 
@@ -295,7 +299,7 @@ class Delivery(Shown):
     task_id: str | None
     subscription: str
     status: Literal["pending", "delivered", "exhausted"]
-    attempts: int
+    attempt_count: int
     next_attempt_at: str | None
     last_attempt_at: str | None
     last_status: int | None
@@ -305,7 +309,7 @@ class Delivery(Shown):
 class DeliveryDetail(Delivery):
     url: str
     body: str | None
-    log: list[Attempt]
+    attempts: list[Attempt]
 
 
 class DeliveryPage(Shown):
@@ -319,6 +323,7 @@ class QuoteShown(Shown):
     prices: str
     listed: bool
     lines: list[str]
+    kind: Kind
 
 
 class UsageLine(Shown):

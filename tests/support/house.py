@@ -11,6 +11,7 @@ from uuid import UUID
 
 import aiohttp
 import orjson
+from aiohttp import web
 
 from service.core import price, rulebook, token
 from service.core.address import Allowed
@@ -28,6 +29,7 @@ from service.store.database import Database, connect
 from service.store.keys import NewKey
 from service.store.seal import Sealer
 from service.web import site
+from service.web.call import SITE
 from service.web.server import serve
 from service.web.tools import Limits, Seen, Tools
 
@@ -59,9 +61,14 @@ class House:
     database: Database
     sealer: Sealer
     tools: Tools
+    app: web.Application
     provider: StandIn
     session: aiohttp.ClientSession
     seen: list[Seen] = field(default_factory=list)
+
+    def in_hand(self, name: str) -> int:
+        """Return how many of something the served web counts: waiters, streams, bytes."""
+        return self.app[SITE].in_hand[name]
 
     async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
         return await add_key(self.database, self.sealer, client, scopes, **more)
@@ -176,7 +183,8 @@ async def house(
         key = await add_key(database, sealer, "tests")
         row = await keys.by_digest(database, digest(key))
         assert row is not None
-        async with serve(site.make(tools), "127.0.0.1", 0, limits, shutdown_timeout=2) as port:
+        app = site.make(tools)
+        async with serve(app, "127.0.0.1", 0, limits, shutdown_timeout=2) as port:
             yield House(
                 url=f"http://127.0.0.1:{port}",
                 key=key,
@@ -184,6 +192,7 @@ async def house(
                 database=database,
                 sealer=sealer,
                 tools=tools,
+                app=app,
                 provider=provider,
                 session=session,
                 seen=seen,

@@ -1,0 +1,79 @@
+// How numbers, times and texts are written for people.
+import { locale, t } from "./words.js";
+
+const SPANS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+/** Return milliseconds since 1970 of what the API writes as a number, or as RFC 3339; null of nothing. */
+export function moment(at) {
+  if (at === null || at === undefined || at === "") return null;
+  const found = typeof at === "number" ? at : Date.parse(at);
+  return Number.isNaN(found) ? null : found;
+}
+
+/** "3 minutes ago", "in 2 hours". */
+export function ago(at, now = Date.now()) {
+  const when = moment(at);
+  if (when === null) return "–";
+  const seconds = (when - now) / 1000;
+  const [unit, size] = SPANS.find(([, span]) => Math.abs(seconds) >= span) || SPANS.at(-1);
+  const words = new Intl.RelativeTimeFormat(locale(), { numeric: "auto", style: "short" });
+  return words.format(Math.trunc(seconds / size), unit);
+}
+
+/** The full local time, to the second. */
+export function stamp(at) {
+  const when = moment(at);
+  if (when === null) return "–";
+  return new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium" }).format(when);
+}
+
+/** The local time of day, with milliseconds where wanted. */
+export function clock(at, { fine = false } = {}) {
+  const when = moment(at);
+  if (when === null) return "–";
+  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", ...(fine ? { fractionalSecondDigits: 3 } : {}) };
+  return new Intl.DateTimeFormat(locale(), { ...options, hour12: false }).format(when);
+}
+
+/** A span of milliseconds: "420 ms", "3.2 s", "4 min 5 s", "2 h 10 min". */
+export function span(ms) {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return "–";
+  if (ms < 1) return "<1 ms";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return `${minutes} min ${Math.round((ms % 60_000) / 1000)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : t("{days} days", { days: Math.floor(hours / 24) });
+}
+
+/** A number with its thousands apart. */
+export const number = (value) =>
+  value === null || value === undefined ? "–" : new Intl.NumberFormat(locale()).format(value);
+
+/** A share from 0 to 1 as per cent; 100 % only where nothing is missing. */
+export function share(value) {
+  if (value === null || value === undefined) return "–";
+  if (value > 0.999 && value < 1) return "99.9%";
+  return `${(value * 100).toFixed(value === 1 || value === 0 ? 0 : 1)}%`;
+}
+
+/** Decimal text without zeros at its end. */
+export const money = (text) =>
+  text === null || text === undefined ? "–" : String(text).includes(".") ? String(text).replace(/\.?0+$/, "") : String(text);
+
+/** The last characters of an id, by which people tell it from its neighbours. */
+export const brief = (id) => (id && id.length > 13 ? `…${id.slice(-8)}` : id);
+
+/** JSON, set out for reading; what is no JSON stays as it is. */
+export function pretty(text) {
+  try {
+    return JSON.stringify(typeof text === "string" ? JSON.parse(text) : text, null, 2);
+  } catch {
+    return String(text);
+  }
+}
+
+/** Bytes as KB or MB. */
+export const size = (bytes) =>
+  bytes < 1024 * 1024 ? `${Math.max(1, Math.round(bytes / 1024))} KB` : `${(bytes / 1024 / 1024).toFixed(1)} MB`;

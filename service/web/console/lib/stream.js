@@ -1,0 +1,120 @@
+// The stream of events: one per page, read by fetch because EventSource cannot send a key. It resumes where it broke.
+import { base, onChange, settings } from "./settings.js";
+import { useEffect, useState } from "./html.js";
+
+const WAITS = [500, 1000, 2000, 5000, 10000];
+const listeners = new Set();
+const watchers = new Set();
+let state = "off";
+let running = null;
+let cursor = null;
+
+function become(next) {
+  if (next !== state) {
+    state = next;
+    watchers.forEach((watcher) => watcher(state));
+  }
+}
+
+/** Take whole frames out of `text`, tell each, and return what is left over. */
+export function frames(text, tell) {
+  const parts = text.split(/\r?\n\r?\n/);
+  const rest = parts.pop();
+  for (const part of parts) {
+    const frame = { id: null, type: "message", content: [] };
+    for (const line of part.split(/\r?\n/)) {
+      const at = line.indexOf(":");
+      if (at <= 0) continue;
+      const name = line.slice(0, at);
+      const value = line.slice(at + 1).replace(/^ /, "");
+      if (name === "id") frame.id = value;
+      if (name === "event") frame.type = value;
+      if (name === "data") frame.content.push(value);
+    }
+    if (frame.content.length) tell({ ...frame, content: frame.content.join("\n") });
+  }
+  return rest;
+}
+
+function hear(frame) {
+  if (frame.id) cursor = frame.id;
+  let event;
+  try {
+    event = JSON.parse(frame.content);
+  } catch {
+    return;
+  }
+  listeners.forEach((listener) => listener({ type: frame.type, ...event }));
+}
+
+async function follow(signal) {
+  let failures = 0;
+  while (!signal.aborted) {
+    become(failures ? "waiting" : "opening");
+    try {
+      const response = await fetch(`${base()}/v1/events/stream`, {
+        signal,
+        cache: "no-store",
+        headers: { Authorization: `Bearer ${settings().key}`, ...(cursor ? { "Last-Event-ID": cursor } : {}) },
+      });
+      if (response.status === 401 || response.status === 403) return become("refused");
+      if (response.status === 400) cursor = null;
+      if (!response.ok) throw new Error(String(response.status));
+      become("live");
+      failures = 0;
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let rest = ""; ;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        rest = frames(rest + value, hear);
+      }
+    } catch (error) {
+      if (signal.aborted) return undefined;
+    }
+    become("waiting");
+    const wait = WAITS[Math.min(failures, WAITS.length - 1)];
+    failures += 1;
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, wait);
+      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    });
+  }
+  return undefined;
+}
+
+/** Begin anew with the settings in force; without a key there is nothing to hear. */
+export function start() {
+  running?.abort();
+  cursor = null;
+  if (!settings().key) return become("off");
+  running = new AbortController();
+  return void follow(running.signal);
+}
+
+let known = `${base()} ${settings().key}`;
+onChange(() => {
+  const now = `${base()} ${settings().key}`;
+  if (now !== known) {
+    known = now;
+    start();
+  }
+});
+
+/** Call `listener` with every event, as a hook; it may be another function at each drawing. */
+export function useEvents(listener, dependencies = []) {
+  useEffect(() => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }, dependencies);
+}
+
+/** How the stream is: off, opening, live, waiting or refused. */
+export function useStreamState() {
+  const [seen, see] = useState(state);
+  useEffect(() => {
+    see(state);
+    watchers.add(see);
+    return () => watchers.delete(see);
+  }, []);
+  return seen;
+}

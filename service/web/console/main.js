@@ -1,0 +1,58 @@
+// The console's beginning: which page is shown, in which language and theme. A key may come in the address, once.
+import { html, render, useEffect, useRef } from "./lib/html.js";
+import { useRoute } from "./lib/route.js";
+import { change, language, settings, useSettings } from "./lib/settings.js";
+import { start } from "./lib/stream.js";
+import { t } from "./lib/words.js";
+import { OverviewPage } from "./pages/overview.js";
+import { SettingsPage } from "./pages/settings.js";
+import { SubscriptionPage } from "./pages/subscription.js";
+import { SubscriptionsPage } from "./pages/subscriptions.js";
+import { TaskPage } from "./pages/task.js";
+import { TasksPage } from "./pages/tasks.js";
+import { TryPage } from "./pages/try.js";
+import { Shell } from "./parts/shell.js";
+import { Empty } from "./parts/ui.js";
+
+/** What stands behind # is never sent to a server: `/console#key=…` is how a terminal hands a key over. */
+function takeKey() {
+  const given = /^#key=(.+)$/.exec(location.hash);
+  if (!given) return;
+  change({ key: decodeURIComponent(given[1]), address: "" });
+  history.replaceState(null, "", "#/try");
+}
+
+function pageFor([name, id], query) {
+  switch (name) {
+    case "try": return html`<${TryPage} query=${query} />`;
+    case "tasks": return id ? html`<${TaskPage} key=${id} id=${id} />` : html`<${TasksPage} query=${query} />`;
+    case "subscriptions": return id ? html`<${SubscriptionPage} key=${id} id=${id} query=${query} />` : html`<${SubscriptionsPage} />`;
+    case "overview": return html`<${OverviewPage} query=${query} />`;
+    case "settings": return html`<${SettingsPage} />`;
+    default: return html`<div class="card"><${Empty} icon="search" title=${t("There is no such page")} acts=${html`<a class="button" href="#/try">${t("Try it")}</a>`} /></div>`;
+  }
+}
+
+function App() {
+  const { parts, query } = useRoute();
+  const { key, theme, language: chosen } = useSettings();
+  const isFirst = useRef(true);
+  const name = key ? parts[0] || "try" : "settings";
+  useEffect(() => {
+    document.documentElement.lang = language() === "zh" ? "zh-CN" : "en";
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  }, [theme, chosen]);
+  useEffect(() => {
+    if (isFirst.current) { isFirst.current = false; return; }
+    scrollTo(0, 0);
+    document.getElementById("content").focus({ preventScroll: true });
+  }, [parts.join("/")]);
+  return html`<${Shell} page=${name}>${pageFor([name, parts[1]], query)}<//>`;
+}
+
+takeKey();
+if (settings().theme !== "auto") document.documentElement.dataset.theme = settings().theme;
+addEventListener("hashchange", takeKey);
+start();
+render(html`<${App} />`, document.body);

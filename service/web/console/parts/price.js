@@ -1,0 +1,43 @@
+// What an order will cost, asked before it is sent; and the command that would send it.
+import { html, useEffect, useState } from "../lib/html.js";
+import { post } from "../lib/api.js";
+import { curlOf } from "../lib/curl.js";
+import { money } from "../lib/format.js";
+import { useSettled } from "../lib/hooks.js";
+import { doorOf } from "../lib/orders.js";
+import { t } from "../lib/words.js";
+import { Card, Code } from "./ui.js";
+
+const MATTERS = ["model_name", "n", "mode", "duration"];
+
+/** Only what a price depends on goes into the question: pictures and texts stay here, a word stands for them. */
+function asked(kind, order) {
+  const kept = Object.fromEntries(MATTERS.filter((name) => name in order).map((name) => [name, order[name]]));
+  return { ...kept, prompt: "-", ...(kind.startsWith("image2") ? { image: "https://example.com/picture.png" } : {}) };
+}
+
+export function Price({ kind, order }) {
+  const [quote, see] = useState(null);
+  const [isUnknown, unknown] = useState(false);
+  const question = useSettled(JSON.stringify([kind, asked(kind, order)]), 200);
+  useEffect(() => {
+    const ended = new AbortController();
+    const [of, body] = JSON.parse(question);
+    post("/v1/quotes", { door: doorOf(of), order: body }, { signal: ended.signal }).then(
+      (found) => { see(found); unknown(false); },
+      (error) => error.name === "AbortError" || unknown(true),
+    );
+    return () => ended.abort();
+  }, [question]);
+  return html`<div class="price" aria-live="polite">
+    <span class="hint">${t("Price")}</span>
+    ${quote && !isUnknown ? html`<strong class="num">${money(quote.amount)} <small>${t(quote.currency)}</small></strong>
+      <span class="hint lines">${quote.lines.join(" ")}${!quote.listed && ` · ${t("not in the price list")}`}</span>`
+    : html`<strong>–</strong>`}
+  </div>`;
+}
+
+export const SameByCurl = ({ kind, order, pictures }) => html`
+  <${Card} title=${t("The same with curl")} kind="flat">
+    <${Code} label="curl" text=${curlOf(kind, order, pictures)} shown=${curlOf(kind, order, pictures, { isSecret: true })} />
+  <//>`;

@@ -1,0 +1,159 @@
+"""The log over HTTP: by cursor, and as a stream (Server-Sent Events); nothing skipped, nothing twice.
+
+A stream first reads the log from where its reader was, then hears what is new from the one tail of the process. A
+reader that does not read is cut, and comes back with its Last-Event-ID.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from aiohttp import web
+
+from service.core.errors import Fault, RateLimited, Unavailable
+from service.store import log
+from service.store.log import START, Cursor, Told, read_cursor
+from service.store.statement import CollisionError, StoreUnavailableError
+from service.web.answers import InvalidMembers, listed
+from service.web.call import Call
+from service.web.cors import shared
+from service.web.deliveries import types_of
+from service.web.tail import Ear
+from service.web.tasks import event_shown
+
+_PAGE = 200
+_LOOK_EVERY = 1.0
+"""Seconds after which a silent stream looks whether it is time for a heartbeat, and whether its key still holds."""
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would keep events back
+}
+_HELLO = b"retry: 1000\n\n"
+_HEARTBEAT = b": still here\n\n"
+
+
+class _StalledError(Exception):
+    """The reader does not read"""
+
+
+async def index(call: Call) -> web.Response:
+    """Answer with a page of the log, oldest first; without a cursor from the beginning."""
+    query = call.query
+    at = _cursor(query.after or query.cursor, "after") or START
+    found = await log.after(
+        call.tools.database,
+        call.caller.client,
+        at,
+        query.limit + 1,
+        types=None if query.type is None else types_of(query.type),
+        task=_task(query.task),
+    )
+    more = found[query.limit - 1].at.text if len(found) > query.limit else None
+    return listed([event_shown(told) for told in found[: query.limit]], more)
+
+
+async def stream(call: Call) -> web.StreamResponse:
+    """Send events as they come, from Last-Event-ID (or ?after=) on, or from now."""
+    query = call.query
+    at = _cursor(call.request.headers.get("Last-Event-ID") or query.after, "after")
+    types = None if query.type is None else types_of(query.type)
+    task = _task(query.task)
+    limits = call.tools.limits
+    ear = Ear(
+        call.caller.client,
+        types=None if types is None else frozenset(types),
+        task=task,
+        size=limits.stream_buffer,
+    )
+    async with _place(call), call.site.tail.hearing(ear) as now:
+        response = web.StreamResponse(headers={**_HEADERS, **shared(), "X-Request-Id": str(call.request_id)})
+        await response.prepare(call.request)
+        try:
+            await _write(call, response, _HELLO)
+            at = now if at is None else await _catch_up(call, response, ear, at, types, task)
+            await _follow(call, response, ear, at)
+        except (_StalledError, ConnectionError, StoreUnavailableError, CollisionError):
+            # the answer has begun, so all that can be said is by its end; the reader comes back with its cursor
+            if call.request.transport is not None:
+                call.request.transport.abort()
+    return response
+
+
+async def _catch_up(
+    call: Call, response: web.StreamResponse, ear: Ear, at: Cursor, types: Sequence[str] | None, task: UUID | None
+) -> Cursor:
+    """Send what the log has behind `at`, and return where that ends; what is heard meanwhile is in the ear."""
+    while not ear.is_closed:
+        ear.forget()
+        page = await log.after(call.tools.database, call.caller.client, at, _PAGE, types=types, task=task)
+        if page:
+            await _write(call, response, _written(page))
+            at = page[-1].at
+        if len(page) < _PAGE and not ear.is_overrun:
+            break
+    return at
+
+
+async def _follow(call: Call, response: web.StreamResponse, ear: Ear, at: Cursor) -> None:
+    """Send what is heard, for as long as the reader reads; a heartbeat where there is nothing to send."""
+    loop = asyncio.get_running_loop()
+    heartbeat_at = loop.time() + call.tools.limits.heartbeat
+    while not ear.is_closed and await call.is_still_welcome():
+        heard = [told for told in await ear.listen(_LOOK_EVERY) if told.at > at]
+        if ear.is_overrun:
+            raise _StalledError
+        if heard:
+            at = heard[-1].at
+        elif loop.time() < heartbeat_at:
+            continue
+        await _write(call, response, _written(heard) if heard else _HEARTBEAT)
+        heartbeat_at = loop.time() + call.tools.limits.heartbeat
+
+
+async def _write(call: Call, response: web.StreamResponse, chunk: bytes) -> None:
+    try:
+        async with asyncio.timeout(call.tools.limits.stream_stall):
+            await response.write(chunk)
+    except TimeoutError:
+        raise _StalledError from None
+
+
+def _written(events: Sequence[Told]) -> bytes:
+    return b"".join(
+        b"id: %b\nevent: %b\ndata: %b\n\n" % (told.at.text.encode(), told.type.encode(), told.body) for told in events
+    )
+
+
+@asynccontextmanager
+async def _place(call: Call) -> AsyncIterator[None]:
+    """Count one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
+    in_hand, limits, mine = call.site.in_hand, call.tools.limits, f"streams {call.caller.key}"
+    if in_hand["streams"] >= limits.streams or call.site.tail.is_closed:
+        raise Unavailable("There are too many streams at this moment.")
+    if in_hand[mine] >= limits.streams_per_key:
+        raise RateLimited(f"A key may have {limits.streams_per_key} streams at once.")
+    in_hand.update(("streams", mine))
+    try:
+        yield
+    finally:
+        in_hand.subtract(("streams", mine))
+        if not in_hand[mine]:
+            del in_hand[mine]
+
+
+def _cursor(text: str | None, name: str) -> Cursor | None:
+    if text is None:
+        return None
+    cursor = read_cursor(text.strip())
+    if cursor is None:
+        raise InvalidMembers([Fault(name, "is no cursor")])
+    return cursor
+
+
+def _task(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise InvalidMembers([Fault("task", "is no task's id")]) from None

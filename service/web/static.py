@@ -1,0 +1,104 @@
+"""Files for browsers: the console, the viewer of the documents, and /openapi.json; read once, from memory after that.
+
+Only what was found under `console/` at the start is served, by its exact name, so no path can lead anywhere else.
+Nothing runs on these pages but scripts from here (Content-Security-Policy); what is cached is asked about each time,
+by a tag made of the content, so that no page mixes two releases.
+"""
+
+import gzip
+import hashlib
+import mimetypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from service.web.cors import shared
+from service.web.openapi import document
+
+ROOT = Path(__file__).parent / "console"
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+_TEXT = frozenset({"text/javascript", "text/css", "text/html", "text/plain", "text/markdown", "image/svg+xml"})
+_LEAST_ZIPPED = 600
+_FONTS_KEPT = "public, max-age=604800"
+_ASK_EACH_TIME = "no-cache"
+_HEADERS = {
+    # results are shown from wherever the provider keeps them, and the settings may name a service elsewhere
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+        "img-src 'self' data: blob: http: https:; media-src 'self' blob: http: https:; connect-src 'self' http: https:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file as it is sent; `zipped` where that is worth it, `tag` names the content."""
+
+    content: bytes
+    zipped: bytes | None
+    media: str
+    tag: str
+    kept: str
+
+
+def add(app: web.Application) -> None:
+    """Let `app` answer /console, /docs and /openapi.json; whatever else it answers is added after this."""
+    files = dict(read(ROOT))
+    description = _file(orjson.dumps(document()), "application/json", "openapi.json")
+
+    async def console(request: web.Request) -> web.Response:
+        return _answer(request, files.get(request.match_info.get("name", "") or "index.html"))
+
+    async def docs(request: web.Request) -> web.Response:
+        return _answer(request, files["docs/index.html"])
+
+    async def openapi(request: web.Request) -> web.Response:
+        return _answer(request, description, shared())
+
+    app.router.add_get("/console", console)
+    app.router.add_get("/console/{name:.*}", console)
+    app.router.add_get("/docs", docs)
+    app.router.add_get("/docs/", docs)
+    app.router.add_get("/openapi.json", openapi)
+
+
+def read(root: Path) -> Iterator[tuple[str, File]]:
+    """Give every file under `root` with its name from there, slashes as in a URL."""
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            name = path.relative_to(root).as_posix()
+            media = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
+            yield name, _file(path.read_bytes(), media, name)
+
+
+def _file(content: bytes, media: str, name: str) -> File:
+    is_text = media in _TEXT or media == "application/json"
+    zipped = gzip.compress(content, 9, mtime=0) if is_text and len(content) >= _LEAST_ZIPPED else None
+    return File(
+        content=content,
+        zipped=zipped,
+        media=f"{media}; charset=utf-8" if is_text else media,
+        tag=f'"{hashlib.sha256(content).hexdigest()[:20]}"',
+        kept=_FONTS_KEPT if name.endswith(".woff2") else _ASK_EACH_TIME,
+    )
+
+
+def _answer(request: web.Request, file: File | None, more: Mapping[str, str] | None = None) -> web.Response:
+    if file is None:
+        return web.Response(status=404, text="There is no such file.\n", headers=_HEADERS)
+    headers = {**_HEADERS, **(more or {}), "ETag": file.tag, "Cache-Control": file.kept, "Vary": "Accept-Encoding"}
+    if file.tag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    headers["Content-Type"] = file.media
+    if file.zipped is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        return web.Response(body=file.zipped, headers={**headers, "Content-Encoding": "gzip"})
+    return web.Response(body=file.content, headers=headers)
