@@ -1,0 +1,45 @@
+"""The exporter: /metrics, /livez and /readyz on a port of their own, which need not be public and asks for no key."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import disable_created_metrics
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from service.telemetry.metrics import Metrics
+
+
+@asynccontextmanager
+async def export(
+    metrics: Metrics, host: str, port: int, *, ready: Callable[[], Awaitable[str | None]]
+) -> AsyncIterator[int]:
+    """Serve until the end and give the port (chosen where `port` is 0).
+
+    `ready` returns why the process should not be counted on now, or None; whatever it raises is a reason too.
+    """
+
+    async def live(_: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readiness(_: web.Request) -> web.Response:
+        try:
+            reason = await ready()
+        except Exception as error:  # noqa: BLE001 - a check that fails is an answer, not an accident
+            reason = type(error).__name__
+        return web.json_response({"status": reason or "ready"}, status=503 if reason else 200)
+
+    # twice the lines, for what process_start_time_seconds says once
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types here
+    app = web.Application()
+    app.router.add_get("/metrics", make_aiohttp_handler(metrics.registry))
+    app.router.add_get("/livez", live)
+    app.router.add_get("/readyz", readiness)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=75.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield site.port
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,108 @@
+"""Logs: lines of JSON for machines, or for people on a terminal; everything, the libraries' lines too, one way.
+
+`set_up` is called once by the composition root and gives the `Log`, whose methods are told what happens.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO, Literal, cast
+
+import orjson
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+from typing_extensions import override
+
+from service.telemetry.log import Log
+from service.telemetry.notes import noted
+from service.telemetry.redact import Redactor
+
+Form = Literal["auto", "json", "human"]
+Level = Literal["debug", "info", "warning", "error"]
+_LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+_NOISY = {"aiohttp.access": logging.WARNING, "asyncio": logging.WARNING, "sqlalchemy": logging.WARNING}
+"""Loggers of which only the rest is worth a line: requests have their own, and loops and engines talk to themselves."""
+
+
+def set_up(form: Form, level: Level, *, secrets: Iterable[str] = (), stream: BinaryIO | None = None) -> Log:
+    """Begin logging to `stream` (standard error) and return the log; what was set up before is replaced.
+
+    `secrets` are this process's own, which no line will hold wherever they turn up.
+    """
+    out = stream or sys.stderr.buffer
+    human = form == "human" or (form == "auto" and out.isatty())
+    logger = structlog.wrap_logger(
+        structlog.BytesLogger(out),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+            Redactor(secrets),
+            *(_human(colors=out.isatty()) if human else [_json]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    bound = cast("FilteringBoundLogger", logger.bind())
+    tear_down()
+    root = logging.getLogger()
+    root.addHandler(_Bridge(bound))
+    root.setLevel(level.upper())
+    for name, least in _NOISY.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+    logging.captureWarnings(capture=True)
+    return Log(bound)
+
+
+def tear_down() -> None:
+    """Take our place in Python's own logging back."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Bridge)]:
+        root.removeHandler(handler)
+    logging.captureWarnings(capture=False)
+
+
+class _Bridge(logging.Handler):
+    """Brings what libraries log by Python's own logging to the same lines."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        level = next((each for each in _LEVELS if record.levelno >= each), logging.DEBUG)
+        fields: dict[str, Any] = {"logger": record.name}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        if record.name.startswith("service.web"):  # only there is it sure whose notes these are
+            fields = {**noted(), **fields}
+        try:
+            self._logger.log(level, record.getMessage(), **fields)
+        except Exception:  # noqa: BLE001 - a line that cannot be written must not break what it is about
+            self.handleError(record)
+
+
+def _json(_logger: Any, _method: str, line: Mapping[str, Any]) -> bytes:
+    """Render a line, without empty fields; of what orjson refuses (halves of surrogates) as much as can be written."""
+    ordered = {"at": line["at"], "level": line["level"], "event": line["event"]}
+    ordered.update((name, value) for name, value in line.items() if value is not None)
+    with suppress(TypeError):
+        return orjson.dumps(ordered, option=orjson.OPT_NON_STR_KEYS)
+    return json.dumps(ordered, default=str, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _human(*, colors: bool) -> list[Processor]:
+    render = structlog.dev.ConsoleRenderer(
+        colors=colors,
+        timestamp_key="at",
+        exception_formatter=structlog.dev.plain_traceback,  # the pretty one shows locals, and locals hold secrets
+    )
+
+    def human(logger: Any, method: str, line: structlog.typing.EventDict) -> bytes:
+        line["at"] = str(line["at"])[11:23]
+        line["event"] = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(line["event"]))
+        return render(logger, method, line).encode("utf-8", "backslashreplace")
+
+    return [human]

@@ -1,0 +1,240 @@
+"""Metrics: one method for each thing that happens, made to be handed to flows and web as the callable they tell.
+
+Every label has a closed set of values; ids, addresses and texts from outside are never labels.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol, assert_never
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+
+from service.core.delivery import Answer
+from service.core.submission import (
+    NEVER_CODES,
+    REFUSED_STATUS,
+    UNKNOWN_CODES,
+    WAIT_CODES,
+    Accepted,
+    Never,
+    Outcome,
+    Refused,
+    Unknown,
+    Wait,
+)
+from service.core.task import Status, Step
+from service.telemetry.figures import Figures
+from service.telemetry.figures_shown import FiguresShown
+from service.telemetry.instruments import FAST, SIZES, SLOW, Described, Instruments
+
+CALLBACK = "callback"
+"""The name of the provider's door in the table of routes."""
+CALLBACK_OUTCOME = {200: "recorded", 404: "forged", 408: "too_slow", 413: "too_large", 503: "refused_busy"}
+"""What an answer to the provider means; other 5xx are `failed`, other 4xx `malformed`."""
+SOURCES = ("callback", "query", "submit", "clock")
+SIGNAL_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
+SUBMIT_OUTCOME: dict[type[Outcome], str] = {
+    Accepted: "accepted",
+    Refused: "refused",
+    Wait: "wait",
+    Never: "never",
+    Unknown: "unknown",
+}
+ATTEMPT_OUTCOMES = ("delivered", "failed", "exhausted", "gone")
+ERRORS = frozenset({"timeout", "refused", "unreachable", "dns", "tls", "reset", "blocked", "protocol"})
+ACTS = ("sent", "asked", "answered", "expired", "postponed")
+_CODES = frozenset({0, *WAIT_CODES, *NEVER_CODES, *UNKNOWN_CODES, *REFUSED_STATUS, 1302, 1303, 1304})
+
+
+class Seen(Protocol):
+    """A request and its answer, as far as it is counted; `route` is a name from the table of routes."""
+
+    @property
+    def route(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+class Passed(Protocol):
+    """What one pass of the sweep did."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def asked(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def postponed(self) -> int: ...
+
+
+class Pool(Protocol):
+    """A pool of connections, asked when somebody looks."""
+
+    def get_size(self) -> int: ...
+    def get_idle_size(self) -> int: ...
+    def get_max_size(self) -> int: ...
+
+
+class Metrics:
+    """The metrics of one process; `registry` is what the exporter serves."""
+
+    def __init__(self, *, version: str = "", slots_limit: int | None = None) -> None:
+        """`slots_limit` is RELAY_PROVIDER_SLOTS; `version` is ours."""
+        made = Instruments()
+        self.registry = made.registry
+        self._catalogue = made.catalogue
+        self._requests = made.counter("requests", "Requests by route and status of the answer", "route", "status")
+        self._request_seconds = made.histogram("request_seconds", "Time to answer a request", FAST, "route")
+        self._callbacks = made.counter("callbacks", "Calls at the provider's door by what became of them", "outcome")
+        self._callback_seconds = made.histogram(
+            "callback_seconds", "Time from a callback's head to its answer, which is after the commit", FAST, "outcome"
+        )
+        self._signals = made.counter(
+            "signals", "Signals by where they came from and what they did", "source", "outcome"
+        )
+        self._steps = made.counter("steps", "Steps by the status they led to", "status")
+        self._submits = made.counter(
+            "submits", "Orders given to the provider by outcome and its code", "outcome", "code"
+        )
+        self._submit_seconds = made.histogram("submit_seconds", "Time of the provider's answer", SLOW, "outcome")
+        self._batch_items = made.histogram("batch_items", "Items written in one transaction", SIZES, "batch")
+        self._batch_wait = made.histogram(
+            "batch_wait_seconds", "Wait of a batch's oldest item for its transaction", FAST, "batch"
+        )
+        self._attempts = made.counter(
+            "attempts", "Attempts by what becomes of the delivery, and the class of answer", "outcome", "answer"
+        )
+        self._attempt_seconds = made.histogram("attempt_seconds", "Time of one attempt", SLOW, "outcome")
+        self._lag = made.histogram("event_loop_lag_seconds", "How late the event loop wakes who slept", FAST)
+        self._pass_seconds = made.histogram("sweep_pass_seconds", "Time of one pass of the sweep", SLOW)
+        self._swept = made.counter("sweep_tasks", "Tasks that the sweep dealt with", "act")
+        self._pools = made.gauge("pool_connections", "Connections to the database", "pool", "state")
+        self._pool_limits = made.gauge("pool_limit", "Most connections of a pool", "pool")
+        self._in_hand = made.gauge("in_hand", "What this process holds at this moment", "what")
+        made.gauge("build", "1, with the version", "version")(version).set(1)
+        if slots_limit is not None:
+            made.gauge("slots_limit", "Tasks that may be in flight at the provider")().set(slots_limit)
+        else:
+            made.described("gauge", "slots_limit", "Tasks that may be in flight at the provider")
+        self._shown = FiguresShown(made)
+        self._begin()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    @property
+    def catalogue(self) -> tuple[Described, ...]:
+        """Every instrument of ours, by name."""
+        return tuple(sorted(self._catalogue, key=lambda each: each.name))
+
+    def _begin(self) -> None:
+        """Show at 0 what alerts divide by, so that a first failure is an increase."""
+        for outcome in (*CALLBACK_OUTCOME.values(), "malformed", "failed"):
+            self._callbacks(outcome)
+        for status in Status:
+            self._steps(status.value)
+        for act in ACTS:
+            self._swept(act)
+        for outcome in SUBMIT_OUTCOME.values():
+            self._submit_seconds(outcome)
+        for outcome in ATTEMPT_OUTCOMES:
+            self._attempt_seconds(outcome)
+
+    def request(self, seen: Seen) -> None:
+        """Count a request (`Tools.seen`); a callback is counted by its outcome besides."""
+        self._requests(seen.route, str(seen.status)).inc()
+        self._request_seconds(seen.route).observe(seen.seconds)
+        if seen.route == CALLBACK:
+            outcome = callback_outcome(seen.status)
+            self._callbacks(outcome).inc()
+            self._callback_seconds(outcome).observe(seen.seconds)
+
+    def signal(self, source: str, outcome: str) -> None:
+        """Count something heard of a task."""
+        self._signals(
+            source if source in SOURCES else "other", outcome if outcome in SIGNAL_OUTCOMES else "other"
+        ).inc()
+
+    def step(self, step: Step) -> None:
+        """Count a step (`Ingest.observe_step`)."""
+        self._steps(step.task.status.value).inc()
+
+    def submit(self, outcome: Outcome, seconds: float) -> None:
+        """Count what the provider said to an order, or did not (`Send.observe`)."""
+        name = SUBMIT_OUTCOME[type(outcome)]
+        self._submits(name, _code(outcome)).inc()
+        self._submit_seconds(name).observe(seconds)
+
+    def batch(self, name: str) -> Callable[[int, float], None]:
+        """Return what hears of the batches of one coalescer (`Ingest.observe`), `name` being a constant."""
+        items, wait = self._batch_items(name), self._batch_wait(name)
+
+        def observe(size: int, wait_seconds: float) -> None:
+            items.observe(size)
+            wait.observe(wait_seconds)
+
+        return observe
+
+    def attempt(self, outcome: str, answer: Answer) -> None:
+        """Count an attempt (`Deliver.observe`)."""
+        self._attempts(outcome, _class(answer)).inc()
+        self._attempt_seconds(outcome).observe(answer.latency)
+
+    def swept(self, passed: Passed, seconds: float) -> None:
+        """Count a pass of the sweep (`Sweep.swept`)."""
+        self._pass_seconds().observe(seconds)
+        for act in ACTS:
+            if count := getattr(passed, act):
+                self._swept(act).inc(count)
+
+    def lag(self, seconds: float) -> None:
+        """Note how late the event loop was (`service.telemetry.lag.watch`)."""
+        self._lag().observe(seconds)
+
+    def watch_pools(self, pools: Mapping[str, Pool]) -> None:
+        """Show these pools whenever somebody looks."""
+        for name, pool in pools.items():
+            self._pools(name, "idle").set_function(pool.get_idle_size)
+            self._pools(name, "used").set_function(partial(_used, pool))
+            self._pool_limits(name).set(pool.get_max_size())
+
+    def watch(self, **in_hand: Callable[[], float]) -> None:
+        """Show these counts whenever somebody looks: `callbacks`, `attempts`, `settlements`, `lanes`, `shards`, …"""
+        for what, count in in_hand.items():
+            self._in_hand(what).set_function(count)
+
+    def figures(self, figures: Figures | None) -> None:
+        """Show the latest figures of the whole database; None: they are somebody else's to show, or unknown."""
+        self._shown.figures = figures
+
+
+def callback_outcome(status: int) -> str:
+    """Return what an answer to the provider says of its callback."""
+    return CALLBACK_OUTCOME.get(status) or ("failed" if status >= 500 else "malformed")
+
+
+def _used(pool: Pool) -> int:
+    return pool.get_size() - pool.get_idle_size()
+
+
+def _code(outcome: Outcome) -> str:
+    """Return the provider's code, of those that it is known to have."""
+    match outcome:
+        case Accepted():
+            return "0"
+        case Unknown():
+            return "none"
+        case Refused(code=code) | Wait(code=code) | Never(code=code):
+            return str(code) if code in _CODES else "other"
+    assert_never(outcome)
+
+
+def _class(answer: Answer) -> str:
+    if answer.status is not None:
+        return f"{answer.status // 100}xx" if 100 <= answer.status <= 599 else "other"
+    word = (answer.error or "").partition(":")[0]
+    return word if word in ERRORS else "other"

@@ -1,0 +1,83 @@
+"""Redaction: no secret reaches a log, whatever it hides in: a field's name, a text, a traceback, a nested value.
+
+Three nets: fields whose names are secret's names, texts that look like secrets, and the very secrets of this process.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+HIDDEN = "[redacted]"
+_NAMES = frozenset(
+    {"authorization", "cookie", "body", "payload", "dsn", "database_url", "headers", "x_ptoken", "x_vtoken", "x_ctoken"}
+)
+_ENDINGS = ("secret", "secrets", "password", "passwd", "token", "key", "keys", "signature", "authorization", "cookie")
+_TRUSTED = frozenset(
+    {"at", "level", "route", "method", "status", "seconds", "request_id", "task", "trace", "outcome", "key_id"}
+)
+"""Made by us of numbers, ids and constants: not worth a look on every line."""
+_SHORT = 8
+"""A text shorter than this is no secret worth the name."""
+_DEEPEST = 6
+
+_LOOKS = re.compile(
+    r"""
+      whsec_[A-Za-z0-9+/=_-]+
+    | (?:(?i:bearer|basic)\s+)[A-Za-z0-9._~+/=:-]{6,}
+    | \bkr-[0-9a-f]{32}-[A-Za-z0-9_-]+
+    | \bsk-[A-Za-z0-9_-]{8,}
+    | \beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*
+    | (?<=/callbacks/)[0-9a-fA-F-]{32,36}/[A-Za-z0-9_-]+
+    | (?<=://)[^/\s@]+(?=@)
+    | (?i:(?:password|passwd|secret|token|api_?key|access_?key|secret_?key|signature|authorization)
+        ["']?\s*[:=]\s*["']?(?:(?:bearer|basic)\s+)?)[^\s"',;&)}\]]+
+    """,
+    re.VERBOSE,
+)
+
+
+class Redactor:
+    """A processor of structlog; `secrets` are this process's own, told apart from anything else by being equal."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if len(secret) >= _SHORT}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Return the line with every value made safe to show."""
+        for name, value in line.items():
+            if name not in _TRUSTED and value is not None:
+                line[name] = HIDDEN if hides(name) else self._shown(value, 0)
+        return line
+
+    def text(self, text: str) -> str:
+        """Return `text` without what looks like, or is, a secret."""
+        if self._known is not None:
+            text = self._known.sub(HIDDEN, text)
+        return _LOOKS.sub(HIDDEN, text)
+
+    def _shown(self, value: Any, depth: int) -> Any:
+        match value:
+            case str():
+                return value if len(value) < _SHORT else self.text(value)
+            case None | bool() | int() | float() | UUID() | datetime():
+                return value
+            case bytes() | bytearray() | memoryview():
+                return f"{len(value)} bytes"
+            case Mapping() if depth < _DEEPEST:
+                return {
+                    self.text(str(key)): HIDDEN if hides(str(key)) else self._shown(inner, depth + 1)
+                    for key, inner in value.items()
+                }
+            case list() | tuple() | set() | frozenset() if depth < _DEEPEST:
+                return [self._shown(inner, depth + 1) for inner in value]
+            case _:
+                return self.text(str(value))
+
+
+def hides(name: str) -> bool:
+    """Return whether what has this name is a secret, or likely holds one."""
+    plain = name.lower().replace("-", "_")
+    return plain in _NAMES or plain.endswith(_ENDINGS)

@@ -1,0 +1,271 @@
+"""Logs: one line for what happened, with everything in it but secrets."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from service.core.delivery import Answer
+from service.core.submission import Accepted, Never, Unknown
+from service.core.task import News, Signal, Status, Step, Task
+from service.store.outbox import Settled
+from service.telemetry import notes
+from service.telemetry.log import Log
+from service.telemetry.logs import Level, set_up, tear_down
+from service.telemetry.redact import HIDDEN, Redactor
+from service.web.tools import Seen
+
+TASK = UUID("019302ab-4c00-7000-8000-00000000000a")
+KEY = UUID("019302ab-4c00-7000-8000-00000000000b")
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+OWN = "a provider key that looks like nothing"
+PLANTED = {
+    "a webhook secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "a client key": "kr-019302ab4c007000800000000000000a-Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmE",
+    "a provider key": "sk-proj-abcdefgh12345678",
+    "a bearer": "Bearer abc.def-ghi_jkl",
+    "a JWT": "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhayJ9.c2lnbmF0dXJl",
+    "a database's password": "relay:correct-horse",
+    "a callback's token": "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
+    "our own": OWN,
+}
+HIDING = {
+    "a database's password": "cannot reach postgresql://{}@db.internal:5432/relay?x=1",
+    "a callback's token": f"POST /callbacks/{TASK}/{{}} came back",
+    "a bearer": "headers were {{'Authorization': '{}'}}",
+}
+
+
+@dataclass
+class Written:
+    """A log and what it wrote."""
+
+    log: Log
+    stream: io.BytesIO
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue().decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    @property
+    def line(self) -> dict[str, Any]:
+        (only,) = self.lines
+        return only
+
+
+def begun(form: Any = "json", level: Level = "debug") -> Written:
+    stream = io.BytesIO()
+    return Written(set_up(form, level, secrets=[OWN], stream=stream), stream)
+
+
+@pytest.fixture(autouse=True)
+def _torn_down() -> Iterator[None]:
+    level = logging.getLogger().level
+    notes.begin()
+    yield
+    tear_down()
+    logging.getLogger().setLevel(level)
+
+
+def seen(route: str = "callback", status: int = 200) -> Seen:
+    return Seen(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
+
+
+def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
+    written = begun()
+    notes.begin()
+    notes.note(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
+    written.log.request(seen())
+    line = written.line
+    assert {"at", "level", "event", "trace"} < line.keys()
+    assert (line["event"], line["level"], line["status"], line["seconds"]) == ("callback", "info", 200, 0.0123)
+    assert (line["task"], line["request_id"], line["key_id"], line["outcome"]) == (str(TASK), "r-1", str(KEY), "moved")
+    assert "code" not in line
+
+
+def test_what_one_request_noted_is_not_in_the_next_ones_line() -> None:
+    written = begun()
+    notes.begin(request_id="r-0")
+    notes.note(task=TASK)
+    notes.begin(request_id="r-1")
+    written.log.request(seen("show_task"))
+    assert "task" not in written.line
+
+
+@pytest.mark.parametrize(
+    ("route", "status", "level"),
+    [
+        ("livez", 200, "debug"),
+        ("show_task", 404, "info"),
+        ("callback", 503, "warning"),
+        ("callback", 500, "error"),
+        ("readyz", 503, "warning"),
+    ],
+)
+def test_a_level_says_who_should_look(route: str, status: int, level: str) -> None:
+    written = begun()
+    written.log.request(seen(route, status))
+    assert written.line["level"] == level
+
+
+def test_a_batch_of_attempts_is_one_line_and_one_for_each_that_went_wrong() -> None:
+    written = begun(level="info")
+    written.log.attempts([settled("delivered"), settled("delivered"), settled("failed"), settled("gone")])
+    failed, gone, batch = written.lines
+    assert failed["webhook_id"] == f"evt_{TASK.hex}_1"
+    assert (failed["task"], failed["retry_in"], failed["error"]) == (str(TASK), 5.0, "timeout")
+    assert (gone["level"], batch["event"]) == ("warning", "attempts")
+    assert (batch["attempts"], batch["delivered"], batch["failed"], batch["gone"], batch["slowest"]) == (
+        4,
+        2,
+        1,
+        1,
+        0.5,
+    )
+
+
+def settled(outcome: str) -> Settled:
+    return Settled(
+        subscription=KEY,
+        subject=TASK,
+        sequence=1,
+        attempt=1,
+        outcome=outcome,
+        wait=5.0,
+        at=NOW,
+        latency=0.5,
+        status=None,
+        error="timeout",
+        answer=None,
+    )
+
+
+def test_flows_tell_steps_submissions_and_troubles() -> None:
+    written = begun(level="info")
+    log = written.log
+    log.step(step(Status.SUBMITTED))
+    log.step(step(Status.SUCCEED))
+    log.submit(Accepted("p-1", Signal(news=News.SUBMITTED)), 0.2)
+    log.submit(Unknown("the answer was lost"), 30.0)
+    log.never(TASK, Never(1102, "no balance"))
+    log.attempt("delivered", Answer(status=200, error=None, retry_after=None, body=b"", latency=0.1))
+    log.said("feed", "the database is away")
+    log.said("partitions", "made 4, dropped 0")
+    told = [(line["level"], line["event"]) for line in written.lines]
+    assert told == [
+        ("info", "step"),
+        ("warning", "submit"),
+        ("error", "the provider refuses us"),
+        ("warning", "the database is away"),
+        ("info", "made 4, dropped 0"),
+    ]
+
+
+def step(status: Status) -> Step:
+    return Step(Task(id=TASK, status=status, sequence=1, updated_at=NOW), Signal(news=News.SUCCEED))
+
+
+def hidden_everywhere(log: Log, secret: str, text: str) -> None:
+    """Write lines that hold `secret` wherever a line can hold something."""
+    log.info(text)
+    log.info("an event", note=text, nested={"deep": [{"deeper": (text,)}]}, password=secret, api_key=secret)
+    log.info("an object", thing=ValueError(text), raw=text.encode(), headers={"Authorization": secret})
+    log.info("names", **{"x-ptoken": secret, "webhook_signature": secret, "hook_secret": secret})
+    log.info("a key", nested={text: 1})
+    logging.getLogger("aiohttp.server").error("failed with %s", text)
+    logging.getLogger("aiohttp.server").error("args %r", {"text": text})
+    try:
+        breaks(secret, text)
+    except RuntimeError as error:
+        log.warning("it broke", exc_info=error)
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+
+
+def breaks(secret: str, text: str) -> None:
+    """Raise with `secret` among the locals of a frame."""
+    assert secret
+    raise RuntimeError(f"while sending: {text}") from KeyError(text)
+
+
+@pytest.mark.parametrize("form", ["json", "human"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_no_secret_is_in_any_line_wherever_it_was_planted(form: str, name: str) -> None:
+    written = begun(form)
+    secret = PLANTED[name]
+    hidden_everywhere(written.log, secret, HIDING.get(name, "it says {} there").format(secret))
+    assert written.text.count(HIDDEN) >= 8
+    assert "RuntimeError" in written.text
+    for part in secret.split() if name != "our own" else [secret]:
+        assert part == "Bearer" or part not in written.text
+
+
+def test_what_is_no_secret_stays() -> None:
+    line = {"event": "provider_task_id=8f3 took 3 tokens", "task": TASK, "url": "https://a.example/callbacks", "n": 3}
+    assert Redactor([])(None, "info", dict(line)) == line
+
+
+def test_libraries_log_the_same_way() -> None:
+    written = begun(level="info")
+    logging.getLogger("alembic.runtime").info("Running upgrade %s", "0001")
+    logging.getLogger("aiohttp.access").info("GET /")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old words", DeprecationWarning, stacklevel=1)
+    first, second = written.lines
+    assert (first["event"], first["logger"], first["level"]) == ("Running upgrade 0001", "alembic.runtime", "info")
+    assert second["level"] == "warning"
+    assert "old words" in second["event"]
+
+
+def test_a_fault_in_the_web_is_logged_with_its_request_but_one_in_a_batch_is_not() -> None:
+    written = begun()
+    notes.begin(request_id="r-9")
+    logging.getLogger("service.web.dispatch").error("a request failed")
+    logging.getLogger("service.flows.settle").error("a batch failed")
+    web, flow = written.lines
+    assert web["request_id"] == "r-9"
+    assert "request_id" not in flow
+
+
+def test_what_json_cannot_hold_loses_no_line() -> None:
+    written = begun()
+    written.log.info("half a \ud800 pair", number=2**70, by={UUID(int=1): 1})
+    written.log.info("a line\nbreak")
+    assert [line["event"] for line in written.lines] == ["half a ? pair", "a line\nbreak"]
+
+
+def test_people_get_text_in_which_nobody_can_forge_a_line() -> None:
+    written = begun("human", "info")
+    written.log.info("all well\n2026 error forged \x1b[31m", task=TASK)
+    written.log.debug("not this")
+    assert written.text.count("\n") == 1
+    assert "\\n2026 error forged \\x1b[31m" in written.text
+
+
+def test_setting_up_again_replaces_what_was_there() -> None:
+    first, second = begun(), begun(level="error")
+    logging.getLogger("aiohttp.server").error("once")
+    logging.getLogger("aiohttp.server").warning("not worth it")
+    assert first.text == ""
+    assert len(second.lines) == 1
+
+
+def test_notes_outside_a_request_are_nobodys() -> None:
+    import contextvars
+
+    def outside() -> dict[str, Any]:
+        notes.note(task=TASK)
+        return dict(notes.noted())
+
+    assert contextvars.Context().run(outside) == {}

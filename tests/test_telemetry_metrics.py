@@ -1,0 +1,300 @@
+"""Metrics: what happens is counted under labels of closed sets, and served on a port of its own."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.core.delivery import Answer
+from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
+from service.core.task import News, Signal, Status, Step, Task
+from service.flows.deliver import Deliver
+from service.flows.ingest import Ingest
+from service.flows.send import Send
+from service.flows.sweep import Pass, Sweep
+from service.telemetry import lag
+from service.telemetry.exporter import export
+from service.telemetry.figures import EVERY_AGE, Figures, Queue
+from service.telemetry.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
+from service.web.routes import ROUTES
+from service.web.tools import Seen, Tools
+from tests.support.waiting import eventually
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TASK = UUID(int=7)
+FIGURES = Figures(
+    queues={"healthy": Queue(subscriptions=2, by_age=dict.fromkeys(EVERY_AGE, 3), oldest_due=42.0)},
+    submissions={"accepted": 5},
+    silent_tasks=1,
+    oldest_waiting=9.0,
+    slots_used=4,
+    oldest_snapshot=0.5,
+    snapshot_span=17,
+    partitions_ahead=6.5,
+    rows={("outstanding", "live"): 21},
+    seconds=0.01,
+)
+
+
+def of(metrics: Metrics, sample: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"relay_{sample}", labels)
+
+
+def seen(route: str, status: int) -> Seen:
+    return Seen(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
+
+
+def answer(status: int | None, error: str | None = None) -> Answer:
+    return Answer(status=status, error=error, retry_after=None, body=b"", latency=0.2)
+
+
+def test_a_request_is_counted_by_route_and_status_and_timed() -> None:
+    metrics = Metrics()
+    metrics.request(seen("show_task", 404))
+    assert of(metrics, "requests_total", route="show_task", status="404") == 1
+    assert of(metrics, "request_seconds_bucket", route="show_task", le="0.005") == 1
+    assert of(metrics, "callbacks_total", outcome="forged") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, "recorded"),
+        (404, "forged"),
+        (408, "too_slow"),
+        (413, "too_large"),
+        (503, "refused_busy"),
+        (500, "failed"),
+        (400, "malformed"),
+    ],
+)
+def test_a_callback_is_counted_by_what_became_of_it(status: int, outcome: str) -> None:
+    metrics = Metrics()
+    assert of(metrics, "callbacks_total", outcome=outcome) == 0
+    metrics.request(seen("callback", status))
+    assert of(metrics, "callbacks_total", outcome=outcome) == 1
+    assert of(metrics, "callback_seconds_count", outcome=outcome) == 1
+
+
+def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> None:
+    assert [route.path for route in ROUTES if route.name == "callback"] == ["/callbacks/{task}/{token}"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "name", "code"),
+    [
+        (Accepted("p", Signal(news=News.SUBMITTED)), "accepted", "0"),
+        (Refused(1301, "risk", 400), "refused", "1301"),
+        (Refused(1999, "new", 400), "refused", "other"),
+        (Wait(1303, "slots"), "wait", "1303"),
+        (Never(1102, "no balance"), "never", "1102"),
+        (Unknown("lost"), "unknown", "none"),
+    ],
+)
+def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: Outcome, name: str, code: str) -> None:
+    metrics = Metrics()
+    metrics.submit(outcome, 0.7)
+    assert of(metrics, "submits_total", outcome=name, code=code) == 1
+    assert of(metrics, "submit_seconds_sum", outcome=name) == 0.7
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (answer(204), "2xx"),
+        (answer(302), "3xx"),
+        (answer(999), "other"),
+        (answer(None, "dns: the name cannot be resolved"), "dns"),
+        (answer(None, "timeout"), "timeout"),
+        (answer(None, "something nobody foresaw: 10.0.0.1"), "other"),
+    ],
+)
+def test_attempts_are_counted_by_outcome_and_class_of_answer(given: Answer, shown: str) -> None:
+    metrics = Metrics()
+    metrics.attempt("failed", given)
+    assert of(metrics, "attempts_total", outcome="failed", answer=shown) == 1
+    assert of(metrics, "attempt_seconds_sum", outcome="failed") == 0.2
+
+
+def test_steps_signals_batches_passes_and_lag_are_counted() -> None:
+    metrics = Metrics()
+    metrics.step(Step(Task(id=TASK, status=Status.EXPIRED, sequence=1, updated_at=NOW), Signal(news=News.EXPIRED)))
+    metrics.signal("callback", "stale")
+    metrics.signal("somebody", "something")
+    metrics.batch("ingest")(5, 0.002)
+    metrics.swept(Pass(asked=3, answered=2), 0.4)
+    metrics.lag(0.3)
+    assert of(metrics, "steps_total", status="expired") == 1
+    assert of(metrics, "signals_total", source="callback", outcome="stale") == 1
+    assert of(metrics, "signals_total", source="other", outcome="other") == 1
+    assert of(metrics, "batch_items_sum", batch="ingest") == 5
+    assert of(metrics, "batch_wait_seconds_bucket", batch="ingest", le="0.0025") == 1
+    assert of(metrics, "sweep_tasks_total", act="asked") == 3
+    assert of(metrics, "sweep_pass_seconds_count") == 1
+    assert of(metrics, "event_loop_lag_seconds_bucket", le="0.25") == 0
+
+
+def test_pools_and_what_is_in_hand_are_asked_when_somebody_looks() -> None:
+    class Pool:
+        idle = 2
+
+        def get_size(self) -> int:
+            return 5
+
+        def get_idle_size(self) -> int:
+            return self.idle
+
+        def get_max_size(self) -> int:
+            return 10
+
+    metrics, pools, callbacks = Metrics(), {"look-up": Pool(), "ingest": Pool()}, [1]
+    metrics.watch_pools(pools)
+    metrics.watch(callbacks=lambda: len(callbacks))
+    pools["ingest"].idle = 4
+    callbacks.append(2)
+    assert of(metrics, "pool_connections", pool="look-up", state="used") == 3
+    assert of(metrics, "pool_connections", pool="ingest", state="used") == 1
+    assert of(metrics, "pool_limit", pool="ingest") == 10
+    assert of(metrics, "in_hand", what="callbacks") == 2
+
+
+def test_figures_are_all_of_the_latest_reading_or_nothing() -> None:
+    metrics = Metrics()
+    assert of(metrics, "silent_tasks") is None
+    metrics.figures(FIGURES)
+    assert of(metrics, "outstanding", subscriptions="healthy", age="under_1m") == 3
+    assert of(metrics, "oldest_due_seconds", subscriptions="healthy") == 42
+    assert of(metrics, "table_rows", table="outstanding", state="live") == 21
+    metrics.figures(replace(FIGURES, silent_tasks=2))
+    assert of(metrics, "silent_tasks") == 2
+    metrics.figures(None)
+    assert of(metrics, "silent_tasks") is None
+
+
+def test_the_catalogue_names_everything_that_the_registry_shows() -> None:
+    metrics = Metrics(version="1.0", slots_limit=5)
+    everything_at_once(metrics)
+    known = {each.name: each for each in metrics.catalogue}
+    assert len(known) == len(metrics.catalogue)
+    for family in metrics.registry.collect():
+        if not family.name.startswith("relay_"):
+            assert family.name.startswith(("process_", "python_"))
+            continue
+        described = known.pop(family.name)
+        assert described.kind == family.type
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                assert sample.name in described.samples
+                assert set(sample.labels) - {"le"} == set(described.labels)
+    assert not known
+
+
+def test_no_label_grows_with_what_strangers_send() -> None:
+    metrics = Metrics(version="1.0", slots_limit=5)
+    everything_at_once(metrics)
+    before = series(metrics)
+    for odd in range(200, 1200):
+        metrics.submit(Refused(odd + 5000, "x", 400), 0.1)
+        metrics.attempt("failed", answer(odd + 700))
+        metrics.attempt("failed", answer(None, f"error {odd}"))
+        metrics.signal(f"source {odd}", f"outcome {odd}")
+    assert series(metrics) - before <= 6  # three of "other", each with the time when it began
+    assert before < 1500
+
+
+def series(metrics: Metrics) -> int:
+    return sum(len(family.samples) for family in metrics.registry.collect())
+
+
+def everything_at_once(metrics: Metrics) -> None:
+    for status in (200, 404, 503):
+        metrics.request(seen("callback", status))
+    metrics.request(seen("order", 200))
+    for outcome in (Refused(1301, "", 400), Wait(1303, ""), Never(1102, ""), Unknown("")):
+        metrics.submit(outcome, 1)
+    for name in ATTEMPT_OUTCOMES:
+        metrics.attempt(name, answer(200))
+    metrics.signal("callback", "moved")
+    metrics.batch("ingest")(1, 0)
+    metrics.figures(FIGURES)
+    metrics.watch(attempts=lambda: 1)
+    metrics.lag(0)
+
+
+@pytest.mark.parametrize(
+    ("flow", "argument", "method"),
+    [
+        (Ingest, "observe_step", "step"),
+        (Send, "observe", "submit"),
+        (Deliver, "observe", "attempt"),
+        (Sweep, "swept", "swept"),
+        (Tools, "seen", "request"),
+    ],
+)
+def test_a_method_takes_as_much_as_its_flow_tells(flow: type, argument: str, method: str) -> None:
+    told = str(inspect.signature(flow).parameters[argument].annotation)
+    arguments = told.partition("[[")[2].partition("]")[0].split(",")
+    assert len(arguments) == len(inspect.signature(getattr(Metrics(), method)).parameters)
+
+
+def test_acts_and_outcomes_are_those_of_the_flows() -> None:
+    assert set(ACTS) == set(Pass.__slots__)
+    assert set(SUBMIT_OUTCOME) == set(Outcome.__args__)
+
+
+async def test_the_exporter_serves_metrics_and_says_whether_the_process_is_ready() -> None:
+    reasons: list[str | None] = [None]
+
+    async def ready() -> str | None:
+        reason = reasons[0]
+        if reason == "raise":
+            raise ConnectionError("postgresql://relay:secret@db")
+        return reason
+
+    metrics = Metrics(version="1.2.3")
+    async with export(metrics, "127.0.0.1", 0, ready=ready) as port, aiohttp.ClientSession() as session:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
+                return answer.status, await answer.text()
+
+        status, text = await get("/metrics")
+        families = {family.name for family in text_string_to_metric_families(text)}
+        assert status == 200
+        assert 'relay_build{version="1.2.3"} 1.0' in text
+        assert {"process_cpu_seconds", "python_gc_collections", "relay_steps"} <= families
+        assert "_created" not in text
+        assert await get("/livez") == (200, '{"status": "alive"}')
+        assert await get("/readyz") == (200, '{"status": "ready"}')
+        reasons[0] = "shutting down"
+        assert await get("/readyz") == (503, '{"status": "shutting down"}')
+        reasons[0] = "raise"
+        assert await get("/readyz") == (503, '{"status": "ConnectionError"}')
+        assert (await get("/else"))[0] == 404
+
+
+async def test_a_blocked_loop_shows_as_lag() -> None:
+    lags: list[float] = []
+    watching = asyncio.create_task(lag.watch(lags.append, every=0.01))
+    await eventually(lambda: lags)
+    asyncio.get_running_loop().call_soon(blocking(0.1))
+    await eventually(lambda: max(lags) >= 0.05)
+    watching.cancel()
+    await asyncio.wait([watching])
+
+
+def blocking(seconds: float) -> Callable[[], None]:
+    import time
+
+    def block() -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+
+    return block
