@@ -71,7 +71,7 @@ async def test_a_callback_that_overtakes_the_answer_finds_its_task(database: str
 
 async def test_a_lost_answer_leaves_the_task_unknown_and_its_callback_mends_it(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, provider_timeout="1s") as relay:
-        task = await relay.submit("a rabbit [reset]")
+        task = await relay.submit("a rabbit [timeout-after-accept]")
         assert (await relay.final(task))["task_status"] == "succeed"
         assert len(sandbox.tasks) == 1
 

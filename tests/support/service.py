@@ -118,14 +118,14 @@ class Relay:
 
     async def final(self, task: str, within: float = 20.0) -> dict[str, Any]:
         """Wait until the task is final and return it."""
+        found: list[dict[str, Any]] = []
 
-        async def fact() -> dict[str, Any]:
-            said = await self.task(task)
-            return said if said["task_status"] in {"succeed", "failed"} else {}
+        async def fact() -> bool:
+            found[:] = [await self.task(task)]
+            return found[0]["task_status"] in {"succeed", "failed"}
 
-        found = await eventually(fact, within)
-        assert found
-        return found
+        await eventually(fact, within)
+        return found[0]
 
     async def events(self, task: str) -> list[dict[str, Any]]:
         status, said = await self.call("GET", f"/v1/tasks/{task}/events")

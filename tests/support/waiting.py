@@ -4,14 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Fact = TypeVar("Fact")
 
 _LOOK_EVERY = 0.01
 
 
-async def eventually(fact: Callable[[], Fact | Awaitable[Fact]], within: float = 10.0) -> Fact:
+@overload
+async def eventually(fact: Callable[[], Awaitable[Fact]], within: float = 10.0) -> Fact: ...
+@overload
+async def eventually(fact: Callable[[], Fact], within: float = 10.0) -> Fact: ...
+async def eventually(fact: Callable[[], Any], within: float = 10.0) -> Any:
     """Return what `fact` says as soon as it is truthy; fail with what it said last after `within` seconds.
 
     An AssertionError inside `fact` counts as "not yet", and is the failure's cause if it stays.
@@ -19,7 +23,7 @@ async def eventually(fact: Callable[[], Fact | Awaitable[Fact]], within: float =
     deadline = time.monotonic() + within
     while True:
         reason: AssertionError | None = None
-        said: Fact | None = None
+        said: Any = None
         try:
             found = fact()
             said = await found if inspect.isawaitable(found) else found
