@@ -138,6 +138,18 @@ class Deliver:
 
     async def _attempt(self, lane: Lane, claim: Claim, address: Address) -> None:
         now = self._now()
+        try:
+            answer = await self._post(claim, address, now)
+        except Exception as error:  # noqa: BLE001 - what one delivery trips over must not end all others; it is told
+            answer = Answer(
+                status=None, error=f"internal: {type(error).__name__}", retry_after=None, body=b"", latency=0
+            )
+        finally:
+            lane.in_flight -= 1
+            self.in_flight -= 1
+        self._judge(lane, claim, answer, now)
+
+    async def _post(self, claim: Claim, address: Address, now: datetime) -> Answer:
         event = claim.event
         name = webhook_id(event.subject, event.sequence)
         body = dress(event, address.format, self._source)
@@ -150,12 +162,7 @@ class Deliver:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": signature.sign(secrets, name, now, body),
         }
-        try:
-            answer = await self._endpoint.post(address.url, headers, body, now)
-        finally:
-            lane.in_flight -= 1
-            self.in_flight -= 1
-        self._judge(lane, claim, answer, now)
+        return await self._endpoint.post(address.url, headers, body, now)
 
     def _judge(self, lane: Lane, claim: Claim, answer: Answer, now: datetime) -> None:
         attempt = claim.attempt + 1

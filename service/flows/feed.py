@@ -17,7 +17,8 @@ from service.flows.deliver import Deliver
 from service.flows.lane import Address, Lane
 from service.store import outbox, shards, targets
 from service.store.database import Database
-from service.store.statement import StoreUnavailableError
+from service.store.seal import SealError
+from service.store.statement import StoreError
 from service.store.targets import Target
 
 LEASE = 10.0
@@ -98,8 +99,8 @@ class Feed:
         while not self._stopping:
             try:
                 await act()  # type: ignore[misc]  # every act is a coroutine function
-            except StoreUnavailableError as error:
-                self._log("feed", f"the database is away: {error}")
+            except StoreError as error:
+                self._log("feed", f"the database failed: {error}")
             await asyncio.sleep(seconds)
 
     async def _own(self) -> None:
@@ -136,8 +137,8 @@ class Feed:
             try:
                 if self.shards:
                     await self._take_found(await outbox.discover(self._database, sorted(self.shards)))
-            except StoreUnavailableError as error:
-                self._log("feed", f"the database is away: {error}")
+            except StoreError as error:
+                self._log("feed", f"the database failed: {error}")
             await asyncio.sleep(max(WALK_EVERY, 20 * (loop.time() - begun)))
 
     async def _take_found(self, found: Sequence[outbox.Found]) -> None:
@@ -180,11 +181,17 @@ class Feed:
             lane.health = Health(0, target.failing_since)
         was_open = lane.target is not None and lane.target.is_open
         lane.target = target
+        try:
+            secrets = self._open_secrets(target)
+        except SealError as error:  # sealed under a key that is no longer given: nothing can be signed
+            lane.address = None
+            self._log(str(lane.id), f"its secret cannot be opened: {error}")
+            return
         lane.address = Address(
             url=target.url,
             headers=json.loads(target.headers),
             format=Format(target.format),
-            secrets=self._open_secrets(target),
+            secrets=secrets,
             secrets_until=target.old_secrets_until,
         )
         if target.is_open and not was_open:
@@ -201,8 +208,8 @@ class Feed:
                     continue
                 await self._look(rung=rung)
                 await self._write_turned()
-            except StoreUnavailableError as error:
-                self._log("feed", f"the database is away: {error}")
+            except StoreError as error:
+                self._log("feed", f"the database failed: {error}")
                 await asyncio.sleep(0.5)
 
     async def _next_look(self) -> bool:

@@ -14,11 +14,12 @@ from uuid import UUID
 from service.core.kind import Kind, door_of
 from service.core.submission import Finding, NotFound, Silent
 from service.core.task import News, Signal
+from service.flows.coalesce import OverloadedError
 from service.flows.ingest import Ingest, Word
 from service.flows.send import Parcel, Send
 from service.store import partitions, submissions
 from service.store.database import Database
-from service.store.statement import StoreUnavailableError
+from service.store.statement import StoreError
 from service.store.submissions import Submission
 
 BATCH = 50
@@ -97,8 +98,8 @@ class Sweep:
                 if loop.time() >= housekeeping_at:
                     await self.keep_house()
                     housekeeping_at = loop.time() + HOUSEKEEPING_EVERY
-            except StoreUnavailableError as error:
-                self._log("sweep", f"the database is away: {error}")
+            except* (StoreError, OverloadedError) as errors:
+                self._log("sweep", f"the database failed: {errors.exceptions[0]}")
             await asyncio.sleep(self._every)
 
     async def sweep(self) -> Pass:

@@ -4,6 +4,7 @@ Two pools: `pool` for look-ups and rare writes, `ingest` for the batches (so tha
 and no commit behind a look-up). Plans are generic and never parallel or compiled: statements are small and many.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class _LeanConnection(asyncpg.Connection):
     @override
     def get_reset_query(self) -> str:
         return ""
+
+
+CLOSE_WITHIN = 5.0
+"""Seconds that statements in hand have at the end; everything that matters was drained before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +89,8 @@ async def connect(url: str, *, size: int = 10, patience: float = 5.0, pooler: bo
         yield Database(pool=pool, ingest=ingest, settle=settle, tx_offset=offset)
     finally:
         for each in (ingest, settle, pool):
-            each.terminate() if each.is_closing() else await each.close()
+            try:
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await each.close()
+            except (TimeoutError, OSError, asyncpg.InterfaceError):
+                each.terminate()

@@ -26,15 +26,19 @@ Columns = dict[str, "TypeEngine[Any] | type[TypeEngine[Any]]"]
 """The columns of a batch, by name."""
 
 
-class StoreUnavailableError(Exception):
+class StoreError(Exception):
+    """The database did not do it; which kind says whether the same again may work"""
+
+
+class StoreUnavailableError(StoreError):
     """The database cannot be reached or does not answer in time"""
 
 
-class CollisionError(Exception):
+class CollisionError(StoreError):
     """Another transaction was in the way; the same again will work"""
 
 
-class BadRowError(Exception):
+class BadRowError(StoreError):
     """A value that the database cannot hold"""
 
 
