@@ -6,13 +6,14 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
 
 from service.app import database, keys
 from service.app.parts import Parts
-from service.app.serving import Role, listening, serve
+from service.app.serving import Role, listening, play_provider, serve
 from service.app.signing import signing_keys
 from service.core.key import ALL_SCOPES, Scope
 from service.settings import Settings
@@ -41,19 +42,27 @@ def run(
 
 def _run_several(settings: Settings, role: Role, started: Callable[[Parts, Settings], None]) -> int:
     """Fork processes that share the port; when one ends, all end, and whoever supervises us starts us again."""
+    with listening("127.0.0.1", 0) as free:
+        sandbox_port = free.getsockname()[1]
     with listening(settings.host, settings.port) as held:
         one = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
-        children = [_fork(one, role, started) for _ in range(settings.processes)]
+        children = []
+        if settings.provider_url is None:  # one sandbox for all of them, or each would know only its own tasks
+            children.append(_fork(lambda: in_loop(play_provider(settings, sandbox_port))))
+            one = one.model_copy(update={"provider_url": f"http://127.0.0.1:{sandbox_port}"})
+        for place in range(settings.processes):
+            port = settings.metrics_port + place if settings.metrics_port else 0
+            children.append(_fork(partial(run, one.model_copy(update={"metrics_port": port}), role, started)))
         return _watch(children)
 
 
-def _fork(settings: Settings, role: Role, started: Callable[[Parts, Settings], None]) -> int:
+def _fork(work: Callable[[], int | None]) -> int:
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        code = run(settings, role, started)
+        code = work() or 0
     finally:
         sys.stdout.flush()
         os._exit(code)

@@ -95,14 +95,29 @@ def _listen_for_signals(stopping: asyncio.Event) -> None:
             return
 
 
+def sandbox(settings: Settings) -> Sandbox:
+    """Return a sandbox of the temper that the settings say; raises KnobError."""
+    knobs = [knob.partition("=") for knob in settings.sandbox_temper.split()]
+    temper = Temper().with_knobs([(name, text) for name, _, text in knobs])
+    return Sandbox(temper, now=sources.now, chance=sources.generator())
+
+
 async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:
     """Start the sandbox in this process and return its address."""
-    knobs = [tuple(knob.split("=", 1)) for knob in settings.sandbox_temper.split()]
-    temper = Temper().with_knobs([(name, text) for name, text in knobs])
-    sandbox = Sandbox(temper, now=sources.now, chance=sources.generator())
-    url = await sandbox.start()
-    stack.push_async_callback(sandbox.stop)
+    provider = sandbox(settings)
+    url = await provider.start()
+    stack.push_async_callback(provider.stop)
     return url
 
 
-__all__ = ["SANDBOX_KEY", "Role", "listening", "serve"]
+async def play_provider(settings: Settings, port: int) -> None:
+    """Be the sandbox for several processes, until a signal says stop."""
+    stopping = asyncio.Event()
+    _listen_for_signals(stopping)
+    provider = sandbox(settings)
+    await provider.start(port=port)
+    await stopping.wait()
+    await provider.stop()
+
+
+__all__ = ["SANDBOX_KEY", "Role", "listening", "play_provider", "sandbox", "serve"]
