@@ -1,0 +1,210 @@
+"""Figures: the whole database at a glance, right where it is small and bounded where it is not."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.core.ids import CHANCE_BITS, made_at, new_id
+from service.core.subscription import SHARDS
+from service.flows.survey import Survey
+from service.store import backlog, figures
+from service.store.database import Database, connect
+from service.telemetry.figures import EVERY_AGE, Figures, Queue
+from tests.support.waiting import eventually
+
+NOW = datetime.now(UTC)
+CLIENT = UUID(int=1)
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Database]:
+    async with connect(database) as opened:
+        yield opened
+
+
+async def subscription(store: Database, number: int, **columns: Any) -> UUID:
+    given = {"failing_since": None, "paused_at": None, "disabled_at": None, **columns}
+    identifier = UUID(int=number)
+    await store.pool.execute(
+        "INSERT INTO subscriptions (id, client, url, events, format, ordering, max_in_flight, secrets, created_at,"
+        " updated_at, failing_since, paused_at, disabled_at) VALUES ($1, $2, 'https://a.example', '{*}', 'standard',"
+        " 'none', 1, '', now(), now(), $3, $4, $5)",
+        identifier,
+        CLIENT,
+        given["failing_since"],
+        given["paused_at"],
+        given["disabled_at"],
+    )
+    return identifier
+
+
+async def outstanding(store: Database, of: UUID, *due: str, many: int = 1) -> None:
+    """Make `many` deliveries of a subscription due at each of these SQL times."""
+    for at in due:
+        await store.pool.execute(
+            "INSERT INTO outstanding (subject, sequence, subscription, shard, attempt, due_at)"
+            f" SELECT gen_random_uuid(), 1, $1, $2, 0, {at} FROM generate_series(1, $3)",
+            of,
+            of.int % SHARDS,
+            many,
+        )
+
+
+async def submission(store: Database, state: str, *, age: float = 0, units: int = 1, attempt: int = 0) -> UUID:
+    task = new_id(NOW - timedelta(seconds=age), random.getrandbits(CHANCE_BITS))
+    await store.pool.execute(
+        "INSERT INTO submissions (task, client, state, units, attempt, due_at, kind)"
+        " VALUES ($1, $2, $3, $4, $5, now(), 'text2video')",
+        task,
+        CLIENT,
+        state,
+        units,
+        attempt,
+    )
+    return task
+
+
+async def test_an_empty_database_has_every_figure_at_nought(store: Database) -> None:
+    found = await figures.read(store, NOW)
+    assert found.queues == {
+        state: Queue(subscriptions=0, by_age=dict.fromkeys(EVERY_AGE, 0), oldest_due=0)
+        for state in ("healthy", "failing", "closed")
+    }
+    assert set(found.submissions.values()) == {0}
+    assert (found.silent_tasks, found.slots_used, found.oldest_waiting) == (0, 0, 0)
+    assert 0 <= found.oldest_snapshot < 5
+    assert found.snapshot_span >= 0
+    assert set(found.rows) == {(table, state) for table in ("outstanding", "submissions") for state in ("live", "dead")}
+    assert 0 < found.seconds < 5
+
+
+async def test_what_is_outstanding_is_counted_by_age_and_state_of_its_subscription(store: Database) -> None:
+    healthy, other = await subscription(store, 5), await subscription(store, 5 + SHARDS)
+    failing = await subscription(store, 6, failing_since=NOW)
+    paused, disabled = await subscription(store, 7, paused_at=NOW), await subscription(store, 263, disabled_at=NOW)
+    await outstanding(store, healthy, "now() - interval '90 s'", "now() + interval '1 h'", "'infinity'")
+    await outstanding(store, other, "now() - interval '5 s'", many=4)
+    await outstanding(store, failing, "now() - interval '2 h'", "now() - interval '7 h'", many=2)
+    await outstanding(store, paused, "now() - interval '20 min'")
+    await outstanding(store, disabled, "'infinity'")
+    found = await backlog.read(store)
+    none = dict.fromkeys(EVERY_AGE, 0)
+    assert found["healthy"].by_age == {**none, "under_1m": 4, "under_10m": 1, "later": 1, "exhausted": 1}
+    assert found["failing"].by_age == {**none, "under_6h": 2, "over_6h": 2}
+    assert found["closed"].by_age == {**none, "under_1h": 1, "exhausted": 1}
+    assert {state: queue.subscriptions for state, queue in found.items()} == {"healthy": 2, "failing": 1, "closed": 2}
+    assert found["healthy"].oldest_due == pytest.approx(90, abs=10)
+    assert found["failing"].oldest_due == pytest.approx(25_200, abs=10)
+    assert found["closed"].oldest_due == pytest.approx(1200, abs=10)
+
+
+async def test_a_backlog_of_one_subscription_is_counted_up_to_a_bound_and_hides_no_other(store: Database) -> None:
+    broken, sound = await subscription(store, 1, failing_since=NOW), await subscription(store, 2)
+    await outstanding(store, broken, "now() - interval '5 min'", many=30_000)
+    await outstanding(store, sound, "now() - interval '3 min'")
+    found = await backlog.read(store)
+    assert found["failing"].by_age["under_10m"] == backlog.MOST_OF_ONE
+    assert found["healthy"].by_age["under_10m"] == 1
+    assert found["healthy"].oldest_due == pytest.approx(180, abs=10)
+
+
+async def test_the_backlog_is_read_from_the_index_whatever_the_planner_thinks(store: Database) -> None:
+    async with store.pool.acquire() as connection:
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {inlined(backlog.STATEMENT)}"))
+    assert "Seq Scan on outstanding" not in plan
+    assert plan.count("ix_outstanding_due") == 3
+
+
+def inlined(statement: Any) -> str:
+    """Return a statement with its fixed arguments written into it."""
+    text = str(statement.sql)
+    for number, value in reversed(list(enumerate(statement.arguments({}), 1))):
+        shown = f"'{value.total_seconds()} s'" if isinstance(value, timedelta) else f"'{value}'"
+        text = text.replace(f"${number}::", f"{shown}::")
+    return text
+
+
+async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Database) -> None:
+    oldest = await submission(store, "recorded", age=300)
+    await submission(store, "recorded", age=10)
+    await submission(store, "sending")
+    await submission(store, "accepted", units=9, attempt=figures.ASKED_IN_VAIN)
+    await submission(store, "accepted", attempt=figures.ASKED_IN_VAIN - 1)
+    await submission(store, "unknown", attempt=figures.ASKED_IN_VAIN + 7)
+    found = await figures.read(store, NOW)
+    assert found.submissions == {"recorded": 2, "sending": 1, "accepted": 2, "unknown": 1}
+    assert found.silent_tasks == 2
+    assert found.slots_used == 1 + 9 + 1 + 1
+    assert found.oldest_waiting == pytest.approx((NOW - made_at(oldest)).total_seconds())
+
+
+async def test_partitions_ahead_end_at_the_first_that_is_missing(store: Database) -> None:
+    before = (await figures.read(store, NOW)).partitions_ahead
+    assert 7 <= before < 11
+    last = await store.pool.fetchval(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'attempts'::regclass"
+    )
+    await store.pool.execute(f"DROP TABLE {last}")
+    assert (await figures.read(store, NOW)).partitions_ahead == pytest.approx(before - 3, abs=0.01)
+    assert (await figures.read(store, NOW + timedelta(days=60))).partitions_ahead == 0
+
+
+async def test_a_snapshot_held_by_somebody_shows_with_its_age(store: Database, database: str) -> None:
+    async def held() -> float:
+        return (await figures.read(store, NOW)).oldest_snapshot
+
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute("CREATE TABLE held ()")
+            span = (await figures.read(store, NOW)).snapshot_span
+            for _ in range(3):
+                await store.pool.execute("SELECT pg_current_xact_id()")
+            assert (await figures.read(store, NOW)).snapshot_span >= span + 3
+            since = await held()
+            await eventually(lambda: _more(held, since + 0.05))
+    finally:
+        await connection.close()
+    assert await held() < 5
+
+
+async def _more(read: Any, than: float) -> bool:
+    return bool(await read() > than)
+
+
+async def test_only_the_owner_of_one_shard_shows_figures_and_withdraws_them_at_its_end(store: Database) -> None:
+    shown: list[Figures | None] = []
+    shards: set[int] = set()
+    survey = Survey(store, owns=lambda: 0 in shards, show=shown.append, now=lambda: NOW, every=0.01)
+    running = asyncio.create_task(survey.run())
+    await eventually(lambda: shown)
+    assert shown[-1] is None
+    shards.add(0)
+    await eventually(lambda: shown[-1] is not None)
+    shards.clear()
+    await eventually(lambda: shown[-1] is None)
+    shards.add(0)
+    await eventually(lambda: shown[-1] is not None)
+    running.cancel()
+    await asyncio.wait([running])
+    assert shown[-1] is None
+
+
+async def test_while_the_database_is_away_no_figure_is_shown(store: Database) -> None:
+    shown: list[Figures | None] = []
+    said: list[tuple[str, str]] = []
+    survey = Survey(
+        store, owns=lambda: True, show=shown.append, now=lambda: NOW, log=lambda about, what: said.append((about, what))
+    )
+    await survey.look()
+    assert shown[-1] is not None
+    await store.pool.close()
+    await survey.look()
+    assert shown[-1] is None
+    assert said[0][0] == "figures"
