@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from service.app import sources
+from service.app.insight import Insight
 from service.app.signing import signing_keys
 from service.core import price, rulebook, token
 from service.core.address import Allowed
@@ -14,7 +15,7 @@ from service.flows.bell import Bell
 from service.flows.deliver import Deliver
 from service.flows.feed import Feed
 from service.flows.ingest import Ingest
-from service.flows.send import Send
+from service.flows.send import TAKEN_FOR, Send
 from service.flows.submit import Submit
 from service.flows.sweep import Sweep
 from service.provider.client import Provider
@@ -45,7 +46,9 @@ class Parts:
     draining: asyncio.Event
 
 
-async def assemble(stack: AsyncExitStack, settings: Settings, database: Database, provider_url: str) -> Parts:
+async def assemble(
+    stack: AsyncExitStack, settings: Settings, database: Database, provider_url: str, seen: Insight
+) -> Parts:
     """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
     keys = signing_keys(settings)
     sealer = Sealer(keys)
@@ -66,6 +69,9 @@ async def assemble(stack: AsyncExitStack, settings: Settings, database: Database
         confirm=settings.confirm_callbacks,
         depth=settings.json_depth,
         most_waiting=settings.ingest_queue,
+        observe=seen.metrics.batch("ingest"),
+        observe_step=seen.step,
+        observe_word=seen.metrics.signal,
     )
     public_url = settings.own_url
     send = Send(
@@ -75,8 +81,12 @@ async def assemble(stack: AsyncExitStack, settings: Settings, database: Database
         hook_of=lambda task: f"{public_url}/callbacks/{task}/{token.make(keys, task)}",
         now=sources.now,
         chance=sources.fraction,
+        new_id=sources.new_id,
         ask_after=min(ask_after, 10.0),
+        taken_for=max(TAKEN_FOR, 2 * settings.provider_timeout.total_seconds()),
         slots_limit=settings.provider_slots,
+        alert=seen.never,
+        observe=seen.submit,
     )
     submit = Submit(
         database,
@@ -85,7 +95,13 @@ async def assemble(stack: AsyncExitStack, settings: Settings, database: Database
         body_of=provider.order_body,
         new_id=sources.new_id,
     )
-    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell)
+    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell, seen)
+    seen.metrics.watch(
+        callbacks=lambda: ingest.waiting,
+        attempts=lambda: deliver.in_flight,
+        settlements=lambda: deliver.settlement.waiting,
+        lanes=lambda: len(deliver.lanes),
+    )
     tools = Tools(
         submit=submit,
         ingest=ingest,
@@ -99,7 +115,9 @@ async def assemble(stack: AsyncExitStack, settings: Settings, database: Database
         bell=web_bell,
         limits=_limits(settings),
         allowed=allowed,
+        slots=settings.provider_slots,
         is_draining=draining.is_set,
+        seen=seen.request,
     )
     return Parts(
         database=database,
@@ -136,6 +154,7 @@ def _worker(
     send: Send,
     sealer: Sealer,
     bell: Bell,
+    seen: Insight,
 ) -> tuple[Deliver, Worker]:
     deliver = Deliver(
         database,
@@ -145,6 +164,8 @@ def _worker(
         chance=sources.fraction,
         source=settings.own_url,
         concurrency=settings.delivery_concurrency,
+        observe=seen.attempt,
+        observe_batch=seen.attempts,
     )
     feed = Feed(
         database,
@@ -154,6 +175,7 @@ def _worker(
         now=sources.now,
         new_id=sources.new_id,
         open_secrets=lambda target: _secrets(sealer, target),
+        log=seen.log.said,
     )
     sweep = Sweep(
         database,
@@ -165,6 +187,8 @@ def _worker(
         sweep_after=settings.sweep_after,
         deadline=settings.task_deadline,
         retention=settings.retention,
+        swept=seen.swept,
+        log=seen.log.said,
     )
     return deliver, Worker(deliver, feed, sweep)
 

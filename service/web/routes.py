@@ -7,7 +7,20 @@ from functools import partial
 
 from service.core.key import Scope
 from service.core.kind import Door
-from service.web import callbacks, deliveries, events, health, hooks, kling, money, subscriptions, tasks, wire
+from service.web import (
+    callbacks,
+    deliveries,
+    events,
+    figures,
+    health,
+    hooks,
+    kling,
+    money,
+    overview,
+    subscriptions,
+    tasks,
+    wire,
+)
 from service.web.call import Family, Route, Size
 
 _ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
@@ -322,6 +335,17 @@ _MONEY = [
         answer=wire.Usage,
     ),
 ]
+_OVERVIEW = [
+    Route(
+        name="show_overview",
+        method="GET",
+        path="/v1/overview",
+        act=overview.show,
+        summary="Rates, latencies and outstanding work over the last hour or day",
+        query=figures.OverviewAsked,
+        answer=figures.Overview,
+    ),
+]
 _OPEN = [
     Route(
         name="callback",
@@ -355,4 +379,4 @@ _OPEN = [
     ),
 ]
 
-ROUTES: tuple[Route, ...] = (*_kling(), *_TASKS, *_SUBSCRIPTIONS, *_AGAIN, *_LOG, *_MONEY, *_OPEN)
+ROUTES: tuple[Route, ...] = (*_kling(), *_TASKS, *_SUBSCRIPTIONS, *_AGAIN, *_LOG, *_MONEY, *_OVERVIEW, *_OPEN)

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from service.web import static
 from service.web.auth import Doorman
 from service.web.call import SITE, Site
 from service.web.dispatch import Dispatch
@@ -38,6 +39,6 @@ def make(tools: Tools) -> web.Application:
 
     app.cleanup_ctx.append(follow)
     app.on_shutdown.append(hang_up)
-    # what is served beside the table (the console, the documents) is added here, before the way of all the rest
+    static.add(app)  # before the way of all the rest, which would take every path
     app.router.add_route("*", "/{path:.*}", Dispatch(Table(ROUTES)).answer)
     return app

@@ -28,7 +28,8 @@ _HEADERS = {
     # results are shown from wherever the provider keeps them, and the settings may name a service elsewhere
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
-        "img-src 'self' data: blob: http: https:; media-src 'self' blob: http: https:; connect-src 'self' http: https:; "
+        "img-src 'self' data: blob: http: https:; media-src 'self' blob: http: https:; "
+        "connect-src 'self' http: https:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
         "trusted-types 'none'"
     ),

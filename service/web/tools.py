@@ -81,7 +81,8 @@ class Tools:
     """What `service.app` hands to the web, each made once.
 
     `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
-    `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready.
+    `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready;
+    `slots` is how many tasks may be in flight at the provider, None without limit.
     """
 
     submit: Submit
@@ -97,6 +98,7 @@ class Tools:
     limits: Limits = Limits()
     allowed: Allowed = NOWHERE
     public_url: str = ""
+    slots: int | None = None
     wake: Callable[[], None] = lambda: None
     is_draining: Callable[[], bool] = lambda: False
     ready: Callable[[], Awaitable[str | None]] | None = None

@@ -1,0 +1,95 @@
+"""The overview's answer, as models; what the figures mean is said in `service.store.overview`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.web.wire import Asked, Shown, Word
+
+
+class OverviewAsked(Asked):
+    span: Literal["hour", "day"] = "hour"
+    subscription: Word | None = Field(None, description="only this one's deliveries")
+
+
+class TaskFigures(Shown):
+    """Tasks ordered in the span; latencies are from order to success."""
+
+    ordered: int
+    is_estimate: bool = Field(description="some bins were reckoned from a part of them")
+    succeeded: int
+    failed: int
+    open: int = Field(description="not final at this moment")
+    took_p50_ms: float | None
+    took_p95_ms: float | None
+
+
+class DeliveryFigures(Shown):
+    """Attempts made in the span; latencies are of those that delivered."""
+
+    attempts: int
+    delivered: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    outstanding: int
+    exhausted: int
+    next_attempt_at: str | None
+
+
+class SubscriptionFigures(DeliveryFigures):
+    id: str
+
+
+class SlotFigures(Shown):
+    held: int = Field(description="slots at the provider that the caller's tasks hold")
+    of: int | None = Field(description="slots that the service has for everybody; null is without limit")
+
+
+class Silent(Shown):
+    task_id: str
+    silent_since: str
+
+
+class Reason(Shown):
+    reason: str
+    count: int
+
+
+class ErrorFigures(Shown):
+    code: str = Field(description="an HTTP status, or why there was none: timeout, refused, dns, tls, reset, blocked")
+    count: int
+
+
+class Bin(Shown):
+    """One part of the span; `open` and `outstanding` are as they were at its end."""
+
+    at: str
+    ordered: int
+    is_estimate: bool
+    succeeded: int
+    failed: int
+    open: int
+    took_p50_ms: float | None
+    took_p95_ms: float | None
+    attempts: int
+    delivered: int
+    outstanding: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+class Overview(Shown):
+    """The caller's own figures over the last hour or day."""
+
+    span: Literal["hour", "day"]
+    since: str
+    until: str
+    bin_seconds: float
+    tasks: TaskFigures
+    deliveries: DeliveryFigures
+    slots: SlotFigures
+    oldest_silent: Silent | None
+    reasons: list[Reason]
+    errors: list[ErrorFigures]
+    bins: list[Bin]
+    subscriptions: list[SubscriptionFigures]

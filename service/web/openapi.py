@@ -1,0 +1,206 @@
+"""The OpenAPI document: made of the route table, the wire models, the rule book of the seed and the list of codes."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.core.errors import HTTP_STATUS
+from service.core.kind import Door
+from service.web import wire
+from service.web.call import Family, Route, Size
+from service.web.routes import ROUTES
+from service.web.shapes import REFUSALS, order_name, orders, webhook
+
+_ABOUT = """\
+The service between a back end and Kling: an order becomes a task on disk before the provider hears of it, and every
+step of a task is an event that is delivered, signed, until it is heard.
+
+Send the key as `Authorization: Bearer <key>`; SDKs that only know an access key and a secret key sign a JWT (HS256)
+with the key's id as `iss`. Kling's paths answer under `/kling/v1`, `/v1` and `/proxy/kling/v1` alike, in Kling's
+envelope; the others in plain JSON, their errors as `application/problem+json`.
+"""
+_TAGS = {
+    "Kling": "Orders and tasks, to the letter of Kling's own API",
+    "Tasks": "The same tasks, with all that is known of them",
+    "Events": "The log of events, by cursor and as a stream",
+    "Subscriptions": "Who is told of events",
+    "Deliveries": "Events on their way, with every attempt",
+    "Money": "What may be ordered, what it costs, and what was used",
+    "Service": "The provider's door, and health",
+}
+_TAG_OF = (
+    ("/kling/", "Kling"),
+    ("/v1/tasks", "Tasks"),
+    ("/v1/events", "Events"),
+    ("/v1/subscriptions", "Subscriptions"),
+    ("/v1/hook-secret", "Subscriptions"),
+    ("/v1/deliveries", "Deliveries"),
+    ("/v1/overview", "Tasks"),
+    ("/v1/", "Money"),
+    ("/", "Service"),
+)
+_EVERYWHERE = (1001, 1002, 1003, 1004, 1103, 1302)
+"""Codes of every path that asks for a key."""
+_MEANS = {
+    1000: "authentication failed", 1001: "no key", 1002: "unknown key", 1003: "JWT not yet valid", 1004: "expired",
+    1102: "budget used up", 1103: "the key may not do that", 1200: "invalid request", 1201: "invalid order",
+    1202: "wrong method", 1203: "no such thing", 1204: "conflict", 1205: "too large", 1302: "too many requests",
+    5000: "our fault", 5001: "try again", 5003: "the provider takes no orders", 5004: "the provider's answer was lost",
+}  # fmt: skip
+_HEADERS = {
+    "Idempotency-Key": "The same key and order give the first task again; with another order it is 409.",
+    "traceparent": "W3C trace context; it goes along with the task's deliveries.",
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of everything in the route table."""
+    models = sorted({model for route in ROUTES for model in _models(route)}, key=lambda model: model.__name__)
+    _, defined = models_json_schema(
+        [(model, "serialization" if issubclass(model, wire.Shown) else "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "kling-relay",
+            "version": "1",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
+        "paths": paths,
+        "webhooks": {"event": {"post": webhook()}},
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
+            "schemas": {**defined.get("$defs", {}), **orders(), **REFUSALS},
+        },
+    }
+
+
+def _models(route: Route) -> Iterable[type[BaseModel]]:
+    return (model for model in (route.body, route.answer) if model is not None)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "tags": [next(tag for start, tag in _TAG_OF if route.path.startswith(start))],
+        "parameters": [*_path(route), *_query(route), *_headers(route)],
+        "responses": _responses(route),
+    }
+    if route.scope is not None:
+        operation["security"] = [{"key": []}]
+        operation["x-scope"] = route.scope.value
+    if (content := _body(route)) is not None:
+        operation["requestBody"] = {"required": content.pop("required", True), "content": content}
+    return operation
+
+
+def _path(route: Route) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+
+
+def _query(route: Route) -> list[dict[str, Any]]:
+    if route.family is Family.KLING and route.name.startswith("list_"):
+        return [
+            {"name": "pageNum", "in": "query", "schema": _whole(1, 1000, 1)},
+            {"name": "pageSize", "in": "query", "schema": _whole(1, 500, 30)},
+        ]
+    if route.query is None:
+        return []
+    written = route.query.model_json_schema(ref_template="#/components/schemas/{model}")
+    needed = set(written.get("required", ()))
+    return [_parameter(name, schema, written, needed) for name, schema in written.get("properties", {}).items()]
+
+
+def _parameter(name: str, schema: Mapping[str, Any], whole: Mapping[str, Any], needed: set[str]) -> dict[str, Any]:
+    """Return a query parameter; what may be left out need not be null, and lists are written with commas."""
+    inner = dict(schema)
+    given = [each for each in inner.pop("anyOf", [inner]) if each.get("type") != "null"]
+    shape = _inlined({**given[0], **{key: inner[key] for key in ("default",) if inner.get(key) is not None}}, whole)
+    parameter: dict[str, Any] = {"name": name, "in": "query", "required": name in needed, "schema": shape}
+    if shape.get("type") == "array":
+        parameter |= {"style": "form", "explode": False}
+    if about := shape.pop("description", None) or inner.get("description"):
+        parameter["description"] = about
+    shape.pop("title", None)
+    return parameter
+
+
+def _inlined(schema: Any, whole: Mapping[str, Any]) -> Any:
+    """Return `schema` with what it refers to in its own document written out."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _inlined(whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
+        return {key: _inlined(value, whole) for key, value in schema.items()}
+    return [_inlined(each, whole) for each in schema] if isinstance(schema, list) else schema
+
+
+def _headers(route: Route) -> list[dict[str, Any]]:
+    names = ["Idempotency-Key", "traceparent"] if route.name.startswith("order_") else []
+    text = {"type": "string"}
+    found = [{"name": name, "in": "header", "schema": text, "description": _HEADERS[name]} for name in names]
+    if route.media == "text/event-stream":
+        about = "The id of the last event that was heard; the stream goes on behind it."
+        found.append({"name": "Last-Event-ID", "in": "header", "schema": text, "description": about})
+    return found
+
+
+def _body(route: Route) -> dict[str, Any] | None:
+    if route.name.startswith("order_"):
+        return {"application/json": {"schema": {"$ref": f"#/components/schemas/{order_name(route.path)}"}}}
+    if route.name == "quote":
+        kinds = [{"$ref": f"#/components/schemas/{order_name(door.value)}"} for door in Door]
+        door = {"type": "object", "required": ["door"], "properties": {"door": {"enum": [each.value for each in Door]}}}
+        return {"application/json": {"schema": {"allOf": [door, {"anyOf": kinds}]}}}
+    if route.size is Size.CALLBACK:
+        return {"*/*": {"schema": {"description": "whatever the provider says; Kling's flat callback body"}}}
+    if route.body is None:
+        return None
+    is_empty = not route.body.model_fields
+    schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
+    return {"application/json": {"schema": schema}} | ({"required": False} if is_empty else {})
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": route.summary}
+    if route.answer is not None:
+        good["content"] = {route.media: {"schema": {"$ref": f"#/components/schemas/{route.answer.__name__}"}}}
+    elif route.media != "application/json":
+        good["content"] = {route.media: {"schema": {"type": "string"}}}
+    codes = [
+        *route.refusals,
+        *(_EVERYWHERE if route.scope is not None else ()),
+        *((1200,) if route.query or route.body else ()),
+    ]
+    by_status: dict[int, list[int]] = {}
+    for code in sorted(set(codes)):
+        by_status.setdefault(HTTP_STATUS[code], []).append(code)
+    if 1205 in codes:
+        by_status.setdefault(408, []).append(1200)
+    is_kling = route.family is Family.KLING
+    media, shape = ("application/json", "KlingRefusal") if is_kling else ("application/problem+json", "Problem")
+    content = {media: {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+    if route.name == "readyz":
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
+    return {str(route.status): good} | {
+        str(status): {"description": "; ".join(f"{code} {_MEANS[code]}" for code in codes), "content": content}
+        for status, codes in sorted(by_status.items())
+    }
+
+
+def _whole(low: int, high: int, usual: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low, "maximum": high, "default": usual}
