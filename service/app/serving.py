@@ -7,11 +7,16 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from service.app import keys, sources
 from service.app.database import opened
+from service.app.insight import insight, shown
 from service.app.parts import SANDBOX_KEY, Parts, assemble
 from service.sandbox import Sandbox, Temper
 from service.settings import Settings
+from service.telemetry.log import Log
+from service.telemetry.logs import set_up
 from service.web import server as web_server
 from service.web import site
 
@@ -34,6 +39,7 @@ async def serve(
     *,
     stopping: asyncio.Event | None = None,
     started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None,
+    log: Log | None = None,
 ) -> None:
     """Run one process of this role until SIGTERM, SIGINT or `stopping`; `started` hears of it once it serves.
 
@@ -41,6 +47,7 @@ async def serve(
     """
     stopping = stopping or asyncio.Event()
     _listen_for_signals(stopping)
+    seen = insight(settings, log or log_of(settings))
     async with AsyncExitStack() as stack:
         bound = None
         if role != "worker":
@@ -48,7 +55,10 @@ async def serve(
             settings = settings.model_copy(update={"port": bound.getsockname()[1]})
         database = await stack.enter_async_context(opened(settings))
         provider_url = settings.provider_url or await _sandbox(stack, settings)
-        parts = await assemble(stack, settings, database, provider_url)
+        parts = await assemble(stack, settings, database, provider_url, seen)
+        await stack.enter_async_context(
+            shown(settings, seen, database, ready=lambda: _unready(parts), reads_figures=role != "api")
+        )
         if settings.bootstrap_key:
             await keys.ensure(database, parts.sealer, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()
@@ -76,6 +86,22 @@ async def serve(
         work_ended.set()
         if working:
             await working
+
+
+def log_of(settings: Settings) -> Log:
+    """Set this process's logging up; no secret of the settings will stand in a line."""
+    fields = type(settings).model_fields
+    values = [getattr(settings, name) for name in fields]
+    hidden = [value for value in values if isinstance(value, SecretStr)]
+    hidden += [each for value in values if isinstance(value, tuple) for each in value if isinstance(each, SecretStr)]
+    return set_up(settings.log_format, settings.log_level, secrets=[each.get_secret_value() for each in hidden])
+
+
+async def _unready(parts: Parts) -> str | None:
+    if parts.draining.is_set():
+        return "shutting down"
+    await parts.database.pool.fetchval("SELECT 1")
+    return None
 
 
 async def _until(stopping: asyncio.Event, working: "asyncio.Future[None] | None") -> None:

@@ -60,6 +60,7 @@ class Deliver:
         source: str,
         concurrency: int,
         observe: Callable[[str, Answer], None] = lambda _outcome, _answer: None,
+        observe_batch: Callable[[Sequence[Settled]], None] = lambda _batch: None,
     ) -> None:
         """`source` is our public URL."""
         self._endpoint = endpoint
@@ -68,6 +69,7 @@ class Deliver:
         self._chance = chance
         self._source = source
         self._observe = observe
+        self._observe_batch = observe_batch
         self.changed: Callable[[Lane, Health, Verdict], None] = lambda _lane, _before, _verdict: None
         """Hears of a lane that failed or came back; the feed's to set."""
         self.settlement = Settlement(database, self._settled)
@@ -198,6 +200,7 @@ class Deliver:
             self.hungry.set()
 
     def _settled(self, batch: Sequence[Settled]) -> None:
+        self._observe_batch(batch)
         for one in batch:
             lane = self.lanes.get(one.subscription)
             if lane is None:

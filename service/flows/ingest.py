@@ -62,7 +62,8 @@ class Ingest:
         depth: int = 32,
         most_waiting: int = 2000,
         observe: Callable[[int, float], None] | None = None,
-        observe_step: Callable[[Step], None] | None = None,
+        observe_step: Callable[[Step], None] = lambda _step: None,
+        observe_word: Callable[[str, str], None] = lambda _source, _outcome: None,
     ) -> None:
         """`ask_after`: seconds of silence; `secrets` verify callbacks; `confirm`: ask before a final one counts."""
         self._database = database
@@ -72,6 +73,7 @@ class Ingest:
         self._confirm = confirm
         self._depth = depth
         self._observe_step = observe_step
+        self._observe_word = observe_word
         self._write = Coalescer(
             self._hear_all,
             lambda word: word.task,
@@ -135,6 +137,7 @@ class Ingest:
             for each in decided:
                 if each.move is None or each.word.task in moved:
                     found[each.word.task] = each.told()
+                    self._observe_word(each.word.source, "moved" if each.move else each.word.outcome)
             left = [word for word in left if word.task not in found]
             if not left:
                 break
@@ -156,10 +159,9 @@ class Ingest:
         if moved:
             for bell in self._bells:
                 bell.ring()
-            if self._observe_step:
-                for each in decided:
-                    if each.step and each.word.task in moved:
-                        self._observe_step(each.step)
+            for each in decided:
+                if each.step and each.word.task in moved:
+                    self._observe_step(each.step)
         return moved
 
 
