@@ -141,7 +141,7 @@ def _provider(settings: Settings, url: str) -> Provider:
         key=key,
         dialect=dialect,
         submit_timeout=settings.provider_timeout.total_seconds(),
-        ask_timeout=settings.provider_timeout.total_seconds(),
+        ask_timeout=min(15.0, settings.provider_timeout.total_seconds()),
     )
 
 
@@ -184,6 +184,7 @@ def _worker(
         send,
         now=sources.now,
         chance=sources.fraction,
+        new_id=sources.new_id,
         sweep_after=settings.sweep_after,
         deadline=settings.task_deadline,
         retention=settings.retention,

@@ -86,6 +86,8 @@ async def serve(
         work_ended.set()
         if working:
             await working
+        await parts.submit.drain()  # what the sweep had begun to send
+        await parts.ingest.drain()
 
 
 def log_of(settings: Settings) -> Log:

@@ -26,9 +26,10 @@ MOST_READS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """Something heard of a task: a signal (None where it could not be read, or is not to be believed yet), as it came.
+    """Something heard of a task: a signal (None where it could not be read, or is not to be believed), as it came.
 
-    `source` is callback, query, submit or clock; `outcome` says why there is no signal.
+    `source` is callback, query, submit or clock; `outcome` says what became of it where it moved nothing; anything
+    but stale has the provider asked.
     """
 
     task: UUID
@@ -85,12 +86,13 @@ class Ingest:
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
         """Record a callback whose token was good; returns once it is on disk.
 
-        Late, doubled and contradicting ones change nothing; an unreadable one is kept, and the provider asked.
+        Late, doubled and contradicting ones change nothing; one that cannot be read or is not to be believed is kept,
+        and the provider asked.
         Raises NotFound, OverloadedError, StoreUnavailableError.
         """
         word = self._read(task, body, headers, now)
         await self.hear(word)
-        if word.signal is None:
+        if word.outcome != "stale":
             await submissions.hurry(self._database, task)
 
     async def hear(self, word: Word) -> Told:
@@ -122,7 +124,9 @@ class Ingest:
         except Unreadable:
             return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
         if self._confirm and not signed and signal.news in {News.SUCCEED, News.FAILED}:
-            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unconfirmed")
+            # that the provider has the task is believed, as of any callback; how it ended is asked
+            begun = Signal(news=News.SUBMITTED, provider_task_id=signal.provider_task_id)
+            return Word(task=task, signal=begun, source="callback", at=now, body=body, outcome="unconfirmed")
         return Word(task=task, signal=signal, source="callback", at=now, body=body)
 
     async def _hear_all(self, words: Sequence[Word]) -> list[Told | BaseException]:
@@ -149,7 +153,12 @@ class Ingest:
         moves = [each.move for each in decided if each.move]
         heard = [each.heard() for each in decided if first and each.word.body]
         taken = [
-            steps.Taken(task=word.task, provider_task_id=word.signal.provider_task_id, ask_in=self._ask_after)
+            steps.Taken(
+                task=word.task,
+                provider_task_id=word.signal.provider_task_id,
+                is_own_id=word.source == "submit",
+                ask_in=self._ask_after,
+            )
             for word in (each.word for each in decided if not each.is_over)
             if word.signal
         ]
@@ -183,7 +192,7 @@ class _Decided:
         return Told(step=self.step, standing=standing)
 
     def heard(self) -> steps.Heard:
-        outcome = "moved" if self.step else self.word.outcome
+        outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
         word = self.word
         return steps.Heard(task=word.task, received_at=word.at, source=word.source, outcome=outcome, body=word.body)
 

@@ -5,23 +5,29 @@ sent again unless the provider surely did not take it. Sending goes on when the 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 from uuid import UUID
 
 from service.core.kind import Kind, door_of
 from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait, backoff
 from service.core.task import News, Signal
-from service.flows.coalesce import Coalescer
+from service.flows.coalesce import Coalescer, OverloadedError
 from service.flows.ingest import Ingest, Told, Word
 from service.store import slots, submissions
 from service.store.database import Database
-from service.store.statement import StoreUnavailableError
+from service.store.statement import StoreError
 
 TAKEN_FOR = 90.0
 """Seconds after which a marked submission without an outcome belongs to whoever looks: longer than any POST."""
+PERSIST_FOR = 600.0
+"""Seconds for which an outcome is held while the database is away; in a stop only `PERSIST_IN_STOP`."""
+PERSIST_IN_STOP = 20.0
+_AGAIN_AFTER = 0.25
+Written = TypeVar("Written")
+_PASSING = (StoreError, OverloadedError)
 
 
 class Takes(Protocol):
@@ -32,12 +38,21 @@ class Takes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """A recorded order on its way out; `attempt` counts the times it was put back to wait."""
+    """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking."""
 
     task: UUID
     kind: Kind
     payload: bytes
     attempt: int = 0
+    mark: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A marking that succeeded, and the attempts that the submission had by then."""
+
+    sender: UUID
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,83 +75,115 @@ class Send:
         hook_of: Callable[[UUID], str],
         now: Callable[[], datetime],
         chance: Callable[[], float],
+        new_id: Callable[[datetime], UUID],
         ask_after: float,
+        taken_for: float = TAKEN_FOR,
         slots_limit: int | None = None,
         alert: Callable[[UUID, Never], None] = lambda _task, _never: None,
         observe: Callable[[Outcome, float], None] = lambda _outcome, _seconds: None,
     ) -> None:
-        """`hook_of` names a task's callback URL; `ask_after`: seconds; `alert` hears what an operator must mend."""
+        """`hook_of` names a task's callback URL; `alert` hears what an operator must mend.
+
+        In seconds: `ask_after`, and `taken_for`, for which a marked order is its sender's: longer than any POST.
+        """
         self._database = database
         self._provider = provider
         self._ingest = ingest
         self._hook_of = hook_of
         self._now = now
         self._chance = chance
+        self._new_id = new_id
         self._ask_after = ask_after
+        self._taken_for = taken_for
+        self._is_stopping = False
         self.slots_limit = slots_limit
         self._alert = alert
         self._observe = observe
         self._mark = Coalescer(self._mark_all, lambda task: task)
-        self._sending: set[asyncio.Task[Sent | None]] = set()
+        self._sending: set[asyncio.Task[Any]] = set()
 
-    def __call__(self, parcel: Parcel, *, marked: bool = False) -> "asyncio.Task[Sent | None]":
+    def __call__(self, parcel: Parcel) -> "asyncio.Task[Sent | None]":
         """Send in the background; the task's result is None where somebody else had it."""
-        return self._start(self._send(parcel, marked=marked))
+        return self._start(self._send(parcel))
 
     async def admit(self) -> "dict[UUID, asyncio.Task[Sent | None]]":
         """Send what the free slots allow, in turn; return what is now being sent."""
         if self.slots_limit is None:
             return {}
-        rows = await slots.admit(self._database, self.slots_limit, TAKEN_FOR)
+        sender = self._new_id(self._now())
+        try:
+            rows = await slots.admit(self._database, self.slots_limit, self._taken_for, sender)
+        except StoreError:
+            _ = self._start(self._give_back(sender))
+            raise
         parcels = [
-            Parcel(task=row["task"], kind=Kind(row["kind"]), payload=row["payload"], attempt=row["attempt"])
+            Parcel(
+                task=row["task"], kind=Kind(row["kind"]), payload=row["payload"], attempt=row["attempt"], mark=sender
+            )
             for row in rows
         ]
-        return {parcel.task: self(parcel, marked=True) for parcel in parcels}
+        return {parcel.task: self(parcel) for parcel in parcels}
 
     async def drain(self) -> None:
-        """Wait until nothing is being sent."""
+        """Wait until nothing is being sent; from now on outcomes are not held for long."""
+        self._is_stopping = True
         while self._sending:
             await asyncio.wait(self._sending)
 
-    def _start(self, work: Awaitable[Sent | None]) -> "asyncio.Task[Sent | None]":
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[Any, Any, Written]) -> "asyncio.Task[Written]":
+        task = asyncio.get_running_loop().create_task(work)
         self._sending.add(task)
         task.add_done_callback(self._sent)
         return task
 
-    def _sent(self, task: "asyncio.Task[Sent | None]") -> None:
+    def _sent(self, task: "asyncio.Task[Any]") -> None:
         self._sending.discard(task)
         if not task.cancelled():
             task.exception()  # whoever awaits it hears it too; the sweep mends what was left behind
 
-    async def _mark_all(self, tasks: Sequence[UUID]) -> Sequence[bool]:
-        mine = await submissions.mark_sending(self._database, tasks, TAKEN_FOR)
-        return [task in mine for task in tasks]
+    async def _mark_all(self, tasks: Sequence[UUID]) -> Sequence[_Mark | None]:
+        sender = self._new_id(self._now())
+        try:
+            mine = await submissions.mark_sending(self._database, tasks, self._taken_for, sender)
+        except StoreError:
+            _ = self._start(self._give_back(sender))
+            raise
+        return [_Mark(sender, mine[task]) if task in mine else None for task in tasks]
 
-    async def _send(self, parcel: Parcel, *, marked: bool) -> Sent | None:
-        if not marked and not await self._mark(parcel.task):
-            return None
+    async def _give_back(self, sender: UUID) -> None:
+        """Undo a marking whose answer was lost: perhaps it was written, but surely nothing of it was sent."""
+        await self._persisted(lambda: submissions.give_back(self._database, sender))
+
+    async def _send(self, parcel: Parcel) -> Sent | None:
+        if parcel.mark is None:
+            mark = await self._mark(parcel.task)
+            if mark is None:
+                return None
+            parcel = replace(parcel, mark=mark.sender, attempt=mark.attempt)
         begun = asyncio.get_running_loop().time()
         outcome = await self._provider.submit(
             door_of(parcel.kind), parcel.payload, parcel.task, self._hook_of(parcel.task), self._now()
         )
         self._observe(outcome, asyncio.get_running_loop().time() - begun)
-        return await self._persist(parcel, outcome)
+        if isinstance(outcome, Never):
+            self._alert(parcel.task, outcome)
+        return await self._persisted(lambda: self._settle(parcel, outcome))
 
-    async def _persist(self, parcel: Parcel, outcome: Outcome) -> Sent:
-        """Write the outcome down, trying for as long as the mark holds: a lost answer would cost the task."""
-        deadline = asyncio.get_running_loop().time() + TAKEN_FOR / 2
+    async def _persisted(self, write: Callable[[], Awaitable[Written]]) -> Written:
+        """Write again and again while the database is away: a lost outcome would cost the task."""
+        begun = asyncio.get_running_loop().time()
         while True:
             try:
-                return await self._settle(parcel, outcome)
-            except StoreUnavailableError:
-                if asyncio.get_running_loop().time() > deadline:
+                return await write()
+            except _PASSING:
+                held = asyncio.get_running_loop().time() - begun
+                if held > (PERSIST_IN_STOP if self._is_stopping else PERSIST_FOR):
                     raise
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(_AGAIN_AFTER)
 
     async def _settle(self, parcel: Parcel, outcome: Outcome) -> Sent:
         told: Told | None = None
+        sender = parcel.mark or parcel.task  # marked by now
         match outcome:
             case Accepted(_, signal):
                 told = await self._hear(parcel.task, signal)
@@ -144,14 +191,15 @@ class Send:
                 reason = f"the provider refused the order: {message} ({code})"
                 told = await self._hear(parcel.task, Signal(news=News.FAILED, reason=reason))
             case Never(code, reason):
-                self._alert(parcel.task, outcome)
                 signal = Signal(news=News.FAILED, reason=f"the provider takes no orders at present ({code})")
                 told = await self._hear(parcel.task, signal)
             case Wait(code, reason, retry_after):
                 wait = max(backoff(parcel.attempt + 1, self._chance()), retry_after or 0.0)
-                await submissions.set_waiting(self._database, parcel.task, f"{reason} ({code})", wait)
+                await submissions.set_waiting(
+                    self._database, parcel.task, sender, parcel.attempt + 1, f"{reason} ({code})", wait
+                )
             case Unknown(reason):
-                await submissions.set_unknown(self._database, parcel.task, reason, self._ask_after)
+                await submissions.set_unknown(self._database, parcel.task, sender, reason, self._ask_after)
             case _:
                 assert_never(outcome)
         return Sent(outcome=outcome, told=told)

@@ -8,6 +8,7 @@ not wait longer than `patience` for a slow provider: the task is there, and send
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,12 +22,12 @@ from service.core.key import Caller
 from service.core.order import Order
 from service.core.submission import Never, Refused
 from service.core.task import Status, Task
-from service.flows.coalesce import Coalescer
+from service.flows.coalesce import Coalescer, OverloadedError
 from service.flows.send import Parcel, Send, Sent
 from service.store import lookups, orders, subscriptions
 from service.store.database import Database
 from service.store.orders import Record
-from service.store.statement import Connection, StoreUnavailableError, transaction
+from service.store.statement import CollisionError, Connection, StoreError, transaction
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
@@ -91,7 +92,12 @@ class Submit:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
             return shown(sent.told.standing.facts, step.task, step.signal.reason, step.signal.result)
-        found = await lookups.by_id(self._database, caller.client, record.id) if sent and sent.told else None
+        if sent is None or sent.told is None:
+            return _fresh(record)
+        try:
+            found = await lookups.by_id(self._database, caller.client, record.id)
+        except StoreError:  # the order is recorded and sent; how it stands can be asked when the database is back
+            return _fresh(record)
         return found.shown if found else _fresh(record)
 
     async def drain(self) -> None:
@@ -151,22 +157,27 @@ class Submit:
         return UNSENT_FOR if self._send.slots_limit is None else 0.0
 
     async def _record_all(self, records: Sequence[Record]) -> Sequence[None]:
-        await orders.record(self._database, records, self._due_in)
+        try:
+            await orders.record(self._database, records, self._due_in)
+        except CollisionError:
+            # repeated after a lost answer, and the first time was written after all: the ids are nobody else's
+            if not await orders.are_recorded(self._database, [record.id for record in records]):
+                raise
         return [None] * len(records)
 
     async def _sent(self, parcel: Parcel) -> Sent | None:
         """Send, or stand in line; None where the answer is not there yet, or somebody else sends it."""
-        if self._send.slots_limit is None:
-            sending = self._send(parcel)
-        else:
-            admitted = await self._send.admit()
-            if parcel.task not in admitted:
-                return None
-            sending = admitted[parcel.task]
         try:
+            if self._send.slots_limit is None:
+                sending = self._send(parcel)
+            else:
+                admitted = await self._send.admit()
+                if parcel.task not in admitted:
+                    return None
+                sending = admitted[parcel.task]
             async with asyncio.timeout(self._patience):
                 return await asyncio.shield(sending)
-        except (TimeoutError, StoreUnavailableError):
+        except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
             return None
 
     async def _raise_refusal(self, caller: Caller, ordered: Ordered, sent: Sent) -> None:
@@ -179,7 +190,8 @@ class Submit:
             case _:
                 return
         if ordered.words:
-            await orders.free_words(self._database, caller.client, ordered.words, ordered.record.id)
+            with suppress(StoreError):  # a repeat then finds the failed task, with the same reason
+                await orders.free_words(self._database, caller.client, ordered.words, ordered.record.id)
         raise refusal
 
     async def _repeat(self, caller: Caller, found: Sequence[orders.Repeated], fingerprint: bytes) -> Mapping[str, Any]:

@@ -11,24 +11,30 @@ from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 from uuid import UUID
 
+from service.core.errors import NotFound as TaskNotFound
 from service.core.kind import Kind, door_of
 from service.core.submission import Finding, NotFound, Silent
-from service.core.task import News, Signal
+from service.core.task import FINAL, News, Signal
 from service.flows.coalesce import OverloadedError
 from service.flows.ingest import Ingest, Word
 from service.flows.send import Parcel, Send
 from service.store import partitions, submissions
 from service.store.database import Database
-from service.store.statement import StoreError
+from service.store.statement import StoreError, translated
 from service.store.submissions import Submission
 
 BATCH = 50
 """Tasks that are asked about in one pass: never all at once."""
 AT_ONCE = 8
 """Questions in flight at the provider."""
-CLAIMED_FOR = 60.0
+CLAIMED_FOR = 120.0
 LONGEST_PAUSE = 3600.0
 HOUSEKEEPING_EVERY = 3600.0
+AGAIN_AFTER = 1.0
+ASKED_IN_VAIN = 5
+"""Times that a provider which surely knows our ids says "no such task" until an unknown order was surely not taken."""
+GRACE = 0.25
+"""Share of the deadline for which a task of a provider that does not answer is kept beyond it."""
 
 
 class Asks(Protocol):
@@ -64,6 +70,7 @@ class Sweep:
         *,
         now: Callable[[], datetime],
         chance: Callable[[], float],
+        new_id: Callable[[datetime], UUID],
         sweep_after: timedelta,
         deadline: timedelta,
         retention: timedelta,
@@ -78,77 +85,113 @@ class Sweep:
         self._send = send
         self._now = now
         self._chance = chance
+        self._new_id = new_id
         self._after = sweep_after
         self._deadline = deadline
         self._retention = retention
         self._every = every
         self._swept = swept
         self._log = log
-        self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
-        """Pass after pass; an absent database only makes it wait."""
-        loop = asyncio.get_running_loop()
-        housekeeping_at = loop.time()
-        while True:
-            begun = loop.time()
-            try:
-                passed = await self.sweep()
-                self._swept(passed, loop.time() - begun)
-                if loop.time() >= housekeeping_at:
-                    await self.keep_house()
-                    housekeeping_at = loop.time() + HOUSEKEEPING_EVERY
-            except* (StoreError, OverloadedError) as errors:
-                self._log("sweep", f"the database failed: {errors.exceptions[0]}")
-            await asyncio.sleep(self._every)
+        """Pass after pass; an absent database only makes it wait.
+
+        Sending and asking do not wait for one another: a provider that hangs on questions may yet take orders.
+        """
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._again_and_again(self._every, self._sending_pass))
+            loops.create_task(self._again_and_again(self._every, self._asking_pass))
+            loops.create_task(self._again_and_again(HOUSEKEEPING_EVERY, self.keep_house))
 
     async def sweep(self) -> Pass:
         """Look after one batch of each kind that is due."""
         passed = Pass()
-        passed.sent += len(await self._send.admit())
-        for state, act in self._acts():
-            due = await submissions.claim_due(self._database, state, BATCH, CLAIMED_FOR)
-            async with asyncio.TaskGroup() as group:
-                for each in due:
-                    group.create_task(self._one(act, each, passed))
+        await self._send_due(passed)
+        await self._ask_due(passed)
         return passed
+
+    async def _again_and_again(self, every: float, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            wait = every
+            try:
+                await act()
+            except (StoreError, OverloadedError) as error:
+                self._log("sweep", f"the database failed: {error}")
+                wait = min(every, AGAIN_AFTER)
+            await asyncio.sleep(wait)
+
+    async def _sending_pass(self) -> None:
+        await self._timed(self._send_due)
+
+    async def _asking_pass(self) -> None:
+        await self._timed(self._ask_due)
+
+    async def _timed(self, act: Callable[[Pass], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        begun, passed = loop.time(), Pass()
+        await act(passed)
+        self._swept(passed, loop.time() - begun)
+
+    async def _send_due(self, passed: Pass) -> None:
+        if self._send.slots_limit is None:
+            await self._each_due("recorded", self._unsent, passed)
+        else:  # recorded orders stand in line for `admit` alone
+            passed.sent += len(await self._send.admit())
+            await self._end_overdue(passed)
+
+    async def _ask_due(self, passed: Pass) -> None:
+        await self._each_due("sending", self._abandoned, passed)
+        await self._each_due("unknown", self._ask, passed)
+        await self._each_due("accepted", self._ask, passed)
+
+    async def _each_due(self, state: str, act: Callable[[Submission, Pass], Awaitable[None]], passed: Pass) -> None:
+        due = await submissions.claim_due(self._database, state, BATCH, CLAIMED_FOR)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(each: Submission) -> None:
+            async with gate:
+                try:
+                    await act(each, passed)
+                except (StoreError, OverloadedError, TaskNotFound) as error:  # it comes due again
+                    self._log(str(each.task), f"could not be looked after: {error}")
+
+        await asyncio.gather(*(one(each) for each in due))
 
     async def keep_house(self) -> None:
         """Make partitions ahead, and drop those whose time is over."""
         now = self._now()
-        async with self._database.pool.acquire() as connection:
+        with translated():
+            connection = await self._database.pool.acquire()
+        try:
             made = await partitions.ensure(connection, now, self._retention)
             dropped = await partitions.drop_old(connection, now, self._retention)
+        finally:
+            await self._database.pool.release(connection)
         if made or dropped:
             self._log("partitions", f"made {made}, dropped {len(dropped)}")
 
-    def _acts(self) -> list[tuple[str, Callable[[Submission, Pass], Awaitable[None]]]]:
-        acts: list[tuple[str, Callable[[Submission, Pass], Awaitable[None]]]] = [
-            ("sending", self._abandoned),
-            ("unknown", self._ask),
-            ("accepted", self._ask),
-        ]
-        # with slots, recorded orders stand in line for `admit` alone
-        return acts if self._send.slots_limit is not None else [("recorded", self._unsent), *acts]
-
-    async def _one(self, act: Callable[[Submission, Pass], Awaitable[None]], due: Submission, passed: Pass) -> None:
-        async with self._gate:
-            if due.status == "recorded" and self._now() - due.created_at > self._deadline:
-                await self._expire(due, passed)
-            else:
-                await act(due, passed)
-
     async def _unsent(self, due: Submission, passed: Pass) -> None:
-        """A recorded order without the mark was surely not sent: send it."""
+        """A recorded order without the mark was surely not sent: send it, where it is not too late."""
         if due.payload is None:
+            return
+        if self._is_overdue(due.created_at):
+            await self._end(due.task, passed, self._given_up("recorded"))
             return
         passed.sent += 1
         parcel = Parcel(task=due.task, kind=Kind(due.kind), payload=due.payload, attempt=due.attempt)
         await asyncio.wait([self._send(parcel)])
 
+    async def _end_overdue(self, passed: Pass) -> None:
+        """End the orders that stood in line for too long; marked first, so that nobody sends them meanwhile."""
+        mark = self._new_id(self._now())
+        for task in await submissions.take_overdue(self._database, self._now() - self._deadline, BATCH, mark):
+            await self._end(task, passed, self._given_up("recorded"))
+
     async def _abandoned(self, due: Submission, passed: Pass) -> None:
         """Who marked it is gone, and nobody knows whether the POST left."""
-        await submissions.set_unknown(self._database, due.task, "the sender stopped before it had an answer", 0.0)
+        if due.sender is not None:
+            reason = "the sender stopped before it had an answer"
+            await submissions.set_abandoned(self._database, due.task, due.sender, reason)
         passed.postponed += 1
 
     async def _ask(self, due: Submission, passed: Pass) -> None:
@@ -157,45 +200,58 @@ class Sweep:
             await submissions.postpone(self._database, [(due.task, (self._after - quiet).total_seconds(), 0)])
             passed.postponed += 1
             return
-        if self._now() - due.created_at > self._deadline:
-            await self._expire(due, passed)
-            return
         passed.asked += 1
-        door = door_of(Kind(due.kind))
-        finding = await self._provider.ask(door, due.provider_task_id, due.task, self._now())
+        # a callback may have brought an id that is not the provider's own: every third question uses ours
+        provider_task_id = None if due.attempt % 3 == 2 else due.provider_task_id
+        finding = await self._provider.ask(door_of(Kind(due.kind)), provider_task_id, due.task, self._now())
         match finding:
             case Signal():
                 passed.answered += 1
-                await self._ingest.hear(Word(task=due.task, signal=finding, source="query", at=self._now()))
+                told = await self._ingest.hear(Word(task=due.task, signal=finding, source="query", at=self._now()))
+                if told.standing.task.status in FINAL:
+                    return
             case NotFound() | Silent():  # a question in vain says nothing of the task
                 pass
             case _:
                 assert_never(finding)
-        await submissions.postpone(self._database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
+        if reason := self._hopeless(due, finding):
+            await self._end(due.task, passed, reason)
+        else:
+            await submissions.postpone(self._database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
+
+    def _hopeless(self, due: Submission, finding: Finding) -> str | None:
+        """Return why a task is given up after this answer, None where it is not.
+
+        A provider that cannot be asked gets some time beyond the deadline, lest its bad hour cost a good task.
+        """
+        is_unknown = due.state == "unknown" and due.provider_task_id is None
+        if is_unknown and isinstance(finding, NotFound) and due.attempt + 1 >= ASKED_IN_VAIN:
+            return f"the provider was asked {due.attempt + 1} times and has no such order; it was not charged"
+        silent_beyond = self._deadline * GRACE if isinstance(finding, Silent) and not is_unknown else timedelta()
+        if self._is_overdue(due.created_at + silent_beyond):
+            return self._given_up(due.state)
+        return None
 
     def _pause(self, attempt: int) -> float:
         """Return seconds until the next question: `sweep_after`, growing by half each time up to an hour, jittered."""
         base = min(self._after.total_seconds() * 1.5 ** min(attempt, 30), LONGEST_PAUSE)
         return base * (0.75 + self._chance() / 2)
 
-    async def _expire(self, due: Submission, passed: Pass) -> None:
-        """Give a task up, asking once more before; what the provider then knows counts."""
-        door = door_of(Kind(due.kind))
-        last = await self._provider.ask(door, due.provider_task_id, due.task, self._now())
-        known = last if isinstance(last, Signal) else None
-        if known is not None and known.news in {News.SUCCEED, News.FAILED}:
-            await self._ingest.hear(Word(task=due.task, signal=known, source="query", at=self._now()))
-            return
+    def _is_overdue(self, created_at: datetime) -> bool:
+        return self._now() - created_at > self._deadline
+
+    def _given_up(self, state: str) -> str:
+        return f"given up after {self._deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"
+
+    async def _end(self, task: UUID, passed: Pass, reason: str) -> None:
+        """Give a task up; a success that is heard of later still counts."""
         passed.expired += 1
-        hours = self._deadline.total_seconds() / 3600
-        reason = f"given up after {hours:g} h: {_KNOWN[due.state]}"
         signal = Signal(news=News.EXPIRED, reason=reason)
-        await self._ingest.hear(Word(task=due.task, signal=signal, source="clock", at=self._now()))
+        await self._ingest.hear(Word(task=task, signal=signal, source="clock", at=self._now()))
 
 
 _KNOWN = {
     "recorded": "the order never reached the provider and was not charged",
-    "sending": "it is not known whether the provider took the order",
     "unknown": "it is not known whether the provider took the order; its answer was lost",
     "accepted": "the provider took the order and never said how it ended",
 }

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.store.database import Database
 from service.store.schema import Time, ledger, repeats, submissions, tasks
-from service.store.statement import Columns, Connection, Statement, columns_of, transaction, unnested
+from service.store.statement import CollisionError, Columns, Connection, Statement, columns_of, transaction, unnested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +156,18 @@ _TAKE = Statement(
         ),
     )
     .on_conflict_do_nothing()
-    .returning(repeats.c.word)
 )
+_RECORDED = Statement(
+    select(func.count()).select_from(tasks).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+
+
+async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
+    """Return whether all of these tasks are there."""
+    return bool(await _RECORDED.scalar(database.ingest, ids=list(ids)) == len(ids))
+
+
+_TURNS = 5
 _TAKEN = Statement(
     select(repeats.c.task, repeats.c.fingerprint).where(
         repeats.c.client == bindparam("client", type_=Uuid),
@@ -171,13 +181,18 @@ async def take_words(
 ) -> list[Repeated]:
     """Take these words for `task`; return what they were taken by before, nothing where they were free.
 
-    Where something is returned the transaction must be rolled back: some of the words may now be taken.
+    Where something is returned the transaction must be rolled back: some of the words may now be taken. A word that
+    is given back between two looks is tried again; CollisionError where that goes on.
     """
-    taken = await _TAKE.rows(connection, client=client, word_text=sorted(words), task=task, fingerprint=fingerprint)
-    if len(taken) == len(words):
-        return []
-    rows = await _TAKEN.rows(connection, client=client, words=list(words))
-    return [Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows if row["task"] != task]
+    taken = 0
+    for _ in range(_TURNS):
+        taken += await _TAKE.run(connection, client=client, word_text=sorted(words), task=task, fingerprint=fingerprint)
+        if taken == len(words):
+            return []
+        rows = await _TAKEN.rows(connection, client=client, words=list(words))
+        if found := [Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows if row["task"] != task]:
+            return found
+    raise CollisionError("words come and go")
 
 
 _FREE = Statement(

@@ -133,6 +133,7 @@ submissions = Table(
     Column("client", Uuid, nullable=False),
     Column("state", Text, nullable=False),
     Column("units", SmallInteger, nullable=False),
+    Column("sender", Uuid),
     Column("attempt", SmallInteger, nullable=False, server_default="0"),
     Column("due_at", Time, nullable=False),
     Column("kind", Text, nullable=False),

@@ -6,6 +6,7 @@ A submission holds its units from the mark `sending` until its row goes away wit
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -59,7 +60,11 @@ _NEXT = Statement(
 )
 _MARK = Statement(
     update(submissions)
-    .values(state="sending", due_at=func.now() + bindparam("due_in", type_=Interval))
+    .values(
+        state="sending",
+        sender=bindparam("by", type_=Uuid),
+        due_at=func.now() + bindparam("due_in", type_=Interval),
+    )
     .where(
         submissions.c.task == any_(bindparam("ids", type_=ARRAY(Uuid))),
         submissions.c.state == literal_column("'recorded'"),
@@ -70,7 +75,7 @@ MOST_AT_ONCE = 50
 """Submissions admitted in one go."""
 
 
-async def admit(database: Database, slots: int, due_in: float) -> Sequence[Row]:
+async def admit(database: Database, slots: int, due_in: float, sender: UUID) -> Sequence[Row]:
     """Mark as being sent what fits into the free slots, in turn; return task, kind, attempt and payload of each.
 
     The caller sends them; whoever dies before is found out after `due_in` seconds. An order larger than all slots
@@ -88,7 +93,7 @@ async def admit(database: Database, slots: int, due_in: float) -> Sequence[Row]:
             chosen.append(row["task"])
         if not chosen:
             return []
-        return await _MARK.rows(connection, ids=chosen, due_in=timedelta(seconds=due_in))
+        return await _MARK.rows(connection, ids=chosen, due_in=timedelta(seconds=due_in), by=sender)
 
 
 async def used(database: Database) -> int:

@@ -26,12 +26,14 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     delete,
     func,
     insert,
     literal_column,
     null,
+    or_,
     select,
     union_all,
     update,
@@ -91,11 +93,15 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """The provider has the task, under this id; look after it again in `ask_in` seconds."""
+    """The provider has the task, under this id; look after it again in `ask_in` seconds.
+
+    `is_own_id`: the id is from the provider's answer to the order; a callback's may be of somebody in between.
+    """
 
     task: UUID
     provider_task_id: str | None
     ask_in: float
+    is_own_id: bool
 
 
 _READ = Statement(
@@ -152,7 +158,7 @@ _MOVE: Columns = {
     "charged": Numeric,
 }
 _HEARD: Columns = {"task": Uuid, "received_at": Time, "source": Text, "outcome": Text, "body": LargeBinary}
-_TAKEN: Columns = {"task": Uuid, "provider_task_id": Text, "ask_in": Interval}
+_TAKEN: Columns = {"task": Uuid, "provider_task_id": Text, "is_own_id": Boolean, "ask_in": Interval}
 
 
 def _statement() -> Statement:
@@ -246,13 +252,22 @@ def _statement() -> Statement:
         update(submissions)
         .values(
             state="accepted",
-            provider_task_id=func.coalesce(submissions.c.provider_task_id, taken.c.provider_task_id),
+            provider_task_id=case(
+                (taken.c.is_own_id, taken.c.provider_task_id),
+                else_=func.coalesce(submissions.c.provider_task_id, taken.c.provider_task_id),
+            ),
             payload=null(),
             reason=null(),
             attempt=0,
             due_at=func.now() + taken.c.ask_in,
         )
-        .where(submissions.c.task == taken.c.task, submissions.c.state != "accepted")
+        .where(
+            submissions.c.task == taken.c.task,
+            or_(
+                submissions.c.state != "accepted",
+                and_(taken.c.is_own_id, submissions.c.provider_task_id.is_distinct_from(taken.c.provider_task_id)),
+            ),
+        )
         .cte("noted")
     )
     kept = insert(callbacks).from_select(list(_HEARD), select(*(heard.c[key] for key in _HEARD))).cte("kept")
@@ -288,7 +303,15 @@ async def write(
         for move in sorted(moves, key=lambda move: move.after.id)
     ]
     raw = [(each.task, each.received_at, each.source, each.outcome, each.body[:CALLBACK_KEPT]) for each in heard]
-    now_taken = [(each.task, each.provider_task_id, timedelta(seconds=each.ask_in)) for each in taken]
+    now_taken = [
+        (
+            each.task,
+            each.provider_task_id,
+            each.is_own_id and each.provider_task_id is not None,
+            timedelta(seconds=each.ask_in),
+        )
+        for each in taken
+    ]
     found = await _WRITE.rows(
         database.ingest,
         tx_offset=database.tx_offset,

@@ -163,6 +163,7 @@ async def house(
             prices=prices,
             body_of=orjson.dumps,
             new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
         )
         tools = Tools(
             submit=submit,
