@@ -4,7 +4,7 @@ Signatures are taken over by the type checker too, so that the two cannot differ
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from functools import wraps
 from threading import Lock, Thread
@@ -30,7 +30,7 @@ def _blocking(
 
 
 def _iterating(
-    method: Callable[Concatenate[Relay, P], AsyncIterator[T]],
+    method: Callable[Concatenate[Relay, P], AsyncGenerator[T, None]],
 ) -> Callable[Concatenate["SyncRelay", P], Iterator[T]]:
     """Return a method that goes through what one of Relay's goes through; closing the iterator ends it there too."""
 
@@ -45,8 +45,7 @@ def _iterating(
                 return None
 
         async def close() -> None:
-            if hasattr(items, "aclose"):
-                await items.aclose()
+            await items.aclose()
 
         try:
             while found := self.run(following()):

@@ -1,7 +1,7 @@
 """The log of events: read by cursor up to its end, or followed for ever; nothing skipped, nothing twice."""
 
 from asyncio import sleep
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from json import loads
 
 import aiohttp
@@ -32,7 +32,7 @@ class Log:
         type: Types = None,  # noqa: A002 - the API's word
         task: str | None = None,
         most: int | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Go through the log from behind `after` (a cursor; "0" is the beginning) to its present end, oldest first."""
         left = most
         while left is None or left > 0:
@@ -53,7 +53,7 @@ class Log:
         after: str | None = None,
         type: Types = None,  # noqa: A002 - the API's word
         task: str | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Follow the log for ever, from behind `after` or from now on; a connection that breaks is made anew.
 
         Raises RelayError where the first connection fails, and later where the service refuses for good.
@@ -76,7 +76,7 @@ class Log:
                 await sleep(reader.retry or self._transport.pause(failures))
             reader = Reader(last_id=reader.last_id)
 
-    async def _connection(self, reader: Reader, query: dict[str, Types]) -> AsyncIterator[Event | None]:
+    async def _connection(self, reader: Reader, query: dict[str, Types]) -> AsyncGenerator[Event | None, None]:
         """Follow the log over one connection until it ends; None says that it stands."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": reader.last_id} if reader.last_id else {})
         limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=SILENCE)
@@ -96,4 +96,6 @@ class Log:
 
 
 def _event(message: Message, cursor: str | None) -> Event:
-    return shapes.read_event({"cursor": cursor, **loads(message.data)})
+    """Return the event in a message; its webhook-id is made of the cursor, which ends with subject and sequence."""
+    name = "evt_" + "_".join((cursor or "").split("-")[-2:])
+    return shapes.read_event({"id": name, "cursor": cursor, **loads(message.data)})

@@ -125,13 +125,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one subscription: pending, delivered or exhausted; `log` where it was asked for alone."""
+    """One event on its way to one subscription: pending, delivered or exhausted; `attempts` where it is shown alone."""
 
     id: str
     event: str
     subscription: str
     status: str
-    attempts: int
+    attempt_count: int
     type: str | None = None
     task_id: str | None = None
     next_attempt_at: str | None = None
@@ -140,7 +140,7 @@ class Delivery:
     last_error: str | None = None
     url: str | None = None
     body: str | None = None
-    log: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +204,7 @@ def read_subscription(content: Mapping[str, Any]) -> Subscription:
 
 def read_delivery(content: Mapping[str, Any]) -> Delivery:
     """Return a delivery, with its attempts where they are told."""
-    return read(Delivery, {**content, "log": tuple(read(Attempt, each) for each in content.get("log") or ())})
+    return read(Delivery, {**content, "attempts": tuple(read(Attempt, each) for each in content.get("attempts") or ())})
 
 
 def read_quote(content: Mapping[str, Any]) -> Quote:

@@ -1,6 +1,6 @@
 """Subscriptions and deliveries: made, changed, tested, paused, replayed; looked at, and retried."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from service.client import shapes
@@ -30,7 +30,7 @@ class Subscriptions:
         body = {"url": url, **_given(wishes)}
         return shapes.read_subscription(await self._transport.ask("POST", "/v1/subscriptions", body=body))
 
-    async def subscriptions(self, *, most: int | None = None) -> AsyncIterator[Subscription]:
+    async def subscriptions(self, *, most: int | None = None) -> AsyncGenerator[Subscription, None]:
         """Go through the subscriptions, newest first."""
         async for content in pages(self._transport, "/v1/subscriptions", {}, most):
             yield shapes.read_subscription(content)
@@ -87,7 +87,7 @@ class Subscriptions:
         event: str | None = None,
         task: str | None = None,
         most: int | None = None,
-    ) -> AsyncIterator[Delivery]:
+    ) -> AsyncGenerator[Delivery, None]:
         """Go through the deliveries, newest first; `status` pending, delivered or exhausted."""
         query = {"subscription": subscription, "status": status, "event": event, "task": task}
         async for content in pages(self._transport, "/v1/deliveries", query, most):
@@ -97,9 +97,9 @@ class Subscriptions:
         """Return one delivery with its attempts. Raises NotFoundError."""
         return shapes.read_delivery(await self._transport.ask("GET", f"/v1/deliveries/{delivery_id}"))
 
-    async def retry_delivery(self, delivery_id: str) -> None:
-        """Attempt a delivery again now."""
-        await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={})
+    async def retry_delivery(self, delivery_id: str) -> Delivery:
+        """Attempt a delivery again now, whatever became of it."""
+        return shapes.read_delivery(await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={}))
 
     async def usage(
         self, *, since: Moment | None = None, until: Moment | None = None, by: Sequence[str] | str | None = None

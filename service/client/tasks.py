@@ -1,7 +1,7 @@
 """Orders and tasks: ordering each of the kinds, looking one up, waiting for its end, going through them all."""
 
 from asyncio import get_running_loop, sleep
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -111,7 +111,7 @@ class Tasks:
         until: Moment | None = None,
         text: str | None = None,
         most: int | None = None,
-    ) -> AsyncIterator[Task]:
+    ) -> AsyncGenerator[Task, None]:
         """Go through the tasks, newest first, at most so many; filters as in the API."""
         query = {"status": status, "kind": kind, "since": moment(since), "until": moment(until), "text": text}
         async for content in pages(self._transport, "/v1/tasks", query, most):
@@ -140,7 +140,7 @@ def moment(at: Moment | None) -> str | None:
 
 async def pages(
     transport: Transport, path: str, query: Mapping[str, Any], most: int | None
-) -> AsyncIterator[Mapping[str, Any]]:
+) -> AsyncGenerator[Mapping[str, Any], None]:
     """Go through a list of the API, page by page, at most `most` of it."""
     cursor: str | None = None
     left = most

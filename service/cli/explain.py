@@ -1,0 +1,70 @@
+"""`settings`, `openapi` and `completion`: what can be set, what can be called, and what the shell can finish."""
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from service.cli.connection import json_option
+from service.cli.faults import told
+from service.cli.screen import Screen, plain
+
+if TYPE_CHECKING:
+    from service.settings import Row
+
+SHELLS = click.Choice(["bash", "zsh", "fish"])
+
+
+@click.command()
+@json_option
+@click.pass_context
+def settings(ctx: click.Context, as_json: bool) -> None:
+    """Print every setting: its meaning, its default, its value now where it differs; exits with 2 if one is wrong."""
+    from service.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
+
+    faults: tuple[str, ...] = ()
+    try:
+        rows = describe(read())
+    except SettingsError as error:
+        rows, faults = describe(), error.faults
+    screen = Screen(as_json)
+    if as_json:
+        screen.document({"settings": plain(rows), "faults": list(faults)})
+    else:
+        for group, members in groupby(rows, key=lambda row: row.group):
+            click.echo(f"\n{click.style(group, bold=True)}")
+            lines = [(row.name, _now(row), row.default, row.meaning) for row in members]
+            screen.table(("name", "now", "default", "meaning"), lines, "")
+    for fault in faults:
+        click.echo(f"{click.style('Wrong:', fg='red')} {fault}", err=True)
+    if faults:
+        ctx.exit(2)
+
+
+def _now(row: "Row") -> str | None:
+    return None if row.value == row.default else row.value
+
+
+@click.command()
+def openapi() -> None:
+    """Print the API's description (OpenAPI 3.1)."""
+    with told():
+        from service.web.openapi import document  # noqa: PLC0415 - the whole web
+
+        Screen().document(document())
+
+
+@click.command()
+@click.argument("shell", type=SHELLS)
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes a SHELL complete commands and options.
+
+    For bash: eval "$(kling-relay completion bash)" in ~/.bashrc; the same in ~/.zshrc for zsh; for fish:
+    kling-relay completion fish > ~/.config/fish/completions/kling-relay.fish
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - beside its one use
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(ctx.find_root().command, {}, "kling-relay", "_KLING_RELAY_COMPLETE").source())

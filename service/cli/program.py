@@ -1,0 +1,56 @@
+"""The command line as one tree. Its modules import click alone; what is heavy is imported when a command runs."""
+
+import click
+from typing_extensions import override
+
+from service.cli import demo, doctor, explain, keys, log, money, orders, serve
+from service.cli.deliveries import deliveries
+from service.cli.subscriptions import subscriptions
+
+COMMANDS: tuple[click.Command, ...] = (
+    demo.demo,
+    serve.up,
+    serve.api,
+    serve.worker,
+    serve.migrate,
+    serve.sandbox,
+    keys.keys,
+    explain.settings,
+    doctor.doctor,
+    orders.submit,
+    orders.tasks,
+    orders.watch,
+    log.events,
+    log.listen,
+    subscriptions,
+    deliveries,
+    money.usage,
+    money.prices,
+    explain.openapi,
+    explain.completion,
+)
+
+
+class Program(click.Group):
+    """The commands in the order in which they are met, not by the alphabet."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [command.name or "" for command in COMMANDS]
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="kling-relay", message="%(package)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def program(debug: bool) -> None:
+    """The service between a back end and Kling: orders, callbacks, events, deliveries.
+
+    `kling-relay demo` shows it all on this machine. Client commands find the service by --url (RELAY_URL) and say who
+    asks by --key (RELAY_KEY); commands that run the service read its settings (`kling-relay settings`).
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 no answer, 4 not final in time.
+    """
+
+
+for _command in COMMANDS:
+    program.add_command(_command)

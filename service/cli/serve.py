@@ -1,0 +1,106 @@
+"""`up`, `api`, `worker`, `migrate` and `sandbox`: what runs until a signal says stop, or brings the schema up."""
+
+import asyncio
+import signal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from service.cli.faults import told
+from service.cli.moments import Length
+
+if TYPE_CHECKING:
+    from service.app.parts import Parts
+    from service.sandbox import Temper
+    from service.settings import Settings
+
+
+@click.command()
+def up() -> None:
+    """Run everything in one process: the API with its console, and the worker."""
+    _run("up")
+
+
+@click.command()
+def api() -> None:
+    """Run the API, the callbacks and the console; deliveries are the worker's."""
+    _run("api")
+
+
+@click.command()
+def worker() -> None:
+    """Run deliveries and sweeps."""
+    _run("worker")
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Change nothing: wait until somebody else has brought the schema up.")
+@click.option("--within", type=Length(), default="5m", show_default=True, help="How long to wait, with --wait.")
+def migrate(wait: bool, within: timedelta) -> None:
+    """Bring the database's schema to this release's."""
+    with told():
+        from service import app, settings  # noqa: PLC0415 - the whole service, half a second
+
+        app.migrate(settings.read(), wait=within if wait else None)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The interface to listen on.")
+@click.option("--port", default=8090, show_default=True, help="The port; 0 takes a free one.")
+@click.option("--public-url", help="What addresses of results begin with.  [default: http://HOST:PORT]")
+@click.option("--seed", type=int, help="Throw the same dice every time.")
+@click.option("--set", "knobs", multiple=True, metavar="KNOB=VALUE", help="Misbehave, as in loss=0.3; several.")
+def sandbox(host: str, port: int, public_url: str | None, seed: int | None, knobs: tuple[str, ...]) -> None:
+    """Run the sandbox: a provider that behaves, and misbehaves, like the real one."""
+    wrong = [knob for knob in knobs if "=" not in knob]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is not KNOB=VALUE.", param_hint="--set")
+    with told():
+        from service.app.run import in_loop  # noqa: PLC0415 - the whole service, half a second
+        from service.sandbox import Temper  # noqa: PLC0415
+
+        temper = Temper().with_knobs([(name, text) for name, _, text in (knob.partition("=") for knob in knobs)])
+        in_loop(_sandbox(temper, host, port, public_url, seed))
+
+
+async def _sandbox(temper: "Temper", host: str, port: int, public_url: str | None, seed: int | None) -> None:
+    from service.app import sources  # noqa: PLC0415 - imported by now
+    from service.sandbox import Sandbox  # noqa: PLC0415
+
+    one = Sandbox(temper, now=sources.now, chance=sources.generator(seed), public_url=public_url)
+    url = await one.start(host, port)
+    click.echo(f"The sandbox listens on {url} and lets in the key {temper.keys[0] if temper.keys else '(none)'}.")
+    click.echo("Words and knobs for misbehaving are at its front page. Ctrl-C ends it.")
+    try:
+        await _stopped()
+    finally:
+        await one.stop()
+
+
+async def _stopped() -> None:
+    """Return when a signal says stop."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await stopping.wait()
+
+
+def _run(role: Literal["up", "api", "worker"]) -> None:
+    with told():
+        from service import app, settings  # noqa: PLC0415 - the whole service, half a second
+
+        found = settings.read()
+        for risk in settings.risks(found):
+            click.echo(f"{click.style('Note:', fg='yellow')} {risk}", err=True)
+        code = app.run(found, role, _started if role != "worker" else _begun)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _started(_: "Parts", settings: "Settings") -> None:
+    click.echo(f"kling-relay listens on http://{settings.host}:{settings.port}; the console is at /console.", err=True)
+
+
+def _begun(_: "Parts", __: "Settings") -> None:
+    click.echo("kling-relay's worker has begun.", err=True)
