@@ -1,6 +1,6 @@
 """A call is one request on its way through the web: who asks, for what, when, and with which tools."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,12 +39,16 @@ class Size(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What one process's web has beside its tools; `in_hand` counts bytes of bodies, waiters and streams by key."""
+    """What one process's web has beside its tools.
+
+    `in_hand` counts bytes of bodies, streams, and waiters in all and by key; `streams` are the streams of each key.
+    """
 
     tools: Tools
     doorman: Doorman
     tail: Tail
     in_hand: Counter[str] = field(default_factory=Counter)
+    streams: defaultdict[UUID, list[web.Request]] = field(default_factory=lambda: defaultdict(list))
 
 
 SITE = web.AppKey("site", Site)
@@ -75,6 +79,11 @@ class Call:
         except ValueError:
             raise NotFound from None
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is there any more to be answered."""
+        return is_gone(self.request)
+
     async def is_still_welcome(self) -> bool:
         """Return whether the caller's key still holds: what is answered for long is ended when it is revoked."""
         try:
@@ -92,6 +101,11 @@ class Call:
             self.route.size, limits.body_bytes
         )
         return await bodies.read(self.request, most, limits.body_seconds, self.site.in_hand, limits.bytes_in_hand)
+
+
+def is_gone(request: web.Request) -> bool:
+    """Return whether a request's connection was closed."""
+    return request.transport is None or request.transport.is_closing()
 
 
 Act = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -81,6 +81,8 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - the last resort of every request; what is a bug is logged as one
             refusal = _refusal(error)
             code = refusal.code
+            if found and isinstance(refusal, WrongMethod):
+                headers["Allow"] = ", ".join([*found.methods, *(["OPTIONS"] if is_shared else [])])
             if code == 1302:
                 headers |= site.doorman.told(caller.key)
             response = refused(refusal, request_id, kling=is_kling)

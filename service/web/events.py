@@ -16,12 +16,13 @@ from service.store import log
 from service.store.log import START, Cursor, Told, read_cursor
 from service.store.statement import CollisionError, StoreUnavailableError
 from service.web.answers import InvalidMembers, listed
-from service.web.call import Call
+from service.web.call import Call, is_gone
 from service.web.cors import shared
 from service.web.deliveries import types_of
 from service.web.tail import Ear
 from service.web.tasks import event_shown
 
+_STREAMS = "streams"
 _PAGE = 200
 _LOOK_EVERY = 1.0
 """Seconds after which a silent stream looks whether it is time for a heartbeat, and whether its key still holds."""
@@ -100,7 +101,7 @@ async def _follow(call: Call, response: web.StreamResponse, ear: Ear, at: Cursor
     """Send what is heard, for as long as the reader reads; a heartbeat where there is nothing to send."""
     loop = asyncio.get_running_loop()
     heartbeat_at = loop.time() + call.tools.limits.heartbeat
-    while not ear.is_closed and await call.is_still_welcome():
+    while not (ear.is_closed or call.is_gone) and await call.is_still_welcome():
         heard = [told for told in await ear.listen(_LOOK_EVERY) if told.at > at]
         if ear.is_overrun:
             raise _StalledError
@@ -128,19 +129,22 @@ def _written(events: Sequence[Told]) -> bytes:
 
 @asynccontextmanager
 async def _place(call: Call) -> AsyncIterator[None]:
-    """Count one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
-    in_hand, limits, mine = call.site.in_hand, call.tools.limits, f"streams {call.caller.key}"
-    if in_hand["streams"] >= limits.streams or call.site.tail.is_closed:
+    """Take a place for one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
+    site, limits, key = call.site, call.tools.limits, call.caller.key
+    if site.in_hand[_STREAMS] >= limits.streams or site.tail.is_closed:
         raise Unavailable("There are too many streams at this moment.")
-    if in_hand[mine] >= limits.streams_per_key:
+    # a reader that comes back may be here before its last connection is seen to be gone
+    if sum(not is_gone(request) for request in site.streams[key]) >= limits.streams_per_key:
         raise RateLimited(f"A key may have {limits.streams_per_key} streams at once.")
-    in_hand.update(("streams", mine))
+    site.in_hand[_STREAMS] += 1
+    site.streams[key].append(call.request)
     try:
         yield
     finally:
-        in_hand.subtract(("streams", mine))
-        if not in_hand[mine]:
-            del in_hand[mine]
+        site.in_hand[_STREAMS] -= 1
+        site.streams[key].remove(call.request)
+        if not site.streams[key]:
+            del site.streams[key]
 
 
 def _cursor(text: str | None, name: str) -> Cursor | None:

@@ -100,10 +100,8 @@ async def _waited(call: Call, task: UUID, wait: float) -> Detail:
         while True:
             found = await _detail(call, task)
             left = until - loop.time()
-            transport = call.request.transport
-            is_gone = transport is None or transport.is_closing() or call.site.tail.is_closed
-            is_gone = is_gone or not await call.is_still_welcome()
-            if found.found.status in FINAL or left <= 0 or is_gone:
+            is_over = call.is_gone or call.site.tail.is_closed or not await call.is_still_welcome()
+            if found.found.status in FINAL or left <= 0 or is_over:
                 return found
             ended.clear()
             try:

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +62,7 @@ class House:
     sealer: Sealer
     tools: Tools
     app: web.Application
+    stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
     seen: list[Seen] = field(default_factory=list)
@@ -69,6 +70,10 @@ class House:
     def in_hand(self, name: str) -> int:
         """Return how many of something the served web counts: waiters, streams, bytes."""
         return self.app[SITE].in_hand[name]
+
+    def count(self, name: str, more: int) -> None:
+        """Let the served web count more (or fewer) of something than there are."""
+        self.app[SITE].in_hand[name] += more
 
     async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
         return await add_key(self.database, self.sealer, client, scopes, **more)
@@ -138,10 +143,13 @@ async def add_key(
 
 @asynccontextmanager
 async def house(
-    url: str, limits: Limits | None = None, *, now: Callable[[], datetime] | None = None, **more: Any
+    url: str, limits: Limits | None = None, *, change: Callable[[Tools], Tools] = lambda tools: tools
 ) -> AsyncIterator[House]:
-    """Serve a web on a port of its own, on the database at `url`."""
-    clock = now or (lambda: datetime.now(UTC))
+    """Serve a web on a port of its own, on the database at `url`, its tools changed by `change`."""
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
     limits = limits or Limits()
     provider, bell, sealer = StandIn(), Bell(), Sealer([b"s" * 32])
     seen: list[Seen] = []
@@ -154,6 +162,7 @@ async def house(
             hook_of=lambda task: f"http://relay/callbacks/{task}/{token.make([CALLBACK_KEY], task)}",
             now=clock,
             chance=random.random,
+            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
             ask_after=60,
         )
         prices = price.load("seed")
@@ -162,7 +171,6 @@ async def house(
             send,
             prices=prices,
             body_of=orjson.dumps,
-            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
             new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
         )
         tools = Tools(
@@ -179,14 +187,16 @@ async def house(
             limits=limits,
             allowed=Allowed.parse("127.0.0.0/8"),
             seen=seen.append,
-            **more,
         )
+        tools = change(tools)
         key = await add_key(database, sealer, "tests")
         row = await keys.by_digest(database, digest(key))
         assert row is not None
         app = site.make(tools)
-        async with serve(app, "127.0.0.1", 0, limits, shutdown_timeout=2) as port:
+        async with AsyncExitStack() as server:
+            port = await server.enter_async_context(serve(app, "127.0.0.1", 0, limits, shutdown_timeout=2))
             yield House(
+                stop=server.aclose,
                 url=f"http://127.0.0.1:{port}",
                 key=key,
                 client=row.client,

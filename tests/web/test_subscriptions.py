@@ -1,0 +1,306 @@
+"""Subscriptions over HTTP, and the deliveries that come of them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.core.delivery import read_id
+from service.core.ids import hook_id
+from service.core.key import Scope
+from service.store import outbox, secrets, subscriptions
+from service.store.outbox import Settled
+from tests.support.house import House
+
+URL = "https://93.184.215.14/hook"
+
+
+async def subscribe(home: House, **members: Any) -> dict[str, Any]:
+    status, said = await home.post("/v1/subscriptions", {"url": URL, **members})
+    assert status == 201, said
+    return dict(said)
+
+
+async def settle(home: House, deliveries: Sequence[str], outcome: str, **more: Any) -> None:
+    """Write one more attempt of each delivery down, as a worker would."""
+    made = []
+    for text in deliveries:
+        key = read_id(text)
+        assert key is not None
+        _, said = await home.get(f"/v1/deliveries/{text}")
+        usual: dict[str, Any] = {
+            "wait": 3600.0,
+            "at": datetime.now(UTC),
+            "latency": 0.0123,
+            "status": 200 if outcome == "delivered" else 500,
+            "error": None,
+            "answer": b"well",
+        }
+        made.append(
+            Settled(
+                subscription=key.subscription,
+                subject=key.subject,
+                sequence=key.sequence,
+                attempt=said["attempt_count"] + 1,
+                outcome=outcome,
+                **{**usual, **more},
+            )
+        )
+    await outbox.settle(home.database, made)
+
+
+async def listed(home: House, query: str = "", key: str | None = None) -> list[dict[str, Any]]:
+    status, said = await home.get(f"/v1/deliveries?{query}", key)
+    assert status == 200, said
+    return list(said["data"])
+
+
+async def test_a_subscription_is_made_with_its_secret_shown_once(home: House) -> None:
+    made = await subscribe(home, events=["task.succeed"], headers={"X-Team": "a"}, ordering="task", max_in_flight=3)
+    assert made["secret"].startswith("whsec_")
+    _, shown = await home.get(f"/v1/subscriptions/{made['id']}")
+    assert "secret" not in shown
+    assert {name: made[name] for name in shown} == shown
+    assert (shown["status"], shown["events"], shown["ordering"]) == ("active", ["task.succeed"], "task")
+    row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
+    assert row is not None
+    assert made["secret"].encode() not in row.secrets
+    assert secrets.open_list(home.sealer, row.id, row.secrets) == [made["secret"]]
+    assert made["secret"] not in repr(row)
+
+
+async def test_every_fault_of_a_subscription_is_named_at_once(home: House) -> None:
+    status, said = await home.post(
+        "/v1/subscriptions",
+        {
+            "url": "",
+            "events": ["task.nothing"],
+            "headers": {"webhook-id": "x"},
+            "format": "xml",
+            "max_in_flight": 0,
+            "colour": "red",
+        },
+    )
+    assert status == 400
+    assert {fault["field"] for fault in said["errors"]} == {
+        "url",
+        "events",
+        "headers",
+        "format",
+        "max_in_flight",
+        "colour",
+    }
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/", "http://[::1]/", "http://2130706434:1@0xa9fea9fe/", "ftp://x.example"]
+)
+async def test_an_address_that_cannot_be_outside_is_refused(home: House, url: str) -> None:
+    status, said = await home.post("/v1/subscriptions", {"url": url})
+    assert (status, [fault["field"] for fault in said["errors"]]) == (400, ["url"])
+
+
+async def test_only_what_is_named_changes(home: House) -> None:
+    made = await subscribe(home, description="one")
+    status, said = await home.call(
+        "PATCH", f"/v1/subscriptions/{made['id']}", json={"events": ["task.*"], "headers": {"X-A": "b"}}
+    )
+    assert (status, said["events"], said["headers"], said["description"]) == (200, ["task.*"], {"X-A": "b"}, "one")
+    assert said["url"] == made["url"]
+
+
+async def test_it_is_paused_and_resumed(home: House) -> None:
+    one = (await subscribe(home))["id"]
+    _, paused = await home.post(f"/v1/subscriptions/{one}/pause")
+    status, refused = await home.post(f"/v1/subscriptions/{one}/test")
+    _, resumed = await home.post(f"/v1/subscriptions/{one}/resume")
+    assert (paused["status"], resumed["status"]) == ("paused", "active")
+    assert (status, refused["code"]) == (409, 1204)
+
+
+async def test_secrets_rotate_with_an_overlap(home: House) -> None:
+    made = await subscribe(home)
+    _, second = await home.post(f"/v1/subscriptions/{made['id']}/rotate-secret", {"overlap_seconds": 60})
+    row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
+    assert row is not None
+    assert secrets.open_list(home.sealer, row.id, row.secrets) == [second["secret"], made["secret"]]
+    assert row.old_secrets_until is not None
+    _, third = await home.post(f"/v1/subscriptions/{made['id']}/rotate-secret", {"overlap_seconds": 0})
+    row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
+    assert row is not None
+    assert secrets.open_list(home.sealer, row.id, row.secrets) == [third["secret"]]
+    assert row.old_secrets_until is None
+
+
+async def test_a_deleted_one_leaves_nothing_outstanding(home: House) -> None:
+    one = (await subscribe(home))["id"]
+    await home.order()
+    assert len(await listed(home)) == 1
+    status, _ = await home.call("DELETE", f"/v1/subscriptions/{one}")
+    assert status == 204
+    assert await listed(home) == []
+    assert (await home.get(f"/v1/subscriptions/{one}"))[0] == 404
+    assert (await home.call("DELETE", f"/v1/subscriptions/{one}"))[0] == 404
+    assert await home.database.pool.fetchval("SELECT count(*) FROM outstanding") == 0
+
+
+async def test_another_client_sees_and_changes_nothing(home: House) -> None:
+    one = (await subscribe(home))["id"]
+    await home.order()
+    delivery = (await listed(home))[0]["id"]
+    other = await home.key_of("other")
+    assert (await home.get("/v1/subscriptions", other))[1]["data"] == []
+    for method, path in (
+        ("GET", ""),
+        ("PATCH", ""),
+        ("DELETE", ""),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+        ("POST", "/rotate-secret"),
+        ("POST", "/test"),
+    ):
+        status, _ = await home.call(
+            method, f"/v1/subscriptions/{one}{path}", other, json={} if method != "GET" else None
+        )
+        assert status == 404, path
+    replay = {"since": "2020-01-01T00:00:00Z", "only": "all"}
+    assert (await home.post(f"/v1/subscriptions/{one}/replay", replay, other))[0] == 404
+    assert await listed(home, key=other) == []
+    assert await listed(home, f"subscription={one}", other) == []
+    assert (await home.get(f"/v1/deliveries/{delivery}", other))[0] == 404
+    assert (await home.post(f"/v1/deliveries/{delivery}/retry", None, other))[0] == 404
+    assert (await home.get(f"/v1/subscriptions/{one}"))[1]["status"] == "active"
+
+
+async def test_pages_of_subscriptions_are_newest_first(home: House) -> None:
+    made = [(await subscribe(home))["id"] for _ in range(3)]
+    _, first = await home.get("/v1/subscriptions?limit=2")
+    _, second = await home.get(f"/v1/subscriptions?limit=2&cursor={first['next_cursor']}")
+    assert [each["id"] for each in first["data"] + second["data"]] == made[::-1]
+    assert second["next_cursor"] is None
+
+
+async def test_an_attempt_is_told_with_its_answer(home: House) -> None:
+    await subscribe(home)
+    task = await home.order()
+    delivery = (await listed(home))[0]
+    assert (delivery["status"], delivery["attempt_count"], delivery["task_id"]) == ("pending", 0, task)
+    await settle(home, [delivery["id"]], "failed", error=None, answer=b"\xffno")
+    _, said = await home.get(f"/v1/deliveries/{delivery['id']}")
+    assert (said["status"], said["attempt_count"], said["last_status"]) == ("pending", 1, 500)
+    assert said["next_attempt_at"] > said["last_attempt_at"]
+    assert said["url"] == URL
+    assert '"type":"task.submitted"' in said["body"]
+    attempt = said["attempts"][0]
+    assert (attempt["attempt"], attempt["status"], attempt["outcome"]) == (1, 500, "failed")
+    assert (attempt["latency_ms"], attempt["answer"]) == (12.3, "\ufffdno")
+
+
+async def test_deliveries_are_found_by_status_event_and_task(home: House) -> None:
+    one = (await subscribe(home))["id"]
+    two = (await subscribe(home, events=["task.succeed"]))["id"]
+    first, second = await home.order("one"), await home.order("two")
+    await home.done(first)
+    everything = await listed(home)
+    assert len(everything) == 4
+    of_one = await listed(home, f"subscription={one}&task={first}")
+    assert len(of_one) == 2
+    await settle(home, [of_one[0]["id"]], "delivered")
+    await settle(home, [of_one[1]["id"]], "exhausted")
+    assert [each["id"] for each in await listed(home, "status=delivered")] == [of_one[0]["id"]]
+    assert [each["id"] for each in await listed(home, "status=exhausted")] == [of_one[1]["id"]]
+    assert [each["task_id"] for each in await listed(home, f"status=pending&subscription={one}")] == [second]
+    assert [each["subscription"] for each in await listed(home, f"event=evt_{UUID(first).hex}_2&status=pending")] == [
+        two
+    ]
+    assert len(await listed(home)) == 4
+    pages: list[str] = []
+    cursor = ""
+    while True:
+        _, page = await home.get(f"/v1/deliveries?limit=1{cursor}")
+        pages += [each["id"] for each in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert pages == [each["id"] for each in await listed(home)]
+
+
+async def test_a_hook_of_an_order_is_a_delivery_like_any_other(home: House) -> None:
+    task = await home.order(notify_hook=URL)
+    hook = hook_id(home.client, URL)
+    found = await listed(home)
+    assert [(each["subscription"], each["task_id"]) for each in found] == [(str(hook), task)]
+    assert await listed(home, f"task={task}") == await listed(home, "status=pending") == found
+    _, shown = await home.get(f"/v1/subscriptions/{hook}")
+    assert (shown["is_hook"], shown["format"], shown["url"]) == (True, "kling", URL)
+    assert (await home.post(f"/v1/subscriptions/{hook}/rotate-secret"))[0] == 404
+    _, said = await home.get(f"/v1/deliveries/{found[0]['id']}")
+    assert said["body"].startswith('{"task_id":')
+    await settle(home, [found[0]["id"]], "exhausted")
+    assert len(await listed(home, "status=exhausted")) == 1
+
+
+async def test_what_was_exhausted_or_delivered_can_be_made_again(home: House) -> None:
+    await subscribe(home)
+    await home.order()
+    one = (await listed(home))[0]["id"]
+    await settle(home, [one], "exhausted")
+    status, said = await home.post(f"/v1/deliveries/{one}/retry")
+    assert (status, said["status"], said["attempt_count"]) == (202, "pending", 1)
+    await settle(home, [one], "delivered")
+    assert [each["status"] for each in await listed(home)] == ["delivered"]
+    status, said = await home.post(f"/v1/deliveries/{one}/retry")
+    assert (status, said["status"], said["attempt_count"]) == (202, "pending", 2)
+    await settle(home, [one], "delivered")
+    assert [(each["id"], each["status"], each["attempt_count"]) for each in await listed(home)] == [
+        (one, "delivered", 3)
+    ]
+
+
+async def test_a_replay_of_what_failed_leaves_the_rest(home: House) -> None:
+    one = (await subscribe(home))["id"]
+    for number in range(3):
+        await home.order(f"number {number}")
+    ids = [each["id"] for each in await listed(home)]
+    await settle(home, ids[:1], "delivered")
+    await settle(home, ids[1:], "exhausted")
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    status, said = await home.post(f"/v1/subscriptions/{one}/replay", {"since": since})
+    assert (status, said) == (202, {"count": 2})
+    assert [each["status"] for each in await listed(home)] == ["delivered", "pending", "pending"]
+
+
+async def test_a_replay_of_all_brings_what_was_before_the_subscription(home: House) -> None:
+    task = await home.order()
+    await home.done(task)
+    one = (await subscribe(home, events=["task.succeed"]))["id"]
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    status, said = await home.post(f"/v1/subscriptions/{one}/replay", {"since": since, "only": "all"})
+    assert (status, said) == (202, {"count": 1})
+    assert [each["event"] for each in await listed(home)] == [f"evt_{UUID(task).hex}_2"]
+    status, _ = await home.post(f"/v1/subscriptions/{one}/replay", {"since": "2999-01-01T00:00:00Z"})
+    assert status == 400
+
+
+async def test_a_test_event_goes_to_one_subscription_alone(home: House) -> None:
+    one = (await subscribe(home, events=["task.succeed"]))["id"]
+    await subscribe(home)
+    status, said = await home.post(f"/v1/subscriptions/{one}/test")
+    assert status == 202
+    found = await listed(home)
+    assert [(each["id"], each["type"]) for each in found] == [(said["delivery"], "subscription.test")]
+    assert found[0]["task_id"] is None
+    assert said["event"] == found[0]["event"]
+
+
+async def test_the_secret_of_hooks_can_be_asked_for_and_rotated(home: House) -> None:
+    _, first = await home.get("/v1/hook-secret")
+    _, again = await home.get("/v1/hook-secret")
+    _, second = await home.post("/v1/hook-secret/rotate")
+    _, now = await home.get("/v1/hook-secret")
+    assert first == again != second == now
+    assert first["secret"].startswith("whsec_")
+    reader = await home.key_of("tests", [Scope.READ])
+    assert (await home.get("/v1/hook-secret", reader))[0] == 403
