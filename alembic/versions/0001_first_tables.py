@@ -41,6 +41,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_callbacks_task", "callbacks", ["task"], unique=False)
     op.create_table(
+        "carried",
+        sa.Column("account", sa.Uuid(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("total", sa.Numeric(), nullable=False),
+        sa.Column("day", sa.Numeric(), nullable=False),
+        sa.Column("month", sa.Numeric(), nullable=False),
+        sa.Column("open", sa.Numeric(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "currency"),
+        comment="sums of the ledger's entries before a time long past, so that budgets add up only what came since",
+    )
+    op.create_table(
         "cell",
         sa.Column("one", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("tx_offset", sa.BigInteger(), server_default="0", nullable=False),
@@ -60,6 +72,17 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "crossings",
+        sa.Column("account", sa.Uuid(), nullable=False),
+        sa.Column("which", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("allowed", sa.Numeric(), nullable=False),
+        sa.Column("percent", sa.SmallInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("account", "which", "since", "allowed", "percent"),
+        comment="thresholds of budgets that were announced, each once per window",
     )
     op.create_table(
         "events",
@@ -85,6 +108,7 @@ def upgrade() -> None:
         sa.Column("limit_total", sa.Numeric(), nullable=True),
         sa.Column("limit_day", sa.Numeric(), nullable=True),
         sa.Column("limit_month", sa.Numeric(), nullable=True),
+        sa.Column("limit_open", sa.Numeric(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
@@ -103,9 +127,13 @@ def upgrade() -> None:
         sa.Column("reserved", sa.Numeric(), nullable=False),
         sa.Column("charged", sa.Numeric(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=True),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("mode", sa.Text(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.CheckConstraint("entry IN ('reserve', 'settle', 'release')", name=op.f("ck_ledger_entry_known")),
         sa.PrimaryKeyConstraint("task", "entry"),
-        comment="append-only; the sum over a client is its balance at any time",
+        comment="append-only; sums over a client are its balance; what was ordered stands in the reserve, notes elsewhere",
     )
     op.create_index("ix_ledger_client_at", "ledger", ["client", "at"], unique=False)
     op.create_table(
@@ -263,8 +291,10 @@ def downgrade() -> None:
     op.drop_table("keys")
     op.drop_index("ix_events_client_tx", table_name="events")
     op.drop_table("events")
+    op.drop_table("crossings")
     op.drop_table("clients")
     op.drop_table("cell")
+    op.drop_table("carried")
     op.drop_index("ix_callbacks_task", table_name="callbacks")
     op.drop_table("callbacks")
     op.drop_table("attempts")

@@ -12,6 +12,7 @@ from service.core.address import Allowed
 from service.core.schedule import Schedule
 from service.endpoint import Endpoint
 from service.flows.bell import Bell
+from service.flows.budget import Budget
 from service.flows.deliver import Deliver
 from service.flows.feed import Feed
 from service.flows.ingest import Ingest
@@ -88,14 +89,17 @@ async def assemble(
         alert=seen.never,
         observe=seen.submit,
     )
-    submit = Submit(
+    prices = price.load(settings.prices)
+    budget = Budget(
         database,
-        send,
-        prices=price.load(settings.prices),
-        body_of=provider.order_body,
+        currency=prices.currency,
+        now=sources.now,
         new_id=sources.new_id,
+        bells=[web_bell, worker_bell],
+        log=seen.log.said,
     )
-    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell, seen)
+    submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=sources.new_id, budget=budget)
+    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell, seen, budget)
     seen.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
@@ -109,7 +113,7 @@ async def assemble(
         sealer=sealer,
         callback_keys=keys,
         rulebook=rulebook.load(settings.rulebook),
-        prices=price.load(settings.prices),
+        prices=prices,
         now=sources.now,
         chance=sources.bits,
         bell=web_bell,
@@ -155,6 +159,7 @@ def _worker(
     sealer: Sealer,
     bell: Bell,
     seen: Insight,
+    budget: Budget,
 ) -> tuple[Deliver, Worker]:
     deliver = Deliver(
         database,
@@ -191,7 +196,7 @@ def _worker(
         swept=seen.swept,
         log=seen.log.said,
     )
-    return deliver, Worker(deliver, feed, sweep)
+    return deliver, Worker(deliver, feed, sweep, budget)
 
 
 def _secrets(sealer: Sealer, target: Target) -> tuple[str, ...]:

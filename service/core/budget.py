@@ -3,7 +3,7 @@ pass any of them is refused before anything is sent. Days and months are UTC's.
 """
 
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,8 @@ from service.core.money import money, plain
 
 THRESHOLDS = (80, 100)
 """Percentages of a limit whose crossing is announced."""
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""The start of the window of what is spent in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
-    """A threshold that an order or a charge has crossed."""
+    """A threshold that what is spent has reached."""
 
     limit: str
     percent: int
@@ -89,14 +91,26 @@ def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "thi
     )
 
 
-def crossed(limits: Limits, before: Spent, after: Spent) -> tuple[Crossing, ...]:
-    """Return the thresholds that lie between `before` and `after`, each announced once on its way up."""
+def reached(limits: Limits, spent: Spent) -> tuple[Crossing, ...]:
+    """Return every threshold at or below what is spent; each is announced when it is reached for the first time.
+
+    It asks where things stand, not what a single order did, so that a charge above its quote is not overlooked.
+    """
     return tuple(
-        Crossing(limit=name, percent=percent, allowed=allowed, spent=getattr(after, name))
+        Crossing(limit=name, percent=percent, allowed=allowed, spent=now_spent)
         for name in limits.names
         for percent in THRESHOLDS
-        if getattr(before, name) < (allowed := getattr(limits, name)) * percent / 100 <= getattr(after, name)
+        if (allowed := getattr(limits, name)) and (now_spent := getattr(spent, name)) >= allowed * percent / 100
     )
+
+
+def window_of(limit: str, now: datetime) -> datetime:
+    """Return the start of the window in which a threshold of this limit is announced once.
+
+    What is reserved at once goes up and down, so its thresholds are announced once a day at most.
+    """
+    day, month = windows(now)
+    return {"day": day, "month": month, "open": day}.get(limit, EVER)
 
 
 def windows(now: datetime) -> tuple[datetime, datetime]:

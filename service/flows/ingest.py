@@ -202,7 +202,11 @@ def _decide(word: Word, before: steps.Standing) -> _Decided:
     if step is None:
         return _Decided(word=word, before=before, step=None, move=None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
-    booking = steps.Booking(entry=entry.entry, reserved=entry.reserved, charged=entry.charged) if entry else None
+    booking = None
+    if entry is not None:
+        booking = steps.Booking(
+            entry=entry.entry, reserved=entry.reserved, charged=entry.charged, note=entry.note or None
+        )
     event = announce(before.facts, step.task, step.signal)
     move = steps.Move(before=before, after=step.task, event=event, is_final=step.is_final, booking=booking)
     return _Decided(word=word, before=before, step=step, move=move)

@@ -8,7 +8,7 @@ not wait longer than `patience` for a slow provider: the task is there, and send
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,12 +22,13 @@ from service.core.key import Caller
 from service.core.order import Order
 from service.core.submission import Never, Refused
 from service.core.task import Status, Task
+from service.flows.budget import Budget
 from service.flows.coalesce import Coalescer, OverloadedError
 from service.flows.send import Parcel, Send, Sent
 from service.store import lookups, orders, subscriptions
 from service.store.database import Database
 from service.store.orders import Record
-from service.store.statement import CollisionError, Connection, StoreError, transaction
+from service.store.statement import CollisionError, StoreError, transaction
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
@@ -62,7 +63,7 @@ class Submit:
         body_of: Callable[[Mapping[str, Any]], bytes],
         new_id: Callable[[datetime], UUID],
         patience: float = 3.0,
-        check_budget: "Callable[[Connection, Record, datetime], Any] | None" = None,
+        budget: Budget | None = None,
     ) -> None:
         """`body_of` makes an order's fields the provider's JSON; `patience` is in seconds."""
         self._database = database
@@ -71,7 +72,7 @@ class Submit:
         self._body_of = body_of
         self._new_id = new_id
         self._patience = patience
-        self._check_budget = check_budget
+        self._budget = budget
         self._record = Coalescer(self._record_all, lambda record: record.id)
 
     async def __call__(
@@ -136,20 +137,24 @@ class Submit:
         return Ordered(record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b"")
 
     async def _write(self, ordered: Ordered, now: datetime) -> None:
-        if not ordered.words and self._check_budget is None:
-            await self._record(ordered.record)
+        """Record the order; what has no words and no limit goes together with others in hand."""
+        record, budget = ordered.record, self._budget
+        if budget is not None and not await budget.is_limited(record.client, record.key, now):
+            budget = None
+        if not ordered.words and budget is None:
+            await self._record(record)
             return
-        async with transaction(self._database.pool) as connection:
+        turn = budget.turn(record.client) if budget else nullcontext()
+        async with turn, transaction(self._database.pool) as connection:
             if ordered.words:
-                record = ordered.record
                 found = await orders.take_words(
                     connection, record.client, ordered.words, record.id, ordered.fingerprint
                 )
                 if found:
                     raise _RepeatedError(found)
-            if self._check_budget is not None:
-                await self._check_budget(connection, ordered.record, now)
-            await orders.record_on(connection, [ordered.record], self._due_in)
+            if budget is not None:
+                await budget.check(connection, record, now)
+            await orders.record_on(connection, [record], self._due_in)
 
     @property
     def _due_in(self) -> float:

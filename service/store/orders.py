@@ -103,7 +103,19 @@ def _record() -> Statement:
     reserved = (
         insert(ledger)
         .from_select(
-            ["task", "entry", "client", "key", "at", "reserved", "charged", "currency"],
+            [
+                "task",
+                "entry",
+                "client",
+                "key",
+                "at",
+                "reserved",
+                "charged",
+                "currency",
+                "kind",
+                "model",
+                "mode",
+            ],
             select(
                 new.c.id,
                 literal_column("'reserve'"),
@@ -113,6 +125,9 @@ def _record() -> Statement:
                 new.c.quote,
                 literal_column("0"),
                 new.c.currency,
+                new.c.kind,
+                new.c.model,
+                new.c.mode,
             ),
         )
         .cte("reserved")
@@ -143,6 +158,17 @@ async def record_on(connection: Connection, records: Sequence[Record], due_in: f
     await _RECORD.run(connection, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
 
 
+_RECORDED = Statement(
+    select(func.count()).select_from(tasks).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+
+
+async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
+    """Return whether all of these tasks are there."""
+    return bool(await _RECORDED.scalar(database.ingest, ids=list(ids)) == len(ids))
+
+
+_TURNS = 5
 _word = unnested("word", text=Text)
 _TAKE = Statement(
     upsert(repeats)
@@ -157,17 +183,6 @@ _TAKE = Statement(
     )
     .on_conflict_do_nothing()
 )
-_RECORDED = Statement(
-    select(func.count()).select_from(tasks).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
-)
-
-
-async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
-    """Return whether all of these tasks are there."""
-    return bool(await _RECORDED.scalar(database.ingest, ids=list(ids)) == len(ids))
-
-
-_TURNS = 5
 _TAKEN = Statement(
     select(repeats.c.task, repeats.c.fingerprint).where(
         repeats.c.client == bindparam("client", type_=Uuid),

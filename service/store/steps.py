@@ -67,6 +67,7 @@ class Booking:
     entry: str
     reserved: Decimal
     charged: Decimal
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,8 @@ class Taken:
 
     task: UUID
     provider_task_id: str | None
-    ask_in: float
     is_own_id: bool
+    ask_in: float
 
 
 _READ = Statement(
@@ -156,6 +157,7 @@ _MOVE: Columns = {
     "entry": Text,
     "reserved": Numeric,
     "charged": Numeric,
+    "note": Text,
 }
 _HEARD: Columns = {"task": Uuid, "received_at": Time, "source": Text, "outcome": Text, "body": LargeBinary}
 _TAKEN: Columns = {"task": Uuid, "provider_task_id": Text, "is_own_id": Boolean, "ask_in": Interval}
@@ -186,6 +188,7 @@ def _statement() -> Statement:
             move.c.entry,
             move.c.reserved,
             move.c.charged,
+            move.c.note,
         )
         .cte("moved")
     )
@@ -233,7 +236,7 @@ def _statement() -> Statement:
     booked = (
         insert(ledger)
         .from_select(
-            ["task", "entry", "client", "key", "at", "reserved", "charged", "currency"],
+            ["task", "entry", "client", "key", "at", "reserved", "charged", "currency", "note"],
             select(
                 moved.c.id,
                 moved.c.entry,
@@ -243,6 +246,7 @@ def _statement() -> Statement:
                 moved.c.reserved,
                 moved.c.charged,
                 moved.c.currency,
+                moved.c.note,
             ).where(moved.c.entry.is_not(None)),
         )
         .cte("booked")
@@ -298,7 +302,7 @@ async def write(
             move.event.type,
             move.event.body,
             move.is_final,
-            *((move.booking.entry, move.booking.reserved, move.booking.charged) if move.booking else (None,) * 3),
+            *(_booked(move.booking) if move.booking else (None,) * 4),
         )
         for move in sorted(moves, key=lambda move: move.after.id)
     ]
@@ -320,3 +324,7 @@ async def write(
         **columns_of("taken", list(_TAKEN), now_taken),
     )
     return {row["id"] for row in found}
+
+
+def _booked(booking: Booking) -> tuple[str, Decimal, Decimal, str | None]:
+    return booking.entry, booking.reserved, booking.charged, booking.note

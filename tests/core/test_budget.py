@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.budget import LIMIT_NAMES, Limits, Spent, crossed, exceeded, read_limits, windows
+from service.core.budget import (
+    EVER,
+    LIMIT_NAMES,
+    Crossing,
+    Limits,
+    Spent,
+    exceeded,
+    reached,
+    read_limits,
+    window_of,
+    windows,
+)
 from service.core.errors import InvalidRequest
 
 amounts = st.decimals(0, 1000, places=2)
@@ -59,25 +70,31 @@ def test_an_order_may_go_exactly_when_no_limit_is_passed(budget: Limits, spent: 
     assert refusal is None or refusal.limit in passed
 
 
-def test_each_threshold_is_announced_as_it_is_crossed() -> None:
+def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     budget = Limits(total=d(10), month=d(100))
-    said = crossed(budget, Spent(total=d("7.9")), Spent(total=d(8), month=d(8)))
+    said = reached(budget, Spent(total=d(8), month=d("79.9")))
     assert [one.shown() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
-    assert [one.percent for one in crossed(budget, Spent(total=d(7)), Spent(total=d(10)))] == [80, 100]
-    assert crossed(budget, Spent(total=d(8)), Spent(total=d("9.9"))) == ()
-    assert crossed(budget, Spent(total=d(10)), Spent(total=d(7))) == ()
+    assert [one.percent for one in reached(budget, Spent(total=d(12)))] == [80, 100]
+    assert reached(budget, Spent(total=d("7.9"))) == ()
 
 
-@given(limits, spents, st.lists(amounts, max_size=10))
-def test_on_the_way_up_no_threshold_is_announced_twice_or_missed(
-    budget: Limits, start: Spent, steps: list[Decimal]
-) -> None:
-    told, spent = [], start
-    for amount in steps:
-        after = spent.plus(amount)
-        told += [(one.limit, one.percent) for one in crossed(budget, spent, after)]
-        spent = after
-    assert sorted(told) == sorted((one.limit, one.percent) for one in crossed(budget, start, spent))
+def test_a_limit_of_nothing_has_no_thresholds() -> None:
+    assert reached(Limits(total=d(0)), Spent()) == ()
+
+
+@given(limits, spents, amounts)
+def test_what_was_reached_stays_reached_when_more_is_spent(budget: Limits, spent: Spent, amount: Decimal) -> None:
+    def names(found: tuple[Crossing, ...]) -> set[tuple[str, int]]:
+        return {(one.limit, one.percent) for one in found}
+
+    assert names(reached(budget, spent)) <= names(reached(budget, spent.plus(amount)))
+
+
+def test_thresholds_have_windows_of_their_own() -> None:
+    now = datetime(2026, 11, 22, 16, 29, tzinfo=UTC)
+    assert [window_of(name, now) for name in LIMIT_NAMES] == [
+        EVER, datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC),
+    ]  # fmt: skip
 
 
 def test_days_and_months_are_utcs() -> None:

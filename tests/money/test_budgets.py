@@ -1,0 +1,249 @@
+"""A limit holds exactly, whoever races; what does not fit is refused before the provider hears of it."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.core.budget import Limits
+from service.core.errors import BudgetExceeded
+from service.core.ids import CHANCE_BITS, new_id
+from service.core.key import digest
+from service.flows.budget import Budget
+from service.store import budgets, keys, ledger, orders, partitions
+from service.store.database import Database, connect
+from service.store.orders import Record
+from service.store.seal import Sealer
+from service.store.statement import transaction
+from tests.support.house import add_key
+from tests.support.service import Relay, running, sandboxed, subscriber
+from tests.support.waiting import eventually
+
+DOOR = "/kling/v1/videos/text2video"
+
+
+async def limit(relay: Relay, **limits: str) -> None:
+    """Set the limits of the client behind the tests' key, before it orders anything."""
+    most = Limits(**{name: Decimal(most) for name, most in limits.items()})
+    assert await budgets.set_limits(relay.parts.database, "bootstrap", most, of_key=False) == 1
+
+
+async def order(relay: Relay, **more: Any) -> tuple[int, Any]:
+    return await relay.call("POST", DOOR, json={"prompt": "a rabbit"}, **more)
+
+
+async def test_of_fifty_racing_orders_ten_fit_and_the_provider_hears_of_no_other(database: str) -> None:
+    async with (
+        sandboxed() as (sandbox, provider),
+        running(database, provider) as one,
+        running(database, provider, role="api") as two,
+    ):
+        await limit(one, total="10")
+        answers = await asyncio.gather(*(order(relay) for _ in range(25) for relay in (one, two)))
+        assert sorted(status for status, _ in answers) == [200] * 10 + [402] * 40
+        refused = next(said for status, said in answers if status == 402)
+        assert (refused["code"], refused["error"]["code"]) == (1102, 1102)
+        assert "nothing was sent" in refused["message"]
+        assert len(sandbox.tasks) == 10
+        _, usage = await one.call("GET", "/v1/usage")
+        assert sum(line["tasks"] for line in usage["data"]) == 10
+
+
+async def test_what_failed_makes_room_again(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        await limit(relay, total="1")
+        await relay.final(await relay.submit("x [fail]"))
+        await relay.final(await relay.submit())
+        assert (await order(relay))[0] == 402
+
+
+async def test_a_repeated_order_is_no_second_one_and_is_answered_though_the_budget_is_spent(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        await limit(relay, total="1")
+        _, first = await order(relay, headers={"Idempotency-Key": "k"})
+        status, again = await order(relay, headers={"Idempotency-Key": "k"})
+        assert (status, again["data"]["task_id"]) == (200, first["data"]["task_id"])
+        assert (await order(relay, headers={"Idempotency-Key": "other"}))[0] == 402
+        await limit(relay, total="2")
+        assert (await order(relay, headers={"Idempotency-Key": "other"}))[0] == 200
+
+
+async def test_a_refused_order_leaves_no_trace(database: str) -> None:
+    async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
+        await limit(relay, day="0.5")
+        assert (await order(relay))[0] == 402
+        _, tasks = await relay.call("GET", "/v1/tasks")
+        assert tasks["data"] == []
+        assert sandbox.tasks == {}
+
+
+async def test_a_charge_above_the_quote_counts_in_full(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        await limit(relay, total="5")
+        await relay.final(await relay.submit("x [charge:4.5]"))
+        status, said = await order(relay)
+        assert status == 402
+        assert "0.5 left of 5 in all" in said["message"]
+
+
+async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) -> None:
+    async with (
+        sandboxed() as (_, provider),
+        subscriber() as told,
+        subscriber() as other,
+        running(database, provider) as relay,
+    ):
+        await limit(relay, total="10")
+        await relay.subscribe(told.url, events=["budget.*"])
+        await relay.subscribe(other.url, events=["task.*"])
+        await asyncio.gather(*(order(relay) for _ in range(20)))
+        await eventually(lambda: len(told.heard) == 2)
+        said = sorted((heard.json["data"] for heard in told.heard), key=lambda data: data["percent"])
+        assert [(data["percent"], data["spent"], data["allowed"]) for data in said] == [
+            (80, "8", "10"),
+            (100, "10", "10"),
+        ]
+        assert said[0] | {"percent": 80} == {
+            "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
+            "since": "1970-01-01T00:00:00.000Z", "account": "client", "name": "bootstrap",
+        }  # fmt: skip
+        _, log = await relay.call("GET", "/v1/events?after=0&type=budget.threshold")
+        assert len(log["data"]) == 2
+        await limit(relay, total="5")  # another limit has thresholds of its own
+        assert sorted(await asyncio.gather(relay_look(relay), relay_look(relay))) == [0, 2]
+        assert not {heard.json["type"] for heard in other.heard} & {"budget.threshold"}
+
+
+async def relay_look(relay: Relay) -> int:
+    return await flow(relay.parts.database).look()
+
+
+# Below the web: time is an argument there.
+
+NOW = datetime.now(UTC).replace(hour=12)
+
+
+def flow(database: Database) -> Budget:
+    return Budget(
+        database,
+        currency="unit",
+        now=lambda: datetime.now(UTC),
+        new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+    )
+
+
+async def account_of(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
+    """Return client and key, made here."""
+    row = await keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
+    assert row is not None
+    return row.client, row.id
+
+
+def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "unit") -> Record:
+    return Record(
+        id=new_id(now, random.getrandbits(CHANCE_BITS)),
+        client=client,
+        key=key,
+        created_at=now,
+        kind="text2video",
+        model="kling-v1",
+        mode="std",
+        duration="5",
+        units=1,
+        quote=Decimal(quote),
+        currency=currency,
+        prices="seed@1",
+        external_task_id=None,
+        hook=None,
+        trace=None,
+        fields="{}",
+        payload=b"{}",
+    )
+
+
+async def ordered(database: Database, budget: Budget, one: Record) -> str | None:
+    """Record the order as submit does; return the limit that refused it."""
+    try:
+        async with transaction(database.pool) as connection:
+            await budget.check(connection, one, one.created_at)
+            await orders.record_on(connection, [one], 10)
+    except BudgetExceeded as refusal:
+        return refusal.limit
+    return None
+
+
+@pytest.mark.parametrize("window", ["day", "month"])
+async def test_a_window_that_is_over_counts_no_more(database: str, window: str) -> None:
+    later = NOW + timedelta(days=1 if window == "day" else 32)
+    async with connect(database) as db:
+        async with db.pool.acquire() as connection:
+            await partitions.ensure(connection, later, timedelta(days=90))
+        client, key = await account_of(db)
+        await budgets.set_limits(db, "tests", Limits(**{window: Decimal(3)}), of_key=False)
+        budget = flow(db)
+        assert await ordered(db, budget, record(client, key, NOW, "2")) is None
+        assert await ordered(db, budget, record(client, key, NOW + timedelta(hours=2), "2")) == window
+        assert await ordered(db, budget, record(client, key, later, "2")) is None
+        assert await ordered(db, budget, record(client, key, later, "2")) == window
+
+
+async def test_a_key_has_limits_beside_its_clients(database: str) -> None:
+    async with connect(database) as db:
+        client, key = await account_of(db)
+        same, free = await account_of(db)
+        assert same == client
+        await budgets.set_limits(db, str(key), Limits(total=Decimal(2)), of_key=True)
+        await budgets.set_limits(db, "tests", Limits(open=Decimal(5)), of_key=False)
+        budget = flow(db)
+        assert await budget.is_limited(client, free, NOW)
+        assert await ordered(db, budget, record(client, key, NOW, "2")) is None
+        assert await ordered(db, budget, record(client, key, NOW, "1")) == "total"
+        assert await ordered(db, budget, record(client, free, NOW, "3")) is None
+        assert await ordered(db, budget, record(client, free, NOW, "1")) == "open"
+
+
+async def test_what_was_spent_in_another_currency_does_not_count(database: str) -> None:
+    async with connect(database) as db:
+        client, key = await account_of(db)
+        await budgets.set_limits(db, "tests", Limits(total=Decimal(2)), of_key=False)
+        assert await ordered(db, flow(db), record(client, key, NOW, "2", "CNY")) is None
+        assert await ordered(db, flow(db), record(client, key, NOW, "2")) is None
+
+
+async def test_sums_that_were_carried_on_are_the_sums_of_all_entries(database: str) -> None:
+    """Orders over some days, each check perhaps carrying on: what is spent never differs from a plain sum."""
+    chance = random.Random(7)
+    async with connect(database) as db:
+        client, key = await account_of(db)
+        await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
+        budget, now, recorded = flow(db), NOW, list[Record]()
+        for _ in range(60):
+            now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
+            recorded.append(record(client, key, now, str(chance.randint(1, 9))))
+            async with db.pool.acquire() as connection:
+                await partitions.ensure(connection, now, timedelta(days=90))
+            assert await ordered(db, budget, recorded[-1]) is None
+            (account, _) = await budgets.accounts(db.pool, client, key)
+            spent = await ledger.spent(db.pool, account, "unit", now)
+            day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
+            assert spent.total == spent.open == sum(one.quote for one in recorded)
+            assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
+            assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
+        assert await db.pool.fetchval("SELECT count(*) FROM carried") == 1
+
+
+async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_nothing(database: str) -> None:
+    async with connect(database) as db:
+        client, key = await account_of(db)
+        budget = flow(db)
+        assert not await budget.is_limited(client, key, NOW)
+        await budgets.set_limits(db, "tests", Limits(total=Decimal(0)), of_key=False)
+        assert not await budget.is_limited(client, key, NOW + timedelta(seconds=1))
+        assert await budget.is_limited(client, key, NOW + timedelta(seconds=2))
+        await budgets.set_limits(db, "tests", Limits(), of_key=False)
+        async with transaction(db.pool) as connection:
+            assert await budgets.locked(connection, client, key) == []
