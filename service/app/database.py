@@ -3,12 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
-
 from service.app import sources
 from service.settings import Settings
 from service.store import migrate, partitions
-from service.store.database import Database, connect
+from service.store.database import Database, connect, connect_once
 from service.store.embedded import embedded
 from service.store.statement import translated
 
@@ -27,7 +25,7 @@ async def prepare(url: str, settings: Settings) -> None:
     """Bring the schema to this release's and make the partitions of the days ahead."""
     await migrate.migrate(url)
     with translated():
-        connection = await asyncpg.connect(url, statement_cache_size=0)
+        connection = await connect_once(url)
     try:
         await partitions.ensure(connection, sources.now(), settings.retention)
     finally:

@@ -5,9 +5,10 @@ and no commit behind a look-up). Plans are generic and never parallel or compile
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import asyncpg
 from sqlalchemy import select
@@ -26,7 +27,11 @@ _STEADY = {
     "idle_in_transaction_session_timeout": "60s",
 }
 """The tables that are work come and go, so statistics lie; these keep every plan on its index."""
+_FORGETFUL = {"synchronous_commit": "off"}
+"""A crash of the server may forget the last completions: their deliveries are then made again, none is lost."""
 
+_BEGIN = "BEGIN;"
+"""What the driver begins a transaction with."""
 _OFFSET = Statement(select(schema.cell.c.tx_offset))
 
 
@@ -38,6 +43,59 @@ class _LeanConnection(asyncpg.Connection):
     @override
     def get_reset_query(self) -> str:
         return ""
+
+
+class _TravellingConnection(_LeanConnection):
+    """A connection through a transaction pooler, where every transaction may run on another server connection.
+
+    What other connections set once on connecting is set with each BEGIN, in the same round trip; so a statement on
+    its own gets a transaction too. It also keeps the driver's two round trips (prepare, run) on one server
+    connection, which without it rests on nothing but the message that the first happens to end with.
+    """
+
+    __slots__ = ()
+    begin: ClassVar[str] = _BEGIN
+
+    async def _execute(self, query: str, args: Sequence[Any], *how: Any, **options: Any) -> Any:
+        """Run a statement with arguments; the one place of the driver that all of them come through."""
+        run = super()._execute  # type: ignore[misc]  # not in the stubs
+        if self.is_in_transaction():
+            return await run(query, args, *how, **options)
+        async with self.transaction():
+            return await run(query, args, *how, **options)
+
+    @override
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """Run a script as it is: it travels in one piece, and may be what cannot be in a transaction."""
+        return await super().execute(self.begin if query == _BEGIN else query, *args, timeout=timeout)
+
+
+def _beginning(settings: Mapping[str, str]) -> str:
+    return _BEGIN + "".join(f" SET LOCAL {name} = '{value}';" for name, value in settings.items())
+
+
+class _TravellingLookUp(_TravellingConnection):
+    __slots__ = ()
+    begin = _beginning(_STEADY)
+
+
+class _TravellingSettle(_TravellingConnection):
+    __slots__ = ()
+    begin = _beginning({**_STEADY, **_FORGETFUL})
+
+
+async def connect_once(url: str, patience: float = 5.0) -> asyncpg.Connection:
+    """Return a connection of its own, to be closed by the caller, that also works through a transaction pooler.
+
+    Raises what the driver raises.
+    """
+    return await asyncpg.connect(
+        _plain(url), statement_cache_size=0, timeout=patience, connection_class=_TravellingConnection
+    )
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+asyncpg://", "postgresql://")
 
 
 CLOSE_WITHIN = 5.0
@@ -54,14 +112,15 @@ class Database:
     tx_offset: int
 
 
-async def _pool(url: str, size: int, patience: float, *, name: str, pooler: bool, extra: dict[str, str]) -> Pool:
+async def _pool(url: str, size: int, patience: float, *, name: str, pooler: bool, extra: Mapping[str, str]) -> Pool:
     options = {} if pooler else {**_STEADY, **extra}
+    through = _TravellingSettle if extra else _TravellingLookUp
     with translated():
         return await asyncpg.create_pool(
-            url.replace("postgresql+asyncpg://", "postgresql://"),
+            _plain(url),
             min_size=1,
             max_size=size,
-            connection_class=_LeanConnection,
+            connection_class=through if pooler else _LeanConnection,
             max_inactive_connection_lifetime=0 if name == "ingest" else 300,
             timeout=patience,
             command_timeout=patience,
@@ -76,12 +135,12 @@ async def connect(url: str, *, size: int = 10, patience: float = 5.0, pooler: bo
     """Give the pools of `url`, closed at the end.
 
     `size` bounds the look-up pool; `patience` in seconds bounds connecting and every statement. With `pooler` (a
-    PgBouncer in transaction mode) no statement is kept by name and no setting is sent on connecting.
+    PgBouncer in transaction mode) no statement is kept by name, no setting is sent on connecting, and every statement
+    takes two round trips more.
     """
     pool = await _pool(url, size, patience, name="look-up", pooler=pooler, extra={})
     ingest = await _pool(url, 3, patience, name="ingest", pooler=pooler, extra={})
-    # a crash of the server may forget the last completions: their deliveries are then made again, none is lost
-    settle = await _pool(url, 3, patience * 2, name="deliver", pooler=pooler, extra={"synchronous_commit": "off"})
+    settle = await _pool(url, 3, patience * 2, name="deliver", pooler=pooler, extra=_FORGETFUL)
     try:
         offset = await _OFFSET.scalar(pool)
         if offset is None:

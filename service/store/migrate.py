@@ -21,6 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from service.store.database import connect_once
+
 LOCK_TIMEOUT = "3s"
 PATIENCE = 120.0
 """Seconds that `migrate` waits in all, for another migrator and for busy tables."""
@@ -61,7 +63,7 @@ def head() -> str | None:
 
 async def current(database_url: str) -> str | None:
     """Return the database's revision, None where it has none; raises what asyncpg raises where it cannot be asked."""
-    connection = await asyncpg.connect(database_url, statement_cache_size=0)
+    connection = await connect_once(database_url)
     try:
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
