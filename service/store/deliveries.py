@@ -28,16 +28,14 @@ from sqlalchemy import (
 )
 
 from service.core.delivery import Delivery
+from service.store.candidates import Filter, candidates
 from service.store.database import Database
 from service.store.outbox import INFINITY
-from service.store.schema import attempts, events, outstanding, subscriptions, tasks
+from service.store.schema import attempts, events, outstanding
 from service.store.statement import Row, Statement, unnested
 from service.store.steps import shard_of
 
-WINDOW = 2000
-"""A page without a status looks at the hooks of so many tasks at most."""
 _MOST_SEQUENCE = 2**15 - 1
-_FIRST = UUID(int=0)
 _LAST = UUID(int=(1 << 128) - 1)
 
 
@@ -76,16 +74,6 @@ class Tried:
     answer: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which deliveries a list shows."""
-
-    subscription: UUID | None = None
-    status: str | None = None
-    subject: UUID | None = None
-    sequence: int | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some deliveries; `after` is where the next page begins, None where there is none."""
@@ -94,37 +82,7 @@ class Page:
     after: Delivery | None
 
 
-_CLIENT = bindparam("client", type_=Uuid)
 _SUBJECT = bindparam("subject", type_=Uuid)
-_OWN = select(subscriptions.c.id).where(subscriptions.c.client == _CLIENT)
-_ONE = Statement(_OWN.where(subscriptions.c.id == bindparam("of", type_=Uuid)))
-_ALL = Statement(_OWN)
-_NEAR = (
-    select(tasks.c.id, tasks.c.hook)
-    .where(tasks.c.client == _CLIENT, tasks.c.id <= _SUBJECT)
-    .order_by(tasks.c.id.desc())
-    .limit(bindparam("window", type_=BigInteger))
-    .subquery("near")
-)
-_LATELY = Statement(
-    union_all(
-        _OWN.where(~subscriptions.c.hook),
-        select(_NEAR.c.hook).where(_NEAR.c.hook.is_not(None)).distinct(),
-    )
-)
-_ABOUT = Statement(
-    union_all(
-        _OWN.where(~subscriptions.c.hook),
-        select(tasks.c.hook).where(tasks.c.id == _SUBJECT, tasks.c.client == _CLIENT, tasks.c.hook.is_not(None)),
-    )
-)
-_WINDOW_END = Statement(
-    select(tasks.c.id)
-    .where(tasks.c.client == _CLIENT, tasks.c.id <= _SUBJECT)
-    .order_by(tasks.c.id.desc())
-    .offset(bindparam("window", type_=BigInteger))
-    .limit(literal_column("1"))
-)
 
 
 def _within(table: Any, mine: ColumnElement[UUID]) -> list[ColumnElement[bool]]:
@@ -249,7 +207,7 @@ async def page(database: Database, client: UUID, wanted: Filter, before: Deliver
     A page may be short, even empty, where little is found; its `after` says where to go on.
     """
     high = before or Delivery(subject=wanted.subject or _LAST, sequence=_MOST_SEQUENCE, subscription=_LAST, attempt=0)
-    ids, low, is_end = await _candidates(database, client, wanted, high.subject)
+    ids, low, is_end = await candidates(database, client, wanted, high.subject)
     rows = await _ROWS.rows(
         database.pool,
         mine_id=ids,
@@ -286,22 +244,6 @@ async def one(database: Database, client: UUID, key: Delivery) -> Listed | None:
     wanted = Filter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
     found = await page(database, client, wanted, None, 1)
     return found.deliveries[0] if found.deliveries else None
-
-
-async def _candidates(database: Database, client: UUID, wanted: Filter, high: UUID) -> tuple[list[UUID], UUID, bool]:
-    """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
-    if wanted.subscription is not None:
-        rows = await _ONE.rows(database.pool, client=client, of=wanted.subscription)
-        return [row[0] for row in rows], wanted.subject or _FIRST, True
-    if wanted.subject is not None:
-        rows = await _ABOUT.rows(database.pool, client=client, subject=wanted.subject)
-        return [row[0] for row in rows], wanted.subject, True
-    if wanted.status in {"pending", "exhausted"}:
-        rows = await _ALL.rows(database.pool, client=client)
-        return [row[0] for row in rows], _FIRST, True
-    rows = await _LATELY.rows(database.pool, client=client, subject=high, window=WINDOW)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=high, window=WINDOW - 1)
-    return [row[0] for row in rows], end or _FIRST, end is None
 
 
 def _listed(row: Row) -> Listed:

@@ -23,10 +23,8 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
-    delete,
     func,
     insert,
-    literal_column,
     null,
     select,
     update,
@@ -35,14 +33,13 @@ from sqlalchemy.dialects import postgresql
 
 from service.core.event import Format
 from service.core.ids import hook_id
-from service.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish, shard_of
+from service.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish
 from service.store.database import Database
-from service.store.schema import Time, outstanding, subscriptions
+from service.store.schema import Time, subscriptions
 from service.store.statement import Columns, Row, Runner, Statement
 
 MOST_PER_CLIENT = 1000
 """Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""
-_DELETE_BATCH = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,30 +169,6 @@ _RESUME = Statement(
     .where(_OWN)
     .returning(*subscriptions.c)
 )
-_CLOSE = Statement(
-    update(subscriptions)
-    .values(disabled_at=_NOW, disabled_reason="deleted", updated_at=_NOW)
-    .where(_OWN)
-    .returning(subscriptions.c.id)
-)
-_DROP = Statement(delete(subscriptions).where(_OWN))
-_DROP_OUTSTANDING = Statement(
-    delete(outstanding).where(
-        literal_column("ctid")
-        == func.any(
-            func.array(
-                select(literal_column("ctid"))
-                .select_from(outstanding)
-                .where(
-                    outstanding.c.shard == bindparam("shard", type_=SmallInteger),
-                    outstanding.c.subscription == bindparam("subscription", type_=Uuid),
-                )
-                .limit(bindparam("most", type_=BigInteger))
-                .scalar_subquery()
-            )
-        )
-    )
-)
 
 
 async def create(database: Database, new: Subscription) -> bool:
@@ -259,33 +232,11 @@ async def resume(database: Database, client: UUID, identifier: UUID, now: dateti
     return _maybe(await _RESUME.row(database.pool, of=identifier, client=client, now=now))
 
 
-async def remove(database: Database, client: UUID, identifier: UUID, now: datetime) -> bool:
-    """Delete a subscription and what is outstanding for it; whether there was one.
-
-    It is closed first, so that nothing more is fanned out to it, and goes last: a crash in between leaves a
-    disabled subscription that can be deleted again.
-    """
-    if await _CLOSE.scalar(database.pool, of=identifier, client=client, now=now) is None:
-        return False
-    await _drop_outstanding(database, identifier)
-    await _DROP.run(database.pool, of=identifier, client=client)
-    await _drop_outstanding(database, identifier)
-    return True
-
-
 async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> UUID:
     """Make sure that the client has a hook for `url`, enabled again where it was disabled, and return its id."""
     identifier = hook_id(client, url)
     await _HOOK.run(runner, id=identifier, client=client, url=url, events=["task.*"], now=now)
     return identifier
-
-
-async def _drop_outstanding(database: Database, subscription: UUID) -> None:
-    while True:
-        shard = shard_of(subscription.int)
-        gone = await _DROP_OUTSTANDING.run(database.settle, shard=shard, subscription=subscription, most=_DELETE_BATCH)
-        if gone < _DELETE_BATCH:
-            return
 
 
 def _columns(wish: Wish | Change) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from service.core.errors import Conflict, Fault, NotFound
 from service.core.event import Event, Type, dress, rfc3339, tell, webhook_id
 from service.core.ids import CHANCE_BITS, new_id
 from service.store import again, deliveries, log, subscriptions
-from service.store.deliveries import Filter, Listed, Tried
+from service.store.candidates import Filter
+from service.store.deliveries import Listed, Tried
 from service.store.subscriptions import Subscription
 from service.web.answers import InvalidMembers, listed, plain
 from service.web.call import Call

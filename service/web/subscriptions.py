@@ -16,7 +16,7 @@ from service.core.event import rfc3339
 from service.core.ids import CHANCE_BITS, new_id
 from service.core.signature import new_secret
 from service.core.subscription import Wish
-from service.store import secrets, subscriptions
+from service.store import removal, secrets, subscriptions
 from service.store.subscriptions import Change, Subscription
 from service.web.answers import InvalidMembers, listed, nothing, plain
 from service.web.call import Call
@@ -89,7 +89,7 @@ async def change(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     """Delete a subscription and what was still to be delivered to it."""
-    if not await subscriptions.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
+    if not await removal.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
         raise NotFound
     return nothing()
 
