@@ -1,0 +1,57 @@
+"""Look-ups: GET of one task over 32 connections, against the same bytes from a server without a database."""
+
+import aiohttp
+
+from bench import rows
+from bench.figure import Figure, in_turns
+from bench.ground import KEY, Ground, program, relay
+from bench.load import Calls, full
+
+CONNECTIONS = 32
+TASKS = 5_000
+DOOR = "/kling/v1/videos/text2video"
+
+
+async def _said(url: str) -> str:
+    authorization = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession(headers=authorization) as session, session.get(url) as answer:
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {await answer.text()}")
+        return await answer.text()
+
+
+async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
+    """Measure Kling's query of a task, which clients poll; our own detailed one beside it."""
+    async with ground.database() as url, relay(url, "api") as api:
+        connection = await rows.opened(url)
+        client = await rows.bootstrap(connection)
+        tasks = await rows.add_tasks(connection, [client], TASKS, finished=True)
+        await connection.close()
+        said = await _said(f"{api.url}{DOOR}/{tasks[0]}")
+
+        async def got(base: str, where: str) -> float:
+            paths = [f"{where}/{task}" for task in tasks]
+            calls = Calls(url=base, paths=paths, method="GET", key=KEY, again=True)
+            load = await full(calls, connections=CONNECTIONS, seconds=seconds)
+            if load.failed:
+                raise RuntimeError(f"{load.failed} of {load.requests} look-ups failed")
+            return load.rate
+
+        async def bare() -> float:
+            async with program("bare", {"act": "server", "answer": said}) as server:
+                return await got(server.url, DOOR)
+
+        found = await in_turns(
+            turns, {"ours": lambda: got(api.url, DOOR), "bare": bare, "rich": lambda: got(api.url, "/v1/tasks")}
+        )
+    return [
+        Figure(
+            name=f"GET task, {CONNECTIONS} connections",
+            unit="1/s",
+            ours=found["ours"],
+            against=found["bare"],
+            against_what="aiohttp with the same bytes, no database",
+            reach=0.30,
+            notes={"1/s of GET /v1/tasks/{id}, with price and history": sum(found["rich"]) / turns},
+        )
+    ]
