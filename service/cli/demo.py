@@ -29,7 +29,7 @@ _GRACE = timedelta(seconds=2)
 @click.command()
 @click.option("--once", is_flag=True, help="End when the four orders are delivered.")
 def demo(once: bool) -> None:
-    """Run everything on this machine, with a sandbox provider, and order one of each kind.
+    """Run everything on this machine, and order one of each kind.
 
     PostgreSQL, the service with its console, a provider that draws pictures, and a subscriber that verifies what it
     gets; data and key are kept in RELAY_DATA_DIR (.relay) for the next time. `make run` does the same.
@@ -72,7 +72,7 @@ async def _demo(settings: "Settings", *, once: bool) -> None:
     click.echo("Starting PostgreSQL, the sandbox and the service; the first time takes some ten seconds.")
     stopping = asyncio.Event()
     async with _provider(settings) as provider_url, _serving(settings, provider_url, stopping) as (parts, found, end):
-        async with Story.begun(parts, found, _free_or_any(SUBSCRIBER_PORT)) as story:
+        async with Story.begun(parts, found, SUBSCRIBER_PORT) as story:
             telling = asyncio.ensure_future(story.tell(is_last=once))
             ended = asyncio.ensure_future(stopping.wait())
             waited: list[asyncio.Future[Any]] = [telling, ended, end]
@@ -95,7 +95,12 @@ async def _provider(settings: "Settings") -> AsyncIterator[str]:
 
     provider = sandbox(settings)
     try:
-        yield await provider.start(port=_free_or_any(SANDBOX_PORT))
+        try:
+            url = await provider.start(port=SANDBOX_PORT)
+        except OSError:
+            provider = sandbox(settings)  # a stopped one does not start again
+            url = await provider.start()
+        yield url
     finally:
         await provider.stop()
 
@@ -138,7 +143,3 @@ def _is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_or_any(port: int) -> int:
-    return port if _is_free("127.0.0.1", port) else 0

@@ -32,9 +32,10 @@ class Finding:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check settings, database, schema, partitions, clock, provider, service and public address; say what to do.
+    """Check all that a service needs, and say what to do.
 
-    It needs the settings of the service. An embedded PostgreSQL is started for the moment where it does not run.
+    Settings, database, schema, partitions, clock, provider, the service itself and its public address. It needs the
+    settings of the service. An embedded PostgreSQL is started for the moment where it does not run.
     """
     screen = Screen(as_json)
     found = asyncio.run(_all(screen))

@@ -19,7 +19,10 @@ SHELLS = click.Choice(["bash", "zsh", "fish"])
 @json_option
 @click.pass_context
 def settings(ctx: click.Context, as_json: bool) -> None:
-    """Print every setting: its meaning, its default, its value now where it differs; exits with 2 if one is wrong."""
+    """Print every setting, its default and its value now.
+
+    A value is shown where it differs from the default. Exits with 2 where one is wrong.
+    """
     from service.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
 
     faults: tuple[str, ...] = ()

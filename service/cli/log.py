@@ -42,7 +42,10 @@ async def events(
     task: str | None,
     most: int | None,
 ) -> None:
-    """Print the log of events, oldest first; with -f everything that happens from now on."""
+    """Print the log of events, oldest first.
+
+    With -f everything that happens from now on.
+    """
     found = (
         relay.stream(after=after, type=types, task=task)
         if follow
@@ -76,7 +79,7 @@ async def listen(
     form: str,
     secret: str | None,
 ) -> None:
-    """Forward each event to a program on this machine, signed as a delivery is.
+    """Forward events to a program on this machine, signed.
 
     It follows the stream, so the service needs no way to this machine. One event at a time, once each; what was not
     taken is told, and can be had again with --after.

@@ -142,7 +142,10 @@ async def tasks(
 @click.option("--within", type=Length(), help=_WITHIN)
 @calls_service
 async def watch(relay: "Relay", screen: Screen, *, task: str, within: "timedelta | None") -> int:
-    """Print each step of a TASK as it comes, until it is final; exits with 1 where it failed."""
+    """Print the steps of a TASK until it is final.
+
+    Exits with 1 where it failed.
+    """
     return 0 if await following.follow(relay, screen, task, within) == "succeed" else 1
 
 

@@ -7,6 +7,7 @@ from service.cli import demo, doctor, explain, keys, log, money, orders, serve
 from service.cli.deliveries import deliveries
 from service.cli.subscriptions import subscriptions
 
+NAME = "kling-relay"
 COMMANDS: tuple[click.Command, ...] = (
     demo.demo,
     serve.up,

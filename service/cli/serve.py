@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @click.command()
 def up() -> None:
-    """Run everything in one process: the API with its console, and the worker."""
+    """Run the API, the console and the worker in one process."""
     _run("up")
 
 
 @click.command()
 def api() -> None:
-    """Run the API, the callbacks and the console; deliveries are the worker's."""
+    """Run the API, the callbacks and the console."""
     _run("api")
 
 
@@ -52,7 +52,7 @@ def migrate(wait: bool, within: timedelta) -> None:
 @click.option("--seed", type=int, help="Throw the same dice every time.")
 @click.option("--set", "knobs", multiple=True, metavar="KNOB=VALUE", help="Misbehave, as in loss=0.3; several.")
 def sandbox(host: str, port: int, public_url: str | None, seed: int | None, knobs: tuple[str, ...]) -> None:
-    """Run the sandbox: a provider that behaves, and misbehaves, like the real one."""
+    """Run the sandbox, a provider that misbehaves when asked."""
     wrong = [knob for knob in knobs if "=" not in knob]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not KNOB=VALUE.", param_hint="--set")

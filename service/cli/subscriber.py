@@ -34,13 +34,16 @@ class Subscriber:
 
 @asynccontextmanager
 async def listening(subscriber: Subscriber, port: int) -> AsyncIterator[None]:
-    """Listen on a port of 127.0.0.1 (0 takes a free one) until the end of the block."""
+    """Listen on a port of 127.0.0.1, a free one where that is taken, until the end of the block."""
     app = web.Application()
     app.router.add_post("/hook", subscriber.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        except OSError:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
         subscriber.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
         yield
     finally:

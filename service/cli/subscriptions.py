@@ -23,7 +23,7 @@ _ID = click.argument("subscription")
 
 @click.group(cls=ListingGroup)
 def subscriptions() -> None:
-    """Subscribers' addresses: list, create, show, change, test, pause, rotate, replay, delete."""
+    """Addresses that are told of events: list, create, test …"""
 
 
 def _wishes(command: "Callable[..., Any]") -> "Callable[..., Any]":
@@ -52,17 +52,17 @@ async def list_(relay: "Relay", screen: Screen, *, most: int | None) -> None:
         screen.document(found)
         return
     rows = [(each.id, each.status, each.url, each.events, each.format, each.description) for each in found]
-    empty = "No subscriptions. `kling-relay subscriptions create URL` makes one."
+    empty = "No subscriptions. `kling-relay subscriptions create ADDRESS` makes one."
     screen.table(("subscription", "status", "address", "events", "format", "description"), rows, empty)
 
 
 @subscriptions.command()
-@click.argument("url")
+@click.argument("address")
 @_wishes
 @calls_service
-async def create(relay: "Relay", screen: Screen, *, url: str, headers: tuple[str, ...], **wishes: Any) -> None:
-    """Subscribe URL to events; prints the secret, this once."""
-    _show(screen, await relay.subscribe(url, headers=_headers(headers), **_given(wishes)))
+async def create(relay: "Relay", screen: Screen, *, address: str, headers: tuple[str, ...], **wishes: Any) -> None:
+    """Subscribe ADDRESS to events; prints the secret, this once."""
+    _show(screen, await relay.subscribe(address, headers=_headers(headers), **_given(wishes)))
 
 
 @subscriptions.command()
@@ -75,14 +75,14 @@ async def show(relay: "Relay", screen: Screen, *, subscription: str) -> None:
 
 @subscriptions.command()
 @_ID
-@click.option("--address", "url", metavar="URL", help="Another address.")
+@click.option("--address", metavar="URL", help="Another address.")
 @_wishes
 @calls_service
 async def change(
-    relay: "Relay", screen: Screen, *, subscription: str, headers: tuple[str, ...], url: str | None, **wishes: Any
+    relay: "Relay", screen: Screen, *, subscription: str, headers: tuple[str, ...], address: str | None, **wishes: Any
 ) -> None:
     """Change what is given, and leave the rest."""
-    changed = await relay.change_subscription(subscription, url=url, headers=_headers(headers), **_given(wishes))
+    changed = await relay.change_subscription(subscription, url=address, headers=_headers(headers), **_given(wishes))
     _show(screen, changed)
 
 

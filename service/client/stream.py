@@ -1,6 +1,7 @@
 """Server-Sent Events, as the specification reads them (WHATWG HTML §9.2.6): bytes in any pieces become messages.
 
-A message's id holds for all that come after it, also where it comes alone: that is how a stream is resumed.
+A message's id counts once the message is whole, and holds until the next: that is how a stream is resumed without
+losing one that was cut off.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class Reader:
     last_id: str | None = None
     retry: float | None = None
     _rest: bytes = b""
+    _id: str | None = None
     _event: str = ""
     _lines: list[str] = field(default_factory=list)
 
@@ -45,7 +47,7 @@ class Reader:
             case "event":
                 self._event = value
             case "id" if "\0" not in value:
-                self.last_id = value
+                self._id = value
             case "retry" if value.isascii() and value.isdigit():
                 self.retry = int(value) / 1000
             case _:
@@ -54,4 +56,5 @@ class Reader:
     def _whole(self) -> Message | None:
         message = Message(self._event or "message", "\n".join(self._lines)) if self._lines else None
         self._event, self._lines = "", []
+        self.last_id = self.last_id if self._id is None else self._id
         return message

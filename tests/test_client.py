@@ -1,0 +1,170 @@
+"""The client library against a running service: every method once, as a user would call it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.client import (
+    ConflictError,
+    InvalidError,
+    Kind,
+    NotFinalError,
+    NotFoundError,
+    Relay,
+    SyncRelay,
+    UnauthenticatedError,
+    verify,
+)
+from service.sandbox.pictures import draw
+from tests.support.house import VIDEO, House, house
+from tests.support.service import KEY, running, sandboxed, subscriber
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def served(database: str) -> AsyncIterator[House]:
+    async with house(database) as one:
+        yield one
+
+
+@pytest.fixture
+async def relay(served: House) -> AsyncIterator[Relay]:
+    async with Relay(served.url, served.key) as one:
+        yield one
+
+
+async def test_each_kind_is_ordered_with_its_fields(served: House, relay: Relay, tmp_path: Path) -> None:
+    picture = tmp_path / "rabbit.png"
+    draw("test", "1x1", "rabbit").save(picture)
+    tasks = [
+        await relay.text_to_image("a rabbit", n=2, aspect_ratio="4:3", external_task_id="mine"),
+        await relay.image_to_image("by night", picture, image_fidelity=0.5),
+        await relay.text_to_video("a spaceship", duration=5, camera_control={"type": "forward_up"}),
+        await relay.image_to_video(picture.read_bytes(), prompt="it hops", mode="pro"),
+    ]
+    assert [task.kind for task in tasks] == list(Kind)
+    assert [order["door"].split("/")[-1] for order in served.provider.orders] == [
+        "generations",
+        "generations",
+        "text2video",
+        "image2video",
+    ]
+    found = await relay.task(tasks[0].task_id)
+    assert (found.external_task_id, found.fields["n"], found.model) == ("mine", 2, "kling-v1")
+    assert [task.task_id async for task in relay.tasks(most=3)] == [task.task_id for task in tasks[:0:-1]]
+    assert [task.kind async for task in relay.tasks(kind=[Kind.TEXT2VIDEO])] == [Kind.TEXT2VIDEO]
+
+
+async def test_waiting_ends_with_the_task_or_with_patience(served: House, relay: Relay) -> None:
+    task = await relay.text_to_video("a spaceship")
+    with pytest.raises(NotFinalError, match="submitted"):
+        await relay.wait(task.task_id, within=0.1)
+    waiting = asyncio.ensure_future(relay.wait(task.task_id, within=20))
+    await eventually(lambda: served.in_hand("waiters") == 1)
+    await served.done(task.task_id)
+    final = await waiting
+    assert final.has_succeeded
+    assert final.urls == (VIDEO["videos"][0]["url"],)
+    assert [event.data["task_status"] for event in await relay.history(task.task_id)] == ["submitted", "succeed"]
+    assert [said["outcome"] for said in await relay.callbacks(task.task_id)]
+
+
+async def test_the_same_idempotency_key_is_the_same_order(relay: Relay) -> None:
+    first = await relay.text_to_video("a spaceship", idempotency_key="one")
+    assert (await relay.text_to_video("a spaceship", idempotency_key="one")).task_id == first.task_id
+    with pytest.raises(ConflictError) as refused:
+        await relay.text_to_video("another", idempotency_key="one")
+    assert "idempotency_key" in refused.value.advice
+
+
+async def test_refusals_are_typed_and_name_every_fault(served: House, relay: Relay) -> None:
+    with pytest.raises(InvalidError) as invalid:
+        await relay.text_to_video("", mode="fast")
+    assert {"prompt", "mode"} <= {word.split(" ")[0] for word in invalid.value.message.split("; ")}
+    assert invalid.value.code == 1201
+    assert invalid.value.request_id
+    with pytest.raises(InvalidError) as invalid:
+        await relay.subscribe("http://10.0.0.1/hook", format="xml")
+    assert [fault.field for fault in invalid.value.faults] == ["format"]
+    with pytest.raises(NotFoundError):
+        await relay.task("01a20459-e1cd-7000-bb91-054c5629cf90")
+    async with Relay(served.url, "wrong") as stranger:
+        with pytest.raises(UnauthenticatedError, match="key"):
+            await stranger.task("01a20459-e1cd-7000-bb91-054c5629cf90")
+
+
+async def test_the_log_is_read_to_its_end_and_followed_from_there(served: House, relay: Relay) -> None:
+    first = await relay.text_to_video("one")
+    await served.done(first.task_id)
+    told = [event async for event in relay.events()]
+    assert [event.task.task_status for event in told] == ["submitted", "succeed"]
+    assert all(event.id.startswith("evt_") for event in told)
+    async with aclosing(relay.stream(after=told[0].cursor)) as stream:
+        assert await anext(stream) == told[1]
+        second = await relay.text_to_video("two")
+        event = await asyncio.wait_for(anext(stream), 10)
+        assert (event.task.task_id, event.type) == (second.task_id, "task.submitted")
+    assert [event.id async for event in relay.events(task=second.task_id)] == [event.id]
+    assert [event.id async for event in relay.events(type="task.succeed", most=1)] == [told[1].id]
+
+
+async def test_subscriptions_and_money_from_beginning_to_end(relay: Relay) -> None:
+    async with subscriber() as other:
+        made = await relay.subscribe(other.url, events=["task.succeed"], headers={"X-Who": "tests"}, description="mine")
+        assert made.secret is not None
+        assert "whsec_" not in repr(made)
+        assert [each.id async for each in relay.subscriptions()] == [made.id]
+        changed = await relay.change_subscription(made.id, events=["*"], ordering="task")
+        assert (changed.events, changed.ordering, changed.headers) == (("*",), "task", {"X-Who": "tests"})
+        tested = await relay.test_subscription(made.id)
+        found = await relay.delivery(tested["delivery"])
+        assert (found.status, found.type, found.attempts) == ("pending", "subscription.test", ())
+        assert (await relay.retry_delivery(found.id)).id == found.id
+        assert [each.id async for each in relay.deliveries(status="pending")] == [found.id]
+        assert (await relay.pause(made.id)).status == "paused"
+        assert (await relay.resume(made.id)).status == "active"
+        assert await relay.rotate_secret(made.id, overlap_seconds=60) != made.secret
+        assert (await relay.subscription(made.id)).old_secrets_until
+        assert await relay.replay(made.id, since=datetime.now(UTC) - timedelta(hours=1), only="all") >= 0
+        await relay.unsubscribe(made.id)
+        assert [each async for each in relay.subscriptions()] == []
+    assert (await relay.hook_secret()).startswith("whsec_")
+    quote = await relay.quote(Kind.TEXT2VIDEO, {"prompt": "a", "mode": "pro", "duration": 10})
+    assert quote.amount == "7"
+    await relay.text_to_video("a spaceship")
+    used = await relay.usage(by=["kind"])
+    assert [(line.by["kind"], line.tasks) for line in used.data] == [("text2video", 1)]
+    assert await relay.prices()
+
+
+async def test_the_blocking_client_does_the_same_without_a_loop(served: House) -> None:
+    def work() -> tuple[str, list[str], list[str]]:
+        with SyncRelay(served.url, served.key) as relay:
+            task = relay.text_to_video("a spaceship")
+            with pytest.raises(NotFinalError):
+                relay.wait(task.task_id, within=0.05)
+            first = next(relay.stream(after="0"))
+            return task.task_id, [each.task_id for each in relay.tasks()], [first.task.task_id]
+
+    task, listed, told = await asyncio.to_thread(work)
+    assert listed == told == [task]
+
+
+@pytest.mark.parametrize("form", ["standard", "kling", "cloudevents"])
+async def test_a_delivery_is_verified_by_one_line(database: str, form: str) -> None:
+    async with (
+        sandboxed() as (_, provider),
+        subscriber() as other,
+        running(database, provider) as service,
+        Relay(service.url, KEY) as relay,
+    ):
+        made = await relay.subscribe(other.url, events=["task.succeed"], format=form)
+        task = await relay.text_to_image("a rabbit")
+        await relay.wait(task.task_id, within=20)
+        await eventually(lambda: other.heard)
+    event = verify(["whsec_b3RoZXI=", made.secret or ""], other.heard[0].headers, other.heard[0].raw)
+    assert (event.type, event.data["task_id"]) == ("task.succeed", task.task_id)
