@@ -1,0 +1,215 @@
+"""A process of the service that a test may kill at any moment, or at a named point between two of its writes.
+
+Its points are made here, by wrapping what the flows call; the product knows nothing of them. Processes are forked
+from a server that has everything imported, so that a start takes a tenth of a second.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from service.app import parts
+from service.app.run import in_loop
+from service.app.serving import Role, serve
+from service.endpoint import Endpoint
+from service.flows import feed, submit, sweep
+from service.provider.client import Provider
+from service.store import orders, outbox, steps, submissions
+from tests.support.service import settings_for
+
+Act = Callable[..., Awaitable[Any]]
+
+QUICK: Mapping[tuple[Any, str], float] = {
+    (feed, "LEASE"): 1.5,
+    (feed, "HEARTBEAT"): 0.3,
+    (sweep, "CLAIMED_FOR"): 3.0,
+    (submit, "UNSENT_FOR"): 1.0,
+    (parts, "TAKEN_FOR"): 1.0,
+}
+"""Times that are right for years of service and too long for a test of seconds."""
+
+
+def _is_answer(*_: Any, taken: Any = (), **__: Any) -> bool:
+    return any(each.is_own_id for each in taken)
+
+
+def _is_callback(*_: Any, heard: Any = (), **__: Any) -> bool:
+    return bool(heard)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place to die: before or after `name` of `owner` is called, where `when` says so of its arguments."""
+
+    owner: Any
+    name: str
+    after: bool = False
+    when: Callable[..., bool] = lambda *_, **__: True
+
+
+POINTS: Mapping[str, Point] = {
+    "submit: nothing recorded": Point(orders, "record_on"),
+    "submit: recorded, not marked": Point(submissions, "mark_sending"),
+    "submit: marked, POST not sent": Point(Provider, "submit"),
+    "submit: POST sent, answer not read": Point(Provider, "submit", after=True),
+    "submit: answered, not settled": Point(steps, "write", when=_is_answer),
+    "submit: settled, client not answered": Point(steps, "write", after=True, when=_is_answer),
+    "ingest: callback read, not written": Point(steps, "write", when=_is_callback),
+    "ingest: written, provider not answered": Point(steps, "write", after=True, when=_is_callback),
+    "deliver: due, POST not made": Point(Endpoint, "post"),
+    "deliver: POST made, not settled": Point(outbox, "settle"),
+    "deliver: settled": Point(outbox, "settle", after=True),
+    "sweep: asked, answer not written": Point(Provider, "ask", after=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a process is to be; `settings` in the texts of the environment, without RELAY_."""
+
+    role: Role
+    database: str
+    provider: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dies_at: str | None = None
+    log: Path
+
+
+def _lay(point: Point) -> None:
+    act: Act = getattr(point.owner, point.name)
+
+    @wraps(act)
+    async def laid(*given: Any, **named: Any) -> Any:
+        named_by_place = dict(zip(("moves", "heard", "taken"), given[1:], strict=False)) | named
+        if not point.when(**named_by_place):
+            return await act(*given, **named)
+        if point.after:
+            await act(*given, **named)
+        return os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(point.owner, point.name, laid)
+
+
+def _run(role: Part, ready: Connection) -> None:
+    with role.log.open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    for (owner, name), value in QUICK.items():
+        setattr(owner, name, value)
+    if role.dies_at:
+        _lay(POINTS[role.dies_at])
+    settings = settings_for(role.database, role.provider, **role.settings)
+    try:
+        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port)))
+    except Exception as error:  # noqa: BLE001 - PostgreSQL may be away at the start: whoever supervises starts it again
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["tests.faults.process"])
+
+
+class Process:
+    """One process, started; `port` is where it listens, 0 for a worker."""
+
+    def __init__(self, role: Part) -> None:
+        self._ours, theirs = _forks.Pipe(duplex=False)
+        self._process = _forks.Process(target=_run, args=(role, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.port = 0
+
+    async def ready(self) -> bool:
+        """Wait until it serves; False where it ended instead."""
+        try:
+            self.port = await asyncio.to_thread(self._ours.recv)
+        except EOFError:
+            return False
+        return True
+
+    async def ended(self) -> int:
+        """Wait until it has ended and return its exit code: -9 where it was killed."""
+        await asyncio.to_thread(self._process.join)
+        return self._process.exitcode or 0
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+
+@asynccontextmanager
+async def started(role: Part) -> AsyncIterator[Process]:
+    """Start a process and wait until it serves; killed at the end, where it still lives."""
+    process = Process(role)
+    try:
+        assert await process.ready(), role.log.read_text()[-2000:]
+        yield process
+    finally:
+        process.kill()
+        await process.ended()
+
+
+class Ward:
+    """A process that is started again whenever it ends."""
+
+    def __init__(self, role: Part) -> None:
+        self._role = role
+        self._process: Process | None = None
+        self._stopped = False
+        self._keeping: asyncio.Task[None] | None = None
+        self.starts = 0
+        self.kills = 0
+
+    def begin(self) -> None:
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+
+    def kill(self) -> None:
+        """Kill what runs now, if anything does."""
+        if self._process is not None:
+            self.kills += 1
+            self._process.kill()
+
+    async def end(self) -> None:
+        """Kill it for good."""
+        self._stopped = True
+        self.kill()
+        if self._keeping is not None:
+            await self._keeping
+
+    async def _keep(self) -> None:
+        while not self._stopped:
+            self.starts += 1
+            self._process = Process(self._role)
+            await self._process.ready()
+            if self._stopped:
+                self._process.kill()
+            await self._process.ended()
+            await asyncio.sleep(0.05)
+
+
+def reserved_port() -> socket.socket:
+    """Return a bound socket that does not listen: its port stays the holder's while processes come and go."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+def dying(role: Part, point: str) -> Part:
+    """Return the same, to die at `point`."""
+    return replace(role, dies_at=point)

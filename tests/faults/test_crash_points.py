@@ -1,0 +1,157 @@
+"""Killed between any two writes: a table of the places, and what the next start makes of each.
+
+The rows are those of docs/reliability.md. A process is killed (SIGKILL, by itself, at the point), and started again
+without the point; the client repeats its order under the same Idempotency-Key.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from service.sandbox import Sandbox, Temper
+from service.store.embedded import Server
+from tests.faults.client import Client
+from tests.faults.process import POINTS, Part, Process, dying, reserved_port, started
+from tests.support.postgres import fresh_database
+from tests.support.service import Subscriber, sandboxed, subscriber
+from tests.support.waiting import eventually
+
+WORD = "the-only-order"
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is expected after the next start: the end, charges at the provider, and what the client has to do."""
+
+    status: str = "succeed"
+    charges: int = 1
+    prompt: str = "a rabbit"
+    without_client: bool = True
+    reason: str = ""
+    repeated_delivery: bool = False
+
+
+TABLE = {
+    "submit: nothing recorded": Outcome(without_client=False),
+    "submit: recorded, not marked": Outcome(),
+    "submit: marked, POST not sent": Outcome(status="failed", charges=0, reason="has no such order"),
+    "submit: POST sent, answer not read": Outcome(prompt="a rabbit [lose]"),
+    "submit: answered, not settled": Outcome(prompt="a rabbit [lose]"),
+    "submit: settled, client not answered": Outcome(prompt="a rabbit [lose]"),
+    "ingest: callback read, not written": Outcome(),
+    "ingest: written, provider not answered": Outcome(),
+    "deliver: due, POST not made": Outcome(),
+    "deliver: POST made, not settled": Outcome(repeated_delivery=True),
+    "deliver: settled": Outcome(),
+    "sweep: asked, answer not written": Outcome(prompt="a rabbit [lose]"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A provider, a subscriber, a client, and a process to be."""
+
+    sandbox: Sandbox
+    part: Part
+    client: Client
+    heard: Subscriber
+    database: str
+
+    async def rows(self, query: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.database)
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def scene(database: str, log: Path) -> AsyncIterator[Scene]:
+    temper = Temper(seconds=(0.05, 0.1), callback_tries=2)
+    with reserved_port() as held:
+        port = held.getsockname()[1]
+        async with (
+            sandboxed(temper) as (sandbox, provider),
+            subscriber() as heard,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+        ):
+            settings = {
+                "port": str(port),
+                "provider_dialect": "kling",
+                "provider_timeout": "1s",
+                "sweep_after": "0.3s",
+            }
+            part = Part(role="up", database=database, provider=provider, settings=settings, log=log)
+            client = Client(f"http://127.0.0.1:{port}", session)
+            yield Scene(sandbox=sandbox, part=part, client=client, heard=heard, database=database)
+
+
+def test_the_table_has_a_row_for_every_point() -> None:
+    assert TABLE.keys() == POINTS.keys()
+
+
+async def _seen(server: Server, log: Path, point: str, gate: asyncio.Semaphore) -> Exception | None:
+    async with gate:
+        try:
+            async with fresh_database(server) as database:
+                await _killed_and_mended(database, log, point)
+        except Exception as error:  # noqa: BLE001 - told by the row's own test
+            return error
+        return None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rows(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exception | None]:
+    """What came of each row; they run side by side, because each waits most of its time."""
+    logs, gate = tmp_path_factory.mktemp("logs"), asyncio.Semaphore(AT_ONCE)
+    seen = [_seen(postgres, logs / str(place), point, gate) for place, point in enumerate(TABLE)]
+    return dict(zip(TABLE, await asyncio.gather(*seen), strict=True))
+
+
+@pytest.mark.parametrize("point", TABLE)
+def test_what_a_kill_leaves_the_next_start_mends(rows: dict[str, Exception | None], point: str) -> None:
+    if error := rows[point]:
+        raise error
+
+
+async def _killed_and_mended(database: str, log: Path, point: str) -> None:
+    expected = TABLE[point]
+    async with scene(database, log) as on:
+        client, prompt = on.client, expected.prompt
+        first = Process(dying(on.part, point))
+        assert await first.ready()
+        await client.subscribed(on.heard.url)
+        await client.order(WORD, prompt)
+        assert await first.ended() == -9
+        settled = await on.rows("SELECT 'evt_' || replace(subject::text, '-', '') || '_' || sequence FROM attempts")
+        recorded = await on.rows("SELECT id::text FROM tasks")
+        assert len(recorded) == int(expected.without_client)
+        async with started(on.part):
+            if expected.without_client:
+                await client.final(recorded[0][0])
+            task = await client.insist(WORD, prompt)
+            final = await client.final(task)
+            assert [[task]] == [[row[0]] for row in await on.rows("SELECT id::text FROM tasks")]
+            assert final["task_status"] == expected.status
+            assert expected.reason in final["task_status_msg"]
+            charges = [entry.external_task_id for entry in on.sandbox.ledger if entry.kind == "charge"]
+            assert charges == [task] * expected.charges
+            assert sum(heard.method == "POST" for heard in on.sandbox.heard) == expected.charges
+            events = (await client.got(f"/v1/tasks/{task}/events"))["data"]
+            assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+            ids = {event["id"] for event in events}
+            await eventually(lambda: on.heard.ids() == ids)
+            copies = Counter(heard.id for heard in on.heard.heard)
+            assert {copies[name] for (name,) in settled} <= {1}
+            assert (max(copies.values()) > 1) >= expected.repeated_delivery
+            ledger = await on.rows("SELECT sum(reserved), sum(charged) FROM ledger")
+            assert tuple(ledger[0]) == (0, expected.charges)
