@@ -1,6 +1,6 @@
 // What the fields of an order are called, and what they are for; a field that is not here shows its own name.
 export const NAMES = {
-  prompt: "Prompt", negative_prompt: "Negative prompt", image: "Picture", image_tail: "Last frame", aspect_ratio: "Proportions",
+  model_name: "Model", prompt: "Prompt", negative_prompt: "Negative prompt", image: "Picture", image_tail: "Last frame", aspect_ratio: "Proportions",
   duration: "Duration", mode: "Mode", n: "How many", cfg_scale: "Closeness to the prompt", image_fidelity: "Closeness to the picture",
   camera_control: "Camera control", notify_hook: "Callback address", external_task_id: "Your own task id",
 };

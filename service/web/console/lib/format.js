@@ -62,6 +62,17 @@ export function share(value) {
 export const money = (text) =>
   text === null || text === undefined ? "–" : String(text).includes(".") ? String(text).replace(/\.?0+$/, "") : String(text);
 
+/** The name of a currency beside an amount; units are counted. */
+export const currency = (name, amount) => t(name === "unit" && money(amount) !== "1" ? "units" : name);
+
+/** A span of milliseconds as short as an axis needs it. */
+export function brevity(ms) {
+  if (!ms) return "0";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${+(ms / 1000).toFixed(1)} s`;
+  return ms < 3_600_000 ? `${+(ms / 60_000).toFixed(1)} min` : `${+(ms / 3_600_000).toFixed(1)} h`;
+}
+
 /** The last characters of an id, by which people tell it from its neighbours. */
 export const brief = (id) => (id && id.length > 13 ? `…${id.slice(-8)}` : id);
 

@@ -1,6 +1,6 @@
 // Words: English stands in the code and is the key; other languages are tables from it.
 import { language } from "./settings.js";
-import { zh } from "./zh.js";
+import { zh } from "../words/zh.js";
 
 const TABLES = { zh };
 

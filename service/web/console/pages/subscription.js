@@ -24,7 +24,7 @@ function Facts({ of }) {
     Object.keys(of.headers).length > 0 && [t("Headers"), Object.keys(of.headers).map((name) => html`<code>${name}</code> `)],
     [t("Made"), html`<${Ago} at=${of.created_at} />`],
     of.old_secrets_until && [t("Old secret until"), stamp(of.old_secrets_until)],
-    [t("Id"), html`<span class="line"><code class="id">${of.id}</code><${Copy} text=${of.id} /></span>`],
+    [t("Id"), html`<span class="line one"><code class="id">${of.id}</code><${Copy} text=${of.id} /></span>`],
   ];
   return html`<dl class="facts">${rows.filter(Boolean).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 }
@@ -89,14 +89,14 @@ export function SubscriptionPage({ id, query }) {
   const why = trouble(of, health);
   return html`
     <${Head} title=${of.description || of.url.replace(/^https?:\/\//, "")} about=${of.description ? of.url : ""} back=${back}>
-      <${Status} of=${of.status} />${of.is_hook && html`<span class="pill plain">${t("from an order")}</span>`}<//>
+      <${Status} of=${of.status === "active" && of.failing_since ? "failing" : of.status} />${of.is_hook && html`<span class="pill plain">${t("from an order")}</span>`}<//>
     <div class="stack">
       <${Acts} of=${of} onOpen=${setOpen} reload=${reload} />
       ${why && html`<${Notice} kind=${of.status === "disabled" ? "bad" : "wait"}><p>${why}</p>${of.failing_since && html`<p>${t("Failing since {time}", { time: stamp(of.failing_since) })}</p>`}<//>`}
       <div class="split sub-page">
         <${Log} id=${id} status=${query.get("status") || ""} />
         <div class="aside stack"><${Card} title=${t("The last day")}><${Health} health=${health} />
-            ${health && html`<p class="hint">${t("{count} attempts", { count: number(health.attempts) })}${health.exhausted ? ` · ${t("{count} given up", { count: number(health.exhausted) })}` : ""}</p>`}<//>
+            ${health && html`<p class="hint below">${t("{count} attempts", { count: number(health.attempts) })}${health.exhausted ? ` · ${t("{count} given up", { count: number(health.exhausted) })}` : ""}</p>`}<//>
           <${Card} title=${t("Facts")}><${Facts} of=${of} /><//></div>
       </div>
     </div>

@@ -9,13 +9,13 @@ import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/words.js";
 import { Create, SecretOnce } from "../parts/subscribing.js";
 import { Icon } from "../parts/icons.js";
-import { Ago, Bones, Button, Card, Empty, Failure, Head, Status } from "../parts/ui.js";
+import { Bones, Button, Card, Due, Empty, Failure, Head, Status } from "../parts/ui.js";
 
 /** Why a subscription is not healthy, or "" where it is. */
 export function trouble(subscription, health) {
   if (subscription.status === "disabled") return t("Disabled: {reason}", { reason: subscription.disabled_reason || t("nobody said why") });
   if (subscription.status === "paused") return t("Paused: deliveries gather until it is resumed.");
-  if (subscription.failing_since) return t("Failing; it is tried again by the schedule, and disabled after five days of nothing but failures.");
+  if (subscription.failing_since) return t("The last attempts failed. They are made again by the schedule; after five days of nothing but failures the subscription is disabled.");
   if (health?.exhausted) return t("{count} deliveries were given up; a replay sends them again.", { count: number(health.exhausted) });
   return "";
 }
@@ -24,18 +24,18 @@ export const Health = ({ health }) => html`<dl class="health">
   <div><dt>${t("Success")}</dt><dd class="num">${health?.attempts ? share(health.delivered / health.attempts) : "–"}</dd></div>
   <div><dt>${t("Answers in")}</dt><dd class="num">${health?.attempts ? span(health.latency_p50_ms) : "–"}</dd></div>
   <div><dt>${t("Outstanding")}</dt><dd class="num">${health ? number(health.outstanding) : "–"}</dd></div>
-  <div><dt>${t("Next attempt")}</dt><dd class="num">${health?.next_attempt_at ? html`<${Ago} at=${health.next_attempt_at} />` : "–"}</dd></div>
+  <div><dt>${t("Next attempt")}</dt><dd class="num">${health?.next_attempt_at ? html`<${Due} at=${health.next_attempt_at} />` : "–"}</dd></div>
 </dl>`;
 
 function One({ subscription, health }) {
   const why = trouble(subscription, health);
-  const state = subscription.status === "active" && subscription.failing_since ? "wait" : subscription.status;
+  const state = subscription.status === "active" && subscription.failing_since ? "failing" : subscription.status;
   return html`<li class="card sub"><a href=${link(`subscriptions/${subscription.id}`)}>
-    <div class="line"><${Status} of=${subscription.status === "active" && subscription.failing_since ? "failing" : subscription.status} key=${state} />
+    <div class="line"><${Status} of=${state} />
       <span class="url">${subscription.url}</span><${Icon} name="next" /></div>
     <p class="hint">${subscription.description ? `${subscription.description} · ` : ""}${subscription.events.map((each) => html`<code>${each}</code> `)}· ${subscription.format}${subscription.ordering === "task" ? ` · ${t("in order")}` : ""}</p>
     <${Health} health=${health} />
-    ${why && html`<p class=${`why ${subscription.status}`}>${why}</p>`}
+    ${why && html`<p class=${`why ${subscription.status === "disabled" ? "" : "paused"}`}>${why}</p>`}
   </a></li>`;
 }
 

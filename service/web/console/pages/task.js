@@ -1,7 +1,7 @@
 // One task: what it made, what was ordered, what it cost, and its life from the order to the last attempt.
 import { html } from "../lib/html.js";
 import { get } from "../lib/api.js";
-import { money, pretty, span, stamp } from "../lib/format.js";
+import { currency, money, pretty, span, stamp } from "../lib/format.js";
 import { HINTS, NAMES } from "../lib/fields.js";
 import { useLoaded, useThrottled } from "../lib/hooks.js";
 import { useEvents } from "../lib/stream.js";
@@ -44,9 +44,9 @@ function Facts({ task }) {
     ["Model", html`<code>${task.model}</code>${[task.mode, task.duration && t("{seconds} s", { seconds: task.duration })].filter(Boolean).map((each) => ` · ${each}`)}`],
     ["Ordered", html`<${Ago} at=${task.created_at} />`],
     [isFinal ? "Took" : "Last step", isFinal ? span(task.updated_at - task.created_at) : html`<${Ago} at=${task.updated_at} />`],
-    ["Price", html`<strong class="num">${money(charge.state === "settled" ? charge.charged : charge.quote)}</strong> ${t(charge.currency)}
+    ["Price", html`<strong class="num">${money(charge.state === "settled" ? charge.charged : charge.quote)}</strong> ${currency(charge.currency, charge.state === "settled" ? charge.charged : charge.quote)}
       <div class="hint">${t(MONEY[charge.state])}${charge.state === "settled" && money(charge.charged) !== money(charge.quote) ? ` · ${t("quoted {amount}", { amount: money(charge.quote) })}` : ""} · ${charge.prices}</div>`],
-    ["Task id", html`<span class="line"><code class="id">${task.task_id}</code><${Copy} text=${task.task_id} label=${t("Copy the task id")} /></span>`],
+    ["Task id", html`<span class="line one"><code class="id">${task.task_id}</code><${Copy} text=${task.task_id} label=${t("Copy the task id")} /></span>`],
     task.external_task_id && ["Your id", html`<code>${task.external_task_id}</code>`],
     submission && ["Provider", html`${t(STATES[submission.state])}${submission.reason ? html`<div class="hint">${submission.reason}</div>` : ""}
       ${submission.next_look_at && html`<div class="hint">${t("Looked after again")} <${Ago} at=${submission.next_look_at} /></div>`}`],

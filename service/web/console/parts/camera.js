@@ -27,7 +27,7 @@ export function CameraField({ rule, value, onChange, fields, fault }) {
   const moved = Object.entries(value?.config || {}).find(([, amount]) => amount !== 0) || [rule.axes[0], 0];
   const pick = (next) => onChange(next === null ? undefined : next === "simple" ? { type: next, config: {} } : { type: next });
   const move = (axis, amount) => onChange({ type: "simple", config: amount === 0 ? {} : { [axis]: amount } });
-  return html`<fieldset class="field"><legend class="unseen">${t("Camera control")}</legend>
+  return html`<fieldset class="field"><legend class="name">${t("Camera control")}</legend>
     <div class="choices">
       <label class="choice"><input type="radio" name=${name} checked=${!type} onChange=${() => pick(null)} /><span>${t("Auto")}</span></label>
       ${rule.types.map((each) => html`<label class="choice" title=${t(TYPES[each]?.[1] || each)}>

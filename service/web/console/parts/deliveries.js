@@ -1,5 +1,5 @@
 // Deliveries, and when one is opened its attempts: what was asked, what was answered, and a way to try again.
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useState } from "../lib/html.js";
 import { get, post } from "../lib/api.js";
 import { clock, pretty, span, stamp } from "../lib/format.js";
 import { useAct, useLoaded } from "../lib/hooks.js";
@@ -7,7 +7,7 @@ import { link } from "../lib/route.js";
 import { t } from "../lib/words.js";
 import { toast } from "./dialog.js";
 import { Icon } from "./icons.js";
-import { Ago, Bones, Button, Code, Failure, Status } from "./ui.js";
+import { Ago, Due, Bones, Button, Code, Failure, Status } from "./ui.js";
 
 const OUTCOMES = { delivered: "delivered", failed: "failed, tried again later", exhausted: "failed for the last time", gone: "said 410: the subscription is disabled" };
 
@@ -37,7 +37,7 @@ export function DeliveryDetail({ id, onChange }) {
     <div class="line"><code class="id">POST ${value.url}</code><span class="push"></span>
       <${Button} kind="small" icon="again" onClick=${retry.run} isBusy=${retry.isBusy}>${value.status === "delivered" ? t("Send again") : t("Try now")}<//></div>
     <${Failure} error=${retry.error} />
-    ${value.next_attempt_at && html`<p class="hint">${t("Next attempt")} <${Ago} at=${value.next_attempt_at} /></p>`}
+    ${value.next_attempt_at && html`<p class="hint">${t("Next attempt")} <${Due} at=${value.next_attempt_at} /></p>`}
     <ol class="attempts" aria-label=${t("Attempts")}>${value.attempts.map((attempt) => html`<${Attempt} attempt=${attempt} />`)}
       ${value.attempts.length === 0 && html`<li class="hint">${t("Not tried yet.")}</li>`}</ol>
     ${value.body && html`<details class="raw"><summary>${t("The request's body")}</summary>
@@ -46,14 +46,26 @@ export function DeliveryDetail({ id, onChange }) {
   </div>`;
 }
 
+const addressees = new Map();
+
+/** Where a subscription leads, asked once each. */
+function Addressee({ id }) {
+  const [url, see] = useState(addressees.get(id));
+  useEffect(() => {
+    if (addressees.has(id)) return;
+    get(`/v1/subscriptions/${id}`).then((found) => { addressees.set(id, found.url); see(found.url); }, () => {});
+  }, [id]);
+  return html`${url ? url.replace(/^https?:\/\//, "") : html`<code>${id.slice(-8)}</code>`}`;
+}
+
 function Delivery({ delivery, onChange, isShort }) {
   const [isOpen, open] = useState(false);
   return html`<li><button type="button" class="delivery-line" aria-expanded=${isOpen} onClick=${() => open(!isOpen)}>
       <${Icon} name="next" /><${Status} of=${delivery.status} />
-      <span class="to">${isShort ? t("to") : html`<code>${delivery.type || "–"}</code>`} ${isShort && html`<code>${delivery.subscription.slice(-8)}</code>`}</span>
+      <span class="to">${isShort ? html`<${Addressee} id=${delivery.subscription} />` : html`<code>${delivery.type || "–"}</code>`}</span>
       <span class="hint num">${answered(delivery.last_status, delivery.last_error)} · ${delivery.attempt_count === 1 ? t("1 attempt") : t("{count} attempts", { count: delivery.attempt_count })}</span>
       <span class="push"></span>
-      <span class="hint">${delivery.status === "pending" && delivery.next_attempt_at ? html`${t("next")} <${Ago} at=${delivery.next_attempt_at} />` : html`<${Ago} at=${delivery.last_attempt_at} />`}</span></button>
+      <span class="hint">${delivery.status === "pending" && delivery.next_attempt_at ? html`${t("next")} <${Due} at=${delivery.next_attempt_at} />` : html`<${Ago} at=${delivery.last_attempt_at} />`}</span></button>
     ${isOpen && html`<div class="inside">
       <p class="line links">${isShort ? html`<a href=${link(`subscriptions/${delivery.subscription}`)}>${t("The subscription")}</a>`
         : delivery.task_id && html`<a href=${link(`tasks/${delivery.task_id}`)}>${t("The task")}</a>`}</p>

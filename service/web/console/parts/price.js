@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../lib/html.js";
 import { post } from "../lib/api.js";
 import { curlOf } from "../lib/curl.js";
-import { money } from "../lib/format.js";
+import { currency, money } from "../lib/format.js";
 import { useSettled } from "../lib/hooks.js";
 import { doorOf } from "../lib/orders.js";
 import { t } from "../lib/words.js";
@@ -23,7 +23,7 @@ export function Price({ kind, order }) {
   useEffect(() => {
     const ended = new AbortController();
     const [of, body] = JSON.parse(question);
-    post("/v1/quotes", { door: doorOf(of), order: body }, { signal: ended.signal }).then(
+    post("/v1/quotes", { door: doorOf(of), ...body }, { signal: ended.signal }).then(
       (found) => { see(found); unknown(false); },
       (error) => error.name === "AbortError" || unknown(true),
     );
@@ -31,7 +31,7 @@ export function Price({ kind, order }) {
   }, [question]);
   return html`<div class="price" aria-live="polite">
     <span class="hint">${t("Price")}</span>
-    ${quote && !isUnknown ? html`<strong class="num">${money(quote.amount)} <small>${t(quote.currency)}</small></strong>
+    ${quote && !isUnknown ? html`<strong class="num">${money(quote.amount)} <small>${currency(quote.currency, quote.amount)}</small></strong>
       <span class="hint lines">${quote.lines.join(" ")}${!quote.listed && ` · ${t("not in the price list")}`}</span>`
     : html`<strong>–</strong>`}
   </div>`;

@@ -7,7 +7,7 @@ import { Toasts } from "./dialog.js";
 import { Icon } from "./icons.js";
 
 export const PAGES = [["try", "Try it"], ["tasks", "Tasks"], ["subscriptions", "Subscriptions"], ["overview", "Overview"]];
-const STATES = { off: "Not connected", opening: "Connecting", live: "Live", waiting: "Connecting again", refused: "The key is refused" };
+const STATES = { off: "Not connected", opening: "Connecting", live: "Live", waiting: "Reconnecting", refused: "The key is refused" };
 
 const Brand = () => html`<a class="brand" href="#/try"><img src="/console/icon.svg" alt="" />kling-relay</a>`;
 

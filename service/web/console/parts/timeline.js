@@ -50,7 +50,7 @@ export function Timeline({ task, events, callbacks, deliveries, onChange }) {
   const shown = isBackwards ? [...all].reverse() : all;
   return html`<div class="life">
     <div class="line"><span class="hint">${t("{count} entries", { count: all.length })}</span><span class="push"></span>
-      <button type="button" class="button quiet small" onClick=${() => turn(!isBackwards)}>${isBackwards ? t("Newest first") : t("Oldest first")}</button></div>
+      <button type="button" class="button quiet small" onClick=${() => turn(!isBackwards)}>${isBackwards ? t("Show oldest first") : t("Show newest first")}</button></div>
     <ol class="timeline">${shown.map((each) => html`<li class=${each.what === "event" ? MARKS[each.event.type] || "step" : each.what}>
       <time class="num" title=${new Date(each.at).toISOString()}>${clock(each.at, { fine: true })}<small>${each.what === "order" ? "" : `+${span(Math.max(0, each.at - task.created_at))}`}</small></time>
       <div class="entry">

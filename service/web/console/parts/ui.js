@@ -7,7 +7,7 @@ import { Icon } from "./icons.js";
 
 const STATUSES = {
   submitted: "Submitted", processing: "Processing", succeed: "Succeeded", failed: "Failed", active: "Active",
-  paused: "Paused", disabled: "Disabled", pending: "Pending", delivered: "Delivered", exhausted: "Exhausted",
+  paused: "Paused", disabled: "Disabled", failing: "Failing", pending: "Pending", delivered: "Delivered", exhausted: "Exhausted",
 };
 
 /** A status of anything, as a coloured pill. */
@@ -81,6 +81,12 @@ export function Ago({ at }) {
   const now = useNow(10_000);
   if (at === null || at === undefined) return html`<span>–</span>`;
   return html`<time title=${stamp(at)} datetime=${new Date(at).toISOString()}>${ago(at, now)}</time>`;
+}
+
+/** When something comes next; what should have come is due now. */
+export function Due({ at }) {
+  const now = useNow(5_000);
+  return at && Date.parse(at) <= now ? html`<span>${t("now")}</span>` : html`<${Ago} at=${at} />`;
 }
 
 /** The head of a page; `back` is a link to the list that it came from. */
