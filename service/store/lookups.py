@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Text,
     Uuid,
     and_,
     bindparam,
@@ -96,10 +97,14 @@ _CLIENT = bindparam("client", type_=Uuid)
 _BY_ID = Statement(
     _with_event(select(*LEAN).select_from(tasks), _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT)
 )
+# the id as a subquery of its own is known before any partition is opened; a join would let the planner walk them all
+_NAMED = (
+    select(repeats.c.task)
+    .where(repeats.c.client == _CLIENT, repeats.c.word == bindparam("word", type_=Text))
+    .scalar_subquery()
+)
 _BY_EXTERNAL_ID = Statement(
-    _with_event(select(*LEAN).select_from(repeats).join(tasks, tasks.c.id == repeats.c.task), tasks.c.id).where(
-        repeats.c.client == _CLIENT, repeats.c.word == bindparam("word"), tasks.c.client == repeats.c.client
-    )
+    _with_event(select(*LEAN).select_from(tasks), _NAMED).where(tasks.c.id == _NAMED, tasks.c.client == _CLIENT)
 )
 
 

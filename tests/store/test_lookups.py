@@ -1,0 +1,150 @@
+"""Look-ups go by their index, whatever else is in the tables, and touch one partition where an id is given."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.core.ids import lower_bound
+from service.store import again, candidates, deliveries, log, lookups, pages
+from service.store.statement import Statement
+from tests.support.house import House, house
+
+_LAST = UUID(int=(1 << 128) - 1)
+
+
+@pytest.fixture
+async def home(database: str) -> Any:
+    async with house(database) as served:
+        yield served
+
+
+async def plan(home: House, statement: Statement, **given: Any) -> list[dict[str, Any]]:
+    """Return every node of the plan that ran, under the settings that the service's connections have."""
+    explained = await home.database.pool.fetchval(
+        f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(given)
+    )
+    return list(_nodes(json.loads(explained)[0]["Plan"]))
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node["Actual Loops"]:
+        yield node
+    for inner in node.get("Plans", []):
+        yield from _nodes(inner)
+
+
+def relations(nodes: list[dict[str, Any]]) -> set[str]:
+    return {node["Relation Name"] for node in nodes if "Relation Name" in node}
+
+
+def is_indexed(nodes: list[dict[str, Any]]) -> bool:
+    return not any(node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 0 for node in nodes)
+
+
+async def test_a_look_up_by_id_touches_one_partition_of_each_table(home: House) -> None:
+    task = UUID(await home.order())
+    partitions = await home.database.pool.fetchval(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'tasks'::regclass"
+    )
+    assert partitions > 1
+    nodes = await plan(home, lookups._BY_ID, id=task, client=home.client)
+    assert sorted(name.split("_")[0] for name in relations(nodes)) == ["events", "tasks"]
+    assert is_indexed(nodes)
+    detail = relations(await plan(home, lookups._DETAIL, id=task, client=home.client))
+    assert len([name for name in detail if name.startswith(("tasks", "events"))]) == 2
+
+
+async def test_a_look_up_by_the_clients_own_name_touches_one_partition(home: House) -> None:
+    await home.order(external_task_id="mine")
+    nodes = await plan(home, lookups._BY_EXTERNAL_ID, client=home.client, word="e:mine")
+    assert len([name for name in relations(nodes) if name.startswith(("tasks", "events"))]) == 2
+    assert is_indexed(nodes)
+
+
+async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
+    for number in range(3):
+        await home.done(await home.order(f"number {number}"))
+    low = lower_bound(home.tools.now()).int - (1 << 100)
+    given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "most": 2}
+    assert is_indexed(await plan(home, pages._PLAIN_LIST, **given))
+    given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
+    assert is_indexed(await plan(home, pages._FILTERED_LIST, **given))
+    start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "most": 10}
+    assert is_indexed(await plan(home, log._AFTER, client=home.client, types=None, **start))
+    place = {f"place_{name}": [value] for name, value in {"client": home.client, **start}.items()}
+    del place["place_tx_offset"], place["place_most"]
+    assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, most=10, **place))
+
+
+async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home: House) -> None:
+    big, small = [(await home.post("/v1/subscriptions", {"url": "https://93.184.215.14/"}))[1]["id"] for _ in range(2)]
+    await home.order()
+    await home.database.pool.execute(
+        "INSERT INTO outstanding SELECT gen_random_uuid(), 1, $1, get_byte(uuid_send($1), 15), 1, 'infinity' "
+        "FROM generate_series(1, 20000)",
+        UUID(big),
+    )
+    nodes = await plan(
+        home,
+        deliveries._ROWS,
+        mine_id=[UUID(small)],
+        subject=_LAST,
+        sequence=32767,
+        before=_LAST,
+        low=UUID(int=0),
+        only=None,
+        pending=True,
+        exhausted=True,
+        delivered=False,
+        most=10,
+    )
+    read = sum(
+        node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        for node in nodes
+        if node.get("Relation Name") == "outstanding"
+    )
+    assert read == 1
+
+
+async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "WINDOW", 2)
+    rabbit = await home.order("rabbit")
+    for number in range(4):
+        await home.order(f"number {number}")
+    wanted, after, seen = pages.Filter(text="rabbit"), None, []
+    for _ in range(5):
+        page = await pages.page(home.database, home.client, wanted, after, 10)
+        seen += [str(found.id) for found in page.tasks]
+        after = page.after
+        if after is None:
+            break
+    assert (seen, after) == ([rabbit], None)
+
+
+async def test_hooks_of_older_orders_are_found_behind_the_window(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "WINDOW", 2)
+    tasks = [await home.order(f"{n}", notify_hook=f"https://93.184.215.14/{n}") for n in range(7)]
+    seen: list[str] = []
+    before = None
+    while True:
+        page = await deliveries.page(home.database, home.client, candidates.Filter(), before, 3)
+        seen += [str(found.subject) for found in page.deliveries]
+        before = page.after
+        if before is None:
+            break
+    assert seen == tasks[::-1]
+
+
+def test_a_cursor_is_read_as_it_was_written() -> None:
+    cursor = log.Cursor(7, UUID(int=5), 3)
+    assert log.read_cursor(cursor.text) == cursor
+    assert log.read_cursor("0") == log.START
+    for text in ("", "7", "7-x-3", f"-7-{UUID(int=5).hex}-3", f"7-{UUID(int=5)}-3", f"٧-{UUID(int=5).hex}-3"):
+        assert log.read_cursor(text) is None
+
+
+def test_the_batch_of_a_replay_is_bounded() -> None:
+    assert again._BATCH <= 5000
