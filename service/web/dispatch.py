@@ -91,6 +91,8 @@ class Dispatch:
         if not response.prepared:
             response.headers.update(headers)
             response.headers["X-Request-Id"] = str(request_id)
+            if tools.is_draining():  # so that no client asks again on a connection that is about to be closed
+                response.force_close()
         tools.seen(
             Seen(
                 route=name,

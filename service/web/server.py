@@ -1,8 +1,9 @@
 """The HTTP server around the application, with every limit that aiohttp leaves open set."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -13,6 +14,10 @@ MOST_HEADER = 16 * 1024
 _BACKLOG = 1024
 _LINGER = 2.0
 """Seconds in which the rest of a body that nobody wants is read, so that its sender sees the answer."""
+
+_FIRST_WORD = 1.0
+"""Seconds that a connection without a request so far has for its first, when the server stops."""
+_LOOK_EVERY = 0.005
 
 
 @asynccontextmanager
@@ -28,8 +33,9 @@ async def serve(
 ) -> AsyncIterator[int]:
     """Serve `app` and give the port (chosen where `port` is 0), on `bound` where a socket is there already.
 
-    At the end nothing more is accepted, streams and waiters end, requests have `shutdown_timeout` seconds to be
-    answered. A connection without a whole request head is closed after `limits.idle_seconds`.
+    At the end nothing more is accepted, who has connected may still ask, streams and waiters end, requests have
+    `shutdown_timeout` seconds to be answered. A connection without a whole request head is closed after
+    `limits.idle_seconds`.
     """
     runner = web.AppRunner(
         app,
@@ -51,4 +57,34 @@ async def serve(
             await site.start()
             yield site.port
     finally:
+        if bound is not None:
+            await _last_ones_in(runner, bound)
         await runner.cleanup()
+
+
+async def _last_ones_in(runner: web.AppRunner, bound: socket.socket) -> None:
+    """Stop listening, and hear out whoever has connected: they were not told that we leave.
+
+    Closing a socket that others share the port with resets what it has in its queue. So the queue is emptied first,
+    without a turn of the loop between the last look and the close; what arrives in those microseconds only the
+    kernel can hand to another process (Linux: `sysctl net.ipv4.tcp_migrate_req=1`).
+    """
+    queued = []
+    with suppress(BlockingIOError):
+        while True:
+            queued.append(bound.accept()[0])
+    for each in runner.sites:
+        await each.stop()
+    loop = asyncio.get_running_loop()
+    assert runner.server is not None
+    for connection in queued:
+        await loop.connect_accepted_socket(runner.server, connection)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_WORD):
+            while any(_is_silent(each) for each in runner.server.connections):  # noqa: ASYNC110 - aiohttp has no event
+                await asyncio.sleep(_LOOK_EVERY)
+
+
+def _is_silent(connection: object) -> bool:
+    """Return whether nothing has been asked on a connection yet (aiohttp counts, but tells nobody)."""
+    return getattr(connection, "_request_count", 1) == 0

@@ -1,0 +1,94 @@
+"""A process that stops turns red, lets go of its clients one by one, and resets nobody who had connected."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from service.app.serving import listening
+from service.web.server import serve
+from service.web.tools import Limits
+from tests.support.service import running, sandboxed
+from tests.support.waiting import eventually
+
+ASK = b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n"
+
+
+async def _answer(_: web.Request) -> web.Response:
+    return web.Response(text="here")
+
+
+@asynccontextmanager
+async def sharing(port: int) -> AsyncIterator[tuple[AsyncExitStack, socket.socket]]:
+    """Serve on a port that is shared; give what stops the server before the end of the block, and its socket."""
+    app = web.Application()
+    app.router.add_get("/", _answer)
+    bound = listening("127.0.0.1", port)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serve(app, "127.0.0.1", port, Limits(), bound=bound, shutdown_timeout=5))
+        yield stack, bound
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_stands_in_the_queue_when_a_process_leaves_a_shared_port_is_answered(loop: str) -> None:
+    async def leave() -> None:
+        with listening("127.0.0.1", 0) as held:
+            port = held.getsockname()[1]
+            async with sharing(port), sharing(port) as (leaving, _):
+                # the loop gets no turn meanwhile, so these stand in the queues of both
+                callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
+                for caller in callers:
+                    caller.sendall(ASK)
+                await leaving.aclose()
+                answers = await asyncio.gather(*(asyncio.to_thread(_read, caller) for caller in callers))
+                assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(leave())
+
+
+async def test_a_client_that_connected_but_was_slow_to_ask_is_answered() -> None:
+    async with sharing(0) as (leaving, bound):
+        port = bound.getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        stopping = asyncio.ensure_future(leaving.aclose())
+        await eventually(lambda: not _listens(port))
+        writer.write(ASK)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await stopping
+
+
+def _read(caller: socket.socket) -> bytes:
+    with caller:
+        caller.settimeout(5)
+        return caller.recv(100)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_readiness_is_red_first_while_everything_is_still_answered(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider, shutdown_delay="2s") as relay:
+        assert (await relay.call("GET", "/readyz"))[0] == 200
+        task = await relay.submit()
+        relay.stop()
+
+        async def red() -> bool:
+            status, said = await relay.call("GET", "/readyz")
+            return status == 503 and said == {"status": "shutting down"}
+
+        await eventually(red)
+        async with relay.client.get(f"{relay.url}/v1/tasks/{task}") as answer:
+            assert answer.status == 200
+            assert answer.headers["Connection"] == "close"
+        assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
