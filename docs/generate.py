@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.core.task import FINAL, MOVES, SHOWN
 from service.settings import describe
+from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by `make docs`; change its source instead. -->\n"
@@ -58,7 +59,31 @@ changes nothing. The arrow's word is the signal that moves the task; each move i
 {shown}"""
 
 
+def metrics_page() -> str:
+    """Every metric of ours, from the catalogue of service/telemetry."""
+    text = f"""{_NOTE}
+# Metrics
+
+`GET /metrics` on `RELAY_METRICS_PORT`, with `/livez` and `/readyz` beside it. Labels have closed sets of values: no id,
+address or text from outside is ever one. What is read of the database (marked 🗄) is read every quarter of a minute by
+one worker for all, the one that owns shard 0, and shown by that worker alone: take the `max` over instances. Where
+nobody could read it is absent, never stale. `process_` and `python_` metrics are the Prometheus client's usual ones.
+
+How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
+[the alerts](../helm/kling-relay/files/alerts.yaml), [the runbook](runbook.md), [observability](observability.md).
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+"""
+    for each in Metrics().catalogue:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        name = each.samples[0] if each.kind == "counter" else each.name
+        text += f"| `{name}` | {each.kind} | {labels} | {'🗄 ' * each.is_read}{each.meaning} |\n"
+    return text
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
     "docs/states.md": states_page,
 }

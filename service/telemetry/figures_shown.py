@@ -98,7 +98,9 @@ class FiguresShown(Collector):
 
     def __init__(self, made: Instruments) -> None:
         self.figures: Figures | None = None
-        self._names = [made.described("gauge", name, meaning, *labels) for name, meaning, labels, _ in GAUGES]
+        self._names = [
+            made.described("gauge", name, meaning, *labels, is_read=True) for name, meaning, labels, _ in GAUGES
+        ]
         made.registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:

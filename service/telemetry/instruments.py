@@ -21,15 +21,17 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An instrument as it is documented; `samples` are the names under which Prometheus has it."""
+    """An instrument as it is documented; `is_read` of the database, by one process for all."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
     meaning: str
+    is_read: bool = False
 
     @property
     def samples(self) -> tuple[str, ...]:
+        """Return the names under which Prometheus has it."""
         match self.kind:
             case "counter":
                 return (f"{self.name}_total",)
@@ -59,7 +61,7 @@ class Instruments:
         made = Gauge(self.described("gauge", name, meaning, *labels), meaning, labels, registry=self.registry)
         return cache(made.labels) if labels else lambda: made
 
-    def described(self, kind: str, name: str, meaning: str, *labels: str) -> str:
+    def described(self, kind: str, name: str, meaning: str, *labels: str, is_read: bool = False) -> str:
         """List an instrument and return its whole name; also for what a collector of its own gives."""
-        self.catalogue.append(Described(PREFIX + name, kind, labels, meaning))
+        self.catalogue.append(Described(PREFIX + name, kind, labels, meaning, is_read))
         return PREFIX + name

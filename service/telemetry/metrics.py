@@ -40,8 +40,10 @@ SUBMIT_OUTCOME: dict[type[Outcome], str] = {
     Never: "never",
     Unknown: "unknown",
 }
-ATTEMPT_OUTCOMES = ("delivered", "failed", "exhausted", "gone")
 ERRORS = frozenset({"timeout", "refused", "unreachable", "dns", "tls", "reset", "blocked", "protocol"})
+_BAD = ("3xx", "4xx", "5xx", *sorted(ERRORS))
+ATTEMPT_OUTCOMES = {"delivered": ("2xx",), "failed": _BAD, "exhausted": _BAD, "gone": ("4xx",)}
+"""What can become of a delivery, and the classes of answers that bring it about."""
 ACTS = ("sent", "asked", "answered", "expired", "postponed")
 _CODES = frozenset({0, *WAIT_CODES, *NEVER_CODES, *UNKNOWN_CODES, *REFUSED_STATUS, 1302, 1303, 1304})
 
@@ -141,8 +143,12 @@ class Metrics:
             self._swept(act)
         for outcome in SUBMIT_OUTCOME.values():
             self._submit_seconds(outcome)
-        for outcome in ATTEMPT_OUTCOMES:
+        for code in NEVER_CODES:
+            self._submits("never", str(code))
+        for outcome, answers in ATTEMPT_OUTCOMES.items():
             self._attempt_seconds(outcome)
+            for answer in answers:
+                self._attempts(outcome, answer)
 
     def request(self, seen: Seen) -> None:
         """Count a request (`Tools.seen`); a callback is counted by its outcome besides."""
