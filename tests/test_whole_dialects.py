@@ -1,0 +1,44 @@
+"""The official dialect end to end: no prefix, callback_url, external_task_id, an API key or tokens of AK and SK."""
+
+import pytest
+
+from service.sandbox import Temper
+from tests.support.service import QUICK, running, sandboxed, subscriber
+from tests.support.waiting import eventually
+
+SIGNED = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+
+
+@pytest.mark.parametrize("key", ["hk-sandbox", "sandbox-access-key:sandbox-secret-key-of-32-bytes-or-more"])
+async def test_kling_itself_is_spoken_to_in_its_own_way(database: str, key: str) -> None:
+    async with (
+        sandboxed() as (sandbox, provider),
+        running(database, provider, provider_dialect="kling", provider_key=key) as relay,
+    ):
+        task = await relay.submit()
+        assert (await relay.final(task))["task_status"] == "succeed"
+        known = sandbox.task(task)
+        assert known.external_task_id == task
+
+
+async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None:
+    async with (
+        sandboxed() as (sandbox, provider),
+        running(database, provider, provider_dialect="kling", provider_timeout="1s", sweep_after="1s") as relay,
+    ):
+        task = await relay.submit("a rabbit [timeout-after-accept][lose]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+        assert len(sandbox.tasks) == 1
+
+
+async def test_signed_callbacks_are_believed_and_forged_ones_are_asked_about(database: str) -> None:
+    async with (
+        sandboxed(Temper(seconds=QUICK, secret=SIGNED)) as (_, provider),
+        subscriber() as one,
+        running(database, provider, provider_webhook_secret=SIGNED, sweep_after="1s") as relay,
+    ):
+        await relay.subscribe(one.url, events=["task.succeed"])
+        for prompt in ("a rabbit", "a rabbit [unsigned]", "a rabbit [forged]"):
+            task = await relay.submit(prompt)
+            assert (await relay.final(task))["task_status"] == "succeed"
+        await eventually(lambda: len(one.ids()) == 3)
