@@ -30,6 +30,11 @@ class Limits:
         """The limits that are set."""
         return tuple(name for name in LIMIT_NAMES if getattr(self, name) is not None)
 
+    def left(self, spent: "Spent") -> "Limits":
+        """Return what may still be spent by each limit, never less than nothing."""
+        rooms = {name: max(getattr(self, name) - getattr(spent, name), Decimal(0)) for name in self.names}
+        return Limits(**rooms)
+
     def shown(self) -> dict[str, str | None]:
         return {name: None if (limit := getattr(self, name)) is None else plain(limit) for name in LIMIT_NAMES}
 
@@ -47,6 +52,9 @@ class Spent:
     day: Decimal = Decimal(0)
     month: Decimal = Decimal(0)
     open: Decimal = Decimal(0)
+
+    def shown(self) -> dict[str, str]:
+        return {name: plain(getattr(self, name)) for name in LIMIT_NAMES}
 
     def plus(self, amount: Decimal) -> "Spent":
         """Return what would be spent with an order of `amount` more."""

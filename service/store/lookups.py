@@ -75,6 +75,7 @@ class Detail:
     units: int
     quote: Decimal
     charged: Decimal
+    note: str | None
     currency: str
     prices: str
     trace: str | None
@@ -110,9 +111,11 @@ _BY_EXTERNAL_ID = Statement(
 
 def _detail() -> Statement:
     charged = select(func.coalesce(func.sum(ledger.c.charged), literal_column("0"))).where(ledger.c.task == _ID)
+    note = select(func.max(ledger.c.note)).where(ledger.c.task == _ID)
     chosen = select(
         *_RICH,
         charged.scalar_subquery().label("charged"),
+        note.scalar_subquery().label("note"),
         submissions.c.state,
         submissions.c.reason,
         submissions.c.provider_task_id,
@@ -159,6 +162,7 @@ async def detail(database: Database, client: UUID, identifier: UUID) -> Detail |
         units=row["units"],
         quote=row["quote"],
         charged=row["charged"],
+        note=row["note"],
         currency=row["currency"],
         prices=row["prices"],
         trace=row["trace"],

@@ -130,6 +130,8 @@ class Route:
     query: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
     media: str = "application/json"
+    text: str | None = None
+    """The media type of an answer in text that may be asked for instead."""
     status: int = 200
     size: Size = Size.OTHER
     refusals: tuple[int, ...] = ()

@@ -1,20 +1,23 @@
-"""What may be ordered and what it costs: the rule book, the price list, a quote before ordering, and what was used."""
+"""What may be ordered and what it costs: rule book, price list, a quote before ordering, what was used, what may be."""
 
 from datetime import timedelta
+from typing import Any
 
 from aiohttp import web
 
+from service.core import budget as budget_core
 from service.core import price, rulebook
 from service.core.errors import Fault, InvalidOrder, InvalidRequest
 from service.core.event import rfc3339
 from service.core.kind import Door
-from service.core.money import plain as money
-from service.store import usage
+from service.store import budgets, ledger, usage
+from service.store.usage import figures, sheet
 from service.web.answers import InvalidMembers, plain
 from service.web.call import Call
 from service.web.kling import checked
 
 _USUAL = timedelta(days=30)
+_AS_FILE = {"Content-Disposition": 'attachment; filename="usage.csv"'}
 
 
 async def rules(call: Call) -> web.Response:
@@ -51,21 +54,45 @@ async def used(call: Call) -> web.Response:
     if since >= until:
         raise InvalidMembers([Fault("since", "must be before until")])
     lines = await usage.usage(call.tools.database, call.caller.client, call.query.by, since, until)
+    if _wants_csv(call):
+        text = sheet(lines, call.query.by)
+        return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=_AS_FILE)
     return plain(
         {
             "since": rfc3339(since),
             "until": rfc3339(until),
-            "data": [
-                {
-                    "by": line.by,
-                    "currency": line.currency,
-                    "tasks": line.tasks,
-                    "succeeded": line.succeeded,
-                    "failed": line.failed,
-                    "reserved": money(line.reserved),
-                    "charged": money(line.charged),
-                }
-                for line in lines
-            ],
+            "data": [{"by": line.by, **figures(line)} for line in lines],
         }
     )
+
+
+def _wants_csv(call: Call) -> bool:
+    """Return what ?format= says, else whether Accept names CSV before JSON."""
+    if call.query.format is not None:
+        return bool(call.query.format == "csv")
+    accepted = call.request.headers.get("Accept", "").lower()
+    csv, json = accepted.find("text/csv"), accepted.find("application/json")
+    return csv >= 0 and not 0 <= json < csv
+
+
+async def budget(call: Call) -> web.Response:
+    """Answer with what the caller may spend, and has spent, as a client and by this key."""
+    database, caller = call.tools.database, call.caller
+    currency = call.tools.prices.currency
+    day, month = budget_core.windows(call.now)
+    said: dict[str, Any] = {
+        "currency": currency,
+        "day_since": rfc3339(day),
+        "month_since": rfc3339(month),
+        "client": None,
+        "key": None,
+    }
+    for account in await budgets.accounts(database.pool, caller.client, caller.key):
+        spent = await ledger.spent(database.pool, account, currency, call.now)
+        said["key" if account.key else "client"] = {
+            "name": account.name,
+            "limits": account.limits.shown(),
+            "spent": spent.shown(),
+            "left": account.limits.left(spent).shown(),
+        }
+    return plain(said)

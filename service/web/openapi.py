@@ -181,6 +181,8 @@ def _responses(route: Route) -> dict[str, Any]:
         good["content"] = {route.media: {"schema": {"$ref": f"#/components/schemas/{route.answer.__name__}"}}}
     elif route.media != "application/json":
         good["content"] = {route.media: {"schema": {"type": "string"}}}
+    if route.text is not None:
+        good["content"][route.text] = {"schema": {"type": "string"}}
     codes = [
         *route.refusals,
         *(_EVERYWHERE if route.scope is not None else ()),

@@ -330,9 +330,19 @@ _MONEY = [
         method="GET",
         path="/v1/usage",
         act=money.used,
-        summary="What was ordered and charged",
+        summary="What was ordered and charged; as CSV with ?format=csv or Accept: text/csv",
         query=wire.UsageAsked,
         answer=wire.Usage,
+        text="text/csv",
+    ),
+    Route(
+        name="show_budget",
+        method="GET",
+        path="/v1/budget",
+        act=money.budget,
+        summary="What this client and this key may spend, have spent, and have left",
+        query=wire.Nothing,
+        answer=wire.Budgets,
     ),
 ]
 _OVERVIEW = [

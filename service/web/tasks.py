@@ -159,7 +159,8 @@ def _shown(detail: Detail) -> dict[str, Any]:
             "charged": money(detail.charged),
             "currency": detail.currency,
             "prices": detail.prices,
-            "state": ledger.standing(status),
+            "state": ledger.standing(status, is_unknown=detail.state == "unknown"),
+            "note": detail.note,
         },
     }
 

@@ -66,7 +66,9 @@ Types = Annotated[list[str], BeforeValidator(_split), AfterValidator(_good_event
 ShownStatus = Literal["submitted", "processing", "succeed", "failed"]
 Statuses = Annotated[list[ShownStatus], BeforeValidator(_split)]
 Kinds = Annotated[list[Kind], BeforeValidator(_split)]
-By = Annotated[list[Literal["day", "month", "kind", "model", "mode", "key", "currency"]], BeforeValidator(_split)]
+By = Annotated[
+    list[Literal["day", "month", "kind", "model", "mode", "key", "client", "currency"]], BeforeValidator(_split)
+]
 
 
 class Asked(BaseModel):
@@ -153,6 +155,7 @@ class UsageAsked(Asked):
     since: Moment | None = None
     until: Moment | None = None
     by: By = ["day"]
+    format: Literal["json", "csv"] | None = Field(None, description="goes before the header Accept")
 
 
 class Nothing(Asked):
@@ -189,8 +192,11 @@ class Charge(Shown):
     quote: str
     charged: str
     currency: str
-    prices: str
-    state: Literal["reserved", "settled", "released"]
+    prices: str = Field(description="the price list of the quote, name@version")
+    state: Literal["reserved", "unknown", "settled", "released"] = Field(
+        description="unknown: still reserved, because nobody knows whether the provider took the order"
+    )
+    note: str | None = Field(description="why the charge is not what the provider said, where it is not")
 
 
 class TaskDetail(Task):
@@ -342,6 +348,32 @@ class Usage(Shown):
     since: str
     until: str
     data: list[UsageLine]
+
+
+class Amounts(Shown):
+    """Decimal texts, one per limit: in all, today, this month (both UTC's), reserved at once."""
+
+    total: str | None
+    day: str | None
+    month: str | None
+    open: str | None
+
+
+class Budget(Shown):
+    """What one account may spend; a limit of null is none."""
+
+    name: str
+    limits: Amounts
+    spent: Amounts
+    left: Amounts
+
+
+class Budgets(Shown):
+    currency: str
+    day_since: str
+    month_since: str
+    client: Budget | None
+    key: Budget | None
 
 
 class Free(Shown):

@@ -23,6 +23,7 @@ async def test_a_task_tells_all_that_is_known_of_it(home: House) -> None:
         "currency": said["charge"]["currency"],
         "prices": said["charge"]["prices"],
         "state": "reserved",
+        "note": None,
     }
     await home.done(task)
     _, done = await home.get(f"/v1/tasks/{task}")

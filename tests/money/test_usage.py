@@ -1,0 +1,117 @@
+"""Usage is the ledger's own sums, however it is cut; it outlives the tasks, and a spreadsheet can read it."""
+
+import csv
+import io
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from service.core.budget import Limits
+from service.store import budgets
+from service.store.usage import Line, sheet
+from tests.support.house import House, house
+
+GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
+
+
+@pytest.fixture
+async def used(database: str) -> Any:
+    """A house in which three orders ended as orders do, and one is open."""
+    async with house(database) as home:
+        await home.called_back(await home.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
+        await home.called_back(await home.order("b"), "succeed", final_unit_deduction="99999999999")
+        await home.called_back(await home.order("c", duration="10"), "failed", final_unit_deduction="9")
+        await home.order("d", door="images/generations", n=3)
+        yield home
+
+
+async def test_however_usage_is_cut_its_sums_are_the_ledgers(used: House) -> None:
+    (whole,) = await used.database.pool.fetch("SELECT sum(reserved) AS reserved, sum(charged) AS charged FROM ledger")
+    assert (whole["charged"], whole["reserved"]) == (Decimal("5.25"), Decimal(3))
+    for by in [*combinations(GROUPS, 1), *combinations(GROUPS, 2), GROUPS]:
+        _, said = await used.get(f"/v1/usage?by={','.join(by)}")
+        for figure in ("reserved", "charged"):
+            assert sum(Decimal(line[figure]) for line in said["data"]) == whole[figure], by
+        assert sum(line["tasks"] for line in said["data"]) == 4
+
+
+async def test_usage_outlives_the_tasks(used: House) -> None:
+    _, before = await used.get("/v1/usage?by=kind,model,mode")
+    await used.database.pool.execute("TRUNCATE tasks")
+    _, after = await used.get("/v1/usage?by=kind,model,mode")
+    assert after["data"] == before["data"]
+    assert {line["by"]["kind"] for line in after["data"]} == {"text2video", "text2image"}
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "is_csv"),
+    [
+        ("&format=csv", "application/json", True),
+        ("", "text/csv", True),
+        ("", "text/csv, application/json;q=0.5", True),
+        ("", "application/json, text/csv", False),
+        ("&format=json", "text/csv", False),
+        ("", "*/*", False),
+    ],
+)
+async def test_usage_is_csv_where_that_is_asked_for(used: House, query: str, accept: str, is_csv: bool) -> None:
+    status, body, headers = await used.full("GET", f"/v1/usage?by=kind,mode{query}", headers={"Accept": accept})
+    assert status == 200
+    if not is_csv:
+        assert body["data"]
+        return
+    assert headers["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(body.decode())))
+    assert list(rows[0]) == ["kind", "mode", "currency", "tasks", "succeeded", "failed", "reserved", "charged"]
+    assert {(row["kind"], row["mode"]): row["charged"] for row in rows} == {
+        ("text2image", ""): "0",
+        ("text2video", "std"): "1",
+        ("text2video", "pro"): "4.25",
+    }
+
+
+def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
+    line = Line(
+        by={"model": '=HYPERLINK("x")'},
+        currency="unit",
+        tasks=1,
+        succeeded=0,
+        failed=0,
+        reserved=Decimal("-1.50"),
+        charged=Decimal(0),
+    )
+    (_, row) = csv.reader(io.StringIO(sheet([line], ["model", "model"])))
+    assert row == ['\'=HYPERLINK("x")', "unit", "1", "0", "0", "-1.5", "0"]
+
+
+async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: House) -> None:
+    _, tasks = await used.get("/v1/tasks")
+    found = [(await used.get(f"/v1/tasks/{task['task_id']}"))[1] for task in tasks["data"]]
+    charge = {one["fields"]["prompt"]: one["charge"] for one in found}
+    assert {prompt: (one["state"], one["quote"], one["charged"]) for prompt, one in charge.items()} == {
+        "a": ("settled", "3.5", "4.25"),
+        "b": ("settled", "1", "1"),
+        "c": ("released", "2", "0"),
+        "d": ("reserved", "3", "0"),
+    }
+    assert {one["prices"] for one in charge.values()} == {"seed@2024-09-10"}
+    assert charge["a"]["note"] is None
+    assert charge["b"]["note"] == "the provider's figure '99999999999' is no charge; the quote 1 is charged"
+
+
+async def test_a_client_sees_what_it_may_spend_and_has_spent(used: House) -> None:
+    await budgets.set_limits(used.database, "tests", Limits(total=Decimal(5), open=Decimal(10)), of_key=False)
+    status, said = await used.get("/v1/budget")
+    assert (status, said["currency"]) == (200, "unit")
+    assert said["client"] == {
+        "name": "tests",
+        "limits": {"total": "5", "day": None, "month": None, "open": "10"},
+        "spent": {"total": "8.25", "day": "8.25", "month": "8.25", "open": "3"},
+        "left": {"total": "0", "day": None, "month": None, "open": "7"},
+    }
+    assert said["key"]["spent"] == said["client"]["spent"]
+    assert said["key"]["limits"] == dict.fromkeys(("total", "day", "month", "open"))
+    other = await used.key_of("other")
+    assert (await used.get("/v1/budget", other))[1]["client"]["spent"]["total"] == "0"
