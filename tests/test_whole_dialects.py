@@ -18,7 +18,7 @@ async def test_kling_itself_is_spoken_to_in_its_own_way(database: str, key: str)
         task = await relay.submit()
         assert (await relay.final(task))["task_status"] == "succeed"
         known = sandbox.task(task)
-        assert known.external_task_id == task
+        assert known.order.external_task_id == task
 
 
 async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None:
