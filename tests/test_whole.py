@@ -16,40 +16,48 @@ BODIES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("door", BODIES)
 async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: str, door: str) -> None:
-    async with sandboxed() as (_, provider), subscriber() as hook, subscriber() as other:
-        async with running(database, provider) as relay:
-            secret = (await relay.subscribe(other.url))["secret"]
-            status, said = await relay.call("POST", f"/kling/v1/{door}", json={**BODIES[door], "notify_hook": hook.url})
-            assert (status, said["code"], said["message"]) == (200, 0, "成功")
-            assert said["request_id"] == said["data"]["task_id"]
-            task = said["data"]["task_id"]
-            assert (await relay.final(task))["task_status"] == "succeed"
-            events = await relay.events(task)
-            assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
-            await eventually(lambda: len(other.ids()) == len(events) == len(hook.ids()))
-            assert hook.ids() == other.ids()
-            for heard in other.heard:
-                assert heard.verified(secret)["data"]["task_id"] == task
-            hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
-            for heard in hook.heard:
-                assert heard.verified(hook_secret)["task_id"] == task
-            _, answer = await relay.call("GET", f"/kling/v1/{door}/{task}")
-            result = answer["data"]["task_result"]
-            own, sibling = ("images", "videos") if door.startswith("images") else ("videos", "images")
-            assert result[own][0]["url"].startswith("http")
-            assert result[sibling] is None
+    async with (
+        sandboxed() as (_, provider),
+        subscriber() as hook,
+        subscriber() as other,
+        running(database, provider) as relay,
+    ):
+        secret = (await relay.subscribe(other.url))["secret"]
+        status, said = await relay.call("POST", f"/kling/v1/{door}", json={**BODIES[door], "notify_hook": hook.url})
+        assert (status, said["code"], said["message"]) == (200, 0, "成功")
+        assert said["request_id"] == said["data"]["task_id"]
+        task = said["data"]["task_id"]
+        assert (await relay.final(task))["task_status"] == "succeed"
+        events = await relay.events(task)
+        assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
+        await eventually(lambda: len(other.ids()) == len(events) == len(hook.ids()))
+        assert hook.ids() == other.ids()
+        for heard in other.heard:
+            assert heard.verified(secret)["data"]["task_id"] == task
+        hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
+        for heard in hook.heard:
+            assert heard.verified(hook_secret)["task_id"] == task
+        _, answer = await relay.call("GET", f"/kling/v1/{door}/{task}")
+        result = answer["data"]["task_result"]
+        own, sibling = ("images", "videos") if door.startswith("images") else ("videos", "images")
+        assert result[own][0]["url"].startswith("http")
+        assert result[sibling] is None
 
 
 async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth(database: str) -> None:
-    async with sandboxed() as (_, provider), subscriber() as sound, subscriber([500, 302, 503]) as flapping:
-        async with running(database, provider) as relay:
-            await relay.subscribe(sound.url, events=["task.succeed"])
-            failing = await relay.subscribe(flapping.url, events=["task.succeed"])
-            task = await relay.submit()
-            await relay.final(task)
-            await eventually(lambda: len(flapping.heard) == 4)
-            assert len(flapping.ids()) == 1
-            await eventually(lambda: len(sound.heard) == 1)
+    async with (
+        sandboxed() as (_, provider),
+        subscriber() as sound,
+        subscriber([500, 302, 503]) as flapping,
+        running(database, provider) as relay,
+    ):
+        await relay.subscribe(sound.url, events=["task.succeed"])
+        failing = await relay.subscribe(flapping.url, events=["task.succeed"])
+        task = await relay.submit()
+        await relay.final(task)
+        await eventually(lambda: len(flapping.heard) == 4)
+        assert len(flapping.ids()) == 1
+        await eventually(lambda: len(sound.heard) == 1)
 
             async def delivered() -> bool:
                 _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}&status=delivered")
