@@ -3,13 +3,13 @@
 A task's result and reason are in the body of its last event, which is joined on; one that was only recorded has none.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Select,
@@ -166,7 +166,7 @@ async def detail(database: Database, client: UUID, identifier: UUID) -> Detail |
         currency=row["currency"],
         prices=row["prices"],
         trace=row["trace"],
-        fields=json.loads(row["fields"]),
+        fields=orjson.loads(row["fields"]),
         state=row["state"],
         state_reason=row["reason"],
         provider_task_id=row["provider_task_id"],
@@ -178,7 +178,7 @@ def found_in(row: Row) -> Found:
     status = Status(row["status"])
     body: bytes | None = row["body"]
     if body is not None:
-        seen = json.loads(body)["data"]
+        seen = orjson.loads(body)["data"]
     else:
         facts = Facts(
             id=row["id"],

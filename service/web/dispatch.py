@@ -130,6 +130,8 @@ def _judge(site: Site, route: Route, caller: Caller) -> dict[str, str]:
 
 async def _checked(call: Call) -> Call:
     """Return the call with its query and body read into the models of its route."""
+    if call.route.query is None and call.route.body is None:
+        return call
     query = None if call.route.query is None else _model(call.route.query, dict(call.request.query), "query")
     body = None
     if call.route.body is not None:
