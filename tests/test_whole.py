@@ -59,14 +59,14 @@ async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth(
         assert len(flapping.ids()) == 1
         await eventually(lambda: len(sound.heard) == 1)
 
-            async def delivered() -> bool:
-                _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}&status=delivered")
-                return len(page["data"]) == 1
+        async def delivered() -> bool:
+            _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}&status=delivered")
+            return len(page["data"]) == 1
 
-            await eventually(delivered)
-            _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}")
-            _, one = await relay.call("GET", f"/v1/deliveries/{page['data'][0]['id']}")
-            assert [attempt["status"] for attempt in one["attempts"]] == [500, 302, 503, 200]
+        await eventually(delivered)
+        _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}")
+        _, one = await relay.call("GET", f"/v1/deliveries/{page['data'][0]['id']}")
+        assert [attempt["status"] for attempt in one["attempts"]] == [500, 302, 503, 200]
 
 
 async def test_a_callback_that_overtakes_the_answer_finds_its_task(database: str) -> None:
