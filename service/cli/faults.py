@@ -31,8 +31,10 @@ class Failure(click.ClickException):
             content = {"error": self.message, "advice": self.advice, **self.more}
             click.echo(json.dumps(content, ensure_ascii=False), err=True)
             return
-        click.echo(click.style("Error: ", fg="red", bold=True) + self.message, err=True)
-        for fault in self.more.get("faults", ()):
+        faults = self.more.get("faults", ())
+        message = "The request is not valid:" if faults else self.message
+        click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
+        for fault in faults:
             click.echo(f"  {fault['field']}: {fault['says']}", err=True)
         if self.advice:
             click.echo(click.style("What to do: ", bold=True) + self.advice, err=True)
@@ -98,8 +100,7 @@ def _of_client(error: Exception, as_json: bool) -> Failure | None:
         more = {"status": error.status, "code": error.code, "request_id": error.request_id}
         if error.faults:
             more["faults"] = [{"field": fault.field, "says": fault.says} for fault in error.faults]
-    faults = more.get("faults")
-    message = "The order or request is not valid:" if faults else str(error) or (type(error).__doc__ or "")
+    message = str(error) or (type(error).__doc__ or "")
     return ending(message, advice=error.advice, as_json=as_json, **more)
 
 

@@ -13,7 +13,7 @@ from service.cli.screen import Screen
 if TYPE_CHECKING:
     from service.client import Relay, Usage
 
-GROUPS = ("day", "month", "kind", "model", "mode", "key", "currency")
+GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 _BAR = 24
 """Characters of the longest bar."""
 

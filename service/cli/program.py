@@ -3,7 +3,7 @@
 import click
 from typing_extensions import override
 
-from service.cli import demo, doctor, explain, keys, log, money, orders, serve
+from service.cli import budgets, demo, doctor, explain, keys, log, money, orders, serve
 from service.cli.deliveries import deliveries
 from service.cli.subscriptions import subscriptions
 
@@ -27,6 +27,9 @@ COMMANDS: tuple[click.Command, ...] = (
     deliveries,
     money.usage,
     money.prices,
+    budgets.budgets,
+    budgets.bill,
+    budgets.reconcile,
     explain.openapi,
     explain.completion,
 )
@@ -43,7 +46,9 @@ class Program(click.Group):
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="kling-relay", message="%(package)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def program(debug: bool) -> None:
+@click.option("--no-color", envvar="NO_COLOR", hidden=True)  # no-color.org: any value
+@click.pass_context
+def program(ctx: click.Context, debug: bool, no_color: str | None) -> None:  # noqa: ARG001 - main looks for --debug
     """The service between a back end and Kling: orders, callbacks, events, deliveries.
 
     `kling-relay demo` shows it all on this machine. Client commands find the service by --url (RELAY_URL) and say who
@@ -51,6 +56,8 @@ def program(debug: bool) -> None:
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 no answer, 4 not final in time.
     """
+    if no_color:
+        ctx.color = False
 
 
 for _command in COMMANDS:

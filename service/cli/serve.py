@@ -37,12 +37,15 @@ def worker() -> None:
 @click.command()
 @click.option("--wait", is_flag=True, help="Change nothing: wait until somebody else has brought the schema up.")
 @click.option("--within", type=Length(), default="5m", show_default=True, help="How long to wait, with --wait.")
-def migrate(wait: bool, within: timedelta) -> None:
+@click.option("--restored", is_flag=True, help="The database is from a backup: event cursors go on above all others.")
+def migrate(wait: bool, within: timedelta, restored: bool) -> None:
     """Bring the database's schema to this release's."""
+    if wait and restored:
+        raise click.UsageError("--wait changes nothing; --restored is for the one that migrates.")
     with told():
         from service import app, settings  # noqa: PLC0415 - the whole service, half a second
 
-        app.migrate(settings.read(), wait=within if wait else None)
+        app.migrate(settings.read(), wait=within if wait else None, restored=restored)
 
 
 @click.command()

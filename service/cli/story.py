@@ -49,6 +49,7 @@ class Story:
     tasks: dict[str, Task] = field(default_factory=dict)
     final: dict[str, Event] = field(default_factory=dict)
     _delivered: set[str] = field(default_factory=set)
+    _steps: set[tuple[str, str]] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
@@ -86,9 +87,9 @@ class Story:
             for each in following:
                 each.cancel()
         click.echo("\nAll four were delivered. What came of them:")
-        for event in self.final.values():
-            for url in event.task.urls:
-                click.echo(f"  {event.data['kind']:<12} {url}")
+        for name in self.tasks:
+            for url in self.final[name].task.urls:
+                click.echo(f"  {self.tasks[name].kind:<12} {url}")
         if not is_last:
             click.echo()
             self._say_where()
@@ -98,6 +99,7 @@ class Story:
         """Note a delivery that the subscriber has verified."""
         task, status = str(event.data.get("task_id", "")), str(event.data.get("task_status", ""))
         if task in self.tasks:
+            self._step(task, status)
             self._line(task, status, _RELAY, _SUBSCRIBER, f"{event.type} delivered, signature verified")
             if status in FINAL:
                 self._delivered.add(task)
@@ -118,11 +120,17 @@ class Story:
         async with aclosing(steps(self.relay, task.task_id)) as events:
             async for event in events:
                 status = str(event.data["task_status"])
-                told = (_RELAY, _PROVIDER, "the provider has it") if status == "submitted" else (_PROVIDER, _RELAY, "")
-                self._line(task.task_id, status, *told)
+                self._step(task.task_id, status)
                 if status in FINAL:
                     self.final[task.task_id] = event
                     return
+
+    def _step(self, task: str, status: str) -> None:
+        """Print a step once, whoever of client and subscriber hears of it first."""
+        if (task, status) not in self._steps:
+            self._steps.add((task, status))
+            told = (_RELAY, _PROVIDER, "the provider has it") if status == "submitted" else (_PROVIDER, _RELAY, "")
+            self._line(task, status, *told)
 
     def _line(self, task: str, status: str, giver: str, taker: str, more: str) -> None:
         at = sources.now().astimezone().strftime("%H:%M:%S.%f")[:-3]

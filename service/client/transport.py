@@ -4,6 +4,7 @@ What is safe: reading, and whatever carries an Idempotency-Key. What helps: no c
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from json import JSONDecodeError, loads
 from types import TracebackType
@@ -101,11 +102,11 @@ class Transport:
 
 
 def flat(query: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are set as text; lists with commas."""
+    """Return the members that say something as text; lists with commas."""
     return {
         name: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         for name, value in query.items()
-        if value is not None and value != ""
+        if value is not None and value not in ("", [], ())
     }
 
 
@@ -113,8 +114,18 @@ def unreachable(url: str, error: Exception) -> RelayError:
     """Return the exception for a connection that was not made or broke."""
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return UnexpectedAnswerError(f"{url} is no address of HTTP.")
-    why = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return UnreachableError(f"No answer from {url}: {why}")
+    return UnreachableError(f"No answer from {url}: {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "it took too long"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno or 0  # below 0 it is the resolver's, whose words are good
+            return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
+        case _:
+            return str(error) or type(error).__name__
 
 
 def _value(content: bytes) -> Any:

@@ -1,0 +1,91 @@
+"""The command line by itself: help, completion, wrong usage, the document of it, and what it costs to start."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli.page import page
+from service.cli.program import COMMANDS, program
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("aiohttp", "asyncpg", "sqlalchemy", "pydantic", "rich", "PIL", "uvloop", "structlog", "orjson")
+
+
+def command(*words: str, **environment: str) -> Result:
+    return CliRunner().invoke(program, words, env={"RELAY_URL": None, "RELAY_KEY": None, **environment})
+
+
+@pytest.mark.parametrize("name", [one.name or "" for one in COMMANDS])
+def test_every_command_explains_itself_in_a_sentence_that_fits(name: str) -> None:
+    shown = command(name, "--help")
+    assert shown.exit_code == 0
+    listed = next(line for line in command("--help").output.splitlines() if line.startswith(f"  {name} "))
+    assert not listed.endswith("...")
+
+
+def test_help_brings_nothing_heavy_along() -> None:
+    code = f"import sys, service.cli.program; print([m for m in {HEAVY!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_can_complete(shell: str) -> None:
+    assert "_KLING_RELAY_COMPLETE" in command("completion", shell).output
+
+
+def test_completion_knows_commands_and_kinds() -> None:
+    words = {"COMP_WORDS": "kling-relay submit ", "COMP_CWORD": "2", "_KLING_RELAY_COMPLETE": "bash_complete"}
+    shown = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
+    assert "plain,image2video" in shown.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "text2music"),
+        ("submit", "text2video", "a", "--camera-move", "zoom"),
+        ("submit", "text2video", "a", "--set", "mode"),
+        ("tasks", "--since", "yesterday"),
+        ("deliveries", "retry"),
+        ("subscriptions", "create", "http://127.0.0.1:1", "--header", "X"),
+        ("sandbox", "--set", "loss"),
+        ("sandbox", "--set", "loss=2"),
+        ("keys", "create", "a", "--scope", "everything"),
+        ("up", "--port", "1"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_a_sentence(words: tuple[str, ...]) -> None:
+    shown = command(*words)
+    assert shown.exit_code == 2
+    assert "Error: " in shown.stderr
+
+
+def test_nobody_there_exits_with_3() -> None:
+    shown = command("usage", "--url", "http://127.0.0.1:9", "--key", "a", "--json")
+    assert shown.exit_code == 3
+    assert "No answer" in json.loads(shown.stderr)["error"]
+
+
+def test_settings_are_shown_covered_and_faults_named_at_once() -> None:
+    wrong = {"RELAY_PORT": "many", "RELAY_PROT": "1", "RELAY_BOOTSTRAP_KEY": "a-key-that-nobody-should-see"}
+    shown = command("settings", **wrong)
+    assert shown.exit_code == 2
+    assert all(name in shown.stderr for name in ("RELAY_PORT", "RELAY_PROT"))
+    fine = command("settings", "--json", RELAY_BOOTSTRAP_KEY=wrong["RELAY_BOOTSTRAP_KEY"], RELAY_PORT="81")
+    assert fine.exit_code == 0
+    rows = {row["name"]: row["value"] for row in json.loads(fine.stdout)["settings"]}
+    assert (rows["RELAY_PORT"], rows["RELAY_BOOTSTRAP_KEY"]) == ("81", "********")
+    assert "RELAY_PORT" in command("settings").stdout
+
+
+def test_the_document_says_what_the_commands_say() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text("utf-8").endswith(page()), "run `make docs`"
+
+
+def test_the_api_can_be_printed() -> None:
+    assert json.loads(command("openapi").stdout)["openapi"].startswith("3.1")

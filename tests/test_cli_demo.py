@@ -1,0 +1,82 @@
+"""The demo as `make run` starts it: two runs in one directory, the first ended by Ctrl-C."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT, Process
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+KEY = re.compile(r"kr-[0-9a-f]{32}-[\w-]{43}")
+
+
+async def begun(directory: Path, *words: str, port: int = 0) -> Process:
+    settings = {"RELAY_DATA_DIR": str(directory / ".relay"), "RELAY_PORT": str(port), "RELAY_METRICS_PORT": "0"}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", *words),
+        cwd=ROOT,
+        env={**ENVIRONMENT, **settings},
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+
+
+async def read_until(running: Process, words: str) -> str:
+    """Return what a process printed up to these words. Fails with all of it where it ended before."""
+    assert running.stdout is not None
+    text = ""
+    async with asyncio.timeout(90):
+        while words not in text:
+            line = await running.stdout.readline()
+            assert line, text
+            text += line.decode()
+    return text
+
+
+@pytest.mark.timeout(240)
+async def test_the_demo_shows_all_four_ends_at_once_and_finds_its_data_again(tmp_path: Path) -> None:
+    first = await begun(tmp_path, "demo")
+    try:
+        text = await read_until(first, "Ctrl-C ends it")
+        url = re.findall(r"(http://127\.0\.0\.1:\d+)/console#key=", text)
+        key = KEY.findall(text)
+        assert len(url) == 2, "at the top, and again when the four are finished"
+        for kind in ("text2image", "image2image", "text2video", "image2video"):
+            ends = [line for line in text.splitlines() if f"  {kind} " in line and "task.succeed delivered" in line]
+            assert len(ends) == 1, text
+        asked = await begun(tmp_path, "tasks", "--url", url[0], "--key", key[0], "--json")
+        listed, _ = await asyncio.wait_for(asked.communicate(), 30)
+        assert listed.count(b'"succeed"') == 4
+        at = time.monotonic()
+        first.send_signal(signal.SIGINT)
+        rest, _ = await asyncio.wait_for(first.communicate(), 30)
+        assert time.monotonic() - at < 5
+        assert first.returncode == 0, rest
+        assert b"Traceback" not in rest
+    finally:
+        if first.returncode is None:
+            first.kill()
+            await first.communicate()
+    second = await begun(tmp_path, "demo", "--once")
+    said, _ = await asyncio.wait_for(second.communicate(), 90)
+    assert second.returncode == 0, said
+    assert KEY.findall(said.decode())[0] == key[0]
+    assert said.count(b"task.succeed delivered, signature verified") == 4
+
+
+async def test_a_port_in_use_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = taken.getsockname()[1]
+        refused = await begun(tmp_path, "demo", port=port)
+        said, _ = await asyncio.wait_for(refused.communicate(), 30)
+    assert refused.returncode == 1
+    assert f"Port {port} is in use".encode() in said
+    assert f"RELAY_PORT={port + 1}".encode() in said
+    assert not (tmp_path / ".relay").exists()

@@ -1,0 +1,71 @@
+"""The operator's commands, straight on a database: keys, the schema, and the doctor."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from service.cli.program import program
+from tests.support.service import SIGNING, running, sandboxed
+
+
+async def operate(database: str, *words: str, code: int = 0, more: Mapping[str, str] = MappingProxyType({})) -> Result:
+    """Run a command in a thread, because it runs a loop of its own, with a service's settings."""
+    environment = {"RELAY_DATABASE_URL": database, "RELAY_SIGNING_KEYS": SIGNING, "RELAY_PORT": "9", **more}
+    result: Result = await asyncio.to_thread(CliRunner().invoke, program, words, env=environment)
+    assert result.exit_code == code, result.output
+    return result
+
+
+async def test_a_key_is_printed_alone_used_listed_and_revoked(database: str) -> None:
+    key = (await operate(database, "keys", "create", "my-backend", "--scope", "read", "--expires", "90d")).stdout
+    assert re.fullmatch(r"kr-[0-9a-f]{32}-[\w-]{43}\n", key)
+    async with sandboxed() as (_, provider), running(database, provider) as service:
+        environment = {"RELAY_URL": service.url, "RELAY_KEY": key.strip()}
+        assert (await operate(database, "tasks", "--json", more=environment)).stdout.strip() == "[]"
+        refused = await operate(database, "submit", "text2image", "a", code=1, more=environment)
+        assert "scope" in refused.stderr
+    (listed,) = [
+        row for row in json.loads((await operate(database, "keys", "--json")).stdout) if row["name"] != "bootstrap"
+    ]
+    assert (listed["name"], listed["client"], listed["scopes"]) == ("my-backend", "my-backend", ["read"])
+    assert 88 < (datetime.fromisoformat(listed["expires_at"]) - datetime.now(UTC)).days < 91
+    assert (await operate(database, "keys", "revoke", "my-backend")).stdout == "1 revoked.\n"
+    again = await operate(database, "keys", "revoke", "my-backend", code=1)
+    assert "keys list" in again.stderr
+    assert "revoked" in (await operate(database, "keys", "list")).stdout
+
+
+async def test_migrate_waits_for_a_schema_that_is_there(database: str) -> None:
+    await operate(database, "migrate", "--wait", "--within", "5s")
+    await operate(database, "migrate")
+
+
+def states(shown: Result) -> dict[str, str]:
+    found: list[dict[str, Any]] = json.loads(shown.stdout)
+    return {each["about"]: each["state"] for each in found}
+
+
+async def test_the_doctor_finds_what_is_well_and_what_is_not(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as service:
+        given = {"RELAY_URL": service.url, "RELAY_PUBLIC_URL": service.url, "RELAY_PROVIDER_URL": provider}
+        well = await operate(database, "doctor", "--json", more=given | {"RELAY_PROVIDER_KEY": "hk-sandbox"})
+        assert set(states(well).values()) <= {"good", "poor"}
+        assert states(well)["provider"] == "good"
+        given["RELAY_PUBLIC_URL"] = "http://127.0.0.1:9"
+        poor = await operate(database, "doctor", "--json", code=1, more=given | {"RELAY_PROVIDER_KEY": "wrong"})
+        assert {about for about, state in states(poor).items() if state == "bad"} == {"provider", "public address"}
+    ill = await operate("postgresql://127.0.0.1:9/none", "doctor", code=1)
+    assert "✗ database" in ill.stdout
+    assert "Check RELAY_DATABASE_URL" in ill.stdout
+
+
+async def test_a_database_that_is_away_is_told_in_a_sentence() -> None:
+    shown = await operate("postgresql://127.0.0.1:9/none", "keys", "create", "a", code=3)
+    assert "Traceback" not in shown.output
+    assert "kling-relay doctor" in shown.stderr
