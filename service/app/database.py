@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from service.app import sources
 from service.settings import Settings
-from service.store import migrate, partitions
+from service.store import epoch, migrate, partitions
 from service.store.database import Database, connect, connect_once
 from service.store.embedded import embedded
 from service.store.statement import translated
@@ -21,9 +21,13 @@ async def located(settings: Settings) -> AsyncIterator[str]:
         yield server.url()
 
 
-async def prepare(url: str, settings: Settings) -> None:
-    """Bring the schema to this release's and make the partitions of the days ahead."""
+async def prepare(url: str, settings: Settings, *, restored: bool = False) -> None:
+    """Bring the schema to this release's and make the partitions of the days ahead.
+
+    After a restore a new epoch of the event log begins; where that does not show by itself, `restored` says it.
+    """
     await migrate.migrate(url)
+    await epoch.renew(url, restored=restored)
     with translated():
         connection = await connect_once(url)
     try:

@@ -104,13 +104,13 @@ def _watch(children: list[int]) -> int:
     return worst
 
 
-def migrate(settings: Settings, *, wait: timedelta | None = None) -> None:
-    """Bring the schema up, or with `wait` only wait until somebody else has."""
+def migrate(settings: Settings, *, wait: timedelta | None = None, restored: bool = False) -> None:
+    """Bring the schema up, or with `wait` only wait until somebody else has; `restored` says it is from a backup."""
 
     async def work() -> None:
         async with database.located(settings) as url:
             if wait is None:
-                await database.prepare(url, settings)
+                await database.prepare(url, settings, restored=restored)
             else:
                 await migrations.wait(url, wait.total_seconds())
 

@@ -1,0 +1,66 @@
+"""Epochs: the numbers of events keep rising although a restored database may count its transactions from the start.
+
+The log is ordered by the number of the writing transaction plus `cell.tx_offset`. A new cluster begins with low
+numbers: what was restored would lie ahead of everything, and readers who were told of what the backup does not hold
+would wait for numbers to come again. So a new epoch begins at the next multiple of EPOCH above all of them.
+"""
+
+from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, func, select, table, true, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.migrate import PATIENCE, MigrationError, locked_connection
+from service.store.schema import cell, clients, events
+
+EPOCH = 2**40
+"""More transactions than are made between a backup and its use: four months of a hundred thousand a second."""
+
+_OURS = "kling-relay %"
+_activity = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
+
+
+def _next_number() -> ColumnElement[int]:
+    """Return in SQL the number that the next transaction would write under."""
+    xmax = func.pg_snapshot_xmax(func.pg_current_snapshot())
+    return cast(cast(xmax, Text), BigInteger) + select(cell.c.tx_offset).scalar_subquery()
+
+
+_newest_of_client = (
+    select(events.c.tx).where(events.c.client == clients.c.id).order_by(events.c.tx.desc()).limit(1).lateral("newest")
+)
+_LOOK = select(
+    _next_number().label("next"),
+    # by client, because that is how the log is indexed
+    select(func.coalesce(func.max(_newest_of_client.c.tx), 0))
+    .select_from(clients.join(_newest_of_client, true()))
+    .scalar_subquery()
+    .label("newest"),
+)
+_AT_WORK = select(func.count()).where(
+    _activity.c.datname == func.current_database(), _activity.c.application_name.like(_OURS)
+)
+
+
+async def renew(database_url: str, *, restored: bool = False, patience: float = PATIENCE) -> bool:
+    """Begin a new epoch where the log is ahead of the cluster's numbers, and always where `restored` says so.
+
+    Return whether one began. Raises MigrationError where processes of ours are connected, which would go on with
+    the old numbers.
+    """
+    async with locked_connection(database_url, patience) as connection:
+        looked = (await connection.execute(_LOOK)).one()
+        if not restored and looked.newest < looked.next:
+            return False
+        await _refuse_at_work(connection)
+        begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
+        await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
+        await connection.commit()
+        return True
+
+
+async def _refuse_at_work(connection: AsyncConnection) -> None:
+    count = (await connection.execute(_AT_WORK)).scalar_one()
+    if count:
+        raise MigrationError(
+            f"The database was restored, but processes of kling-relay hold {count} connections to it and would go on "
+            "with the old numbers of events. Stop them all, then migrate again."
+        )

@@ -1,0 +1,107 @@
+"""A database restored from a backup goes on: no reader misses or repeats an event, every secret opens."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.app.database import prepare
+from service.store.embedded import Server
+from service.store.epoch import EPOCH, renew
+from service.store.migrate import MigrationError
+from tests.support.backup import own_place, own_server, postgres_program
+from tests.support.service import Relay, Subscriber, running, sandboxed, settings_for, subscriber
+from tests.support.waiting import eventually
+
+BUSY = "DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+"""Makes the old cluster's numbers higher than those of a new one."""
+
+
+async def do(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+
+async def log_after(relay: Relay, cursor: str = "") -> list[dict[str, Any]]:
+    status, page = await relay.call("GET", "/v1/events?limit=200" + (f"&after={cursor}" if cursor else ""))
+    assert status == 200, page
+    assert page["next_cursor"] is None
+    return list(page["data"])
+
+
+async def live(relay: Relay, other: Subscriber, count: int) -> list[dict[str, Any]]:
+    """Let so many tasks live and die, all of it delivered; return the whole log."""
+    for task in [await relay.submit() for _ in range(count)]:
+        assert (await relay.final(task))["task_status"] == "succeed"
+    log = await log_after(relay)
+    await eventually(lambda: {event["id"] for event in log} <= other.ids())
+    return log
+
+
+async def test_after_dump_and_restore_streams_go_on_and_secrets_open(postgres: Server, database: str) -> None:
+    await do(database, BUSY)
+    async with own_place() as place, sandboxed() as (_, provider), subscriber() as other:
+        async with running(database, provider) as relay:
+            secret = (await relay.subscribe(other.url))["secret"]
+            hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
+            kept = await live(relay, other, 2)
+            dump = await dumped(postgres, database, place)
+            lost = await live(relay, other, 2)
+            assert len(lost) > len(kept)
+        async with own_server(place / "new") as new:
+            await postgres_program(new, "pg_restore", "--no-owner", "--dbname", new.url(), str(dump))
+            settings = settings_for(new.url(), provider)
+            await prepare(new.url(), settings)
+            async with running(new.url(), provider) as relay:
+                assert await log_after(relay) == kept
+                assert await log_after(relay, lost[-1]["cursor"]) == []
+                told = len(other.heard)
+                log = await live(relay, other, 2)
+                fresh = log[len(kept) :]
+                assert log == kept + fresh
+                assert len({event["id"] for event in log}) == len(log)
+                for reader in (kept[-1], lost[-1]):
+                    assert await log_after(relay, reader["cursor"]) == fresh
+                assert {int(event["cursor"].split("-")[0]) // EPOCH for event in fresh} == {1}
+                for heard in other.heard[told:]:
+                    heard.verified(secret)
+                assert (await relay.call("GET", "/v1/hook-secret"))[1]["secret"] == hook_secret
+
+
+async def dumped(server: Server, database: str, place: Path) -> Path:
+    """Return a dump as `pg_dump -Fc` makes it, readable by whoever restores it."""
+    into = place / "dump"
+    into.mkdir()
+    if server.account:
+        os.chown(into, server.account.uid, server.account.gid)
+    await postgres_program(server, "pg_dump", "--format=custom", "--file", str(into / "relay.dump"), database)
+    return into / "relay.dump"
+
+
+async def test_an_untouched_database_stays_in_its_epoch_and_a_restored_one_leaves_it(database: str) -> None:
+    assert not await renew(database)
+    assert await renew(database, restored=True)
+    assert await offset(database) > EPOCH - 2**32
+    assert not await renew(database)
+    assert await renew(database, restored=True)
+    assert await offset(database) > 2 * EPOCH - 2**32
+
+
+async def test_no_epoch_begins_under_a_running_service(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider):
+        with pytest.raises(MigrationError, match="Stop them all"):
+            await renew(database, restored=True)
+    assert await offset(database) == 0
+
+
+async def offset(database: str) -> int:
+    connection = await asyncpg.connect(database)
+    try:
+        return int(await connection.fetchval("SELECT tx_offset FROM cell"))
+    finally:
+        await connection.close()

@@ -1,0 +1,52 @@
+"""PostgreSQL's own programs as an operator uses them, and clusters of a test's own to restore into."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from service.store.embedded import Server, _programs, acquire
+
+QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB"}
+
+
+@asynccontextmanager
+async def own_place() -> AsyncIterator[Path]:
+    """Give a directory that PostgreSQL's account reaches too, removed at the end."""
+    place = Path(tempfile.mkdtemp(prefix="relay-restore-"))
+    os.chmod(place, 0o711)  # noqa: PTH101 - the other spelling is refused in a coroutine
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@asynccontextmanager
+async def own_server(directory: Path, options: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+    """Run a cluster in `directory`, made there or found there, until the end of the block."""
+    server = await asyncio.to_thread(acquire, directory, {**QUICK, **(options or {})})
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(server.release)
+
+
+async def postgres_program(server: Server, name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs as the server's account; fail with what it said."""
+    account = server.account
+    process = await asyncio.create_subprocess_exec(
+        str(_programs() / name),
+        *arguments,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
