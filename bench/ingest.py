@@ -38,9 +38,10 @@ async def check(connection: Connection, load: Load) -> None:
     moved = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'succeed'")
     told = await connection.fetchval("SELECT count(*) FROM events")
     due = await connection.fetchval("SELECT count(*) FROM outstanding")
-    kept = await connection.fetchval("SELECT count(*) FROM callbacks")
+    kept = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
+    came = await connection.fetchval("SELECT count(*) FROM callbacks")
     if not (
-        moved == told == kept and due == DELIVERIES * told and load.requests <= told <= load.requests + 2 * CONNECTIONS
+        moved == told == kept and due == DELIVERIES * told and load.requests <= came <= load.requests + 2 * CONNECTIONS
     ):
         raise RuntimeError(f"{load.requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
 

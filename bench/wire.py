@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from typing_extensions import override
 
@@ -32,8 +33,7 @@ class Serving(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -61,8 +61,7 @@ class Calling(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not its subclasses
 
     @override
     def data_received(self, data: bytes) -> None:

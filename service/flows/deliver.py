@@ -176,8 +176,6 @@ class Deliver:
         if wait := lane.health.probe_wait():
             lane.probe_at = loop_now + wait
             lane.wake_at = min(lane.wake_at, lane.probe_at)
-        if isinstance(verdict, Retry):
-            lane.wake_at = min(lane.wake_at, loop_now + verdict.wait)
         if lane.health is not HEALTHY or before is not HEALTHY:
             self.changed(lane, before, verdict)
         self.settlement.put(
@@ -201,11 +199,14 @@ class Deliver:
 
     def _settled(self, batch: Sequence[Settled]) -> None:
         self._observe_batch(batch)
+        loop_now = asyncio.get_running_loop().time()
         for one in batch:
             lane = self.lanes.get(one.subscription)
             if lane is None:
                 continue
-            lane.held.discard((one.subject, one.sequence))
+            lane.let_go_of((one.subject, one.sequence), one.attempt)
+            if one.outcome == OUTCOME[Retry]:  # its wait began as it was written down
+                lane.wake_at = min(lane.wake_at, loop_now + one.wait)
             if lane.is_ordered:
                 lane.more = True
                 self.hungry.set()

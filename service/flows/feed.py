@@ -147,7 +147,8 @@ class Feed:
             lane = self._lane(each.subscription, each.shard)
             if each.due_in <= 0:
                 lane.more = True
-                lane.cursor = None
+                # not from the very front: what was delivered there may not be cleaned away yet
+                lane.cursor = min(lane.cursor, each.due_at) if lane.cursor else each.due_at
             else:
                 lane.wake_at = min(lane.wake_at, loop_now + each.due_in)
         await self._refresh()
@@ -246,8 +247,9 @@ class Feed:
 
     async def _fill(self, loop_now: float) -> None:
         late_from = self._now() - LATE
+        lanes = self._deliver.lanes
         pairs = []
-        for lane in self._deliver.lanes.values():
+        for lane in lanes.values():
             wanted = lane.wants(loop_now, late_from)
             if wanted is not None:
                 pairs.append((lane, wanted))
@@ -255,8 +257,18 @@ class Feed:
                 break
         if not pairs:
             return
+        for lane, _ in pairs:
+            lane.begin_read()
+            if len(pairs) == MOST_LANES:
+                lanes[lane.id] = lanes.pop(lane.id)  # behind all that did not come to their turn
         claims: dict[UUID, list[outbox.Claim]] = {}
-        for claim in await outbox.read(self._database, [wanted for _, wanted in pairs]):
+        try:
+            found = await outbox.read(self._database, [wanted for _, wanted in pairs])
+        except BaseException:
+            for lane, _ in pairs:
+                lane.give_up_read()
+            raise
+        for claim in found:
             claims.setdefault(claim.subscription, []).append(claim)
         for lane, wanted in pairs:
             if self._deliver.lanes.get(lane.id) is lane:

@@ -38,6 +38,8 @@ class Lane:
     more: bool = True
     ready: deque[Claim] = field(default_factory=deque)
     held: set[tuple[UUID, int]] = field(default_factory=set)
+    let_go: dict[tuple[UUID, int], int] | None = None
+    """While a read is under way: what was settled meanwhile, and after which attempt."""
     in_flight: int = 0
     cursor: datetime | None = None
     target: Target | None = None
@@ -75,13 +77,33 @@ class Lane:
             ordered=self.is_ordered,
         )
 
+    def let_go_of(self, key: tuple[UUID, int], attempt: int) -> None:
+        """Hold a delivery no longer, now that its attempt of this number is on disk."""
+        self.held.discard(key)
+        if self.let_go is not None:
+            self.let_go[key] = attempt
+
+    def begin_read(self) -> None:
+        """Take note of what changes from now on, since what is being read will not know of it."""
+        self.more = False
+        self.let_go = {}
+
+    def give_up_read(self) -> None:
+        """Read again: nothing came of it."""
+        self.more = True
+        self.let_go = None
+
     def take_in(self, wanted: Wanted, claims: list[Claim]) -> None:
-        """Hold what was read for `wanted` and is not held yet."""
+        """Hold what was read for `wanted` and is not held yet.
+
+        What was settled while it was being read may be among it as it was before: that must not be made again.
+        """
+        let_go, self.let_go = self.let_go or {}, None
         for claim in claims:
-            if claim.key not in self.held:
+            if claim.key not in self.held and claim.attempt >= let_go.get(claim.key, 0):
                 self.held.add(claim.key)
                 self.ready.append(claim)
-        self.more = len(claims) >= wanted.most
+        self.more = self.more or len(claims) >= wanted.most
         if claims:
             self.cursor = claims[-1].due_at
 

@@ -1,0 +1,183 @@
+"""Deliveries waiting in a database, and workers that make them with a stand-in for the network."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from service.core.delivery import Answer
+from service.core.ids import CHANCE_BITS, new_id
+from service.core.schedule import Schedule
+from service.flows.bell import Bell
+from service.flows.deliver import Deliver
+from service.flows.feed import Feed
+from service.store.database import Database, connect
+from service.store.targets import Target
+
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+GOOD = Answer(status=200, error=None, retry_after=None, body=b"", latency=0.001)
+BAD = Answer(status=500, error=None, retry_after=None, body=b"no", latency=0.001)
+GONE = Answer(status=410, error=None, retry_after=None, body=b"", latency=0.001)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def fresh_id() -> UUID:
+    return new_id(now(), random.getrandbits(CHANCE_BITS))
+
+
+@dataclass(slots=True)
+class Network:
+    """Remembers every POST as (url, webhook-id, secret's turn); `answers` decides by URL what comes of it."""
+
+    posts: list[tuple[str, str]] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    answers: dict[str, Callable[[str], Awaitable[Answer]]] = field(default_factory=dict)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+        name = headers["webhook-id"]
+        self.posts.append((url, name))
+        self.signatures.append(headers["webhook-signature"])
+        answer = self.answers.get(url)
+        return await answer(name) if answer else GOOD
+
+    def to(self, url: str) -> list[str]:
+        """Return the webhook-ids that came to `url`, in order."""
+        return [name for at, name in self.posts if at == url]
+
+
+@dataclass(slots=True)
+class Outbox:
+    """A database, and rows in it as the steps would have written them."""
+
+    database: Database
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    client: UUID
+
+    async def subscribe(self, url: str, **members: Any) -> UUID:
+        """Add a subscription and return its id; its secret is SECRET."""
+        row = {
+            "id": fresh_id(),
+            "client": self.client,
+            "url": url,
+            "events": ["*"],
+            "format": "standard",
+            "ordering": "none",
+            "max_in_flight": 10,
+            "secrets": SECRET.encode(),
+            "created_at": now(),
+            "updated_at": now(),
+            **members,
+        }
+        await self.connection.copy_records_to_table("subscriptions", records=[tuple(row.values())], columns=list(row))
+        return UUID(str(row["id"]))
+
+    async def step(self, subject: UUID, sequence: int, *subscriptions: UUID, late_by: float = 0.0) -> None:
+        """Add an event and its delivery to each subscription, due `late_by` seconds ago."""
+        async with self.connection.transaction():
+            await self.connection.execute(
+                "INSERT INTO events (subject, sequence, client, tx, at, type, body)"
+                " VALUES ($1, $2, $3, 1, now(), 'task.processing', '{}')",
+                *(subject, sequence, self.client),
+            )
+            await self.due(subject, sequence, *subscriptions, late_by=late_by)
+
+    async def due(self, subject: UUID, sequence: int, *subscriptions: UUID, late_by: float = 0.0) -> None:
+        await self.connection.execute(
+            "INSERT INTO outstanding (subject, sequence, subscription, shard, attempt, due_at)"
+            " SELECT $1, $2, s, get_byte(uuid_send(s), 15), 0, now() - $4 * interval '1 second'"
+            " FROM unnest($3::uuid[]) s",
+            *(subject, sequence, list(subscriptions), late_by),
+        )
+
+    async def events(self, count: int, *subscriptions: UUID) -> list[UUID]:
+        """Add so many subjects with one event each, to be delivered to each subscription."""
+        made = [fresh_id() for _ in range(count)]
+        for each in made:
+            await self.step(each, 1, *subscriptions)
+        return made
+
+    async def left(self) -> int:
+        return int(await self.connection.fetchval("SELECT count(*) FROM outstanding"))
+
+    async def is_done(self) -> bool:
+        return await self.left() == 0
+
+
+@asynccontextmanager
+async def outbox(url: str) -> AsyncIterator[Outbox]:
+    """Give an outbox with one client in a migrated database."""
+    async with connect(url, patience=20) as database:
+        connection = await asyncpg.connect(url)
+        client = fresh_id()
+        await connection.execute(
+            "INSERT INTO clients (id, name, hook_secret, created_at) VALUES ($1, 'c', '', now())", client
+        )
+        try:
+            yield Outbox(database, connection, client)
+        finally:
+            await connection.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class Hand:
+    """A worker's hands: what delivers and what feeds it."""
+
+    deliver: Deliver
+    feed: Feed
+    bell: Bell
+    tasks: list["asyncio.Task[None]"]
+
+    async def stop(self) -> None:
+        """Stop cleanly: finish, settle, leave."""
+        self.feed.stop()
+        self.deliver.stop()
+        self.tasks[1].cancel()
+        await asyncio.wait(self.tasks)
+        await self.feed.leave()
+
+    async def die(self) -> None:
+        """Stop as a killed process does: nothing is settled, nothing given back."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
+
+
+@asynccontextmanager
+async def worker(
+    database: Database, network: Network, *, waits: tuple[float, ...] = (0.05,) * 8, concurrency: int = 50
+) -> AsyncIterator[Hand]:
+    """Run a worker until the end of the block."""
+    deliver = Deliver(
+        database,
+        network,
+        schedule=Schedule(waits),
+        now=now,
+        chance=lambda: 0.5,
+        source="https://relay.example.com",
+        concurrency=concurrency,
+    )
+    bell = Bell()
+    feed = Feed(
+        database, deliver, worker=fresh_id(), bell=bell, now=now, new_id=lambda _: fresh_id(), open_secrets=_opened
+    )
+    tasks = [asyncio.create_task(deliver.run()), asyncio.create_task(feed.run())]
+    hand = Hand(deliver=deliver, feed=feed, bell=bell, tasks=tasks)
+    try:
+        yield hand
+    finally:
+        if not all(task.done() for task in tasks):
+            with suppress(asyncio.CancelledError):
+                await hand.stop()
+
+
+def _opened(target: Target) -> tuple[str, ...]:
+    return tuple(target.secrets.decode().split())
