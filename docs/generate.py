@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+from service.cli import page as cli
 from service.core.task import FINAL, MOVES, SHOWN
 from service.settings import describe
 from service.telemetry.metrics import Metrics
@@ -83,6 +84,7 @@ How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/cli.md": lambda: f"{_NOTE}\n{cli.page()}",
     "docs/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
     "docs/states.md": states_page,
