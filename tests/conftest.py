@@ -3,8 +3,9 @@
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
@@ -12,6 +13,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from service.store.embedded import Server
 from tests.support.postgres import fresh_database, shared_postgres
+
+_FIGURE = "figure"
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"kling-relay-hypothesis-{os.getuid()}")
 _bounded = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -29,6 +32,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def is_long(request: pytest.FixtureRequest) -> bool:
     """Whether the long form of a test was asked for; the short one takes seconds."""
     return bool(request.config.getoption("long"))
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Take a line with a measured figure, which is shown at the end of the run."""
+    return lambda line: record_property(_FIGURE, line)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Show the figures of the tests that measured something."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    lines = [text for report in reports for name, text in report.user_properties if name == _FIGURE]
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(scope="session")

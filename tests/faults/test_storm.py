@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -194,7 +194,9 @@ async def storm(size: Size, seed: int, log: Path) -> AsyncIterator[Storm]:
                 await asyncio.gather(*(ward.end() for ward in wards))
 
 
-async def test_a_storm_loses_nothing_repeats_nothing_and_charges_once(is_long: bool, tmp_path: Path) -> None:
+async def test_a_storm_loses_nothing_repeats_nothing_and_charges_once(
+    is_long: bool, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
     seed = int(os.environ.get("STORM_SEED") or random.SystemRandom().getrandbits(32))
     size = LONG if is_long else SHORT
     async with storm(size, seed, tmp_path / "log") as weather:
@@ -211,7 +213,7 @@ async def test_a_storm_loses_nothing_repeats_nothing_and_charges_once(is_long: b
         finally:
             kills = [ward.kills for ward in weather.wards]
             copies = [len(heard.heard) for heard in weather.heard]
-            print(  # noqa: T201 - the seed, and how hard it was
+            figure(
                 f"STORM_SEED={seed}: {len(tasks)} tasks, kills {kills}, answers {weather.client.answers}, "
                 f"deliveries {copies}, the provider took {len(weather.sandbox.tasks)}"
             )
