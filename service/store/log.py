@@ -22,16 +22,20 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal_column,
     or_,
     select,
     true,
     tuple_,
+    union_all,
 )
 
 from service.store.database import Database
-from service.store.schema import callbacks, events, tasks
+from service.store.schema import events
 from service.store.statement import Row, Statement, columns_of, unnested
 
+WINDOW = 5_000
+"""So many events are looked at for their types at once, so that rare ones hold no connection."""
 _MOST_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)
 
@@ -78,14 +82,15 @@ class Told:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What the provider said of a task, as it came."""
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some events, oldest first; `after` is where to go on, None where the log ended.
 
-    received_at: datetime
-    source: str
-    outcome: str
-    body: bytes
+    Where few events are of the types asked for, a slice may be short, even empty, and yet go on.
+    """
+
+    events: list[Told]
+    after: Cursor | None
 
 
 def this_tx() -> ColumnElement[int]:
@@ -99,7 +104,7 @@ def head_tx() -> ColumnElement[int]:
     return cast(cast(xmin, Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)
 
 
-_COLUMNS = (
+COLUMNS = (
     events.c.client,
     events.c.tx,
     events.c.subject,
@@ -113,28 +118,66 @@ _CLIENT = bindparam("client", type_=Uuid)
 _MOST = bindparam("most", type_=BigInteger)
 
 
-def _after(*, of_task: bool) -> Statement:
+def _behind() -> list[ColumnElement[bool]]:
+    """Return what holds for a client's events behind a cursor that may be told."""
     given = tuple_(
         bindparam("tx", type_=BigInteger),
         bindparam("subject", type_=Uuid),
         bindparam("sequence", type_=SmallInteger),
     )
-    types = bindparam("types", type_=ARRAY(Text))
-    chosen = select(*_COLUMNS).where(
-        events.c.client == _CLIENT,
-        given < _PLACE,
-        events.c.tx < head_tx(),
-        or_(types.is_(None), events.c.type == any_(types)),
-    )
-    if of_task:
-        chosen = chosen.where(events.c.subject == bindparam("task", type_=Uuid))
+    return [events.c.client == _CLIENT, given < _PLACE, events.c.tx < head_tx()]
+
+
+def _after(*more: ColumnElement[bool]) -> Statement:
+    chosen = select(*COLUMNS).where(*_behind(), *more)
     return Statement(chosen.order_by(events.c.tx, events.c.subject, events.c.sequence).limit(_MOST))
+
+
+def _after_of_types() -> Statement:
+    """Look at a window of events, and return those of the types with the window's last one, where it was full.
+
+    One statement, because an edge that was found a moment later could lie behind events that nobody looked at.
+    """
+    near = (
+        select(events.c.tx, events.c.subject, events.c.sequence, events.c.type)
+        .where(*_behind())
+        .order_by(events.c.tx, events.c.subject, events.c.sequence)
+        .limit(bindparam("window", type_=BigInteger))
+        .cte("near")
+    )
+    order = (near.c.tx, near.c.subject, near.c.sequence)
+    hits = (
+        select(near)
+        .where(near.c.type == any_(bindparam("types", type_=ARRAY(Text))))
+        .order_by(*order)
+        .limit(_MOST)
+        .subquery("hits")
+    )
+    edge = (
+        select(near)
+        .order_by(*order)
+        .offset(bindparam("window", type_=BigInteger) - literal_column("1"))
+        .limit(literal_column("1"))
+        .subquery("edge")
+    )
+    found = select(hits, literal_column("false").label("is_edge"))
+    both = union_all(found, select(edge, literal_column("true"))).subquery("both")
+    event = (
+        select(events.c.client, events.c.at, events.c.body)
+        .where(events.c.subject == both.c.subject, events.c.sequence == both.c.sequence)
+        .lateral("event")
+    )
+    return Statement(
+        select(both, event)
+        .select_from(both.join(event, true()))
+        .order_by(both.c.is_edge, both.c.tx, both.c.subject, both.c.sequence)
+    )
 
 
 def _after_many() -> Statement:
     place = unnested("place", client=Uuid, tx=BigInteger, subject=Uuid, sequence=SmallInteger)
     news = (
-        select(*_COLUMNS)
+        select(*COLUMNS)
         .where(
             events.c.client == place.c.client,
             tuple_(place.c.tx, place.c.subject, place.c.sequence) < _PLACE,
@@ -147,46 +190,27 @@ def _after_many() -> Statement:
     return Statement(select(news).select_from(place).join(news, true()))
 
 
-_HISTORY = Statement(
-    select(*_COLUMNS)
-    .where(events.c.subject == bindparam("task", type_=Uuid), events.c.client == _CLIENT)
-    .order_by(events.c.sequence)
-)
-_CALLBACKS = Statement(
-    select(callbacks.c.received_at, callbacks.c.source, callbacks.c.outcome, callbacks.c.body)
-    .select_from(tasks)
-    .join(callbacks, callbacks.c.task == bindparam("task", type_=Uuid))
-    .where(tasks.c.id == bindparam("task", type_=Uuid), tasks.c.client == _CLIENT)
-    .order_by(callbacks.c.received_at)
-    .limit(_MOST)
-)
 _EVENT = Statement(
-    select(*_COLUMNS).where(
+    select(*COLUMNS).where(
         events.c.subject == bindparam("subject", type_=Uuid),
         events.c.sequence == bindparam("sequence", type_=SmallInteger),
         events.c.client == _CLIENT,
     )
 )
-_AFTER = _after(of_task=False)
-_AFTER_OF_TASK = _after(of_task=True)
+_TYPES = bindparam("types", type_=ARRAY(Text))
+_AFTER = _after()
+_AFTER_OF_TASK = _after(
+    events.c.subject == bindparam("task", type_=Uuid), or_(_TYPES.is_(None), events.c.type == any_(_TYPES))
+)
+_AFTER_OF_TYPES = _after_of_types()
 _AFTER_MANY = _after_many()
 _HEAD = Statement(select(head_tx()))
-
-
-async def history(database: Database, client: UUID, task: UUID) -> list[Told]:
-    """Return every event of the client's task, in order; of another's, none."""
-    return [_told(row) for row in await _HISTORY.rows(database.pool, client=client, task=task)]
 
 
 async def event(database: Database, client: UUID, subject: UUID, sequence: int) -> Told | None:
     """Return one event of the client's, or None."""
     row = await _EVENT.row(database.pool, client=client, subject=subject, sequence=sequence)
-    return None if row is None else _told(row)
-
-
-async def said(database: Database, client: UUID, task: UUID, most: int) -> list[Said]:
-    """Return what the provider said of the client's task, oldest first."""
-    return [Said(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, most=most)]
+    return None if row is None else told(row)
 
 
 async def after(
@@ -197,22 +221,26 @@ async def after(
     *,
     types: Sequence[str] | None = None,
     task: UUID | None = None,
-) -> list[Told]:
+) -> Slice:
     """Return up to `most` events of the client behind `cursor`, of these types and of this task where given."""
     given: dict[str, Any] = {
         "client": client,
         "tx": cursor.tx,
         "subject": cursor.subject,
         "sequence": cursor.sequence,
-        "types": types,
-        "most": most,
+        "most": most + 1,
         "tx_offset": database.tx_offset,
     }
-    if task is None:
-        rows = await _AFTER.rows(database.pool, **given)
+    edge = None
+    if task is not None:
+        rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **given)
+    elif types is not None:
+        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=WINDOW, **given)
+        edge = told(rows.pop()).at if rows and rows[-1]["is_edge"] else None
     else:
-        rows = await _AFTER_OF_TASK.rows(database.pool, task=task, **given)
-    return [_told(row) for row in rows]
+        rows = await _AFTER.rows(database.pool, **given)
+    found = [told(row) for row in rows[:most]]
+    return Slice(found, found[-1].at if len(rows) > most else edge)
 
 
 async def after_many(database: Database, places: Mapping[UUID, Cursor], most: int) -> list[Told]:
@@ -220,7 +248,7 @@ async def after_many(database: Database, places: Mapping[UUID, Cursor], most: in
     rows = [(client, at.tx, at.subject, at.sequence) for client, at in places.items()]
     arrays = columns_of("place", ["client", "tx", "subject", "sequence"], rows)
     found = await _AFTER_MANY.rows(database.pool, most=most, tx_offset=database.tx_offset, **arrays)
-    return [_told(row) for row in found]
+    return [told(row) for row in found]
 
 
 async def head(database: Database) -> Cursor:
@@ -229,7 +257,7 @@ async def head(database: Database) -> Cursor:
     return Cursor(tx - 1, _LAST, _MOST_SEQUENCE)
 
 
-def _told(row: Row) -> Told:
+def told(row: Row) -> Told:
     return Told(
         at=Cursor(row["tx"], row["subject"], row["sequence"]),
         client=row["client"],

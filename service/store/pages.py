@@ -146,7 +146,8 @@ async def page(database: Database, client: UUID, wanted: Filter, after: UUID | N
     end: UUID | None = await _WINDOW_END.scalar(
         database.pool, client=client, since=since, before=before, window=WINDOW - 1
     )
-    return Page(found, end)
+    # tasks that came meanwhile move the window's end up; nothing is shown twice for that
+    return Page(found, min(end, found[-1].id) if end and found else end)
 
 
 async def numbered_page(database: Database, client: UUID, kinds: Sequence[str], number: int, size: int) -> list[Found]:

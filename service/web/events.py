@@ -24,6 +24,8 @@ from service.web.tasks import event_shown
 
 _STREAMS = "streams"
 _PAGE = 200
+_MOST_SLICES = 10
+"""So many empty slices of the log are passed over at once."""
 _LOOK_EVERY = 1.0
 """Seconds after which a silent stream looks whether it is time for a heartbeat, and whether its key still holds."""
 _HEADERS = {
@@ -43,16 +45,15 @@ async def index(call: Call) -> web.Response:
     """Answer with a page of the log, oldest first; without a cursor from the beginning."""
     query = call.query
     at = _cursor(query.after or query.cursor, "after") or START
-    found = await log.after(
-        call.tools.database,
-        call.caller.client,
-        at,
-        query.limit + 1,
-        types=None if query.type is None else types_of(query.type),
-        task=_task(query.task),
-    )
-    more = found[query.limit - 1].at.text if len(found) > query.limit else None
-    return listed([event_shown(told) for told in found[: query.limit]], more)
+    types = None if query.type is None else types_of(query.type)
+    task = _task(query.task)
+    client, database = call.caller.client, call.tools.database
+    found = await log.after(database, client, at, query.limit, types=types, task=task)
+    for _ in range(_MOST_SLICES):
+        if found.events or found.after is None:
+            break
+        found = await log.after(database, client, found.after, query.limit, types=types, task=task)
+    return listed([event_shown(told) for told in found.events], found.after.text if found.after else None)
 
 
 async def stream(call: Call) -> web.StreamResponse:
@@ -88,11 +89,12 @@ async def _catch_up(
     """Send what the log has behind `at`, and return where that ends; what is heard meanwhile is in the ear."""
     while not ear.is_closed:
         ear.forget()
-        page = await log.after(call.tools.database, call.caller.client, at, _PAGE, types=types, task=task)
-        if page:
-            await _write(call, response, _written(page))
-            at = page[-1].at
-        if len(page) < _PAGE and not ear.is_overrun:
+        found = await log.after(call.tools.database, call.caller.client, at, _PAGE, types=types, task=task)
+        if found.events:
+            await _write(call, response, _written(found.events))
+            at = found.events[-1].at
+        at = found.after or at
+        if found.after is None and not ear.is_overrun:
             break
     return at
 

@@ -15,7 +15,7 @@ from service.core.errors import Fault, NotFound, RateLimited, Unavailable
 from service.core.event import rfc3339, webhook_id
 from service.core.money import plain as money
 from service.core.task import FINAL
-from service.store import log, lookups, pages
+from service.store import history, lookups, pages
 from service.store.log import Told
 from service.store.lookups import Detail
 from service.web.answers import InvalidMembers, listed, plain
@@ -51,15 +51,15 @@ async def events(call: Call) -> web.Response:
     """Answer with a task's history."""
     task = call.id("task")
     await _found(call, task)
-    history = await log.history(call.tools.database, call.caller.client, task)
-    return listed([event_shown(told) for told in history], None)
+    told = await history.events_of(call.tools.database, call.caller.client, task)
+    return listed([event_shown(each) for each in told], None)
 
 
 async def callbacks(call: Call) -> web.Response:
     """Answer with what the provider said of a task, as it came."""
     task = call.id("task")
     await _found(call, task)
-    said = await log.said(call.tools.database, call.caller.client, task, _MOST_CALLBACKS)
+    said = await history.said_of(call.tools.database, call.caller.client, task, _MOST_CALLBACKS)
     return listed(
         [
             {

@@ -73,7 +73,9 @@ async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
     given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
     assert is_indexed(await plan(home, pages._FILTERED_LIST, **given))
     start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "most": 10}
-    assert is_indexed(await plan(home, log._AFTER, client=home.client, types=None, **start))
+    assert is_indexed(await plan(home, log._AFTER, client=home.client, **start))
+    types = {"types": ["task.succeed"], "window": 100}
+    assert is_indexed(await plan(home, log._AFTER_OF_TYPES, client=home.client, **types, **start))
     place = {f"place_{name}": [value] for name, value in {"client": home.client, **start}.items()}
     del place["place_tx_offset"], place["place_most"]
     assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, most=10, **place))
@@ -122,6 +124,26 @@ async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: p
         if after is None:
             break
     assert (seen, after) == ([rabbit], None)
+
+
+async def test_rare_events_are_found_behind_many_others(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "WINDOW", 2)
+    done = [await home.order(f"number {number}") for number in range(7)]
+    for task in (done[1], done[5]):
+        await home.done(task)
+    seen: list[str] = []
+    at: log.Cursor | None = log.START
+    turns = 0
+    while at is not None:
+        found = await log.after(home.database, home.client, at, 1, types=["task.succeed"])
+        seen += [str(told.at.subject) for told in found.events]
+        at, turns = found.after, turns + 1
+    assert seen == [done[1], done[5]]
+    assert turns > 3
+    _, page = await home.get("/v1/events?type=task.succeed&limit=10")
+    assert [event["data"]["task_id"] for event in page["data"]] == [done[1]]
+    _, rest = await home.get(f"/v1/events?type=task.succeed&limit=10&after={page['next_cursor']}")
+    assert [event["data"]["task_id"] for event in rest["data"]] == [done[5]]
 
 
 async def test_hooks_of_older_orders_are_found_behind_the_window(home: House, monkeypatch: pytest.MonkeyPatch) -> None:

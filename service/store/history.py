@@ -1,0 +1,49 @@
+"""One task's history: its events, and what the provider said of it, as it came."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Uuid, bindparam, select
+
+from service.store.database import Database
+from service.store.log import COLUMNS, Told, told
+from service.store.schema import callbacks, events, tasks
+from service.store.statement import Statement
+
+_CLIENT = bindparam("client", type_=Uuid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the provider said of a task, as it came."""
+
+    received_at: datetime
+    source: str
+    outcome: str
+    body: bytes
+
+
+_HISTORY = Statement(
+    select(*COLUMNS)
+    .where(events.c.subject == bindparam("task", type_=Uuid), events.c.client == _CLIENT)
+    .order_by(events.c.sequence)
+)
+_CALLBACKS = Statement(
+    select(callbacks.c.received_at, callbacks.c.source, callbacks.c.outcome, callbacks.c.body)
+    .select_from(tasks)
+    .join(callbacks, callbacks.c.task == bindparam("task", type_=Uuid))
+    .where(tasks.c.id == bindparam("task", type_=Uuid), tasks.c.client == _CLIENT)
+    .order_by(callbacks.c.received_at)
+    .limit(bindparam("most", type_=BigInteger))
+)
+
+
+async def events_of(database: Database, client: UUID, task: UUID) -> list[Told]:
+    """Return every event of the client's task, in order; of another's, none."""
+    return [told(row) for row in await _HISTORY.rows(database.pool, client=client, task=task)]
+
+
+async def said_of(database: Database, client: UUID, task: UUID, most: int) -> list[Said]:
+    """Return what the provider said of the client's task, oldest first."""
+    return [Said(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, most=most)]

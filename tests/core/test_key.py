@@ -1,0 +1,44 @@
+"""Client keys: each names its id, is kept as a digest, and may do what its scopes say."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core import key
+from service.core.key import Caller, Scope
+
+
+@given(st.uuids(), st.integers(0, 2**256 - 1))
+def test_a_key_names_its_id_and_holds_all_its_chance(identifier: UUID, chance: int) -> None:
+    text = key.make(identifier, chance)
+    assert key.id_of(text) == identifier
+    assert len(text) == len("kr-") + 32 + 1 + 43
+    assert text.isascii()
+    assert text != key.make(identifier, chance ^ 1)
+
+
+@given(st.text())
+def test_any_text_can_be_a_key_and_has_one_id(text: str) -> None:
+    assert key.id_of(text) == key.id_of(text)
+    assert len(key.digest(text)) == 32
+    assert key.same(key.digest(text), key.digest(text))
+    assert not key.same(key.digest(text), key.digest(text + "x"))
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_admin_may_do_everything_and_the_others_only_their_own(scope: Scope) -> None:
+    def may(*held: Scope) -> bool:
+        return Caller(client=UUID(int=1), key=UUID(int=2), scopes=frozenset(held), name="a").may(scope)
+
+    assert may(Scope.ADMIN)
+    assert may(scope)
+    assert not may()
+    assert not may(*set(Scope) - {scope, Scope.ADMIN})
+
+
+def test_an_unknown_scope_is_named() -> None:
+    assert key.scopes_of(["read", "submit"]) == {Scope.READ, Scope.SUBMIT}
+    with pytest.raises(ValueError, match="write"):
+        key.scopes_of(["read", "write"])
