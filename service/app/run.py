@@ -20,6 +20,7 @@ from service.core.key import ALL_SCOPES, Scope
 from service.settings import Settings
 from service.store import migrate as migrations
 from service.store.keys import KeyRow
+from service.store.reseal import Seals, reseal
 from service.store.seal import Sealer
 
 Result = TypeVar("Result")
@@ -151,5 +152,15 @@ def keys_revoke(settings: Settings, name: str) -> int:
     async def work() -> int:
         async with database.opened(settings) as opened:
             return await keys.revoke(opened, name)
+
+    return in_loop(work())
+
+
+def keys_reseal(settings: Settings) -> Seals:
+    """Bring every secret at rest under the newest signing key."""
+
+    async def work() -> Seals:
+        async with database.opened(settings) as opened:
+            return await reseal(opened, Sealer(signing_keys(settings)))
 
     return in_loop(work())

@@ -21,7 +21,7 @@ SCOPES = click.Choice([scope.value for scope in Scope])
 
 @click.group(cls=ListingGroup)
 def keys() -> None:
-    """Client keys: create, list, revoke. Needs the service's own settings, not a key."""
+    """Client keys: create, list, revoke; signing keys: reseal. Needs the service's own settings, not a key."""
 
 
 @keys.command()
@@ -82,6 +82,26 @@ def revoke(name: str, as_json: bool) -> None:
         Screen(as_json).document({"revoked": count})
     else:
         click.echo(f"{count} revoked.")
+
+
+@keys.command()
+@json_option
+def reseal(as_json: bool) -> None:
+    """Seal every secret at rest anew, under the newest of RELAY_SIGNING_KEYS; beside a running service, at any time."""
+    with told(as_json=as_json):
+        from service import app, settings  # noqa: PLC0415 - as above
+
+        found = app.keys_reseal(settings.read())
+        if found.lost:
+            raise Failure(
+                f"{found.lost} secrets are sealed under a key that is not given; {found.renewed} were sealed anew.",
+                advice="Give the missing key too, behind the others in RELAY_SIGNING_KEYS, and run this again.",
+                as_json=as_json,
+            )
+    if as_json:
+        Screen(as_json).document({"renewed": found.renewed, "current": found.current})
+    else:
+        click.echo(f"{found.renewed} sealed anew, {found.current} were so already.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,34 +12,35 @@ from service.store.seal import Sealer
 
 def seal_key(sealer: Sealer, key: UUID, text: str) -> bytes:
     """Return a client key's text sealed for the key of this id."""
-    return sealer.seal(text.encode(), _for("keys.secret", key))
+    return sealer.seal(text.encode(), context("keys.secret", key))
 
 
 def open_key(sealer: Sealer, key: UUID, sealed: bytes) -> str:
     """Return the text of a client key; raises SealError."""
-    return sealer.open(sealed, _for("keys.secret", key)).decode()
+    return sealer.open(sealed, context("keys.secret", key)).decode()
 
 
 def seal_hook_secret(sealer: Sealer, client: UUID, secret: str) -> bytes:
     """Return the secret of a client's hooks sealed."""
-    return sealer.seal(secret.encode(), _for("clients.hook_secret", client))
+    return sealer.seal(secret.encode(), context("clients.hook_secret", client))
 
 
 def open_hook_secret(sealer: Sealer, client: UUID, sealed: bytes) -> str:
     """Return the secret of a client's hooks; raises SealError."""
-    return sealer.open(sealed, _for("clients.hook_secret", client)).decode()
+    return sealer.open(sealed, context("clients.hook_secret", client)).decode()
 
 
 def seal_list(sealer: Sealer, subscription: UUID, secrets: Sequence[str]) -> bytes:
     """Return a subscription's secrets, newest first, sealed."""
-    return sealer.seal(json.dumps(list(secrets)).encode(), _for("subscriptions.secrets", subscription))
+    return sealer.seal(json.dumps(list(secrets)).encode(), context("subscriptions.secrets", subscription))
 
 
 def open_list(sealer: Sealer, subscription: UUID, sealed: bytes) -> list[str]:
     """Return a subscription's secrets, newest first; raises SealError."""
-    secrets: list[str] = json.loads(sealer.open(sealed, _for("subscriptions.secrets", subscription)))
+    secrets: list[str] = json.loads(sealer.open(sealed, context("subscriptions.secrets", subscription)))
     return secrets
 
 
-def _for(column: str, row: UUID) -> bytes:
+def context(column: str, row: UUID) -> bytes:
+    """Return what a secret in `column` (with its table) of `row` is sealed for."""
     return column.encode() + b"\x00" + row.bytes

@@ -1,0 +1,98 @@
+"""Sealing anew: after a new key came in front of the old ones, every secret at rest is brought under it.
+
+Row by row and by compare-and-set, so it runs beside a working service and can be stopped and run again at any time.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Column, LargeBinary, Table, Uuid, bindparam, select, update
+from sqlalchemy.types import Integer
+
+from service.store import schema
+from service.store.database import Database
+from service.store.seal import Sealer, SealError
+from service.store.secrets import context
+from service.store.statement import Statement
+
+PAGE = 500
+"""Rows that are read at once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Seals:
+    """What was found: secrets under the newest key, brought under it just now, and such as no key opens."""
+
+    current: int = 0
+    renewed: int = 0
+    lost: int = 0
+    stale: int = 0
+    """Under an older key still: those that were only looked at."""
+
+
+class _Sealed:
+    """One column of secrets: how it is read on from an id, and changed unless somebody else did."""
+
+    def __init__(self, table: Table, column: Column[bytes]) -> None:
+        self.name = f"{table.name}.{column.name}"
+        self.page = Statement(
+            select(table.c.id, column.label("sealed"))
+            .where(table.c.id > bindparam("last", type_=Uuid))
+            .order_by(table.c.id)
+            .limit(bindparam("most", type_=Integer))
+        )
+        self.change = Statement(
+            update(table)
+            .values({column: bindparam("anew", type_=LargeBinary)})
+            .where(table.c.id == bindparam("of", type_=Uuid), column == bindparam("sealed", type_=LargeBinary))
+        )
+
+
+_COLUMNS = (
+    _Sealed(schema.clients, schema.clients.c.hook_secret),
+    _Sealed(schema.keys, schema.keys.c.secret),
+    _Sealed(schema.subscriptions, schema.subscriptions.c.secrets),
+)
+
+
+async def reseal(database: Database, sealer: Sealer) -> Seals:
+    """Bring every secret under the newest key; what no key opens is counted and left alone."""
+    return await _walk(database, sealer, change=True, most=None)
+
+
+async def survey(database: Database, sealer: Sealer, most: int) -> Seals:
+    """Look at up to `most` secrets of each kind and change nothing."""
+    return await _walk(database, sealer, change=False, most=most)
+
+
+async def _walk(database: Database, sealer: Sealer, *, change: bool, most: int | None) -> Seals:
+    found = Seals()
+    for column in _COLUMNS:
+        last, seen = UUID(int=0), 0
+        while rows := await column.page.rows(database.pool, last=last, most=PAGE):
+            for row in rows:
+                await _one(database, sealer, column, row["id"], row["sealed"], found, change=change)
+            last, seen = rows[-1]["id"], seen + len(rows)
+            if most is not None and seen >= most:
+                break
+    return found
+
+
+async def _one(
+    database: Database, sealer: Sealer, column: _Sealed, row: UUID, sealed: bytes, found: Seals, *, change: bool
+) -> None:
+    if not sealed:  # a hook of an order has none of its own: its client's signs
+        return
+    try:
+        plain = sealer.open(sealed, context(column.name, row))
+    except SealError:
+        found.lost += 1
+        return
+    if not sealer.is_stale(sealed):
+        found.current += 1
+    elif not change:
+        found.stale += 1
+    else:
+        anew = sealer.seal(plain, context(column.name, row))
+        # where it was changed meanwhile, by a rotation or by another reseal, it is under a key given now
+        found.renewed += await column.change.run(database.pool, of=row, sealed=sealed, anew=anew)

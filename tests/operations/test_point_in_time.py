@@ -1,0 +1,85 @@
+"""Point-in-time recovery as docs/operations.md tells it: back to the moment before a mistake, and on from there."""
+
+import asyncio
+import os
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+
+from service.app.database import prepare
+from service.store.embedded import Server
+from tests.support.backup import own_place, own_server, postgres_program
+from tests.support.service import running, sandboxed, settings_for
+
+ARCHIVING = {
+    "wal_level": "replica",
+    "archive_mode": "on",
+    "archive_command": "cp %p {archive}/%f",
+    "summarize_wal": "off",
+}
+
+
+async def moment(server: Server) -> datetime:
+    connection = await asyncpg.connect(server.url())
+    try:
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    finally:
+        await connection.close()
+    return now
+
+
+async def make_the_mistake(server: Server) -> None:
+    """Lose every event, then see to it that the write-ahead log of it is in the archive."""
+    connection = await asyncpg.connect(server.url())
+    try:
+        await connection.execute("DELETE FROM events")
+        await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+def owned(server: Server, directory: Path) -> Path:
+    """Make a directory that belongs to PostgreSQL's account."""
+    directory.mkdir(mode=0o700)
+    if server.account:
+        os.chown(directory, server.account.uid, server.account.gid)
+    return directory
+
+
+def recover_until(cluster: Path, archive: Path, at: datetime) -> None:
+    """Say in a base backup's settings where the log is and when to stop; PostgreSQL does the rest on its start."""
+    with (cluster / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"archive_mode = off\nrestore_command = 'cp {archive}/%f %p'\n")
+        settings.write(f"recovery_target_time = '{at.isoformat()}'\nrecovery_target_action = promote\n")
+    (cluster / "recovery.signal").touch()
+
+
+async def test_back_to_the_moment_before_a_mistake_and_on() -> None:
+    async with own_place() as place, sandboxed() as (_, provider):
+        archive = place / "archive"
+        options = {name: value.format(archive=archive) for name, value in ARCHIVING.items()}
+        async with own_server(place / "old", options) as old:
+            await asyncio.to_thread(owned, old, archive)
+            base = await asyncio.to_thread(owned, old, place / "new") / "postgresql"
+            await prepare(old.url(), settings_for(old.url(), provider))
+            await postgres_program(
+                old, "pg_basebackup", "--pgdata", str(base), "--checkpoint=fast", "--dbname", old.url()
+            )
+            async with running(old.url(), provider) as relay:
+                task = await relay.submit()
+                assert (await relay.final(task))["task_status"] == "succeed"
+                kept = await relay.events(task)
+            before = await moment(old)
+            await make_the_mistake(old)
+        await asyncio.to_thread(recover_until, base, archive, before)
+        async with own_server(place / "new") as new:
+            await prepare(new.url(), settings_for(new.url(), provider), restored=True)
+            async with running(new.url(), provider) as relay:
+                assert (await relay.task(task))["task_status"] == "succeed"
+                assert await relay.events(task) == kept
+                another = await relay.submit()
+                assert (await relay.final(another))["task_status"] == "succeed"
+                _, page = await relay.call("GET", f"/v1/events?after={kept[-1]['cursor']}")
+                assert {event["data"]["task_id"] for event in page["data"]} == {another}
