@@ -29,6 +29,7 @@ from service.core.key import Caller
 from service.core.poison import safe
 from service.flows.coalesce import OverloadedError
 from service.store.statement import BadRowError, CollisionError, StoreUnavailableError
+from service.telemetry import notes
 from service.web import bodies
 from service.web.answers import InvalidMembers, refused
 from service.web.call import NOBODY, SITE, Call, Model, Route, Site
@@ -36,6 +37,7 @@ from service.web.cors import preflight, shared
 from service.web.table import Table
 from service.web.tools import Seen
 
+_ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "kling-relay"}
 _log = logging.getLogger(__name__)
 
 
@@ -53,11 +55,12 @@ class Dispatch:
         segments = tuple(unquote(part) for part in request.rel_url.raw_path.split("/") if part)
         found = self._table.find(segments)
         request_id = new_id(now, tools.chance(CHANCE_BITS))
+        notes.begin(request_id=str(request_id))
         caller, code, name = NOBODY, 0, "none"
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
         response: web.StreamResponse
-        headers = shared() if is_shared else {}
+        headers = {**_ALWAYS, **(shared() if is_shared else {})}
         try:
             if request.method == "OPTIONS" and found and is_shared:
                 return preflight(found.methods)

@@ -128,6 +128,10 @@ class Tail:
                 _log.warning("the log cannot be followed at present: %s", error)
                 await asyncio.sleep(_WHEN_AWAY)
                 continue
+            except Exception:  # noqa: BLE001 - everybody who waits here depends on this one loop going on
+                _log.exception("the log could not be followed")
+                await asyncio.sleep(_WHEN_AWAY)
+                continue
             if not is_more:
                 await self._bell.heard(LOOK_EVERY)
                 await asyncio.sleep(max(0.0, began + LEAST_APART - loop.time()))

@@ -116,3 +116,9 @@ async def test_no_secret_stands_in_the_table_of_keys(home: House) -> None:
     for row in await keys.everyone(home.database):
         assert home.key not in repr(row)
         assert home.key.encode() not in row.secret
+
+
+async def test_answers_are_kept_by_nobody_and_tell_nothing_of_what_made_them(home: House) -> None:
+    _, _, headers = await home.full("GET", "/v1/tasks")
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    assert headers["Server"] == "kling-relay"
