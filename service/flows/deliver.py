@@ -164,6 +164,8 @@ class Deliver:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": signature.sign(secrets, name, now, body),
         }
+        if claim.trace:
+            headers["traceparent"] = claim.trace
         return await self._endpoint.post(address.url, headers, body, now)
 
     def _judge(self, lane: Lane, claim: Claim, answer: Answer, now: datetime) -> None:

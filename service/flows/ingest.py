@@ -19,6 +19,7 @@ from service.flows.coalesce import Coalescer
 from service.store import steps, submissions
 from service.store.database import Database
 from service.store.statement import StoreUnavailableError
+from service.telemetry.notes import note
 
 MOST_READS = 20
 """How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
@@ -91,7 +92,9 @@ class Ingest:
         Raises NotFound, OverloadedError, StoreUnavailableError.
         """
         word = self._read(task, body, headers, now)
-        await self.hear(word)
+        note(task=task)
+        told = await self.hear(word)
+        note(outcome="moved" if told.step else word.outcome, trace=told.standing.trace)
         if word.outcome != "stale":
             await submissions.hurry(self._database, task)
 

@@ -33,7 +33,9 @@ _PASSING = (StoreError, OverloadedError)
 class Takes(Protocol):
     """The provider, as far as orders go."""
 
-    async def submit(self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime) -> Outcome: ...
+    async def submit(
+        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Parcel:
     payload: bytes
     attempt: int = 0
     mark: UUID | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,12 @@ class Send:
             raise
         parcels = [
             Parcel(
-                task=row["task"], kind=Kind(row["kind"]), payload=row["payload"], attempt=row["attempt"], mark=sender
+                task=row["task"],
+                kind=Kind(row["kind"]),
+                payload=row["payload"],
+                attempt=row["attempt"],
+                mark=sender,
+                trace=row["trace"],
             )
             for row in rows
         ]
@@ -162,7 +170,7 @@ class Send:
             parcel = replace(parcel, mark=mark.sender, attempt=mark.attempt)
         begun = asyncio.get_running_loop().time()
         outcome = await self._provider.submit(
-            door_of(parcel.kind), parcel.payload, parcel.task, self._hook_of(parcel.task), self._now()
+            door_of(parcel.kind), parcel.payload, parcel.task, self._hook_of(parcel.task), self._now(), parcel.trace
         )
         self._observe(outcome, asyncio.get_running_loop().time() - begun)
         if isinstance(outcome, Never):

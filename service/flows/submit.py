@@ -88,7 +88,7 @@ class Submit:
             await self._write(ordered, now)
         except _RepeatedError as repeated:
             return await self._repeat(caller, repeated.found, ordered.fingerprint)
-        sent = await self._sent(Parcel(task=record.id, kind=order.kind, payload=record.payload))
+        sent = await self._sent(Parcel(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace))
         if sent is not None:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):

@@ -178,7 +178,7 @@ class Sweep:
             await self._end(due.task, passed, self._given_up("recorded"))
             return
         passed.sent += 1
-        parcel = Parcel(task=due.task, kind=Kind(due.kind), payload=due.payload, attempt=due.attempt)
+        parcel = Parcel(task=due.task, kind=Kind(due.kind), payload=due.payload, attempt=due.attempt, trace=due.trace)
         await asyncio.wait([self._send(parcel)])
 
     async def _end_overdue(self, passed: Pass) -> None:

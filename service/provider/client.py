@@ -100,15 +100,23 @@ class Provider:
         """Return the JSON of an order as it is kept until it is sent: without hook and ids, which `submit` adds."""
         return orjson.dumps({name: value for name, value in fields.items() if name not in OWN_FIELDS})
 
-    async def submit(self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime) -> Outcome:
-        """Give the provider the order in `body` (of `order_body`) once; `door_path` as "videos/text2video"."""
+    async def submit(
+        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> Outcome:
+        """Give the provider the order in `body` (of `order_body`) once; `door_path` as "videos/text2video".
+
+        `trace` is the traceparent that goes along.
+        """
         progress = _Progress()
+        headers = self._headers(now) | {"Content-Type": "application/json"}
+        if trace:
+            headers["traceparent"] = trace
         try:
             async with self._open().post(
                 URL(self._root + door_path, encoded=True),
                 # From a file-like body aiohttp writes in pieces, so that 30 MB do not hold up the event loop.
                 data=BytesIO(self._complete(body, task, hook)),
-                headers=self._headers(now) | {"Content-Type": "application/json"},
+                headers=headers,
                 timeout=self._submit_timeout,
                 allow_redirects=False,
                 trace_request_ctx=progress,

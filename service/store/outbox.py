@@ -181,6 +181,7 @@ def _read() -> Statement:
             events.c.at,
             events.c.type,
             events.c.body,
+            events.c.trace,
         ).select_from(
             want.join(due, true()).join(
                 events, and_(events.c.subject == due.c.subject, events.c.sequence == due.c.sequence)
@@ -209,7 +210,13 @@ def _claim(row: Row) -> Claim:
         at=row["at"],
         body=row["body"],
     )
-    return Claim(subscription=row["subscription"], attempt=row["attempt"], due_at=row["due_at"], event=event)
+    return Claim(
+        subscription=row["subscription"],
+        attempt=row["attempt"],
+        due_at=row["due_at"],
+        event=event,
+        trace=row["trace"],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,7 @@ clients = Table(
     Column("limit_day", Numeric),
     Column("limit_month", Numeric),
     Column("limit_open", Numeric),
+    Column("served_at", Time),
     Column("created_at", Time, nullable=False),
 )
 
@@ -157,6 +158,7 @@ events = Table(
     Column("at", Time, nullable=False),
     Column("type", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("trace", Text),
     PrimaryKeyConstraint("subject", "sequence"),
     Index("ix_events_client_tx", "client", "tx", "subject", "sequence"),
     postgresql_partition_by="RANGE (subject)",

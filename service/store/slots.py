@@ -1,7 +1,8 @@
 """Slots: how many tasks are in flight at the provider, counted exactly by whoever holds the one lock on the count.
 
 A submission holds its units from the mark `sending` until its row goes away with the final step. Orders wait as
-`recorded`; the next in line is the oldest of the client that has the fewest in flight and in line before it.
+`recorded`; the next in line is the oldest of the client that has the fewest in flight and in line before it, and of
+several such clients of the one that was served longest ago.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 
 from service.store.database import Database
-from service.store.schema import submissions
+from service.store.schema import clients, submissions, tasks
 from service.store.statement import Row, Statement, transaction
 
 _LOCK = Statement(select(func.pg_advisory_xact_lock(literal_column("7307498"))))
@@ -53,9 +54,10 @@ _line = (
 )
 _turn = cast(_line.c.place, BigInteger) + func.coalesce(_in_flight.c.tasks, 0)
 _NEXT = Statement(
-    select(_line.c.task, _line.c.units)
+    select(_line.c.task, _line.c.units, _line.c.client)
     .join(_in_flight, _in_flight.c.client == _line.c.client, isouter=True)
-    .order_by(_turn, _line.c.task)
+    .join(clients, clients.c.id == _line.c.client, isouter=True)
+    .order_by(_turn, clients.c.served_at.asc().nulls_first(), _line.c.task)
     .limit(bindparam("most", type_=Integer))
 )
 _MARK = Statement(
@@ -69,7 +71,18 @@ _MARK = Statement(
         submissions.c.task == any_(bindparam("ids", type_=ARRAY(Uuid))),
         submissions.c.state == literal_column("'recorded'"),
     )
-    .returning(submissions.c.task, submissions.c.kind, submissions.c.attempt, submissions.c.payload)
+    .returning(
+        submissions.c.task,
+        submissions.c.kind,
+        submissions.c.attempt,
+        submissions.c.payload,
+        select(tasks.c.trace).where(tasks.c.id == submissions.c.task).scalar_subquery().label("trace"),
+    )
+)
+_SERVED = Statement(
+    update(clients)
+    .values(served_at=func.clock_timestamp())
+    .where(clients.c.id == any_(bindparam("served", type_=ARRAY(Uuid))))
 )
 MOST_AT_ONCE = 50
 """Submissions admitted in one go."""
@@ -84,15 +97,17 @@ async def admit(database: Database, slots: int, due_in: float, sender: UUID) -> 
     async with transaction(database.pool) as connection:
         await _LOCK.run(connection)
         free = slots - await _USED.scalar(connection)
-        chosen = []
+        chosen, served = [], set()
         for row in await _NEXT.rows(connection, most=min(free, MOST_AT_ONCE)) if free > 0 else []:
             units = min(row["units"], slots)
             if units > free:
                 break
             free -= units
             chosen.append(row["task"])
+            served.add(row["client"])
         if not chosen:
             return []
+        await _SERVED.run(connection, served=sorted(served))
         return await _MARK.rows(connection, ids=chosen, due_in=timedelta(seconds=due_in), by=sender)
 
 

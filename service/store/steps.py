@@ -58,6 +58,7 @@ class Standing:
     task: Task
     quote: Decimal
     currency: str
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ _READ = Statement(
         tasks.c.updated_at,
         tasks.c.quote,
         tasks.c.currency,
+        tasks.c.trace,
     ).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
 )
 
@@ -141,6 +143,7 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
             ),
             quote=row["quote"],
             currency=row["currency"],
+            trace=row["trace"],
         )
         for row in rows
     }
@@ -181,6 +184,7 @@ def _statement() -> Statement:
             tasks.c.sequence,
             tasks.c.hook,
             tasks.c.currency,
+            tasks.c.trace,
             move.c.at,
             move.c.type,
             move.c.body,
@@ -196,8 +200,10 @@ def _statement() -> Statement:
     told = (
         insert(events)
         .from_select(
-            ["subject", "sequence", "client", "tx", "at", "type", "body"],
-            select(moved.c.id, moved.c.sequence, moved.c.client, tx, moved.c.at, moved.c.type, moved.c.body),
+            ["subject", "sequence", "client", "tx", "at", "type", "body", "trace"],
+            select(
+                moved.c.id, moved.c.sequence, moved.c.client, tx, moved.c.at, moved.c.type, moved.c.body, moved.c.trace
+            ),
         )
         .cte("told")
     )

@@ -58,6 +58,7 @@ class Submission:
     status: str
     created_at: datetime
     updated_at: datetime
+    trace: str | None
 
 
 _MARK = Statement(
@@ -169,7 +170,9 @@ _claimed = (
     .cte("claimed")
 )
 _CLAIM = Statement(
-    select(_claimed, tasks.c.status, tasks.c.created_at, tasks.c.updated_at).join(tasks, tasks.c.id == _claimed.c.task)
+    select(_claimed, tasks.c.status, tasks.c.created_at, tasks.c.updated_at, tasks.c.trace).join(
+        tasks, tasks.c.id == _claimed.c.task
+    )
 )
 
 

@@ -15,13 +15,14 @@ from service.core.address import check_url
 from service.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
 from service.core.kind import Door, Kind, door_of
 from service.core.order import Order, check
+from service.core.trace import parse
 from service.store import lookups, pages
+from service.telemetry.notes import note
 from service.web import bodies
 from service.web.answers import enveloped
 from service.web.call import Call
 
 _WORD = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MOST_PAGES = 1000
 _MOST_PER_PAGE = 500
 _PER_PAGE = 30
@@ -34,10 +35,9 @@ async def order(call: Call, door: Door) -> web.Response:
     word = headers.get("Idempotency-Key")
     if word is not None and not _WORD.fullmatch(word):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    trace = headers.get("traceparent", "")
-    shown = await call.tools.submit(
-        call.caller, wanted, word=word, trace=trace if _TRACE.fullmatch(trace) else None, now=call.now
-    )
+    trace = parse(headers.get("traceparent"))
+    shown = await call.tools.submit(call.caller, wanted, word=word, trace=trace.text if trace else None, now=call.now)
+    note(task=shown["task_id"])
     return enveloped(created(shown), shown["task_id"])
 
 

@@ -44,7 +44,9 @@ class StandIn:
         self.orders: list[dict[str, Any]] = []
         self.next: list[Outcome] = []
 
-    async def submit(self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime) -> Outcome:
+    async def submit(
+        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> Outcome:
         self.orders.append({"door": door_path, "task": task, "hook": hook, **orjson.loads(body)})
         if self.next:
             return self.next.pop(0)
