@@ -53,9 +53,9 @@ async def assemble(
     """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
     keys = signing_keys(settings)
     sealer = Sealer(keys)
-    web_bell, worker_bell = Bell(), Bell()
+    web_bell, worker_bell, slot_bell = Bell(), Bell(), Bell()
     draining = asyncio.Event()
-    provider = await stack.enter_async_context(_provider(settings, provider_url))
+    provider = await stack.enter_async_context(provider_of(settings, provider_url))
     allowed = Allowed.parse(",".join(str(network) for network in settings.allowed_networks))
     endpoint = await stack.enter_async_context(
         Endpoint(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
@@ -64,7 +64,7 @@ async def assemble(
     verified_by = settings.provider_webhook_secret
     ingest = Ingest(
         database,
-        bells=[web_bell, worker_bell],
+        bells=[web_bell, worker_bell, slot_bell],
         ask_after=ask_after,
         secrets=[verified_by.get_secret_value()] if verified_by else [],
         confirm=settings.confirm_callbacks,
@@ -77,7 +77,7 @@ async def assemble(
     public_url = settings.own_url
     send = Send(
         database,
-        provider,
+        seen.provider(provider),
         ingest,
         hook_of=lambda task: f"{public_url}/callbacks/{task}/{token.make(keys, task)}",
         now=sources.now,
@@ -99,7 +99,8 @@ async def assemble(
         log=seen.log.said,
     )
     submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=sources.new_id, budget=budget)
-    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, worker_bell, seen, budget)
+    bells = (worker_bell, slot_bell)
+    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, bells, seen, budget)
     seen.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
@@ -107,8 +108,8 @@ async def assemble(
         lanes=lambda: len(deliver.lanes),
     )
     tools = Tools(
-        submit=submit,
-        ingest=ingest,
+        submit=seen.orders(submit),
+        ingest=seen.callbacks(ingest),
         database=database,
         sealer=sealer,
         callback_keys=keys,
@@ -135,7 +136,7 @@ async def assemble(
     )
 
 
-def _provider(settings: Settings, url: str) -> Provider:
+def provider_of(settings: Settings, url: str) -> Provider:
     dialect = DIALECTS[settings.provider_dialect]
     if settings.provider_hook_fields:
         dialect = dialect.with_hook_fields(settings.provider_hook_fields)
@@ -157,13 +158,15 @@ def _worker(
     ingest: Ingest,
     send: Send,
     sealer: Sealer,
-    bell: Bell,
+    bells: tuple[Bell, Bell],
     seen: Insight,
     budget: Budget,
 ) -> tuple[Deliver, Worker]:
+    """`bells` ring for what is to be delivered, and for a slot that may be free."""
+    bell, slot_bell = bells
     deliver = Deliver(
         database,
-        endpoint,
+        seen.endpoint(endpoint),
         schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
         now=sources.now,
         chance=sources.fraction,
@@ -193,6 +196,7 @@ def _worker(
         sweep_after=settings.sweep_after,
         deadline=settings.task_deadline,
         retention=settings.retention,
+        moved=slot_bell if settings.provider_slots else None,
         swept=seen.swept,
         log=seen.log.said,
     )

@@ -6,7 +6,7 @@ before that surely was not taken, what fails after it is unknown, a connection f
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import BytesIO
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self, assert_never
@@ -29,13 +29,17 @@ from aiohttp import (
 )
 from yarl import URL
 
-from service.core.foreign import seconds_to_wait
+from service.core.costs import Pack, read_packs
+from service.core.foreign import Unreadable, seconds_to_wait
+from service.core.ids import milliseconds
 from service.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
 from service.core.task import Signal
 from service.provider.dialects import OWN_FIELDS, Dialect, credential
 
 MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; a longer one is not understood."""
+_LONGEST_PACK = timedelta(days=400)
+"""Packs are listed by when they were bought; an annual one may be that old."""
 _FAULTS = (ClientError, OSError, ValueError, RuntimeError)
 
 
@@ -62,7 +66,8 @@ class Provider:
         keepalive: float = 4.0,
     ) -> None:
         """`keepalive` is short, because a connection that dies idle turns the next order into an unknown one."""
-        self._root = url.rstrip("/") + dialect.prefix + "/v1/"
+        self._base = url.rstrip("/") + dialect.prefix
+        self._root = self._base + "/v1/"
         self._dialect = dialect
         self._credential = credential(dialect, key)
         self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
@@ -151,6 +156,25 @@ class Provider:
             case Signal() | NotFound() | Silent():
                 return finding
         assert_never(finding)
+
+    async def packs(self, now: datetime) -> list[Pack] | Silent:
+        """Return the account's resource packs of the last 400 days, or why they are not known."""
+        if not self._dialect.tells_costs:
+            return Silent(f"the dialect {self._dialect.name} has no account to ask")
+        since, until = milliseconds(now - _LONGEST_PACK), milliseconds(now)
+        try:
+            async with self._open().get(
+                URL(f"{self._base}/account/costs?start_time={since}&end_time={until}", encoded=True),
+                headers=self._headers(now),
+                timeout=self._ask_timeout,
+                allow_redirects=False,
+                trace_request_ctx=_Progress(),
+            ) as response:
+                return read_packs(await _bounded(response))
+        except Unreadable as fault:
+            return Silent(f"the account's answer cannot be read: {fault}")
+        except _FAULTS as fault:
+            return Silent(f"the provider does not answer: {_says(fault)}")
 
     def _complete(self, body: bytes, task: UUID, hook: str) -> bytes:
         """Return the order with hook and id set in behind its last member, without reading it again."""

@@ -32,6 +32,8 @@ class Dialect:
     """Whether our task id is sent as `external_task_id`."""
     knows_external_id: bool
     """Whether "no such task" to a query by `external_task_id` can be believed."""
+    tells_costs: bool
+    """Whether there is a GET /account/costs."""
     takes_access_keys: bool
     """Whether a key `ACCESS:SECRET` means signed tokens (HS256) instead of the key itself."""
 
@@ -46,6 +48,7 @@ GATEWAY = Dialect(
     hook_fields=("notify_hook",),
     sends_external_id=True,
     knows_external_id=False,
+    tells_costs=False,
     takes_access_keys=False,
 )
 KLING = Dialect(
@@ -54,6 +57,7 @@ KLING = Dialect(
     hook_fields=("callback_url",),
     sends_external_id=True,
     knows_external_id=True,
+    tells_costs=True,
     takes_access_keys=True,
 )
 DIALECTS = {dialect.name: dialect for dialect in (GATEWAY, KLING)}

@@ -1,0 +1,49 @@
+"""The operator's side of money: limits set and listed, everybody's usage, and the ledger against the provider."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from service.app import sources
+from service.app.database import opened
+from service.app.parts import provider_of
+from service.core import price
+from service.core.budget import Limits, Spent
+from service.flows.reconcile import Reconcile, Report
+from service.settings import Settings
+from service.store import budgets, ledger, usage
+from service.store.ledger import Account
+from service.store.usage import Line
+
+
+async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: bool) -> int:
+    """Set all limits of the client, or of the keys, of this name or id; return how many there were."""
+    async with opened(settings) as database:
+        return await budgets.set_limits(database, name, limits, of_key=of_key)
+
+
+async def limited(settings: Settings) -> list[tuple[Account, Spent]]:
+    """Return every client and key that has a limit, with what counts against it now."""
+    currency, now = price.load(settings.prices).currency, sources.now()
+    async with opened(settings) as database:
+        return [
+            (account, await ledger.spent(database.pool, account, currency, now))
+            for account in await budgets.limited(database)
+        ]
+
+
+async def used(settings: Settings, by: Sequence[str], since: datetime, until: datetime | None) -> list[Line]:
+    """Return the usage of all clients."""
+    async with opened(settings) as database:
+        return await usage.usage(database, None, by, since, until or sources.now())
+
+
+async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
+    """Compare the ledger with the provider; with the sandbox in process only with what it said while it lived."""
+    currency = price.load(settings.prices).currency
+    async with opened(settings) as database, AsyncExitStack() as stack:
+        provider = None
+        if settings.provider_url is not None:
+            provider = await stack.enter_async_context(provider_of(settings, settings.provider_url))
+        compare = Reconcile(database, provider, currency=currency, now=sources.now)
+        return await compare(since, until or sources.now(), ask_all=ask_all)

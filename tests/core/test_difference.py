@@ -1,0 +1,136 @@
+"""Every disagreement about a task's cost is found, in both directions; where both sides agree nothing is said."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.costs import read_packs
+from service.core.difference import Books, agreed, compare
+from service.core.foreign import Unreadable
+from service.core.submission import Finding, NotFound, Silent
+from service.core.task import News, Signal, Status
+
+OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
+    Status.RECORDED: ("2", "0", ["reserve"]),
+    Status.SUBMITTED: ("2", "0", ["reserve"]),
+    Status.PROCESSING: ("2", "0", ["reserve"]),
+    Status.SUCCEED: ("0", "2", ["reserve", "settle"]),
+    Status.FAILED: ("0", "0", ["reserve", "release"]),
+    Status.EXPIRED: ("0", "0", ["release", "reserve"]),
+}
+"""How the books of a task in each state must look: reserved, charged, entries; the quote is 2."""
+
+
+def books(status: Status, *, is_unknown: bool = False, **other: object) -> Books:
+    reserved, charged, entries = OURS[status]
+    given: dict[str, object] = {"reserved": Decimal(reserved), "charged": Decimal(charged), "entries": entries, **other}
+    return Books(
+        task=UUID(int=1),
+        client="c",
+        kind="text2video",
+        status=status,
+        quote=Decimal(2),
+        is_unknown=is_unknown,
+        provider_task_id=None,
+        **given,  # type: ignore[arg-type]  # a test's own words
+    )
+
+
+def about(ours: Books, theirs: Finding) -> list[tuple[str, str | None]]:
+    return [(each.about, None if each.theirs is None else str(each.theirs)) for each in compare(ours, theirs)]
+
+
+SUCCEED, FAILED, PROCESSING = (
+    Signal(news=News.SUCCEED, charge="3.5"),
+    Signal(news=News.FAILED),
+    Signal(news=News.PROCESSING),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "theirs", "found"),
+    [
+        (Status.SUCCEED, Signal(news=News.SUCCEED, charge="2.00"), []),
+        (Status.SUCCEED, Signal(news=News.SUCCEED), []),
+        (Status.SUCCEED, SUCCEED, [("charge", "3.5")]),
+        (Status.SUCCEED, FAILED, [("fate", "0")]),
+        (Status.SUCCEED, PROCESSING, [("fate", None)]),
+        (Status.SUCCEED, NotFound(), [("missing", "0")]),
+        (Status.FAILED, SUCCEED, [("fate", "3.5")]),
+        (Status.FAILED, Signal(news=News.SUCCEED), [("fate", "2")]),
+        (Status.FAILED, FAILED, []),
+        (Status.FAILED, NotFound(), []),
+        (Status.EXPIRED, SUCCEED, [("fate", "3.5")]),
+        (Status.EXPIRED, PROCESSING, [("fate", None)]),
+        (Status.EXPIRED, FAILED, []),
+        (Status.PROCESSING, SUCCEED, [("open", "3.5")]),
+        (Status.PROCESSING, FAILED, [("open", "0")]),
+        (Status.PROCESSING, PROCESSING, []),
+        (Status.SUBMITTED, NotFound(), [("missing", "0")]),
+        (Status.SUBMITTED, Silent("502"), []),
+    ],
+)
+def test_what_the_provider_says_is_held_against_the_books(
+    status: Status, theirs: Finding, found: list[tuple[str, str | None]]
+) -> None:
+    assert about(books(status), theirs) == found
+
+
+def test_an_unknown_order_says_so_until_the_provider_answers() -> None:
+    assert about(books(Status.RECORDED, is_unknown=True), Silent("timed out")) == [("unknown", None)]
+    assert about(books(Status.RECORDED, is_unknown=True), PROCESSING) == []
+
+
+@given(
+    st.sampled_from(Status),
+    st.lists(st.sampled_from(["reserve", "settle", "release"]), max_size=4),
+    st.integers(-4, 4).map(Decimal),
+    st.integers(0, 4).map(Decimal),
+)
+def test_books_that_do_not_add_up_are_found_whatever_the_provider_says(
+    status: Status, entries: list[str], reserved: Decimal, charged: Decimal
+) -> None:
+    right = books(status)
+    ours = books(status, entries=entries, reserved=reserved, charged=charged)
+    late = status is Status.SUCCEED and sorted(entries) == ["release", "reserve", "settle"]
+    is_right = (
+        (sorted(entries) == sorted(right.entries) or late)
+        and reserved == right.reserved
+        and (charged == right.charged or status is Status.SUCCEED)
+    )
+    said = [each for each in compare(ours, Silent("away")) if each.about == "books"]
+    assert (said == []) == is_right
+
+
+def test_what_was_kept_counts_only_where_it_never_contradicts_itself() -> None:
+    assert agreed([PROCESSING]) is None
+    assert agreed([PROCESSING, Signal(news=News.SUCCEED), SUCCEED]) == SUCCEED
+    assert agreed([SUCCEED, FAILED]) is None
+    assert agreed([SUCCEED, Signal(news=News.SUCCEED, charge="4")]) is None
+
+
+def test_an_account_is_read_to_the_last_digit() -> None:
+    body = b"""{"code": 0, "data": {"code": 0, "resource_pack_subscribe_infos": [
+        {"resource_pack_name": "Video", "status": "online", "total_quantity": 200.1, "remaining_quantity": 118.0},
+        {"resource_pack_name": "Old", "status": "expired", "total_quantity": 10, "remaining_quantity": 0}]}}"""
+    packs = read_packs(body)
+    assert [(pack.name, pack.used) for pack in packs] == [("Video", Decimal("82.1")), ("Old", Decimal(10))]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{}", b'{"data": {}}', b"<html>", b'{"data": {"resource_pack_subscribe_infos": {}}}',
+        b'{"data": {"resource_pack_subscribe_infos": [{"total_quantity": NaN, "remaining_quantity": 1}]}}',
+        b'{"data": {"resource_pack_subscribe_infos": [{"total_quantity": -1, "remaining_quantity": 1}]}}',
+        b'{"data": {"resource_pack_subscribe_infos": [{"total_quantity": 1e999, "remaining_quantity": 1}]}}',
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_is_no_account_is_unreadable(body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read_packs(body)
