@@ -15,6 +15,7 @@ from service.core.errors import NotFound as TaskNotFound
 from service.core.kind import Kind, door_of
 from service.core.submission import Finding, NotFound, Silent
 from service.core.task import FINAL, News, Signal
+from service.flows.bell import Bell
 from service.flows.coalesce import OverloadedError
 from service.flows.ingest import Ingest, Word
 from service.flows.send import Parcel, Send
@@ -30,7 +31,9 @@ AT_ONCE = 8
 CLAIMED_FOR = 120.0
 LONGEST_PAUSE = 3600.0
 HOUSEKEEPING_EVERY = 3600.0
+Act = Callable[[], Awaitable[None]]
 AGAIN_AFTER = 1.0
+LEAST_PAUSE = 0.05
 ASKED_IN_VAIN = 5
 """Times that a provider which surely knows our ids says "no such task" until an unknown order was surely not taken."""
 GRACE = 0.25
@@ -75,10 +78,11 @@ class Sweep:
         deadline: timedelta,
         retention: timedelta,
         every: float = 1.0,
+        moved: Bell | None = None,
         swept: Callable[[Pass, float], None] = lambda _passed, _seconds: None,
         log: Callable[[str, str], None] = lambda _task, _event: None,
     ) -> None:
-        """`every` is in seconds; `swept` hears of each pass and how long it took."""
+        """`every` is in seconds; `moved` rings when a slot may be free; `swept` hears of each pass and its seconds."""
         self._database = database
         self._provider = provider
         self._ingest = ingest
@@ -90,6 +94,7 @@ class Sweep:
         self._deadline = deadline
         self._retention = retention
         self._every = every
+        self._moved = moved
         self._swept = swept
         self._log = log
 
@@ -99,9 +104,9 @@ class Sweep:
         Sending and asking do not wait for one another: a provider that hangs on questions may yet take orders.
         """
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._again_and_again(self._every, self._sending_pass))
-            loops.create_task(self._again_and_again(self._every, self._asking_pass))
-            loops.create_task(self._again_and_again(HOUSEKEEPING_EVERY, self.keep_house))
+            loops.create_task(self._again_and_again(self._sending_pass, self._every, self._moved))
+            loops.create_task(self._again_and_again(self._asking_pass, self._every))
+            loops.create_task(self._again_and_again(self.keep_house, HOUSEKEEPING_EVERY))
 
     async def sweep(self) -> Pass:
         """Look after one batch of each kind that is due."""
@@ -110,7 +115,9 @@ class Sweep:
         await self._ask_due(passed)
         return passed
 
-    async def _again_and_again(self, every: float, act: Callable[[], Awaitable[None]]) -> None:
+    async def _again_and_again(
+        self, act: Callable[[], Awaitable[None]], every: float, bell: Bell | None = None
+    ) -> None:
         while True:
             wait = every
             try:
@@ -118,7 +125,10 @@ class Sweep:
             except (StoreError, OverloadedError) as error:
                 self._log("sweep", f"the database failed: {error}")
                 wait = min(every, AGAIN_AFTER)
-            await asyncio.sleep(wait)
+            if bell is None:
+                await asyncio.sleep(wait)
+            elif await bell.heard(wait):
+                await asyncio.sleep(LEAST_PAUSE)
 
     async def _sending_pass(self) -> None:
         await self._timed(self._send_due)

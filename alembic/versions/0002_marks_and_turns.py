@@ -1,4 +1,4 @@
-"""whose mark a submission carries
+"""whose mark a submission carries, and when a client had its last turn
 
 Revision ID: 0002
 Revises: 0001
@@ -15,7 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("submissions", sa.Column("sender", sa.Uuid(), nullable=True))
+    op.add_column("clients", sa.Column("served_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("clients", "served_at")
     op.drop_column("submissions", "sender")

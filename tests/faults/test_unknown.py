@@ -1,0 +1,123 @@
+"""Outcomes of a submission that nobody knows: never sent again, resolved by callback, by asking or by the deadline;
+and those that an operator must mend, told to the client as not its fault.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.sandbox import Sandbox, Temper
+from tests.support.service import QUICK, running, sandboxed
+from tests.support.waiting import eventually
+
+DOOR = "/kling/v1/videos/text2video"
+DEAF = Temper(seconds=QUICK, external_ids=False)
+"""A gateway that keeps no external ids: asking by ours is in vain."""
+
+
+def posts(sandbox: Sandbox) -> int:
+    return sum(heard.method == "POST" for heard in sandbox.heard)
+
+
+@pytest.mark.parametrize("word", ["reset:accepted", "timeout-after-accept", "html-502:accepted", "5000:accepted"])
+async def test_an_order_whose_answer_was_lost_is_found_by_our_id(database: str, word: str) -> None:
+    async with sandboxed() as (sandbox, provider):
+        given: dict[str, Any] = {"provider_dialect": "kling", "provider_timeout": "0.5s", "sweep_after": "0.3s"}
+        async with running(database, provider, **given) as relay:
+            task = await relay.submit(f"a rabbit [{word}][lose]")
+            assert (await relay.final(task))["task_status"] == "succeed"
+            assert posts(sandbox) == 1
+
+
+async def test_an_order_that_the_provider_surely_never_had_ends_early_and_says_so(database: str) -> None:
+    async with (
+        sandboxed() as (sandbox, provider),
+        running(database, provider, provider_dialect="kling", sweep_after="0.1s") as relay,
+    ):
+        task = await relay.submit("a rabbit [reset]")
+        final = await relay.final(task)
+        assert final["task_status"] == "failed"
+        assert "has no such order; it was not charged" in final["task_status_msg"]
+        assert posts(sandbox) == 1
+        assert sandbox.spent == 0
+
+
+async def test_an_unknown_order_is_shown_as_such_and_its_callback_mends_it(database: str) -> None:
+    async with sandboxed(DEAF) as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
+        task = await relay.submit("a rabbit [reset:accepted][lose]")
+        shown = await relay.task(task)
+        assert shown["submission"]["state"] == "unknown"
+        assert "answer was lost" in shown["submission"]["reason"]
+        assert shown["task_status"] == "submitted"
+        ours = next(iter(sandbox.tasks))
+        await sandbox.until(lambda: sandbox.task(ours).is_final)
+        await relay.client.post(sandbox.task(ours).order.hook, json={"task_id": ours, "task_status": "processing"})
+        assert (await relay.final(task))["task_status"] == "succeed"  # found by the id that the callback brought
+        assert posts(sandbox) == 1
+
+
+async def test_what_nobody_ever_hears_of_is_given_up_at_the_deadline_and_a_late_success_still_counts(
+    database: str,
+) -> None:
+    async with (
+        sandboxed(DEAF) as (sandbox, provider),
+        running(database, provider, sweep_after="0.2s", task_deadline="1.5s") as relay,
+    ):
+        task = await relay.submit("a rabbit [reset:accepted][lose]")
+        final = await relay.final(task)
+        assert final["task_status"] == "failed"
+        assert "it is not known whether the provider took the order" in final["task_status_msg"]
+        ours = next(iter(sandbox.tasks))
+        await relay.client.post(
+            sandbox.task(ours).order.hook,
+            json={"task_id": ours, "task_status": "succeed", "task_result": sandbox.task(ours).result},
+        )
+        assert (await relay.task(task))["task_status"] == "succeed"
+        assert [event["data"]["sequence"] for event in await relay.events(task)] == [1, 2]
+        assert posts(sandbox) == 1
+
+
+@pytest.mark.parametrize("code", [1101, 1103, 1304])
+async def test_what_an_operator_must_mend_is_not_told_as_the_clients_fault(
+    database: str, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        status, said = await relay.call("POST", DOOR, json={"prompt": f"a rabbit [{code}]"})
+        assert (status, said["code"]) == (502, 5003)
+        assert "operator" in said["message"]
+        assert str(code) not in said["message"]
+        _, page = await relay.call("GET", "/v1/tasks")
+        assert page["data"][0]["task_status"] == "failed"
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line for line in lines if line["level"] in {"error", "critical"} and str(code) in str(line)]
+
+
+async def test_a_wrong_key_for_the_provider_is_not_told_as_the_clients_fault(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider, provider_key="hk-wrong") as relay:
+        assert (await relay.call("POST", DOOR, json={"prompt": "a rabbit"}))[0] == 502
+
+
+@pytest.mark.parametrize("trouble", ["poll-html:2", "poll-5000:2", "poll-reset:2", "poll-lost:2"])
+async def test_a_question_that_fails_changes_nothing(database: str, trouble: str) -> None:
+    async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
+        task = await relay.submit(f"a rabbit [lose][{trouble}]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+        assert sandbox.task(task).polled >= 3
+
+
+async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(database: str) -> None:
+    async with (
+        sandboxed(Temper(seconds=(0.05, 0.1))) as (_, provider),
+        running(database, provider, sweep_after="0.2s") as relay,
+    ):
+        task = await relay.submit("a rabbit [foreign-id][lose:succeed]")
+        assert (await relay.final(task))["task_status"] == "succeed"
+
+
+async def test_silent_tasks_are_asked_about_in_batches_and_ever_more_seldom(database: str) -> None:
+    async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
+        task = await relay.submit("a rabbit [forever][lose]")
+        await eventually(lambda: sandbox.task(task).polled >= 3)
+        asked = [heard.at for heard in sandbox.heard if heard.method == "GET"]
+        assert (asked[2] - asked[1]) > (asked[1] - asked[0]) / 2
