@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.page import page
 from service.cli.program import COMMANDS, program
+from service.cli.screen import Screen
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("aiohttp", "asyncpg", "sqlalchemy", "pydantic", "rich", "PIL", "uvloop", "structlog", "orjson")
@@ -83,8 +83,12 @@ def test_settings_are_shown_covered_and_faults_named_at_once() -> None:
     assert "RELAY_PORT" in command("settings").stdout
 
 
-def test_the_document_says_what_the_commands_say() -> None:
-    assert (ROOT / "docs" / "cli.md").read_text("utf-8").endswith(page()), "run `make docs`"
+def test_a_table_lines_up_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("太空", "", "succeed"), ("a", None, "said\x1b[31m\nmore")]
+    Screen().table(("name", "nothing", "status"), rows, "none")
+    assert capsys.readouterr().out == "NAME  STATUS\n太空  succeed\na     said [31m more\n"
+    Screen().table(("name",), [], "There are none.")
+    assert capsys.readouterr() == ("", "There are none.\n")
 
 
 def test_the_api_can_be_printed() -> None:

@@ -148,9 +148,9 @@ def bill(since: datetime, until: datetime | None, by: tuple[str, ...], as_csv: b
 @click.option("--ask-all", is_flag=True, help="Ask the provider about every task, also where it has said how it ended.")
 @json_option
 def reconcile(since: datetime, until: datetime | None, ask_all: bool, as_json: bool) -> None:
-    """Compare the ledger with the provider's figures and list every difference with its task.
+    """Compare the ledger with the provider's figures.
 
-    It changes nothing. The exit code is 1 where there are differences.
+    Every difference is listed with its task. It changes nothing. The exit code is 1 where there are differences.
     """
     with told(as_json=as_json):
         from service.app import books  # noqa: PLC0415 - as above

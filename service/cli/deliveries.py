@@ -60,7 +60,7 @@ async def show(relay: "Relay", screen: Screen, *, delivery: str, answers: bool) 
     screen.facts(
         {
             "id": found.id,
-            "status": coloured(found.status),
+            "status": found.status,
             "event": f"{found.event} {found.type or ''}",
             "url": found.url,
             "next attempt": moment(found.next_attempt_at),

@@ -1,16 +1,12 @@
 """`settings`, `openapi` and `completion`: what can be set, what can be called, and what the shell can finish."""
 
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import click
 
 from service.cli.connection import json_option
 from service.cli.faults import told
 from service.cli.screen import Screen, plain
-
-if TYPE_CHECKING:
-    from service.settings import Row
 
 SHELLS = click.Choice(["bash", "zsh", "fish"])
 
@@ -35,17 +31,14 @@ def settings(ctx: click.Context, as_json: bool) -> None:
         screen.document({"settings": plain(rows), "faults": list(faults)})
     else:
         for group, members in groupby(rows, key=lambda row: row.group):
-            click.echo(f"\n{click.style(group, bold=True)}")
-            lines = [(row.name, _now(row), row.default, row.meaning) for row in members]
-            screen.table(("name", "now", "default", "meaning"), lines, "")
+            click.echo(f"\n{click.style(group, bold=True)}\n")
+            for row in members:
+                now = "" if row.value in {None, row.default} else click.style(f"  now: {row.value}", fg="green")
+                click.echo(f"  {row.name}  ({row.default}){now}\n      {row.meaning}")
     for fault in faults:
         click.echo(f"{click.style('Wrong:', fg='red')} {fault}", err=True)
     if faults:
         ctx.exit(2)
-
-
-def _now(row: "Row") -> str | None:
-    return None if row.value == row.default else row.value
 
 
 @click.command()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from service.cli.faults import Failure, NotYet
-from service.cli.screen import Screen, coloured, moment
+from service.cli.screen import Screen, coloured, moment, safe
 
 if TYPE_CHECKING:
     from service.client import Event, Relay, Task, TaskDetail
@@ -104,7 +104,7 @@ def _print(screen: Screen, event: "Event") -> None:
         screen.line(event)
         return
     task = event.task
-    said = task.task_status_msg or " ".join(task.urls)
+    said = safe(task.task_status_msg or " ".join(task.urls))
     click.echo(f"{moment(event.timestamp)}  {coloured(task.task_status, 10)}  {said}".rstrip())
 
 

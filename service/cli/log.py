@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from service.cli.connection import calls_service
-from service.cli.screen import Screen, coloured, moment
+from service.cli.screen import Screen, coloured, moment, safe
 from service.core.event import CONTENT_TYPE, Event, Format, dress, write
 from service.core.signature import new_secret, sign, timestamp
 
@@ -145,4 +145,4 @@ def _line(event: "Told") -> str:
     status = str(event.data.get("task_status", ""))
     what = f"{event.data.get('kind', ''):<12}{coloured(status, 11)}" if status else f"{event.type:<23}"
     subject = event.data.get("task_id") or event.id.split("_")[1]
-    return f"{moment(event.timestamp)}  {subject}  {what}{event.data.get('task_status_msg') or ''}".rstrip()
+    return f"{moment(event.timestamp)}  {subject}  {what}{safe(str(event.data.get('task_status_msg') or ''))}".rstrip()

@@ -12,7 +12,7 @@ import click
 from service.cli import following
 from service.cli.connection import calls_service
 from service.cli.moments import Length, Moment
-from service.cli.screen import Screen, coloured, moment, plain
+from service.cli.screen import Screen, coloured, moment, plain, safe
 from service.core.kind import Kind
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def _show(screen: Screen, task: "Task", saved: list[Path] | None = None) -> None
     if not task.is_final:
         click.echo(task.task_id)
         return
-    click.echo(f"{task.task_id} {coloured(task.task_status)} {task.task_status_msg}".rstrip())
+    click.echo(f"{task.task_id} {coloured(task.task_status)} {safe(task.task_status_msg)}".rstrip())
     for line in saved or task.urls:
-        click.echo(str(line))
+        click.echo(safe(str(line)))
 
 
 def _outcome(task: "Task") -> str:

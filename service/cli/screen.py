@@ -8,12 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unicodedata import east_asian_width
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 COLOURS: Mapping[str, str] = {
     "submitted": "cyan",
@@ -27,8 +25,6 @@ COLOURS: Mapping[str, str] = {
     "delivered": "green",
     "exhausted": "red",
 }
-_WIDE = 10_000
-"""Columns of what is no terminal: nothing is cut off there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +47,42 @@ class Screen:
         click.echo(json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-        """Print a table, or the sentence `empty` (to standard error) where there are no rows."""
-        from rich.table import Table  # noqa: PLC0415 - 80 ms, only where something is drawn
+        """Print a table, or the sentence `empty` (to standard error) where there are no rows.
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
-        for row in rows:
-            table.add_row(*[painted(cell) for cell in row])
-        if table.row_count:
-            console().print(table)
-        else:
+        Columns that say nothing are left out. Nothing is cut or folded, so that an id can be copied at any width.
+        """
+        lines = [[_text(cell) for cell in row] for row in rows]
+        if not lines:
             self.say(empty)
+            return
+        shown = [place for place in range(len(columns)) if any(line[place] for line in lines)]
+        widths = {place: max(_width(line[place]) for line in [columns, *lines]) for place in shown}
+        click.echo(_row([click.style(columns[place].upper(), bold=True) for place in shown], list(widths.values())))
+        for line in lines:
+            cells = [click.style(line[place], fg=COLOURS.get(line[place])) for place in shown]
+            click.echo(_row(cells, list(widths.values())))
 
     def facts(self, members: Mapping[str, object]) -> None:
         """Print names and values below one another, those that say nothing left out."""
         width = max((len(name) for name in members), default=0) + 2
         for name, value in members.items():
             if value not in (None, "", (), [], {}):
-                click.echo(f"{name:<{width}}{_text(value)}")
+                text = _text(value)
+                click.echo(f"{name:<{width}}{click.style(text, fg=COLOURS.get(text))}")
 
     def say(self, sentence: str) -> None:
         """Print a sentence beside the answer, to standard error."""
         click.echo(sentence, err=True)
 
 
-def console() -> "Console":
-    """Return rich's console on standard output as it is now."""
-    from rich.console import Console  # noqa: PLC0415 - as above
-
-    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def painted(cell: object) -> Any:
-    """Return a cell as text, words of state in their colour."""
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    text = _text(cell)
-    return Text(text, style=COLOURS.get(text, ""))
-
-
 def coloured(word: str, width: int = 0) -> str:
     """Return a word of state in its colour for `click.echo`, which takes colours away where nobody sees them."""
-    return click.style(f"{word:<{width}}", fg=COLOURS.get(word))
+    return click.style(f"{safe(word):<{width}}", fg=COLOURS.get(word))
+
+
+def safe(text: str) -> str:
+    """Return somebody else's text without what would move a terminal's cursor or change its colours."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def plain(content: Any) -> Any:
@@ -113,13 +102,23 @@ def moment(at: int | str | None) -> str:
     return found.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join(padded).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return how many columns a terminal needs for a text: two for a Chinese character, none for colours."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in click.unstyle(text))
+
+
 def _text(value: object) -> str:
     match value:
         case None:
             return ""
         case list() | tuple():
-            return ", ".join(map(str, value))
+            return safe(", ".join(map(str, value)))
         case dict():
             return json.dumps(value, ensure_ascii=False)
         case _:
-            return str(value)
+            return safe(str(value))

@@ -8,7 +8,7 @@ import click
 from service.cli.connection import calls_service
 from service.cli.listing import ListingGroup
 from service.cli.moments import Length, Moment
-from service.cli.screen import Screen, coloured, moment
+from service.cli.screen import Screen, moment
 from service.core.event import Format
 from service.core.subscription import Ordering
 
@@ -171,7 +171,7 @@ def _show(screen: Screen, found: "Subscription") -> None:
     screen.facts(
         {
             "id": found.id,
-            "status": coloured(found.status),
+            "status": found.status,
             "disabled because": found.disabled_reason,
             "failing since": moment(found.failing_since),
             "url": found.url,
