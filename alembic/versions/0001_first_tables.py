@@ -229,6 +229,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
+        "ix_subscriptions_hooks", "subscriptions", ["client"], unique=False, postgresql_where=sa.text("hook")
+    )
+    op.create_index(
         "ix_subscriptions_client", "subscriptions", ["client"], unique=False, postgresql_where=sa.text("NOT hook")
     )
     op.create_table(
@@ -275,6 +278,7 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_index("ix_tasks_client_id", table_name="tasks")
     op.drop_table("tasks")
+    op.drop_index("ix_subscriptions_hooks", table_name="subscriptions", postgresql_where=sa.text("hook"))
     op.drop_index("ix_subscriptions_client", table_name="subscriptions", postgresql_where=sa.text("NOT hook"))
     op.drop_table("subscriptions")
     op.drop_index("ix_submissions_state_due_at", table_name="submissions")

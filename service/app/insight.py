@@ -11,20 +11,20 @@ from service.app import sources
 from service.core.delivery import Answer
 from service.core.submission import Never, Outcome
 from service.core.task import Step
+from service.endpoint import Endpoint
+from service.flows.ingest import Ingest
+from service.flows.submit import Submit
 from service.flows.sweep import Pass
+from service.provider.client import Provider
 from service.settings import Settings
-from service.store import figures
 from service.store.database import Database
 from service.store.outbox import Settled
-from service.store.statement import StoreError
-from service.telemetry import lag
+from service.telemetry import lag, traced
 from service.telemetry.exporter import export
 from service.telemetry.log import Log
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracer, tracing
 from service.web.tools import Seen
-
-FIGURES_EVERY = 15.0
-"""Seconds between looks at the whole database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,19 @@ class Insight:
 
     log: Log
     metrics: Metrics
+    tracer: Tracer | None = None
+
+    def orders(self, submit: Submit) -> traced.Submits:
+        return traced.TracedSubmit(submit, self.tracer) if self.tracer else submit
+
+    def callbacks(self, ingest: Ingest) -> traced.Ingests:
+        return traced.TracedIngest(ingest, self.tracer) if self.tracer else ingest
+
+    def provider(self, provider: Provider) -> traced.Provides:
+        return traced.TracedProvider(provider, self.tracer) if self.tracer else provider
+
+    def endpoint(self, endpoint: Endpoint) -> traced.Posts:
+        return traced.TracedEndpoint(endpoint, self.tracer) if self.tracer else endpoint
 
     def request(self, seen: Seen) -> None:
         self.metrics.request(seen)
@@ -60,10 +73,12 @@ class Insight:
         self.log.swept(passed, seconds)
 
 
-def insight(settings: Settings, log: Log) -> Insight:
-    """Return the insight of one process."""
+@asynccontextmanager
+async def insight(settings: Settings, log: Log) -> AsyncIterator[Insight]:
+    """Give the insight of one process; at the end its last spans are sent. Raises MissingExtraError."""
     version = metadata.version("kling-relay")
-    return Insight(log, Metrics(version=version, slots_limit=settings.provider_slots))
+    async with tracing(settings.otlp_endpoint, version=version, now=sources.now) as tracer:
+        yield Insight(log, Metrics(version=version, slots_limit=settings.provider_slots), tracer)
 
 
 @asynccontextmanager
@@ -73,28 +88,14 @@ async def shown(
     database: Database,
     *,
     ready: Callable[[], Awaitable[str | None]],
-    reads_figures: bool,
 ) -> AsyncIterator[int]:
-    """Serve /metrics, /livez and /readyz on RELAY_METRICS_PORT and watch the loop; workers read the figures too."""
+    """Serve /metrics, /livez and /readyz on RELAY_METRICS_PORT and watch the loop."""
     seen.metrics.watch_pools({"look-up": database.pool, "ingest": database.ingest, "deliver": database.settle})
-    works = [asyncio.ensure_future(lag.watch(seen.metrics.lag))]
-    if reads_figures:
-        works.append(asyncio.ensure_future(_read_figures(seen, database)))
+    watching = asyncio.ensure_future(lag.watch(seen.metrics.lag))
     try:
         async with export(seen.metrics, settings.host, settings.metrics_port, ready=ready) as port:
             yield port
     finally:
-        for work in works:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-
-
-async def _read_figures(seen: Insight, database: Database) -> None:
-    while True:
-        try:
-            seen.metrics.figures(await figures.read(database, sources.now()))
-        except StoreError as error:
-            seen.metrics.figures(None)
-            seen.log.said("figures", f"the database failed: {error}")
-        await asyncio.sleep(FIGURES_EVERY)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching

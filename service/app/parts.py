@@ -18,6 +18,7 @@ from service.flows.feed import Feed
 from service.flows.ingest import Ingest
 from service.flows.send import TAKEN_FOR, Send
 from service.flows.submit import Submit
+from service.flows.survey import SHARD, Survey
 from service.flows.sweep import Sweep
 from service.provider.client import Provider
 from service.provider.dialects import DIALECTS
@@ -118,6 +119,8 @@ async def assemble(
         now=sources.now,
         chance=sources.bits,
         bell=web_bell,
+        public_url=public_url,
+        wake=worker_bell.ring,
         limits=_limits(settings),
         allowed=allowed,
         slots=settings.provider_slots,
@@ -200,7 +203,10 @@ def _worker(
         swept=seen.swept,
         log=seen.log.said,
     )
-    return deliver, Worker(deliver, feed, sweep, budget)
+    survey = Survey(
+        database, owns=lambda: SHARD in feed.shards, show=seen.metrics.figures, now=sources.now, log=seen.log.said
+    )
+    return deliver, Worker(deliver, feed, sweep, budget, survey)
 
 
 def _secrets(sealer: Sealer, target: Target) -> tuple[str, ...]:

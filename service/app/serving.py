@@ -47,8 +47,9 @@ async def serve(
     """
     stopping = stopping or asyncio.Event()
     _listen_for_signals(stopping)
-    seen = insight(settings, log or log_of(settings))
+    log = log or log_of(settings)
     async with AsyncExitStack() as stack:
+        seen = await stack.enter_async_context(insight(settings, log))
         bound = None
         if role != "worker":
             bound = stack.enter_context(listening(settings.host, settings.port))
@@ -56,9 +57,7 @@ async def serve(
         database = await stack.enter_async_context(opened(settings))
         provider_url = settings.provider_url or await _sandbox(stack, settings)
         parts = await assemble(stack, settings, database, provider_url, seen)
-        await stack.enter_async_context(
-            shown(settings, seen, database, ready=lambda: _unready(parts), reads_figures=role != "api")
-        )
+        await stack.enter_async_context(shown(settings, seen, database, ready=lambda: _unready(parts)))
         if settings.bootstrap_key:
             await keys.ensure(database, parts.sealer, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from service.store import figures
 from service.store.database import Database
-from service.store.statement import StoreUnavailableError
+from service.store.statement import StoreError
 from service.telemetry.figures import Figures
 
 SHARD = 0
@@ -56,6 +56,6 @@ class Survey:
             return
         try:
             self._show(await figures.read(self._database, self._now()))
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._show(None)
-            self._log("figures", f"the database is away: {error}")
+            self._log("figures", f"the database failed: {error}")

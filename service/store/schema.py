@@ -216,6 +216,7 @@ subscriptions = Table(
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Index("ix_subscriptions_client", "client", postgresql_where=text("NOT hook")),
+    Index("ix_subscriptions_hooks", "client", postgresql_where=text("hook")),
 )
 
 outstanding = Table(
