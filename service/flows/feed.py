@@ -246,21 +246,11 @@ class Feed:
         await self._fill(loop_now)
 
     async def _fill(self, loop_now: float) -> None:
-        late_from = self._now() - LATE
-        lanes = self._deliver.lanes
-        pairs = []
-        for lane in lanes.values():
-            wanted = lane.wants(loop_now, late_from)
-            if wanted is not None:
-                pairs.append((lane, wanted))
-            if len(pairs) == MOST_LANES:
-                break
+        pairs = self._hungry(loop_now)
         if not pairs:
             return
         for lane, _ in pairs:
             lane.begin_read()
-            if len(pairs) == MOST_LANES:
-                lanes[lane.id] = lanes.pop(lane.id)  # behind all that did not come to their turn
         claims: dict[UUID, list[outbox.Claim]] = {}
         try:
             found = await outbox.read(self._database, [wanted for _, wanted in pairs])
@@ -274,6 +264,22 @@ class Feed:
             if self._deliver.lanes.get(lane.id) is lane:
                 lane.take_in(wanted, claims.get(lane.id, []))
                 self._deliver.offer(lane)
+
+    def _hungry(self, loop_now: float) -> list[tuple[Lane, outbox.Wanted]]:
+        """Return the lanes to read for; those of a full list go behind all that did not come to their turn."""
+        late_from = self._now() - LATE
+        lanes = self._deliver.lanes
+        pairs = []
+        for lane in lanes.values():
+            wanted = lane.wants(loop_now, late_from)
+            if wanted is not None:
+                pairs.append((lane, wanted))
+                if len(pairs) == MOST_LANES:
+                    break
+        if len(pairs) == MOST_LANES:
+            for lane, _ in pairs:
+                lanes[lane.id] = lanes.pop(lane.id)
+        return pairs
 
     async def _write_turned(self) -> None:
         while self._turned:

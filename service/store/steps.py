@@ -13,7 +13,6 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
-    any_,
     bindparam,
     case,
     cast,
@@ -106,6 +104,8 @@ class Taken:
     ask_in: float
 
 
+# joined, since a partition is found for each id of a join but not for an array of them
+_asked = unnested("asked", id=Uuid)
 _READ = Statement(
     select(
         tasks.c.id,
@@ -119,13 +119,13 @@ _READ = Statement(
         tasks.c.quote,
         tasks.c.currency,
         tasks.c.trace,
-    ).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+    ).select_from(_asked.join(tasks, tasks.c.id == _asked.c.id))
 )
 
 
 async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return the tasks of these ids as they stand; who is not there is missing."""
-    rows = await _READ.rows(database.ingest, ids=ids)
+    rows = await _READ.rows(database.ingest, asked_id=ids)
     return {
         row["id"]: Standing(
             facts=Facts(
@@ -173,7 +173,6 @@ def _statement() -> Statement:
         update(tasks)
         .values(status=move.c.status, sequence=move.c.expected + 1, updated_at=move.c.at)
         .where(
-            tasks.c.id == any_(bindparam("move_id", type_=ARRAY(Uuid))),
             tasks.c.id == move.c.id,
             tasks.c.sequence == move.c.expected,
         )

@@ -1,0 +1,139 @@
+"""Feeding: what the bell, the look and the cursor miss is found by the walk; what was read survives what happens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import asyncpg
+import pytest
+
+from service.core.delivery import Answer
+from service.flows import feed as feeding
+from service.flows import lane as lanes
+from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
+from tests.support.waiting import eventually
+
+URL = "http://good.example/"
+
+
+@pytest.fixture
+async def box(database: str) -> AsyncIterator[Outbox]:
+    async with outbox(database) as made:
+        yield made
+
+
+async def test_what_another_process_wrote_is_seen_without_a_bell(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(URL)
+    async with worker(box.database, network) as hand:
+        await eventually(lambda: len(hand.feed.shards) == 256)
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 1, 1)
+
+
+async def test_a_delivery_that_was_committed_late_is_not_passed_over(box: Outbox, database: str) -> None:
+    network = Network()
+    subscription = await box.subscribe(URL)
+    late = await asyncpg.connect(database)
+    subject = fresh_id()
+    async with worker(box.database, network):
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 1)
+        transaction = late.transaction()
+        await transaction.start()
+        slow = Outbox(box.database, late, box.client)
+        await slow.step(subject, 1, subscription)
+        for _ in range(5):
+            await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 6)
+        await transaction.commit()
+        await eventually(lambda: f"evt_{subject.hex}_1" in network.to(URL), 3)
+    await late.close()
+
+
+async def test_a_delivery_far_behind_the_cursor_is_found_by_the_walk(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(URL)
+    async with worker(box.database, network):
+        await box.events(3, subscription)
+        await eventually(lambda: len(network.posts) == 3)
+        await box.step(fresh_id(), 1, subscription, late_by=3600)
+        await eventually(lambda: len(network.posts) == 4, 4)
+
+
+async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_walk(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "WALK_EVERY", 60.0)
+    loop = asyncio.get_running_loop()
+    came: list[float] = []
+
+    async def flaps(_: str) -> Answer:
+        came.append(loop.time())
+        return BAD if len(came) < 4 else GOOD
+
+    network = Network(answers={URL: flaps})
+    subscription = await box.subscribe(URL)
+    async with worker(box.database, network, waits=(0.2,) * 8):
+        await box.events(1, subscription)
+        await eventually(box.is_done, 5)
+    waits = [after - before for before, after in pairwise(came)]
+    assert all(0.1 <= wait < 1 for wait in waits), waits
+
+
+async def test_more_lanes_than_one_statement_reads_all_come_to_their_turn(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "MOST_LANES", 3)
+    network = Network()
+    subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(20)]
+    await box.events(120, *subscriptions)
+    async with worker(box.database, network, concurrency=8):
+        await eventually(lambda: len({url for url, _ in network.posts}) == 20)
+        assert await box.left() > 0
+        await eventually(box.is_done, 20)
+    assert len(network.posts) == len(set(network.posts)) == 2400
+
+
+async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
+    gate = asyncio.Event()
+
+    async def waits(_: str) -> Answer:
+        await gate.wait()
+        return GOOD
+
+    network = Network(answers={URL: waits})
+    subscription = await box.subscribe(URL)
+    await box.events(700, subscription)
+    async with worker(box.database, network) as hand:
+        await eventually(lambda: len(network.posts) == 10)
+        await asyncio.sleep(0.3)
+        assert len(hand.deliver.lanes[subscription].held) <= lanes.ROOM + 10
+        gate.set()
+        await eventually(box.is_done, 20)
+    assert len(network.posts) == 700
+
+
+async def test_a_lane_without_anything_is_forgotten(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "FORGET_AFTER", 0.2)
+    network = Network()
+    subscription = await box.subscribe(URL)
+    async with worker(box.database, network) as hand:
+        await box.events(1, subscription)
+        await eventually(box.is_done)
+        await eventually(lambda: not hand.deliver.lanes, 5)
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 2)
+
+
+async def test_a_deleted_subscription_is_delivered_nothing_more(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(URL)
+    async with worker(box.database, network):
+        await box.events(1, subscription)
+        await eventually(box.is_done)
+        await box.connection.execute("DELETE FROM subscriptions")
+        await asyncio.sleep(2)
+        await box.events(1, subscription)
+        await asyncio.sleep(0.3)
+    assert len(network.posts) == 1

@@ -1,0 +1,204 @@
+"""Lanes: no subscription is slowed by another, a task's steps keep their order where asked, workers share the work."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.core.delivery import Answer
+from service.flows import feed as feeding
+from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, fresh_id, outbox, worker
+from tests.support.waiting import eventually
+
+GOOD_URL, OTHER_URL = "http://good.example/", "http://other.example/"
+
+
+@pytest.fixture
+async def box(database: str) -> AsyncIterator[Outbox]:
+    async with outbox(database) as made:
+        yield made
+
+
+async def _hang(_: str) -> Answer:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def _fail(_: str) -> Answer:
+    return BAD
+
+
+async def test_a_backlog_is_delivered_once_each_by_one_worker(box: Outbox) -> None:
+    network = Network()
+    both = [await box.subscribe(GOOD_URL), await box.subscribe(OTHER_URL)]
+    await box.events(400, *both)
+    async with worker(box.database, network):
+        await eventually(box.is_done, 20)
+    assert Counter(Counter(network.posts).values()) == {1: 800}
+    assert await box.connection.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'delivered'") == 800
+
+
+async def test_a_subscriber_that_hangs_holds_up_nobody_else(box: Outbox) -> None:
+    network = Network(answers={"http://hangs.example/": _hang})
+    hangs = await box.subscribe("http://hangs.example/", max_in_flight=5)
+    good = await box.subscribe(GOOD_URL)
+    await box.events(50, hangs)
+    async with worker(box.database, network, concurrency=10) as hand:
+        await eventually(lambda: len(network.to("http://hangs.example/")) == 5)
+        await box.events(100, good)
+        await eventually(lambda: len(network.to(GOOD_URL)) == 100)
+        assert len(network.to("http://hangs.example/")) == 5
+        await hand.die()
+
+
+async def test_a_broken_subscriber_is_only_probed_and_holds_up_nobody_else(box: Outbox) -> None:
+    network = Network(answers={"http://bad.example/": _fail})
+    bad, good = await box.subscribe("http://bad.example/", max_in_flight=5), await box.subscribe(GOOD_URL)
+    await box.events(300, bad)
+    async with worker(box.database, network, concurrency=10):
+        await eventually(lambda: len(network.to("http://bad.example/")) >= 5)
+        await box.events(100, good)
+        await eventually(lambda: len(network.to(GOOD_URL)) == 100)
+        assert len(network.to("http://bad.example/")) < 20
+        network.answers.clear()
+        await eventually(box.is_done, 20)
+
+
+async def test_a_subscription_with_very_much_has_no_more_of_the_runners_than_its_neighbour(box: Outbox) -> None:
+    network = Network()
+    much, little = await box.subscribe(OTHER_URL), await box.subscribe(GOOD_URL)
+    await box.events(600, much)
+    await box.events(20, little)
+    async with worker(box.database, network, concurrency=4):
+        await eventually(lambda: len(network.to(GOOD_URL)) == 20)
+        assert len(network.to(OTHER_URL)) < 300
+
+
+async def test_an_ordered_subscription_never_sees_a_later_step_before_an_earlier_one(box: Outbox) -> None:
+    failed: set[str] = set()
+    delivered: dict[str, list[int]] = {}
+
+    async def flaps(name: str) -> Answer:
+        _, subject, sequence = name.split("_")
+        if name not in failed and len(failed) * 3 < len(network.posts):  # a third fails at first: too few to break it
+            failed.add(name)
+            return BAD
+        delivered.setdefault(subject, []).append(int(sequence))
+        return GOOD
+
+    network = Network(answers={GOOD_URL: flaps})
+    ordered = await box.subscribe(GOOD_URL, ordering="task")
+    subjects = [fresh_id() for _ in range(20)]
+    async with worker(box.database, network, waits=(0.02,) * 8):
+        for sequence in (1, 2, 3):
+            for subject in subjects:
+                await box.step(subject, sequence, ordered)
+        await eventually(box.is_done, 30)
+    assert delivered == {subject.hex: [1, 2, 3] for subject in subjects}
+
+
+async def test_an_exhausted_step_lets_the_next_one_go(box: Outbox) -> None:
+    async def first_fails(name: str) -> Answer:
+        return BAD if name.endswith("_1") else GOOD
+
+    network = Network(answers={GOOD_URL: first_fails})
+    ordered = await box.subscribe(GOOD_URL, ordering="task")
+    subject = fresh_id()
+    await box.step(subject, 1, ordered)
+    await box.step(subject, 2, ordered)
+    async with worker(box.database, network, waits=(0.02,)):
+        await eventually(lambda: len(network.posts) == 3)
+        await eventually(lambda: _left_is(box, 1))
+    assert [name[-1] for name in network.to(GOOD_URL)] == ["1", "1", "2"]
+    assert await box.connection.fetchval("SELECT due_at = 'infinity' FROM outstanding")
+
+
+async def _left_is(box: Outbox, count: int) -> bool:
+    return await box.left() == count
+
+
+async def test_a_pause_and_its_end_hold_within_two_seconds(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(GOOD_URL)
+    async with worker(box.database, network):
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 1)
+        await box.connection.execute("UPDATE subscriptions SET paused_at = now()")
+        await asyncio.sleep(2)  # what is promised is a time
+        await box.events(3, subscription)
+        await asyncio.sleep(0.5)
+        assert len(network.posts) == 1
+        await box.connection.execute("UPDATE subscriptions SET paused_at = NULL")
+        await eventually(lambda: len(network.posts) == 4, 2)
+
+
+async def test_a_new_secret_signs_within_two_seconds(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(GOOD_URL)
+    new = "whsec_YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
+    async with worker(box.database, network):
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 1)
+        both = f"{new} {SECRET}".encode()
+        await box.connection.execute("UPDATE subscriptions SET secrets = $1", both)
+        await asyncio.sleep(2)
+        await box.events(1, subscription)
+        await eventually(lambda: len(network.posts) == 2)
+    assert [len(signature.split()) for signature in network.signatures] == [1, 2]
+
+
+async def test_an_answer_410_disables_the_subscription_and_tells_the_clients_others(box: Outbox) -> None:
+    async def gone(_: str) -> Answer:
+        return GONE
+
+    network = Network(answers={OTHER_URL: gone})
+    ends, _ = await box.subscribe(OTHER_URL), await box.subscribe(GOOD_URL)
+    await box.events(3, ends)
+    async with worker(box.database, network):
+        await eventually(lambda: len(network.to(GOOD_URL)) == 1)
+    assert await box.connection.fetchval("SELECT count(*) FROM subscriptions WHERE disabled_at IS NOT NULL") == 1
+
+
+async def test_workers_share_the_shards_and_nothing_is_delivered_twice(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
+    one, two = Network(), Network()
+    subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(40)]
+    async with worker(box.database, one) as first, worker(box.database, two) as second:
+        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
+        assert not first.feed.shards & second.feed.shards
+        await box.events(25, *subscriptions)
+        await eventually(box.is_done, 20)
+    assert one.posts
+    assert two.posts
+    assert Counter(Counter(one.posts + two.posts).values()) == {1: 1000}
+
+
+async def test_a_dead_workers_shards_are_taken_over_and_nothing_is_lost(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(feeding, "LEASE", 1.0)
+    one, two = Network(), Network()
+    subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(40)]
+    for number in range(40):
+        one.answers[f"http://{number}.example/"] = _hang  # dies with everything in flight
+    async with worker(box.database, one) as first, worker(box.database, two) as second:
+        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
+        await box.events(5, *subscriptions)
+        await eventually(lambda: len(one.posts) > 0)
+        await first.die()
+        await eventually(box.is_done, 20)
+        assert len(second.feed.shards) == 256
+    assert Counter(two.posts) == dict.fromkeys(two.posts, 1)
+    assert len(two.posts) == 200
+
+
+async def test_a_worker_that_leaves_gives_its_shards_back_at_once(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
+    async with worker(box.database, Network()) as first, worker(box.database, Network()) as second:
+        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
+        await first.stop()
+        await eventually(lambda: len(second.feed.shards) == 256, 3)

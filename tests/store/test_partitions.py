@@ -1,0 +1,194 @@
+"""Partitions: made ahead, touched one at a time by ids and batches of ids, dropped whole when all in them is over."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.core.event import Facts, announce
+from service.core.ids import lower_bound, made_at, new_id
+from service.core.task import News, Signal, Status, Task, advance
+from service.store import partitions, steps
+from service.store.schema import PARTITIONED
+from service.store.statement import Statement, columns_of
+from tests.support.outbox import Outbox, fresh_id, outbox
+
+RETENTION = timedelta(days=90)
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+async def box(database: str) -> AsyncIterator[Outbox]:
+    async with outbox(database) as made:
+        yield made
+
+
+async def names(box: Outbox, parent: str) -> list[str]:
+    return [each.name(parent) for each in await partitions.ranges(box.connection, parent)]
+
+
+async def task(box: Outbox, at: datetime, status: str = "succeed") -> UUID:
+    """Add a task of the time `at` with its event, callback and attempt."""
+    made = new_id(at, 7)
+    await box.connection.execute(
+        "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
+        " prices, fields) VALUES ($1, $2, $3, 1, $4, $4, 'text2video', 'm', 1, 1, 'unit', 'p', '{}')",
+        *(made, box.client, status, at),
+    )
+    await box.connection.execute(
+        "INSERT INTO events (subject, sequence, client, tx, at, type, body) VALUES ($1, 1, $2, 1, $3, 'task.x', '{}')",
+        *(made, box.client, at),
+    )
+    await box.connection.execute(
+        "INSERT INTO attempts (subscription, subject, sequence, attempt, at, latency, outcome)"
+        " VALUES ($1, $2, 1, 1, $3, 0, 'delivered')",
+        *(fresh_id(), made, at),
+    )
+    return made
+
+
+async def counts(box: Outbox) -> list[int]:
+    return [
+        await box.connection.fetchval(f"SELECT count(*) FROM {parent}") for parent in ("tasks", "events", "attempts")
+    ]
+
+
+async def past(box: Outbox, days: int) -> datetime:
+    """Make partitions as they were made so many days ago, and return a time inside the first of them."""
+    then = NOW - timedelta(days=days)
+    for parent in PARTITIONED:
+        first = (await partitions.ranges(box.connection, parent))[0].start
+        for each in partitions.wanted([], then, timedelta(days=3)):
+            if each.end <= first:
+                await partitions._make(box.connection, parent, each)
+    return then
+
+
+async def test_partitions_cover_now_and_a_week_ahead_in_every_table(box: Outbox) -> None:
+    for parent in PARTITIONED:
+        there = await partitions.ranges(box.connection, parent)
+        assert there[0].start <= NOW
+        assert there[-1].end >= NOW + partitions.AHEAD
+        assert all(one.end == following.start for one, following in pairwise(there))
+    assert await partitions.ensure(box.connection, NOW, RETENTION) == 0
+    assert await partitions.ensure(box.connection, NOW + timedelta(days=5), RETENTION) > 0
+
+
+async def test_a_row_that_fits_nowhere_is_a_fault_to_be_seen(box: Outbox) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await task(box, NOW + timedelta(days=400))
+
+
+async def test_what_is_older_than_the_retention_goes_whole_and_nothing_else_does(box: Outbox) -> None:
+    old = await past(box, 120)
+    await task(box, old)
+    kept = await task(box, NOW)
+    assert await counts(box) == [2, 2, 2]
+    dropped = await partitions.drop_old(box.connection, NOW, RETENTION)
+    assert {name.split("_")[0] for name in dropped} == set(PARTITIONED)
+    assert await counts(box) == [1, 1, 1]
+    assert await box.connection.fetchval("SELECT id FROM tasks") == kept
+    assert await partitions.drop_old(box.connection, NOW, RETENTION) == []
+
+
+async def test_what_is_unfinished_keeps_its_partition(box: Outbox) -> None:
+    old = await past(box, 120)
+    unfinished = await task(box, old, "submitted")
+    await box.connection.execute(
+        "INSERT INTO submissions (task, client, state, units, due_at, kind) VALUES ($1, $2, 'accepted', 1, now(), 'k')",
+        *(unfinished, box.client),
+    )
+    await partitions.drop_old(box.connection, NOW, RETENTION)  # the empty one before it may go
+    assert await counts(box) == [1, 1, 1]
+    await box.connection.execute("DELETE FROM submissions")
+    await box.due(unfinished, 1, await box.subscribe("http://a.example/"))
+    assert await partitions.drop_old(box.connection, NOW, RETENTION) == []
+    await box.connection.execute("UPDATE outstanding SET due_at = 'infinity'")
+    assert await partitions.drop_old(box.connection, NOW, RETENTION)
+    assert await box.left() == 0
+
+
+async def test_a_name_says_the_bounds(box: Outbox) -> None:
+    for name, each in zip(await names(box, "tasks"), await partitions.ranges(box.connection), strict=True):
+        bounds = await box.connection.fetchval(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = $1", name
+        )
+        assert str(lower_bound(each.start)) in bounds
+        assert str(lower_bound(each.end)) in bounds
+        assert made_at(lower_bound(each.start)) == each.start
+
+
+async def explained(box: Outbox, statement: Statement, **given: Any) -> set[str]:
+    """Return the relations that a statement really touched on an ingest connection; its writes are taken back."""
+    async with box.database.ingest.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        name = "p" + fresh_id().hex
+        await connection.execute(f"PREPARE {name} AS {statement.sql}")
+        values = ", ".join(_literal(value) for value in statement.arguments(given))
+        told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
+        await transaction.rollback()
+    return {
+        node["Relation Name"]
+        for node in _nodes(json.loads(told)[0]["Plan"])
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable"
+    }
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node["Actual Loops"]:
+        yield node
+    for inner in node.get("Plans", []):
+        yield from _nodes(inner)
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            words = (
+                "NULL" if each is None else '"' + _text(each).replace("\\", "\\\\").replace('"', '\\"') + '"'
+                for each in value
+            )
+            return f"'{{{', '.join(words)}}}'"
+    return f"'{_text(value)}'"
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bytes():
+            return f"\\x{value.hex()}"
+        case timedelta():
+            return f"{value.total_seconds()} s"
+    return str(value)
+
+
+async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
+    assert len(await partitions.ranges(box.connection)) > 2
+    made = await task(box, NOW, "submitted")
+    facts = Facts(id=made, client=box.client, kind="text2video", external_task_id=None, created_at=NOW)
+    before = Task(id=made, status=Status.SUBMITTED, sequence=1, updated_at=NOW)
+    step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
+    assert step is not None
+    event = announce(facts, step.task, step.signal)
+    assert {name for name in await explained(box, steps._READ, asked_id=[made]) if name.startswith("tasks")} == {
+        each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
+    }
+    move = {"id": made, "expected": 1, "status": "succeed", "at": NOW, "type": event.type, "body": event.body}
+    move |= {"final": True, "entry": "settle", "reserved": Decimal(1), "charged": Decimal(1)}
+    touched = await explained(
+        box,
+        steps._WRITE,
+        tx_offset=0,
+        **columns_of("move", list(steps._MOVE), [[move.get(name) for name in steps._MOVE]]),
+        **columns_of("heard", list(steps._HEARD), []),
+        **columns_of("taken", list(steps._TAKEN), []),
+    )
+    assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
