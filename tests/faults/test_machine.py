@@ -1,0 +1,201 @@
+"""The machine over the real store, hammered: callbacks in any order, doubled, racing, lost; the clock in between.
+
+Whatever happens, a task is where some order of what was heard leads, its events are gapless and never repeat, each
+has its delivery, and its account sums to nothing but a charge.
+"""
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.core.event import Format
+from service.core.ids import CHANCE_BITS, new_id
+from service.core.subscription import Ordering, Wish
+from service.core.task import FINAL, MOVES, News, Signal, Status
+from service.flows.ingest import Ingest, Word
+from service.store import orders, subscriptions
+from service.store.database import Database, connect
+from service.store.embedded import Server
+from service.store.orders import Record
+from service.store.subscriptions import Subscription
+from tests.support.postgres import fresh_database
+
+CLIENT = UUID(int=7)
+PROVIDER = [News.SUBMITTED, News.PROCESSING, News.SUCCEED, News.FAILED]
+SHOWN = {
+    Status.SUBMITTED: "task.submitted",
+    Status.PROCESSING: "task.processing",
+    Status.SUCCEED: "task.succeed",
+    Status.FAILED: "task.failed",
+    Status.EXPIRED: "task.failed",
+}
+
+
+def fresh() -> UUID:
+    return new_id(datetime.now(UTC), random.getrandbits(CHANCE_BITS))
+
+
+def signal(news: News) -> Signal:
+    return Signal(news=news, result={"videos": []} if news is News.SUCCEED else None, provider_task_id="p")
+
+
+def reached(status: Status, news: list[News]) -> set[Status]:
+    """Return where a task may be after these signals in any order, each any number of times but at least once."""
+    found, seen = set(), set()
+    waiting = [(status, frozenset(news))]
+    while waiting:
+        at, left = waiting.pop()
+        if (at, left) in seen:
+            continue
+        seen.add((at, left))
+        if not left:
+            found.add(at)
+        waiting.extend((MOVES[at].get(one, at), left - {one}) for one in set(news))
+    return found
+
+
+class Hammered(RuleBasedStateMachine):
+    """Each example has tasks of its own in one database; the loop and the pools are shared."""
+
+    runner: asyncio.Runner
+    database: Database
+    tasks: Bundle[UUID] = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_be: dict[UUID, set[Status]] = {}
+        self.one = Ingest(self.database, bells=[], ask_after=60)
+        self.other = Ingest(self.database, bells=[], ask_after=60)
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    @rule(target=tasks)
+    def order(self) -> UUID:
+        task = fresh()
+        self.do(orders.record(self.database, [record(task)], 60))
+        self.may_be[task] = {Status.RECORDED}
+        return task
+
+    @rule(task=tasks, news=st.sampled_from(PROVIDER), copies=st.integers(1, 5))
+    def called_back(self, task: UUID, news: News, copies: int) -> None:
+        self._hear(task, [news] * copies, "callback")
+
+    @rule(task=tasks, news=st.lists(st.sampled_from(PROVIDER), min_size=2, max_size=8))
+    def called_back_at_once(self, task: UUID, news: list[News]) -> None:
+        self._hear(task, news, "callback")
+
+    @rule(task=tasks)
+    def given_up(self, task: UUID) -> None:
+        self._hear(task, [News.EXPIRED], "clock")
+
+    @rule(task=tasks, news=st.sampled_from(PROVIDER))
+    def answered_while_called_back(self, task: UUID, news: News) -> None:
+        self._hear(task, [News.SUBMITTED, news], "submit")
+
+    def _hear(self, task: UUID, news: list[News], source: str) -> None:
+        async def all_at_once() -> None:
+            await asyncio.gather(
+                *(
+                    (self.one, self.other)[place % 2].hear(
+                        Word(task=task, signal=signal(each), source=source, at=datetime.now(UTC), body=b"{}")
+                    )
+                    for place, each in enumerate(news)
+                )
+            )
+
+        self.do(all_at_once())
+        self.may_be[task] = {after for before in self.may_be[task] for after in reached(before, news)}
+        self.do(self._check(task))
+
+    async def _check(self, task: UUID) -> None:
+        pool = self.database.pool
+        row = await pool.fetchrow("SELECT status, sequence FROM tasks WHERE id = $1", task)
+        assert row is not None
+        status = Status(row["status"])
+        assert status in self.may_be[task]
+        self.may_be[task] = {status}
+        events = await pool.fetch("SELECT sequence, type FROM events WHERE subject = $1 ORDER BY sequence", task)
+        assert [event["sequence"] for event in events] == list(range(1, row["sequence"] + 1))
+        if events:
+            assert events[-1]["type"] == SHOWN[status]
+        kinds = [event["type"] for event in events if event["type"] != "task.failed"]
+        assert len(set(kinds)) == len(kinds)
+        due = await pool.fetchval("SELECT count(*) FROM outstanding WHERE subject = $1", task)
+        assert due == len(events)
+        reserved, charged = await pool.fetchrow("SELECT sum(reserved), sum(charged) FROM ledger WHERE task = $1", task)
+        assert reserved == (Decimal(0) if status in FINAL else Decimal(2))
+        assert charged == (Decimal(2) if status is Status.SUCCEED else Decimal(0))
+        left = await pool.fetchval("SELECT count(*) FROM submissions WHERE task = $1", task)
+        assert left == int(status not in FINAL)
+
+    @invariant()
+    def known(self) -> None:
+        assert all(self.may_be.values())
+
+
+def record(task: UUID) -> Record:
+    return Record(
+        id=task,
+        client=CLIENT,
+        key=CLIENT,
+        created_at=datetime.now(UTC),
+        kind="text_to_video",
+        model="kling-v1",
+        mode="std",
+        duration="5",
+        units=1,
+        quote=Decimal(2),
+        currency="unit",
+        prices="test",
+        external_task_id=None,
+        hook=None,
+        trace=None,
+        fields="{}",
+        payload=b"{}",
+    )
+
+
+async def _subscribe(database: Database) -> None:
+    now = datetime.now(UTC)
+    wish = Wish(
+        url="https://x/",
+        events=("*",),
+        description="",
+        headers={},
+        format=Format.STANDARD,
+        ordering=Ordering.NONE,
+        max_in_flight=1,
+    )
+    new = Subscription(id=fresh(), client=CLIENT, wish=wish, secrets=b"s", created_at=now, updated_at=now)
+    assert await subscriptions.create(database, new)
+
+
+def test_whatever_is_heard_in_whatever_order_the_record_is_right(postgres: Server, is_long: bool) -> None:
+    with asyncio.Runner() as runner:
+        making = fresh_database(postgres)
+        url = runner.run(making.__aenter__())
+        opening = connect(url)
+        database = runner.run(opening.__aenter__())
+        try:
+            runner.run(_subscribe(database))
+            Hammered.runner, Hammered.database = runner, database
+            bounds = settings(settings(), max_examples=500 if is_long else 12, stateful_step_count=20)
+            run_state_machine_as_test(Hammered, settings=bounds)
+        finally:
+            runner.run(opening.__aexit__(None, None, None))
+            runner.run(making.__aexit__(None, None, None))
