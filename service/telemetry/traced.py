@@ -4,7 +4,7 @@ Flows know traces only as a text that goes along with a task. Each wrapper takes
 and puts the span's own in its place for whoever is called next.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from uuid import UUID
 from service.core.delivery import Answer
 from service.core.key import Caller
 from service.core.order import Order
-from service.core.submission import Accepted, Finding, Outcome
+from service.core.submission import Accepted, Outcome
 from service.telemetry.metrics import SUBMIT_OUTCOME
 from service.telemetry.notes import note, noted
 from service.telemetry.tracing import Tracer
@@ -24,9 +24,9 @@ HEADER = "traceparent"
 class Submits(Protocol):
     """The flow of an order."""
 
-    def __call__(
+    async def __call__(
         self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
-    ) -> Awaitable[Mapping[str, Any]]: ...
+    ) -> Mapping[str, Any]: ...
 
 
 class Ingests(Protocol):
@@ -36,12 +36,11 @@ class Ingests(Protocol):
 
 
 class Provides(Protocol):
-    """The provider: orders, and questions about them."""
+    """The provider, as far as orders go."""
 
     async def submit(
         self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
     ) -> Outcome: ...
-    async def ask(self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> Finding: ...
 
 
 class Posts(Protocol):
@@ -95,7 +94,7 @@ class TracedIngest:
 
 
 class TracedProvider:
-    """Orders to the provider; questions are the sweep's, about any number of tasks, and go by without a span."""
+    """Orders to the provider; questions are the sweep's, about any number of tasks, and go without a span."""
 
     def __init__(self, provider: Provides, tracer: Tracer) -> None:
         self._provider = provider
@@ -110,9 +109,6 @@ class TracedProvider:
             if not isinstance(outcome, Accepted):
                 span.fault(SUBMIT_OUTCOME[type(outcome)])
             return outcome
-
-    async def ask(self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> Finding:
-        return await self._provider.ask(door_path, provider_task_id, task, now)
 
 
 class TracedEndpoint:
