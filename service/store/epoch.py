@@ -8,8 +8,10 @@ would wait for numbers to come again. So a new epoch begins at the next multiple
 from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, func, select, table, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store.database import Database
 from service.store.migrate import PATIENCE, MigrationError, locked_connection
 from service.store.schema import cell, clients, events
+from service.store.statement import Statement
 
 EPOCH = 2**40
 """More transactions than are made between a backup and its use: four months of a hundred thousand a second."""
@@ -35,6 +37,7 @@ _LOOK = select(
     .scalar_subquery()
     .label("newest"),
 )
+_LOOKED = Statement(_LOOK)
 _AT_WORK = select(func.count()).where(
     _activity.c.datname == func.current_database(), _activity.c.application_name.like(_OURS)
 )
@@ -55,6 +58,12 @@ async def renew(database_url: str, *, restored: bool = False, patience: float = 
         await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
         await connection.commit()
         return True
+
+
+async def is_needed(database: Database) -> bool:
+    """Say whether the log is ahead of the cluster's numbers: its newest events are then shown to nobody."""
+    looked = await _LOOKED.row(database.pool)
+    return looked is not None and bool(looked["newest"] >= looked["next"])
 
 
 async def _refuse_at_work(connection: AsyncConnection) -> None:
