@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from service.core.ids import lower_bound
+from service.core.ids import lower_bound, made_at
 from service.core.subscription import shard_of
 from service.store.database import Database
 from service.store.outbox import INFINITY
@@ -118,7 +118,28 @@ def _waiting() -> Statement:
     return Statement(select(mine.c.id, *counts, first.c.due_at.label("next_at")).select_from(joined))
 
 
+def _untried() -> Statement:
+    """Return the tasks of which something waits for its first attempt: a backlog, or a subscription that is paused."""
+    mine = unnested("mine", id=Uuid, shard=SmallInteger)
+    some = (
+        select(outstanding.c.subject)
+        .where(
+            outstanding.c.shard == mine.c.shard,
+            outstanding.c.subscription == mine.c.id,
+            outstanding.c.attempt == literal_column("0"),
+            outstanding.c.due_at < INFINITY,
+        )
+        .order_by(outstanding.c.due_at)
+        .limit(literal_column(str(MOST_COUNTED)))
+        .lateral("some")
+    )
+    return Statement(
+        select(some.c.subject).select_from(mine.join(some, true())).limit(literal_column(str(MOST_COUNTED)))
+    )
+
+
 _WAITING = _waiting()
+_UNTRIED = _untried()
 
 
 async def open_tasks(database: Database, client: UUID) -> Open:
@@ -137,6 +158,12 @@ async def waiting(database: Database, of: Sequence[UUID]) -> dict[UUID, Waiting]
         row["id"]: Waiting(outstanding=row["outstanding"], exhausted=row["exhausted"], next_at=row["next_at"])
         for row in await _WAITING.rows(database.pool, **mine)
     }
+
+
+async def untried(database: Database, of: Sequence[UUID]) -> list[datetime]:
+    """Return when the tasks were ordered of which these subscriptions have not been offered something yet."""
+    mine = columns_of("mine", ["id", "shard"], [(each, shard_of(each.int)) for each in of])
+    return [made_at(row["subject"]) for row in await _UNTRIED.rows(database.pool, **mine)]
 
 
 async def reasons(database: Database, client: UUID, since: datetime) -> list[tuple[str, int]]:

@@ -3,7 +3,8 @@
 Figures come from bounded samples (`store.overview`); what was reckoned rather than counted says so.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -32,8 +33,12 @@ async def show(call: Call) -> web.Response:
     attempts = await overview.count_attempts(database, mine, window)
     waiting = await standing.waiting(database, mine)
     now_open = await standing.open_tasks(database, client)
+    spans = Counter(attempts.lasting)
+    spans.update((int((at - window.since) / width), NEVER) for at in await standing.untried(database, mine))
     reasons = await standing.reasons(database, client, window.since)
-    bins = _bins(window, tasks, attempts, now_open.count, sum(each.outstanding for each in waiting.values()))
+    outstanding = sum(each.outstanding for each in waiting.values())
+    open_then = _lasting(tasks.lasting, count, now_open.count)
+    bins = _bins(window, tasks, attempts, open_then, _lasting(spans, count, outstanding))
     next_at = min((each.next_at for each in waiting.values() if each.next_at), default=None)
     return plain(
         {
@@ -53,7 +58,7 @@ async def show(call: Call) -> web.Response:
                 "attempts": attempts.whole.seen,
                 "delivered": attempts.whole.good,
                 **_times("latency", attempts.whole),
-                "outstanding": sum(each.outstanding for each in waiting.values()),
+                "outstanding": outstanding,
                 "exhausted": sum(each.exhausted for each in waiting.values()),
                 "next_attempt_at": rfc3339(next_at) if next_at else None,
             },
@@ -79,9 +84,9 @@ def _window(now: datetime, width: timedelta, count: int) -> Window:
     return Window(since=end - count * width, width=width, count=count)
 
 
-def _bins(window: Window, tasks: Counted, attempts: Counted, now_open: int, outstanding: int) -> list[dict[str, Any]]:
-    open_then = _lasting(tasks.lasting, window.count, now_open)
-    waiting_then = _lasting(attempts.lasting, window.count, outstanding)
+def _bins(
+    window: Window, tasks: Counted, attempts: Counted, open_then: Sequence[int], waiting_then: Sequence[int]
+) -> list[dict[str, Any]]:
     none = Figures()
     bins = []
     for number in range(window.count):

@@ -1,5 +1,5 @@
 // The console's beginning: which page is shown, in which language and theme. A key may come in the address, once.
-import { html, render, useEffect, useRef } from "./lib/html.js";
+import { html, render, useEffect, useErrorBoundary, useRef } from "./lib/html.js";
 import { useRoute } from "./lib/route.js";
 import { change, language, settings, useSettings } from "./lib/settings.js";
 import { start } from "./lib/stream.js";
@@ -12,7 +12,7 @@ import { TaskPage } from "./pages/task.js";
 import { TasksPage } from "./pages/tasks.js";
 import { TryPage } from "./pages/try.js";
 import { Shell } from "./parts/shell.js";
-import { Empty } from "./parts/ui.js";
+import { Button, Empty } from "./parts/ui.js";
 
 /** What stands behind # is never sent to a server: `/console#key=…` is how a terminal hands a key over. */
 function takeKey() {
@@ -33,6 +33,13 @@ function pageFor([name, id], query) {
   }
 }
 
+/** A fault of ours on one page leaves the frame and the other pages standing. */
+function Page({ parts, query }) {
+  const [error, forget] = useErrorBoundary((found) => reportError(found));
+  if (!error) return pageFor(parts, query);
+  return html`<div class="card"><${Empty} icon="bad" title=${t("This page broke")} acts=${html`<${Button} onClick=${forget}>${t("Again")}<//>`}><p><code>${String(error.message)}</code></p><//></div>`;
+}
+
 function App() {
   const { parts, query } = useRoute();
   const { key, theme, language: chosen } = useSettings();
@@ -48,7 +55,7 @@ function App() {
     scrollTo(0, 0);
     document.getElementById("content").focus({ preventScroll: true });
   }, [parts.join("/")]);
-  return html`<${Shell} page=${name}>${pageFor([name, parts[1]], query)}<//>`;
+  return html`<${Shell} page=${name}><${Page} key=${[name, parts[1]].join("/")} parts=${[name, parts[1]]} query=${query} /><//>`;
 }
 
 takeKey();

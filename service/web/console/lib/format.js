@@ -40,11 +40,11 @@ export function span(ms) {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return "–";
   if (ms < 1) return "<1 ms";
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+  if (ms < 60_000) return t("{seconds} s", { seconds: (ms / 1000).toFixed(ms < 10_000 ? 1 : 0) });
   const minutes = Math.floor(ms / 60_000);
-  if (minutes < 60) return `${minutes} min ${Math.round((ms % 60_000) / 1000)} s`;
+  if (minutes < 60) return t("{minutes} min {seconds} s", { minutes, seconds: Math.floor((ms % 60_000) / 1000) });
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : t("{days} days", { days: Math.floor(hours / 24) });
+  return hours < 48 ? t("{hours} h {minutes} min", { hours, minutes: minutes % 60 }) : t("{days} days", { days: Math.floor(hours / 24) });
 }
 
 /** A number with its thousands apart. */

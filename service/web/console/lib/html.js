@@ -1,6 +1,7 @@
 // The one place that knows where Preact and HTM come from.
 export {
   html, render, createContext, useState, useEffect, useLayoutEffect, useRef, useMemo, useCallback, useContext,
+  useErrorBoundary,
 } from "../vendor/htm-preact.js";
 
 let last = 0;

@@ -15,7 +15,7 @@ const STATES = {
   recorded: "Waits for its turn to be sent", sending: "Is being sent to the provider", accepted: "The provider has it",
   unknown: "The provider's answer was lost; what became of it is being found out, and it is not sent again",
 };
-const MONEY = { reserved: "reserved until the task ends", settled: "charged", released: "released: failed tasks cost nothing" };
+const MONEY = { reserved: "reserved until the task ends", unknown: "reserved: nobody knows yet whether the provider took it", settled: "charged", released: "released: failed tasks cost nothing" };
 
 /** Everything about one task that the API knows, at once. */
 async function load(id, signal) {

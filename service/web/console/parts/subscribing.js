@@ -45,7 +45,7 @@ function EventsField({ value, onChange }) {
 export function Create({ of, onClose, onMade }) {
   const [wish, set] = useState({
     url: of?.url || "", events: of?.events || ["*"], description: of?.description || "", format: of?.format || "standard",
-    ordering: of?.ordering || "none", headers: linesOf(of?.headers), max_in_flight: of?.max_in_flight || 10,
+    ordering: of?.ordering || "none", headers: linesOf(of?.headers), max_in_flight: String(of?.max_in_flight || 10),
   });
   const [wrong, say] = useState({});
   const { run, isBusy, error } = useAct(async () => {

@@ -1,0 +1,97 @@
+"""What holds for every page: narrow and wide, light and dark, by keyboard, in two languages, with and without a key."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import Open
+from tests.support.browsing import Complaints
+from tests.support.service import Relay
+
+PAGES = ("try?kind=image2video", "tasks", "subscriptions", "overview", "settings")
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize(("width", "theme"), [(360, "light"), (360, "dark"), (1440, "light"), (1440, "dark")])
+async def test_every_page_fits_and_complains_of_nothing(
+    open_page: Open, relay: Relay, complaints: Complaints, width: int, theme: str
+) -> None:
+    task = await relay.submit("a boat with a very long name " * 12)
+    made = await relay.subscribe("https://example.com/" + "deep/" * 40)
+    page = await open_page("try", width=width, theme=theme)
+    for where in (*PAGES, f"tasks/{task}", f"subscriptions/{made['id']}"):
+        await page.goto(f"{relay.url}/console#/{where}")
+        await expect(page.locator("main h1")).to_be_visible()
+        await expect(page.locator(".bones")).to_have_count(0)
+        assert await page.evaluate(WIDER) <= 0, where
+    await page.goto(f"{relay.url}/docs")
+    await expect(page.get_by_role("heading", name="API reference")).to_be_visible()
+    assert await page.evaluate(WIDER) <= 0
+    assert complaints.heard == []
+
+
+async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.locator("textarea").first.wait_for()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("tab", name="Text to video")).to_be_focused()
+    await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_role("tab", name="Image to video")).to_be_focused()
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("Tab")
+    await expect(page.locator("textarea").first).to_be_focused()
+    await page.keyboard.type("a street")
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        if await page.get_by_role("button", name="Send the order").evaluate("(button) => button.matches(':focus')"):
+            break
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".progress .pill")).to_be_visible()
+
+
+async def test_it_speaks_english_and_chinese_and_remembers_which(open_page: Open) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_role("button", name="中文").first.click()
+    await expect(page.get_by_role("heading", name="在线测试")).to_be_visible()
+    assert await page.evaluate("document.documentElement.lang") == "zh-CN"
+    await page.reload()
+    await expect(page.get_by_role("button", name="提交")).to_be_visible()
+
+
+async def test_without_a_key_it_asks_for_one_and_a_wrong_one_is_explained(open_page: Open, relay: Relay) -> None:
+    page = await open_page("settings")
+    await page.get_by_role("button", name="Forget the key").click()
+    await expect(page.get_by_text("Welcome. One thing is missing: a key.")).to_be_visible()
+    await page.get_by_label("Key", exact=True).fill("not-a-key")
+    await page.get_by_role("button", name="Save and try").click()
+    await expect(page.get_by_role("alert")).to_contain_text("kling-relay keys create")
+
+
+async def test_the_key_stays_in_the_browser_and_out_of_the_address(open_page: Open) -> None:
+    page = await open_page("tasks")
+    assert "key" not in page.url
+    kept = await page.evaluate("Object.keys(localStorage)")
+    assert kept == ["kling-relay"]
+    assert await page.context.cookies() == []
+
+
+async def test_a_service_that_went_away_is_said_and_found_again(open_page: Open, relay: Relay) -> None:
+    page = await open_page("tasks")
+    await expect(page.get_by_role("status").get_by_text("Live")).to_be_visible()
+    await page.context.set_offline(True)
+    await page.get_by_label("Kind", exact=True).select_option("text2image")
+    await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    await page.context.set_offline(False)
+    await page.get_by_role("button", name="Again").click()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_the_reference_has_every_path_and_finds_one(open_page: Open, relay: Relay) -> None:
+    page = await open_page("tasks")
+    await page.goto(f"{relay.url}/docs")
+    await page.get_by_label("Find a path").fill("replay")
+    await page.get_by_role("navigation").get_by_role("link", name="Deliver").click()
+    assert page.url.endswith("#replay_subscription")
+    await expect(page.locator("#replay_subscription")).to_be_in_viewport()

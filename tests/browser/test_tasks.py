@@ -1,0 +1,87 @@
+"""Tasks: the list, live and filtered, and a task's whole life."""
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import Open
+from tests.support.browsing import Complaints
+from tests.support.service import Relay, subscriber
+
+
+async def test_an_empty_list_teaches_how_to_order(open_page: Open) -> None:
+    page = await open_page("tasks")
+    await expect(page.get_by_role("heading", name="No tasks yet")).to_be_visible()
+    await expect(page.get_by_role("link", name="Order something")).to_be_visible()
+    await expect(page.locator(".code pre")).to_contain_text("/kling/v1/videos/text2video")
+
+
+async def test_a_task_that_is_ordered_elsewhere_appears_and_ends_while_one_looks(
+    open_page: Open, relay: Relay, complaints: Complaints
+) -> None:
+    page = await open_page("tasks")
+    await expect(page.get_by_role("status").get_by_text("Live")).to_be_visible()
+    await relay.submit("a paper boat")
+    row = page.locator("a.task").filter(has_text="a paper boat")
+    await expect(row).to_be_visible()
+    await expect(row).to_contain_text("Succeeded")
+    await expect(row.locator("video")).to_be_visible()
+    assert complaints.heard == []
+
+
+async def test_the_list_is_filtered_by_status_kind_time_and_text_and_the_address_says_how(
+    open_page: Open, relay: Relay
+) -> None:
+    video = await relay.submit("a paper boat")
+    picture = await relay.submit("a red kite", door="images/generations")
+    failed = await relay.submit("a grey day [fail:too grey]")
+    for task in (video, picture, failed):
+        await relay.final(task)
+    page = await open_page("tasks")
+    rows = page.locator("a.task")
+    await expect(rows).to_have_count(3)
+    await page.get_by_label("Status", exact=True).select_option("failed")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("too grey")
+    await page.get_by_label("Status", exact=True).select_option("")
+    await page.get_by_label("Kind", exact=True).select_option("text2image")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("a red kite")
+    await page.get_by_label("Kind", exact=True).select_option("")
+    await page.get_by_role("searchbox").fill("paper")
+    await expect(rows).to_have_count(1)
+    assert "text=paper" in page.url
+    await page.reload()
+    await expect(rows).to_have_count(1)
+    await page.get_by_role("searchbox").fill("no such thing")
+    await expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
+    await page.get_by_role("button", name="Show everything").click()
+    await expect(rows).to_have_count(3)
+
+
+async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_price(
+    open_page: Open, relay: Relay, complaints: Complaints
+) -> None:
+    async with subscriber(answers=[503]) as hearer:
+        await relay.subscribe(hearer.url, events=["task.succeed"])
+        task = await relay.submit("a paper boat", mode="pro")
+        await relay.final(task)
+        page = await open_page(f"tasks/{task}")
+        await expect(page.get_by_role("heading", name="a paper boat")).to_be_visible()
+        await expect(page.locator(".facts").first).to_contain_text("3.5")
+        await expect(page.get_by_text("The provider deletes these files on")).to_be_visible()
+        for words in ("Ordered", "The provider took the order", "The provider works on it", "Done"):
+            await expect(page.locator(".timeline")).to_contain_text(words)
+        await page.locator("summary").filter(has_text="Raw body").last.click()
+        await expect(page.locator(".timeline pre").last).to_contain_text('"task_status": "succeed"')
+        delivery = page.locator(".delivery-line")
+        await expect(delivery).to_contain_text("2 attempts")
+        await delivery.click()
+        attempts = page.get_by_role("list", name="Attempts").locator("li")
+        await expect(attempts).to_have_count(2)
+        await expect(attempts.first).to_contain_text("503")
+        await expect(attempts.last).to_contain_text("200")
+    assert complaints.heard == []
+
+
+async def test_another_clients_task_is_not_found_and_that_is_said(open_page: Open) -> None:
+    page = await open_page("tasks/01a20456-f6b4-7000-af89-f2b2835ecf47")
+    await expect(page.get_by_role("alert")).to_contain_text("belong to another client")

@@ -1,0 +1,112 @@
+"""Try it: from the form to the picture or the video that plays on the page."""
+
+import base64
+import json
+
+from playwright.async_api import FilePayload, Page, expect
+
+from tests.browser.conftest import Open
+from tests.support.browsing import Complaints
+from tests.support.service import Relay
+
+PLAYS = "() => [...document.querySelectorAll('.progress video')].some((video) => video.currentTime > 0)"
+SHOWS = (
+    "(many) => [...document.querySelectorAll('.progress img')].filter((image) => image.naturalWidth).length === many"
+)
+
+
+async def send(page: Page) -> None:
+    await page.get_by_role("button", name="Send the order").click()
+
+
+async def test_a_video_is_ordered_priced_watched_and_plays(open_page: Open, complaints: Complaints) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_role("button", name="太空飞船在航行").click()
+    await expect(page.locator(".price strong")).to_have_text("1 unit")
+    await page.get_by_role("radio", name="10 s", exact=True).check()
+    await expect(page.locator(".price strong")).to_have_text("2 units")
+    await send(page)
+    await expect(page.locator(".progress .pill")).to_be_visible()
+    await page.wait_for_function(PLAYS)
+    await page.get_by_role("link", name="Its whole life").click()
+    await expect(page.get_by_role("heading", name="太空飞船在航行")).to_be_visible()
+    assert complaints.heard == []
+
+
+async def test_pictures_are_ordered_by_number_and_proportions(open_page: Open, complaints: Complaints) -> None:
+    page = await open_page("try?kind=text2image")
+    await page.get_by_label("Prompt", exact=False).first.fill("漫画兔子吃草")
+    await page.get_by_label("How many").fill("3")
+    await page.get_by_role("radio", name="4:3", exact=True).check()
+    await send(page)
+    await page.wait_for_function(SHOWS, arg=3)
+    assert complaints.heard == []
+
+
+async def test_a_picture_becomes_a_video(open_page: Open, relay: Relay, complaints: Complaints) -> None:
+    page = await open_page("try?kind=image2video")
+    await send(page)
+    await expect(page.get_by_text("This is needed.")).to_be_visible()
+    await page.get_by_role("button", name="Sample picture").first.click()
+    await expect(page.get_by_text("640 × 480")).to_be_visible()
+    await page.get_by_role("radio", name="kling-v1-5", exact=True).check()
+    await expect(page.locator(".price strong")).to_have_text("2 units")
+    await send(page)
+    await page.wait_for_function(PLAYS)
+    _, tasks = await relay.call("GET", "/v1/tasks")
+    task = await relay.task(tasks["data"][0]["task_id"])
+    assert task["fields"]["model_name"] == "kling-v1-5"
+    assert task["fields"]["image"].startswith("Base64 image, jpg 640x480")
+    assert complaints.heard == []
+
+
+async def test_a_picture_that_is_too_small_is_refused_before_anything_is_sent(open_page: Open) -> None:
+    page = await open_page("try?kind=image2video")
+    small = await page.evaluate("""async () => {
+        const canvas = Object.assign(document.createElement('canvas'), { width: 120, height: 120 });
+        return canvas.toDataURL('image/png').split(',')[1];
+    }""")
+    picture: FilePayload = {"name": "small.png", "mimeType": "image/png", "buffer": base64.b64decode(small)}
+    await page.locator("input[type=file]").first.set_input_files(picture)
+    await expect(page.get_by_text("It is 120 × 120; each side needs 300 pixels.")).to_be_visible()
+
+
+async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_label("Prompt", exact=False).first.fill("a street")
+    await page.get_by_text("Fine control").click()
+    await page.get_by_role("radio", name="Simple", exact=True).check()
+    await page.get_by_role("slider", name="Vertical").fill("4")
+    await page.get_by_role("slider", name="Zoom").fill("-3")
+    await expect(page.get_by_role("slider", name="Vertical")).to_have_value("0")
+    shown = await page.locator(".code pre").inner_text()
+    order = json.loads(shown[shown.index("-d '") + 4 : -1])
+    assert order["camera_control"] == {"type": "simple", "config": {"zoom": -3}}
+    await page.get_by_role("radio", name="Professional").check()
+    await expect(page.get_by_text("Camera control is taken only with mode std, duration 5.")).to_be_visible()
+    shown = await page.locator(".code pre").inner_text()
+    assert "camera_control" not in shown
+
+
+async def test_the_curl_command_is_copied_with_the_whole_key(open_page: Open) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_label("Prompt", exact=False).first.fill("it's a street")
+    shown = await page.locator(".code pre").inner_text()
+    await page.locator(".code").get_by_role("button", name="Copy").click()
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert "/kling/v1/videos/text2video" in copied
+    assert "it'\\''s a street" in copied
+    assert "test-key" in copied
+    assert "test-key-" not in shown
+
+
+async def test_what_the_service_refuses_is_said_with_its_reason(open_page: Open, relay: Relay) -> None:
+    await relay.submit("first", external_task_id="taken")
+    page = await open_page("try?kind=text2video")
+    await page.get_by_label("Prompt", exact=False).first.fill("second")
+    await page.get_by_text("Integration").click()
+    await page.get_by_label("Your own task id").fill("taken")
+    await send(page)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("used before with another order")
+    await expect(alert).to_contain_text("Use another external task id")
