@@ -137,7 +137,9 @@ class Hammered(RuleBasedStateMachine):
         assert len(set(kinds)) == len(kinds)
         due = await pool.fetchval("SELECT count(*) FROM outstanding WHERE subject = $1", task)
         assert due == len(events)
-        reserved, charged = await pool.fetchrow("SELECT sum(reserved), sum(charged) FROM ledger WHERE task = $1", task)
+        account = await pool.fetchrow("SELECT sum(reserved), sum(charged) FROM ledger WHERE task = $1", task)
+        assert account is not None
+        reserved, charged = account
         assert reserved == (Decimal(0) if status in FINAL else Decimal(2))
         assert charged == (Decimal(2) if status is Status.SUCCEED else Decimal(0))
         left = await pool.fetchval("SELECT count(*) FROM submissions WHERE task = $1", task)
