@@ -33,7 +33,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep events back
 }
-_HELLO = b"retry: 1000\n\n"
+_HELLO = b"retry: 1000\nid: %b\n\n"
 _HEARTBEAT = b": still here\n\n"
 
 
@@ -73,7 +73,8 @@ async def stream(call: Call) -> web.StreamResponse:
         response = web.StreamResponse(headers={**_HEADERS, **shared(), "X-Request-Id": str(call.request_id)})
         await response.prepare(call.request)
         try:
-            await _write(call, response, _HELLO)
+            # an id without an event: who is cut off before the first event comes back to where it began
+            await _write(call, response, _HELLO % (at or now).text.encode())
             at = now if at is None else await _catch_up(call, response, ear, at, types, task)
             await _follow(call, response, ear, at)
         except (_StalledError, ConnectionError, StoreUnavailableError, CollisionError):
