@@ -46,7 +46,21 @@ async def _guarded(
     except TimeoutError:
         return [Finding(about, Word.BAD, f"no answer within {PATIENCE:g} s", advice)]
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return [Finding(about, Word.BAD, str(error) or type(error).__name__, advice)]
+        return [Finding(about, Word.BAD, _says(error), advice)]
+
+
+def _says(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} cannot be resolved here"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"{error.host} shows a certificate that does not hold: {error.certificate_error}"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
+            return f"nothing listens at {error.host}:{error.port}"
+        case aiohttp.ClientConnectorError():
+            return f"{error.host}:{error.port} cannot be reached: {error.os_error.strerror}"
+        case _:
+            return str(error) or type(error).__name__
 
 
 async def _provider(settings: Settings) -> list[Finding]:
@@ -109,7 +123,7 @@ async def _public(settings: Settings) -> list[Finding]:
         except aiohttp.ClientConnectorError as error:
             if settings.public_url is not None:
                 raise
-            return [Finding("public address", Word.POOR, str(error), "Start the service, then look again.")]
+            return [Finding("public address", Word.POOR, _says(error), "Start the service, then look again.")]
     if refused == 404 and is_ours:
         return [Finding("public address", Word.GOOD, f"{url}/callbacks leads to the service, and nothing else there")]
     advice = "RELAY_PUBLIC_URL must lead to this service, at least below /callbacks."

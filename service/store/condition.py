@@ -54,14 +54,14 @@ class Condition:
             found.append(f"PostgreSQL {self.version} is too old: it takes {OLDEST} or newer")
         if self.is_replica:
             found.append("it is a replica, where nothing can be recorded")
-        if not self.may_create:
-            found.append("this user may not create tables in its schema, which migrations and partitions need")
         return found + list(self._unlike(REQUIRED))
 
     @property
     def risks(self) -> list[str]:
         """What works, but is seldom meant, in sentences."""
         found = list(self._unlike(MEANT))
+        if not self.may_create:
+            found.append("this user may not create tables in its schema, which migrations and partitions need")
         if self.settings.get("synchronous_commit") == "off":
             found.append("synchronous_commit is off: a callback that was answered 200 can be lost in a crash")
         return found

@@ -169,5 +169,5 @@ def test_a_database_that_cannot_serve_says_why() -> None:
     assert not sound.risks
     settings = {"server_encoding": "SQL_ASCII", "fsync": "off", "synchronous_commit": "off"}
     ill = Condition(version=13, is_replica=True, may_create=False, settings=settings, **given)
-    assert [fault.split(" ")[0] for fault in ill.faults] == ["PostgreSQL", "it", "this", "server_encoding"]
-    assert [risk.split(" ")[0] for risk in ill.risks] == ["fsync", "synchronous_commit"]
+    assert [fault.split(" ")[0] for fault in ill.faults] == ["PostgreSQL", "it", "server_encoding"]
+    assert [risk.split(" ")[0] for risk in ill.risks] == ["fsync", "this", "synchronous_commit"]
