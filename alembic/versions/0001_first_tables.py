@@ -42,14 +42,14 @@ def upgrade() -> None:
     op.create_index("ix_callbacks_task", "callbacks", ["task"], unique=False)
     op.create_table(
         "carried",
-        sa.Column("account", sa.Uuid(), nullable=False),
+        sa.Column("spender", sa.Uuid(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("total", sa.Numeric(), nullable=False),
         sa.Column("day", sa.Numeric(), nullable=False),
         sa.Column("month", sa.Numeric(), nullable=False),
         sa.Column("open", sa.Numeric(), nullable=False),
-        sa.PrimaryKeyConstraint("account", "currency"),
+        sa.PrimaryKeyConstraint("spender", "currency"),
         comment="sums of the ledger's entries before a time long past, so that budgets add up only what came since",
     )
     op.create_table(
@@ -75,13 +75,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "crossings",
-        sa.Column("account", sa.Uuid(), nullable=False),
+        sa.Column("spender", sa.Uuid(), nullable=False),
         sa.Column("which", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("allowed", sa.Numeric(), nullable=False),
         sa.Column("percent", sa.SmallInteger(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("account", "which", "since", "allowed", "percent"),
+        sa.PrimaryKeyConstraint("spender", "which", "since", "allowed", "percent"),
         comment="thresholds of budgets that were announced, each once per window",
     )
     op.create_table(

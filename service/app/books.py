@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.app import sources
 from service.app.database import opened
@@ -12,23 +12,34 @@ from service.core.budget import Limits, Spent
 from service.flows.reconcile import Reconcile, Report
 from service.settings import Settings
 from service.store import budgets, ledger, usage
-from service.store.ledger import Account
+from service.store.ledger import Spender
 from service.store.usage import Line
+
+_CARRIED_AT_ONCE = timedelta(days=1)
+"""Of the ledger so much is added up in one statement."""
 
 
 async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: bool) -> int:
-    """Set all limits of the client, or of the keys, of this name or id; return how many there were."""
+    """Set all limits of the client, or of the keys, of this name or id; return how many there were.
+
+    Sums are carried up to now, a little at a time, so that the next order does not add up years.
+    """
+    currency, now = price.load(settings.prices).currency, sources.now()
     async with opened(settings) as database:
-        return await budgets.set_limits(database, name, limits, of_key=of_key)
+        count = await budgets.set_limits(database, name, limits, of_key=of_key)
+        for spender in await budgets.limited(database):
+            while await ledger.carry_on(database.pool, spender, currency, now, span=_CARRIED_AT_ONCE):
+                continue
+        return count
 
 
-async def limited(settings: Settings) -> list[tuple[Account, Spent]]:
+async def limited(settings: Settings) -> list[tuple[Spender, Spent]]:
     """Return every client and key that has a limit, with what counts against it now."""
     currency, now = price.load(settings.prices).currency, sources.now()
     async with opened(settings) as database:
         return [
-            (account, await ledger.spent(database.pool, account, currency, now))
-            for account in await budgets.limited(database)
+            (spender, await ledger.spent(database.pool, spender, currency, now))
+            for spender in await budgets.limited(database)
         ]
 
 

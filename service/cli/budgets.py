@@ -55,28 +55,28 @@ def list_(as_json: bool) -> None:
         screen.document(
             [
                 {
-                    "client": str(account.client),
-                    "key": str(account.key) if account.key else None,
-                    "name": account.name,
-                    "limits": account.limits.shown(),
+                    "client": str(spender.client),
+                    "key": str(spender.key) if spender.key else None,
+                    "name": spender.name,
+                    "limits": spender.limits.shown(),
                     "spent": spent.shown(),
                 }
-                for account, spent in found
+                for spender, spent in found
             ]
         )
         return
     rows = [
         (
-            "key" if account.key else "client",
-            account.name,
+            "key" if spender.key else "client",
+            spender.name,
             *(
                 ""
-                if (limit := getattr(account.limits, name)) is None
+                if (limit := getattr(spender.limits, name)) is None
                 else f"{plain(getattr(spent, name))}/{plain(limit)}"
                 for name in LIMIT_NAMES
             ),
         )
-        for account, spent in found
+        for spender, spent in found
     ]
     screen.table(("of", "name", "total", "today", "month", "open"), rows, "Nobody has a limit.")
 

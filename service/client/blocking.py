@@ -128,6 +128,7 @@ class SyncRelay:
     delivery = _blocking(Relay.delivery)
     retry_delivery = _blocking(Relay.retry_delivery)
     usage = _blocking(Relay.usage)
+    budget = _blocking(Relay.budget)
     prices = _blocking(Relay.prices)
 
 

@@ -104,9 +104,13 @@ class Subscriptions:
     async def usage(
         self, *, since: Moment | None = None, until: Moment | None = None, by: Sequence[str] | str | None = None
     ) -> Usage:
-        """Return what was ordered and charged, by day, month, kind, model, mode, key or currency."""
+        """Return what was ordered and charged, by day, month, kind, model, mode, key, client or currency."""
         query = {"since": moment(since), "until": moment(until), "by": by}
         return shapes.read_usage(await self._transport.ask("GET", "/v1/usage", query=query))
+
+    async def budget(self) -> Mapping[str, Any]:
+        """Return what this client and this key may spend, have spent, and have left."""
+        return _members(await self._transport.ask("GET", "/v1/budget"))
 
     async def prices(self) -> Mapping[str, Any]:
         """Return the price list in force."""

@@ -1,6 +1,6 @@
 """Budget: an order of a limited client or key is checked in the transaction that records it, one order at a time.
 
-The account's row is locked, the ledger summed up, and only what fits is recorded; so the limit holds exactly, however
+The spender's row is locked, the ledger summed up, and only what fits is recorded; so the limit holds exactly, however
 many processes there are. Who has no limit pays nothing but one small look-up every other second.
 """
 
@@ -17,7 +17,7 @@ from service.flows.bell import Bell
 from service.store import budgets, ledger
 from service.store.budgets import Announced
 from service.store.database import Database
-from service.store.ledger import Account
+from service.store.ledger import Spender
 from service.store.orders import Record
 from service.store.statement import Connection, StoreError, transaction
 
@@ -38,7 +38,7 @@ class Budget:
         now: Callable[[], datetime],
         new_id: Callable[[datetime], UUID],
         bells: Sequence[Bell] = (),
-        log: Callable[[str, str], None] = lambda _account, _says: None,
+        log: Callable[[str, str], None] = lambda _spender, _says: None,
     ) -> None:
         """`currency` is the price list's: limits are in it, and what was spent in another does not count."""
         self._database = database
@@ -74,25 +74,25 @@ class Budget:
         Call it in the transaction that records the order, and before it does.
         """
         said: list[Announced] = []
-        for account in await budgets.locked(connection, record.client, record.key):
-            await ledger.carry_on(connection, account, record.currency, now)
-            spent = await ledger.spent(connection, account, record.currency, now)
-            whose = "this key" if account.key else "this client"
-            if refusal := exceeded(account.limits, spent, record.quote, whose=whose):
+        for spender in await budgets.locked(connection, record.client, record.key):
+            await ledger.carry_on(connection, spender, record.currency, now)
+            spent = await ledger.spent(connection, spender, record.currency, now)
+            whose = "this key" if spender.key else "this client"
+            if refusal := exceeded(spender.limits, spent, record.quote, whose=whose):
                 raise refusal
-            said += self._reached(account, spent.plus(record.quote), now)
+            said += self._reached(spender, spent.plus(record.quote), now)
         await self._announce(connection, said)
 
     async def look(self) -> int:
-        """Announce what limited accounts have reached without an order, and carry their sums; return how many."""
+        """Announce what limited spenders have reached without an order, and carry their sums; return how many."""
         now, found = self._now(), 0
         for one in await budgets.limited(self._database):
             async with self.turn(one.client), transaction(self._database.pool) as connection:
-                for account in await budgets.locked(connection, one.client, one.key):
-                    if account.id == one.id:
-                        await ledger.carry_on(connection, account, self._currency, now)
-                        spent = await ledger.spent(connection, account, self._currency, now)
-                        found += await self._announce(connection, self._reached(account, spent, now))
+                for spender in await budgets.locked(connection, one.client, one.key):
+                    if spender.id == one.id:
+                        await ledger.carry_on(connection, spender, self._currency, now)
+                        spent = await ledger.spent(connection, spender, self._currency, now)
+                        found += await self._announce(connection, self._reached(spender, spent, now))
         return found
 
     async def run(self) -> None:
@@ -104,27 +104,27 @@ class Budget:
                 self._log("budgets", f"could not be looked at: {error}")
             await asyncio.sleep(LOOK_EVERY)
 
-    def _reached(self, account: Account, spent: Spent, now: datetime) -> list[Announced]:
+    def _reached(self, spender: Spender, spent: Spent, now: datetime) -> list[Announced]:
         said = []
-        for crossing in reached(account.limits, spent):
+        for crossing in reached(spender.limits, spent):
             since = window_of(crossing.limit, now)
             event = tell(
                 subject=self._new_id(now),
                 sequence=1,
-                client=account.client,
+                client=spender.client,
                 kind=Type.BUDGET_THRESHOLD,
                 at=now,
                 content={
                     **crossing.shown(),
                     "currency": self._currency,
                     "since": rfc3339(since),
-                    "account": "key" if account.key else "client",
-                    "name": account.name,
+                    "of": "key" if spender.key else "client",
+                    "name": spender.name,
                 },
             )
             said.append(
                 Announced(
-                    account=account.id,
+                    spender=spender.id,
                     which=crossing.limit,
                     since=since,
                     allowed=crossing.allowed,

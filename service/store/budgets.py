@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import array, insert
 from service.core.budget import LIMIT_NAMES, Limits
 from service.core.event import Event, Type
 from service.store.database import Database
-from service.store.ledger import Account
+from service.store.ledger import Spender
 from service.store.schema import Time, clients, crossings, events, keys, outstanding, subscriptions
 from service.store.statement import Columns, Connection, Row, Runner, Statement, columns_of, unnested
 from service.store.steps import shard_of
@@ -83,7 +83,7 @@ async def is_limited(database: Database, client: UUID, key: UUID) -> bool:
     return bool(await _IS_LIMITED.scalar(database.pool, client=client, key=key))
 
 
-async def locked(connection: Connection, client: UUID, key: UUID | None) -> list[Account]:
+async def locked(connection: Connection, client: UUID, key: UUID | None) -> list[Spender]:
     """Lock the rows of the client and the key that have limits, until the transaction ends, and return them.
 
     Always the client first, so that no two wait for one another.
@@ -91,19 +91,19 @@ async def locked(connection: Connection, client: UUID, key: UUID | None) -> list
     rows = [await _LOCK_CLIENT.row(connection, client=client)]
     if key is not None:
         rows.append(await _LOCK_KEY.row(connection, key=key))
-    return [_account(row) for row in rows if row is not None]
+    return [_spender(row) for row in rows if row is not None]
 
 
-async def accounts(runner: Runner, client: UUID, key: UUID) -> list[Account]:
-    """Return the client and the key as accounts, with limits or without."""
+async def spenders(runner: Runner, client: UUID, key: UUID) -> list[Spender]:
+    """Return the client and the key as spenders, with limits or without."""
     rows = (await _CLIENT.row(runner, client=client), await _KEY.row(runner, key=key))
-    return [_account(row) for row in rows if row is not None]
+    return [_spender(row) for row in rows if row is not None]
 
 
-async def limited(database: Database) -> list[Account]:
+async def limited(database: Database) -> list[Spender]:
     """Return every client and every key in force that has a limit."""
     rows = [*await _LIMITED_CLIENTS.rows(database.pool), *await _LIMITED_KEYS.rows(database.pool)]
-    return [_account(row) for row in rows]
+    return [_spender(row) for row in rows]
 
 
 def _set(table: Table) -> Statement:
@@ -133,9 +133,9 @@ async def set_limits(database: Database, name: str, limits: Limits, *, of_key: b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """A threshold to be announced once per account, limit (`which`), window, limit's size and percentage."""
+    """A threshold to be announced once per spender, limit (`which`), window, limit's size and percentage."""
 
-    account: UUID
+    spender: UUID
     which: str
     since: datetime
     allowed: Decimal
@@ -144,7 +144,7 @@ class Announced:
 
 
 _NEWS: Columns = {
-    "account": Uuid,
+    "spender": Uuid,
     "which": Text,
     "since": Time,
     "allowed": Numeric,
@@ -154,7 +154,7 @@ _NEWS: Columns = {
     "client": Uuid,
     "body": LargeBinary,
 }
-_CROSSING = ("account", "which", "since", "allowed", "percent")
+_CROSSING = ("spender", "which", "since", "allowed", "percent")
 
 
 def _announce() -> Statement:
@@ -224,7 +224,7 @@ async def announce(connection: Connection, tx_offset: int, reached: Sequence[Ann
     return len(found)
 
 
-def _account(row: Row) -> Account:
+def _spender(row: Row) -> Spender:
     written = dict(row.items())
     limits = Limits(**{name: written[f"limit_{name}"] for name in LIMIT_NAMES})
-    return Account(client=written["client"], key=written["key"], name=written["name"], limits=limits)
+    return Spender(client=written["client"], key=written["key"], name=written["name"], limits=limits)

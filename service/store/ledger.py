@@ -1,7 +1,7 @@
-"""The ledger's sums: what an account, a client or one of its keys, has spent. There is no counter to keep right.
+"""The ledger's sums: what an spender, a client or one of its keys, has spent. There is no counter to keep right.
 
-A limited account adds up only what came since a time long past (`carried`), because the sum of everything before it
-cannot change any more; it is carried on while the account's row is locked, so that nobody sees half of it.
+A limited spender adds up only what came since a time long past (`carried`), because the sum of everything before it
+cannot change any more.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Spender:
     """Whose money is counted: a client's, or that of one key of it; and what it may spend."""
 
     client: UUID
@@ -80,41 +80,50 @@ _OF_CLIENT = _sums(of_key=False)
 _OF_KEY = _sums(of_key=True)
 _CARRIED = Statement(
     select(carried.c.until, carried.c.total, carried.c.day, carried.c.month, carried.c.open).where(
-        carried.c.account == bindparam("account", type_=Uuid), carried.c.currency == bindparam("currency", type_=Text)
+        carried.c.spender == bindparam("spender", type_=Uuid), carried.c.currency == bindparam("currency", type_=Text)
     )
 )
 
 
 def _carry() -> Statement:
-    names = ("account", "currency", "until", "total", "day", "month", "open")
+    names = ("spender", "currency", "until", "total", "day", "month", "open")
     made = insert(carried).values({name: bindparam(f"new_{name}", type_=carried.c[name].type) for name in names})
     return Statement(
         made.on_conflict_do_update(
-            index_elements=[carried.c.account, carried.c.currency],
+            index_elements=[carried.c.spender, carried.c.currency],
             set_={name: made.excluded[name] for name in names[2:]},
         )
     )
 
 
 _CARRY = _carry()
+_FIRST = Statement(select(func.min(ledger.c.at)).where(ledger.c.client == bindparam("client", type_=Uuid)))
 
 
-async def spent(runner: Runner, account: Account, currency: str, now: datetime) -> Spent:
-    """Return what counts against the account's limits at `now`, by one look at what was carried and one sum."""
-    before = await _carried(runner, account, currency)
-    return await _added(runner, account, currency, before, _FOR_GOOD, now)
+async def spent(runner: Runner, spender: Spender, currency: str, now: datetime) -> Spent:
+    """Return what counts against the spender's limits at `now`, by one look at what was carried and one sum."""
+    before = await _carried(runner, spender, currency)
+    return await _added(runner, spender, currency, before, _FOR_GOOD, now)
 
 
-async def carry_on(runner: Runner, account: Account, currency: str, now: datetime) -> None:
-    """Carry the account's sums on where that was long ago; call it with the account's row locked."""
-    before = await _carried(runner, account, currency)
+async def carry_on(
+    runner: Runner, spender: Spender, currency: str, now: datetime, *, span: timedelta | None = None
+) -> bool:
+    """Carry the spender's sums on where that was long ago, by no more than `span`; return whether it did.
+
+    Two at once do no harm: each writes sums that are right for the time that it writes beside them.
+    """
+    before = await _carried(runner, spender, currency)
     if now - before.until < CARRIED_AFTER:
-        return
+        return False
     until = now - SETTLED_AFTER
-    sums = await _added(runner, account, currency, before, until, until)
+    if span is not None:
+        first = await _FIRST.scalar(runner, client=spender.client)
+        until = min(until, max(before.until, first or until) + span)
+    sums = await _added(runner, spender, currency, before, until, until)
     await _CARRY.run(
         runner,
-        new_account=account.id,
+        new_spender=spender.id,
         new_currency=currency,
         new_until=until,
         new_total=sums.total,
@@ -122,10 +131,11 @@ async def carry_on(runner: Runner, account: Account, currency: str, now: datetim
         new_month=sums.month,
         new_open=sums.open,
     )
+    return True
 
 
-async def _carried(runner: Runner, account: Account, currency: str) -> _Carried:
-    row = await _CARRIED.row(runner, account=account.id, currency=currency)
+async def _carried(runner: Runner, spender: Spender, currency: str) -> _Carried:
+    row = await _CARRIED.row(runner, spender=spender.id, currency=currency)
     if row is None:
         return _Carried(until=EVER, spent=Spent())
     sums = Spent(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
@@ -133,22 +143,22 @@ async def _carried(runner: Runner, account: Account, currency: str) -> _Carried:
 
 
 async def _added(
-    runner: Runner, account: Account, currency: str, before: _Carried, until: datetime, now: datetime
+    runner: Runner, spender: Spender, currency: str, before: _Carried, until: datetime, now: datetime
 ) -> Spent:
     """Return what was carried and the entries from there to `until`, in the day and month of `now`."""
     day, month = windows(now)
     given = {
-        "client": account.client,
+        "client": spender.client,
         "day_from": lower_bound(day),
         "month_from": lower_bound(month),
         "since": before.until,
         "until": until,
         "currency": currency,
     }
-    if account.key is None:
+    if spender.key is None:
         row = await _OF_CLIENT.row(runner, **given)
     else:
-        row = await _OF_KEY.row(runner, **given, key=account.key)
+        row = await _OF_KEY.row(runner, **given, key=spender.key)
     since = Spent(**dict(row.items())) if row else Spent()
     base = before.at(now)
     return Spent(

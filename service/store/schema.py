@@ -287,26 +287,26 @@ ledger = Table(
 crossings = Table(
     "crossings",
     metadata,
-    Column("account", Uuid, nullable=False),
+    Column("spender", Uuid, nullable=False),
     Column("which", Text, nullable=False),
     Column("since", Time, nullable=False),
     Column("allowed", Numeric, nullable=False),
     Column("percent", SmallInteger, nullable=False),
     Column("at", Time, nullable=False),
-    PrimaryKeyConstraint("account", "which", "since", "allowed", "percent"),
+    PrimaryKeyConstraint("spender", "which", "since", "allowed", "percent"),
     comment="thresholds of budgets that were announced, each once per window",
 )
 
 carried = Table(
     "carried",
     metadata,
-    Column("account", Uuid, nullable=False),
+    Column("spender", Uuid, nullable=False),
     Column("currency", Text, nullable=False),
     Column("until", Time, nullable=False),
     Column("total", Numeric, nullable=False),
     Column("day", Numeric, nullable=False),
     Column("month", Numeric, nullable=False),
     Column("open", Numeric, nullable=False),
-    PrimaryKeyConstraint("account", "currency"),
+    PrimaryKeyConstraint("spender", "currency"),
     comment="sums of the ledger's entries before a time long past, so that budgets add up only what came since",
 )

@@ -87,12 +87,12 @@ async def budget(call: Call) -> web.Response:
         "client": None,
         "key": None,
     }
-    for account in await budgets.accounts(database.pool, caller.client, caller.key):
-        spent = await ledger.spent(database.pool, account, currency, call.now)
-        said["key" if account.key else "client"] = {
-            "name": account.name,
-            "limits": account.limits.shown(),
+    for spender in await budgets.spenders(database.pool, caller.client, caller.key):
+        spent = await ledger.spent(database.pool, spender, currency, call.now)
+        said["key" if spender.key else "client"] = {
+            "name": spender.name,
+            "limits": spender.limits.shown(),
             "spent": spent.shown(),
-            "left": account.limits.left(spent).shown(),
+            "left": spender.limits.left(spent).shown(),
         }
     return plain(said)

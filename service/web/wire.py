@@ -360,7 +360,7 @@ class Amounts(Shown):
 
 
 class Budget(Shown):
-    """What one account may spend; a limit of null is none."""
+    """What a client or a key may spend; a limit of null is none."""
 
     name: str
     limits: Amounts

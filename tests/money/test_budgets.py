@@ -109,7 +109,7 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
         ]
         assert said[0] | {"percent": 80} == {
             "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
-            "since": "1970-01-01T00:00:00.000Z", "account": "client", "name": "bootstrap",
+            "since": "1970-01-01T00:00:00.000Z", "of": "client", "name": "bootstrap",
         }  # fmt: skip
         _, log = await relay.call("GET", "/v1/events?after=0&type=budget.threshold")
         assert len(log["data"]) == 2
@@ -136,7 +136,7 @@ def flow(database: Database) -> Budget:
     )
 
 
-async def account_of(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
+async def client_and_key(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
     """Return client and key, made here."""
     row = await keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
     assert row is not None
@@ -182,7 +182,7 @@ async def test_a_window_that_is_over_counts_no_more(database: str, window: str) 
     async with connect(database) as db:
         async with db.pool.acquire() as connection:
             await partitions.ensure(connection, later, timedelta(days=90))
-        client, key = await account_of(db)
+        client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(**{window: Decimal(3)}), of_key=False)
         budget = flow(db)
         assert await ordered(db, budget, record(client, key, NOW, "2")) is None
@@ -193,8 +193,8 @@ async def test_a_window_that_is_over_counts_no_more(database: str, window: str) 
 
 async def test_a_key_has_limits_beside_its_clients(database: str) -> None:
     async with connect(database) as db:
-        client, key = await account_of(db)
-        same, free = await account_of(db)
+        client, key = await client_and_key(db)
+        same, free = await client_and_key(db)
         assert same == client
         await budgets.set_limits(db, str(key), Limits(total=Decimal(2)), of_key=True)
         await budgets.set_limits(db, "tests", Limits(open=Decimal(5)), of_key=False)
@@ -208,7 +208,7 @@ async def test_a_key_has_limits_beside_its_clients(database: str) -> None:
 
 async def test_what_was_spent_in_another_currency_does_not_count(database: str) -> None:
     async with connect(database) as db:
-        client, key = await account_of(db)
+        client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(2)), of_key=False)
         assert await ordered(db, flow(db), record(client, key, NOW, "2", "CNY")) is None
         assert await ordered(db, flow(db), record(client, key, NOW, "2")) is None
@@ -218,27 +218,32 @@ async def test_sums_that_were_carried_on_are_the_sums_of_all_entries(database: s
     """Orders over some days, each check perhaps carrying on: what is spent never differs from a plain sum."""
     chance = random.Random(7)
     async with connect(database) as db:
-        client, key = await account_of(db)
+        client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
         budget, now, recorded = flow(db), NOW, list[Record]()
+        (spender, _) = await budgets.spenders(db.pool, client, key)
         for _ in range(60):
             now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
             recorded.append(record(client, key, now, str(chance.randint(1, 9))))
             async with db.pool.acquire() as connection:
                 await partitions.ensure(connection, now, timedelta(days=90))
             assert await ordered(db, budget, recorded[-1]) is None
-            (account, _) = await budgets.accounts(db.pool, client, key)
-            spent = await ledger.spent(db.pool, account, "unit", now)
+            spent = await ledger.spent(db.pool, spender, "unit", now)
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
             assert spent.total == spent.open == sum(one.quote for one in recorded)
             assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
             assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
         assert await db.pool.fetchval("SELECT count(*) FROM carried") == 1
+        spent = await ledger.spent(db.pool, spender, "unit", now)
+        await db.pool.execute("DELETE FROM carried")
+        while await ledger.carry_on(db.pool, spender, "unit", now, span=timedelta(hours=7)):
+            assert await ledger.spent(db.pool, spender, "unit", now) == spent
+        assert await db.pool.fetchval("SELECT count(*) FROM carried") == 1
 
 
 async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_nothing(database: str) -> None:
     async with connect(database) as db:
-        client, key = await account_of(db)
+        client, key = await client_and_key(db)
         budget = flow(db)
         assert not await budget.is_limited(client, key, NOW)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(0)), of_key=False)
