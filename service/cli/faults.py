@@ -61,6 +61,7 @@ class NotYet(Failure):
 # Named by module, because importing all of them would cost each command half a second.
 _OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("service.settings", "SettingsError", Misused, "`kling-relay settings` explains every setting."),
+    ("service.telemetry.tracing", "MissingExtraError", Misused, "Or leave RELAY_OTLP_ENDPOINT unset."),
     ("service.core.errors", "ConfigurationError", Misused, "Mend the file, or take one that comes along."),
     ("service.sandbox", "KnobError", Misused, "The knobs are in docs/sandbox.md."),
     ("service.store.embedded", "EmbeddedError", Failure, "Or use a PostgreSQL of your own: RELAY_DATABASE_URL."),

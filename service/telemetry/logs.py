@@ -89,7 +89,7 @@ def _json(_logger: Any, _method: str, line: Mapping[str, Any]) -> bytes:
     ordered = {"at": line["at"], "level": line["level"], "event": line["event"]}
     ordered.update((name, value) for name, value in line.items() if value is not None)
     with suppress(TypeError):
-        return orjson.dumps(ordered, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(ordered, default=str, option=orjson.OPT_NON_STR_KEYS)  # the driver's UUIDs are not Python's
     return json.dumps(ordered, default=str, ensure_ascii=False).encode("utf-8", "replace")
 
 
