@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import bindparam, column, delete, func, select, table, text
+import asyncpg
+from sqlalchemy import bindparam, column, delete, func, literal_column, select, table, text
 from sqlalchemy.types import Text
 
 from service.core.ids import lower_bound
 from service.store.schema import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
-from service.store.statement import Connection, Statement, translated
+from service.store.statement import CollisionError, Connection, Statement, translated
 
 MOST_PARTITIONS = 30
 """A retention is cut into about so many partitions; many more would slow every look-up down."""
@@ -36,6 +37,17 @@ _CHILDREN = Statement(
         ~_inherits.c.inhdetachpending,
     )
     .order_by(_class.c.relname)
+)
+_TABLES = Statement(
+    select(_class.c.relname).where(
+        func.pg_table_is_visible(_class.c.oid), _class.c.relname.like(literal_column("'%\\_p________\\_________'"))
+    )
+)
+_STATE = Statement(
+    select(_inherits.c.inhdetachpending.label("is_pending"))
+    .select_from(_class)
+    .join(_inherits, _inherits.c.inhrelid == _class.c.oid, isouter=True)
+    .where(_class.c.oid == func.to_regclass(bindparam("name", type_=Text)))
 )
 _UNFINISHED = Statement(
     select(
@@ -77,12 +89,16 @@ def wanted(there: list[Range], now: datetime, span: timedelta) -> Iterator[Range
 
 async def ranges(connection: Connection, parent: str = "tasks") -> list[Range]:
     """Return the ranges that `parent` has partitions for, oldest first."""
-    found = []
-    for row in await _CHILDREN.rows(connection, parent=parent):
-        if match := _NAME.match(row["relname"]):
-            start, end = (datetime.strptime(match[edge], "%Y%m%d").replace(tzinfo=UTC) for edge in ("start", "end"))
-            found.append(Range(start=start, end=end))
-    return sorted(found, key=lambda each: each.start)
+    found = [_range(row["relname"]) for row in await _CHILDREN.rows(connection, parent=parent)]
+    return sorted((each for each in found if each is not None), key=lambda each: each.start)
+
+
+def _range(name: str) -> Range | None:
+    match = _NAME.match(name)
+    if match is None or match["parent"] not in PARTITIONED:
+        return None
+    start, end = (datetime.strptime(match[edge], "%Y%m%d").replace(tzinfo=UTC) for edge in ("start", "end"))
+    return Range(start=start, end=end)
 
 
 async def ensure(connection: Connection, now: datetime, retention: timedelta) -> int:
@@ -111,10 +127,11 @@ async def _make(connection: Connection, parent: str, each: Range) -> None:
 async def drop_old(connection: Connection, now: datetime, retention: timedelta) -> list[str]:
     """Drop the partitions that are wholly older than `retention`, unless something in them is unfinished.
 
-    Detached without blocking readers or writers; a drop that was interrupted is finished by the next pass.
+    Detached without blocking readers or writers; what was interrupted anywhere in between is finished by the next
+    pass. How long it may take is bounded by the connection. Raises CollisionError where another worker is at it.
     """
     dropped: list[str] = []
-    for each in await ranges(connection):
+    for each in await _made(connection):
         if each.end > now - retention:
             break
         bound = lower_bound(each.end)
@@ -122,10 +139,31 @@ async def drop_old(connection: Connection, now: datetime, retention: timedelta) 
             break
         await _FORGET_EXHAUSTED.run(connection, bound=bound)
         await _FORGET_REPEATS.run(connection, bound=bound)
-        for parent in reversed(PARTITIONED):
-            with translated():
-                await connection.execute("SET lock_timeout = '5s'")
-                await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {each.name(parent)} CONCURRENTLY")
-                await connection.execute(f"DROP TABLE {each.name(parent)}")
-            dropped.append(each.name(parent))
+        names = [(parent, each.name(parent)) for parent in reversed(PARTITIONED)]
+        dropped += [name for parent, name in names if await _drop(connection, parent, name)]
     return dropped
+
+
+async def _made(connection: Connection) -> list[Range]:
+    """Return every range that a table is there for, oldest first, also where it is no partition any more."""
+    found = [_range(row["relname"]) for row in await _TABLES.rows(connection)]
+    return sorted({each for each in found if each is not None}, key=lambda each: each.start)
+
+
+async def _drop(connection: Connection, parent: str, name: str) -> bool:
+    """Take a partition out and drop it, wherever an earlier pass stopped; return whether there was one."""
+    found = await _STATE.row(connection, name=name)
+    if found is None:
+        return False
+    try:
+        with translated():
+            if found["is_pending"] is not None:
+                # on its own: CONCURRENTLY is not for transactions, and a pooler would give a SET to somebody else
+                how = "FINALIZE" if found["is_pending"] else "CONCURRENTLY"
+                await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {how}")
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '5s'")
+                await connection.execute(f"DROP TABLE {name}")
+    except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError) as error:
+        raise CollisionError(f"another worker is at it: {error}") from error
+    return True

@@ -1,0 +1,97 @@
+"""Old partitions go whole, also where a pass was cut off, two workers do it at once, or a pooler is between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from service.store.database import Database, connect
+from service.store.embedded import Server
+from service.store.partitions import Range, drop_old, ensure, ranges
+from service.store.schema import PARTITIONED
+from service.store.statement import CollisionError
+from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
+
+RETENTION = timedelta(days=30)
+NOW = datetime.now(UTC)
+LATER = NOW + timedelta(days=45)
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Database]:
+    async with connect(database) as opened:
+        yield opened
+
+
+async def drop(store: Database) -> list[str]:
+    async with store.pool.acquire() as connection:
+        return await drop_old(connection, LATER, RETENTION)
+
+
+async def left(store: Database) -> set[str]:
+    """Return the tables that look like partitions and are old, whether they are attached or not."""
+    names = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE '%\\_p2%'"
+    rows = await store.pool.fetch(names)
+    return {row["relname"] for row in rows if row["relname"][-8:] <= f"{LATER - RETENTION:%Y%m%d}"}
+
+
+async def oldest(store: Database) -> Range:
+    async with store.pool.acquire() as connection:
+        return (await ranges(connection))[0]
+
+
+async def test_a_pass_drops_what_is_old_and_nothing_else(store: Database) -> None:
+    before = await left(store)
+    assert set(await drop(store)) == before
+    assert before
+    assert await left(store) == set()
+    assert await drop(store) == []
+    async with store.pool.acquire() as connection:
+        assert await ensure(connection, LATER, RETENTION) > 0
+
+
+@pytest.mark.parametrize("parent", PARTITIONED)
+async def test_a_partition_that_was_taken_out_but_not_dropped_is_dropped(store: Database, parent: str) -> None:
+    name = (await oldest(store)).name(parent)
+    await store.pool.execute(f"ALTER TABLE {parent} DETACH PARTITION {name}")
+    assert name in await drop(store)
+    assert await left(store) == set()
+
+
+@pytest.mark.parametrize("parent", ["tasks", "attempts"])
+async def test_a_partition_that_was_cut_off_while_being_taken_out_is_finished(
+    store: Database, database: str, parent: str
+) -> None:
+    name = (await oldest(store)).name(parent)
+    reader = await asyncpg.connect(database)
+    try:
+        reading = reader.transaction(isolation="repeatable_read")
+        await reading.start()
+        await reader.fetchval(f"SELECT count(*) FROM {parent}")
+        with pytest.raises(asyncio.TimeoutError):
+            await store.pool.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY", timeout=0.3)
+        await reading.rollback()
+    finally:
+        await reader.close()
+    assert await store.pool.fetchval("SELECT bool_or(inhdetachpending) FROM pg_inherits")
+    assert name in await drop(store)
+    assert await left(store) == set()
+
+
+async def test_two_workers_at_once_leave_nothing_behind_and_nobody_breaks(store: Database) -> None:
+    for _ in range(20):
+        ended = await asyncio.gather(drop(store), drop(store), return_exceptions=True)
+        assert all(isinstance(each, list | CollisionError) for each in ended), ended
+        if not await left(store):
+            return
+    pytest.fail("they kept one another from it")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+async def test_it_works_through_a_pooler_and_leaves_no_setting_there(postgres: Server, database: str) -> None:
+    async with pgbouncer(postgres, database) as pooled, connect(pooled, pooler=True) as through:
+        assert await drop(through)
+        assert await left(through) == set()
+        assert await through.pool.fetchval("SELECT current_setting($1)", "lock_timeout") == "0"
