@@ -19,7 +19,6 @@ from service.flows.ingest import Ingest
 from service.flows.send import Send
 from service.flows.sweep import Pass, Sweep
 from service.telemetry import lag
-from service.telemetry.both import both
 from service.telemetry.exporter import export
 from service.telemetry.figures import EVERY_AGE, Figures, Queue
 from service.telemetry.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
@@ -299,10 +298,3 @@ def blocking(seconds: float) -> Callable[[], None]:
             pass
 
     return block
-
-
-def test_log_and_metrics_hear_of_the_same_thing_in_one_call() -> None:
-    heard: list[tuple[str, int]] = []
-    tell = both(lambda seen: heard.append(("log", seen)), lambda seen: heard.append(("metrics", seen)))
-    tell(7)
-    assert heard == [("log", 7), ("metrics", 7)]
