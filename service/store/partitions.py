@@ -6,6 +6,7 @@ partition: a row that fits nowhere is a fault to be seen. A name says its bounds
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,13 +16,18 @@ from sqlalchemy.types import Text
 
 from service.core.ids import lower_bound
 from service.store.schema import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
-from service.store.statement import CollisionError, Connection, Statement, translated
+from service.store.statement import CollisionError, Connection, Statement, StoreError, translated
 
 MOST_PARTITIONS = 30
 """A retention is cut into about so many partitions; many more would slow every look-up down."""
 
 AHEAD = timedelta(days=7)
 """How far ahead of now partitions are there."""
+
+
+class NotOurTablesError(StoreError):
+    """The role that we are does not own the tables"""
+
 
 _NAME = re.compile(r"^(?P<parent>[a-z]+)_p(?P<start>\d{8})_(?P<end>\d{8})$")
 _LOCK = 0x6B6C7061
@@ -102,9 +108,12 @@ def _range(name: str) -> Range | None:
 
 
 async def ensure(connection: Connection, now: datetime, retention: timedelta) -> int:
-    """Make the partitions that are missing, each with only a SHARE UPDATE EXCLUSIVE lock; return how many."""
+    """Make the partitions that are missing, each with only a SHARE UPDATE EXCLUSIVE lock; return how many.
+
+    Raises NotOurTablesError where this role may not.
+    """
     made = 0
-    with translated():
+    with translated(), _permitted():
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '5s'")
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -113,6 +122,16 @@ async def ensure(connection: Connection, now: datetime, retention: timedelta) ->
                     await _make(connection, parent, each)
                     made += 1
     return made
+
+
+@contextmanager
+def _permitted() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise NotOurTablesError(
+            f"{error}: partitions are the schema's owner's to make and drop; as such run `kling-relay migrate`"
+        ) from error
 
 
 async def _make(connection: Connection, parent: str, each: Range) -> None:
@@ -156,7 +175,7 @@ async def _drop(connection: Connection, parent: str, name: str) -> bool:
     if found is None:
         return False
     try:
-        with translated():
+        with translated(), _permitted():
             if found["is_pending"] is not None:
                 # on its own: CONCURRENTLY is not for transactions, and a pooler would give a SET to somebody else
                 how = "FINALIZE" if found["is_pending"] else "CONCURRENTLY"

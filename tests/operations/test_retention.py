@@ -9,10 +9,11 @@ import pytest
 
 from service.store.database import Database, connect
 from service.store.embedded import Server
-from service.store.partitions import Range, drop_old, ensure, ranges
+from service.store.partitions import NotOurTablesError, Range, drop_old, ensure, ranges
 from service.store.schema import PARTITIONED
 from service.store.statement import CollisionError
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
+from tests.support.service import running, sandboxed
 
 RETENTION = timedelta(days=30)
 NOW = datetime.now(UTC)
@@ -95,3 +96,24 @@ async def test_it_works_through_a_pooler_and_leaves_no_setting_there(postgres: S
         assert await drop(through)
         assert await left(through) == set()
         assert await through.pool.fetchval("SELECT current_setting($1)", "lock_timeout") == "0"
+
+
+async def test_a_role_that_does_not_own_the_tables_serves_and_says_what_it_cannot_do(
+    postgres: Server, database: str
+) -> None:
+    role = f"lesser_{abs(hash(database)) % 10**8}"
+    owner = await asyncpg.connect(database)
+    try:
+        await owner.execute(f"CREATE ROLE {role} LOGIN")
+        await owner.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+        lesser = database.replace("postgres@", f"{role}@", 1)
+        async with sandboxed() as (_, provider), running(lesser, provider) as relay:
+            assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
+        async with connect(lesser) as store, store.pool.acquire() as connection:
+            assert await ensure(connection, NOW, RETENTION) == 0
+            with pytest.raises(NotOurTablesError, match="kling-relay migrate"):
+                await ensure(connection, LATER, RETENTION)
+    finally:
+        await owner.execute(f"DROP OWNED BY {role}")
+        await owner.execute(f"DROP ROLE {role}")
+        await owner.close()
