@@ -82,9 +82,13 @@ def created(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def queried(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Kling's gateway says of a task that is asked for; on success the other kind of result is null."""
+    """Return what Kling's gateway says of a task that is asked for; on success the other kind of result is null.
+
+    Before success the result is empty, not absent: Kling's own ComfyUI node reads no picture task without one.
+    """
     task = {name: shown[name] for name in ("task_id", "task_status", "task_status_msg")}
     task |= _info(shown) | {name: shown[name] for name in ("created_at", "updated_at")}
+    task["task_result"] = {}
     if shown["task_status"] == "succeed":
         result = shown["task_result"] or {}
         own = "images" if Kind(shown["kind"]).makes_images else "videos"

@@ -1,0 +1,80 @@
+"""Clients of Kling's newer models, where the operator chose the rule book `kling-2026`; and what the seed's says."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from service.store.embedded import Server
+from tests.clients.conftest import Place
+from tests.clients.test_web_ui import JPEG
+from tests.support.postgres import fresh_database
+from tests.support.service import Relay, running, sandboxed
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def newer(postgres: Server) -> AsyncIterator[Relay]:
+    """A service whose orders are checked by Kling's own limits, and priced by its list."""
+    async with (
+        fresh_database(postgres) as database,
+        sandboxed() as (_, provider),
+        running(database, provider, rulebook="kling-2026", prices="kling-2026") as relay,
+    ):
+        yield relay
+
+
+ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "the web UI's usual model": ("videos/text2video", {"model": "kling-v1-6", "mode": "std", "image": ""}),
+    "a master": ("videos/text2video", {"model_name": "kling-v2-master", "duration": "5", "aspect_ratio": "16:9"}),
+    "a master that an SDK sends the usual cfg_scale to": (
+        "videos/text2video",
+        {"model_name": "kling-v2-1-master", "cfg_scale": 0.5, "negative_prompt": None},
+    ),
+    "turbo, between two pictures": (
+        "videos/image2video",
+        {"model_name": "kling-v2-5-turbo", "image": JPEG, "image_tail": JPEG, "mode": "pro"},
+    ),
+    "sound": ("videos/text2video", {"model_name": "kling-v2-6", "mode": "pro", "sound": "on"}),
+    "four times thousand, twelve seconds": (
+        "videos/text2video",
+        {"model_name": "kling-v3", "mode": "4k", "duration": 12},
+    ),
+    "a long prompt": ("videos/text2video", {"prompt": "兔" * 2500, "model_name": "kling-v1"}),
+    "only the last picture": ("videos/image2video", {"model_name": "kling-v1-6", "image_tail": JPEG, "mode": "pro"}),
+    "a wide picture": ("images/generations", {"model_name": "kling-v2-1", "aspect_ratio": "21:9", "n": 1.0}),
+    "a model of tomorrow": ("videos/text2video", {"model_name": "kling-v9-turbo", "mode": "pro"}),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_an_order_of_a_newer_model_is_taken_and_done(newer: Relay, name: str) -> None:
+    door, order = ORDERS[name]
+    task = await newer.submit(**{"prompt": "a rabbit", **order}, door=door)
+    assert (await newer.final(task))["task_status"] == "succeed"
+
+
+@pytest.mark.parametrize(
+    ("order", "member"),
+    [
+        ({"model_name": "kling-v1-5"}, "model_name"),
+        ({"model_name": "kling-v2-6", "duration": "12"}, "duration"),
+        ({"model_name": "kling-v2-6", "mode": "4k"}, "mode"),
+        ({"model_name": "kling-v1-6", "camera_control": {"type": "down_back"}}, "camera_control"),
+        ({"prompt": "兔" * 2501}, "prompt"),
+    ],
+)
+async def test_what_a_newer_model_cannot_do_is_refused_before_it_is_paid_for(
+    newer: Relay, order: dict[str, Any], member: str
+) -> None:
+    status, said = await newer.call("POST", "/v1/videos/text2video", json={"prompt": "a rabbit", **order})
+    assert (status, said["code"]) == (400, 1201)
+    assert member in said["error"]["message"]
+
+
+async def test_the_usual_rule_book_names_the_models_that_it_takes(place: Place) -> None:
+    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", {"prompt": "a", "model": "kling-v1-6"})
+    assert (status, said["code"]) == (400, 1201)
+    assert "must be one of kling-v1, is kling-v1-6" in said["error"]["message"]

@@ -1,0 +1,94 @@
+"""Requests as they are met: odd queries, doubled and trailing slashes, prefixes of proxies, members nobody knows."""
+
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import Place
+from tests.support.service import KEY
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATHS = [
+    "/kling/v1/videos/text2video",
+    "/v1/videos/text2video",
+    "/proxy/kling/v1/videos/text2video",
+    "/kling/v1/videos/text2video/",
+    "//kling/v1/videos/text2video",
+    "/kling//v1//videos///text2video//",
+    "/proxy//kling/v1/videos/text2video/",
+    "/kling/v1/videos/text2video?=null",
+    "/kling/v1/videos/text2video?",
+    "/kling/v1/videos/text2video?&&a=b=c&%00=%ff",
+    "/kling/v1/videos/text2video/?=null",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_order_and_its_task_are_found_however_the_path_is_written(place: Place, path: str) -> None:
+    status, said, _ = await place.say("POST", path, {"prompt": "a rabbit"})
+    assert (status, said["code"]) == (200, 0), said
+    bare, mark, query = path.partition("?")
+    task = said["data"]["task_id"]
+    shown = await place.polled(f"{bare}/{task}{mark}{query}")
+    assert shown["data"]["task_id"] == task
+    status, said, _ = await place.say("GET", path)
+    assert (status, said["data"][0]["task_id"]) == (200, task)
+
+
+ORDERS: dict[str, dict[str, Any]] = {
+    "callback_url for notify_hook": {"prompt": "a", "callback_url": "HOOK"},
+    "notifyHook": {"prompt": "a", "notifyHook": "HOOK"},
+    "two spellings that agree": {"prompt": "a", "notify_hook": "HOOK", "callback_url": "HOOK"},
+    "model and model_name that agree": {"prompt": "a", "model": "kling-v1", "model_name": "kling-v1"},
+    "members nobody knows": {"prompt": "a", "sound": "off", "watermark_info": {"enabled": False}, "voice_list": []},
+    "numbers as text": {"prompt": "a", "cfg_scale": "0.5", "duration": " 5 "},
+    "an external id that is a number": {"prompt": "a", "external_task_id": 20261122},
+    "a camera that stands still": {"prompt": "a", "camera_control": {"type": "", "config": {}}},
+    "characters of every kind": {"prompt": "🐇\u200d🌙 \u202etibbar\u202c \n\t\\ \"'", "negative_prompt": "ＮＯ"},
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_an_order_written_oddly_is_an_order(place: Place, name: str) -> None:
+    order = {member: place.hook.url if value == "HOOK" else value for member, value in ORDERS[name].items()}
+    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", order)
+    assert (status, said["code"]) == (200, 0), said
+    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}")
+    assert shown["data"]["task_status"] == "succeed"
+    assert place.taken("videos/text2video")["prompt"] == order["prompt"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"bearer {KEY}"},
+        {"Authorization": f"Bearer  {KEY} ", "Content-Type": "text/plain"},
+        {"Authorization": f"BEARER {KEY}", "Content-Type": "application/json; charset=utf-8"},
+        {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"},
+        {"Authorization": f"Bearer {KEY}", "Accept": "text/html", "Expect": "100-continue"},
+    ],
+)
+async def test_headers_are_taken_as_they_come(place: Place, headers: dict[str, str]) -> None:
+    status, said, got = await place.say("POST", "/kling/v1/images/generations", {"prompt": "a"}, headers)
+    assert (status, said["code"]) == (200, 0), said
+    assert got["content-type"].startswith("application/json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/kling/v1/videos/text2video/no-such-task", 404, 1203),
+        ("GET", "/kling/v1/videos/lip-sync/any", 404, 1203),
+        ("POST", "/kling/v1/videos/lip-sync", 404, 1203),
+        ("DELETE", "/kling/v1/videos/text2video", 405, 1202),
+    ],
+)
+async def test_what_is_not_there_is_refused_in_klings_manner(
+    place: Place, method: str, path: str, status: int, code: int
+) -> None:
+    got, said, _ = await place.say(method, path)
+    assert (got, said["code"]) == (status, code), said
+    assert said["error"]["message"] == said["message"]
+    assert said["request_id"]
+    assert said.get("data") is None

@@ -1,0 +1,158 @@
+"""Programs that know nothing but an access key and a secret: they sign a JWT and read answers strictly, as Kling's own
+ComfyUI node does, which wants exactly 200, `data`, and a `task_result` in every answer about pictures.
+"""
+
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.clients.conftest import ACCESS_KEY, Place
+from tests.clients.test_web_ui import JPEG
+from tests.support.service import KEY
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE = 5.0
+"""Seconds after which the node gives up."""
+CAMERA = {"horizontal": 0.5, "vertical": None, "pan": None, "tilt": None, "roll": None, "zoom": None}
+
+
+def signed(**claims: Any) -> dict[str, str]:
+    """Return the headers of an SDK: seconds as integers, valid since 5 s and for 1800 s."""
+    now = int(time.time())
+    claims = {"iss": ACCESS_KEY, "exp": now + 1800, "nbf": now - 5, **claims}
+    token = jwt.encode(claims, KEY, algorithm="HS256", headers={"typ": "JWT"})
+    return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
+
+ORDERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a picture with everything unset": (
+        "images/generations",
+        {
+            "model_name": "kling-v1",
+            "prompt": "a rabbit",
+            "negative_prompt": None,
+            "image": None,
+            "image_fidelity": None,
+            "n": None,
+            "aspect_ratio": None,
+            "callback_url": None,
+        },
+        {"model_name": "kling-v1", "prompt": "a rabbit", "n": 1},
+    ),
+    "pictures counted in floats": (
+        "images/generations",
+        {"model_name": "kling-v1", "prompt": "rabbits", "n": 2.0, "image_fidelity": 0.5, "image": JPEG},
+        {"n": 2, "image_fidelity": 0.5},
+    ),
+    "a video whose seconds are a number": (
+        "videos/text2video",
+        {"model_name": "kling-v1", "prompt": "a rabbit", "duration": 5, "cfg_scale": 0.5, "mode": None},
+        {"duration": "5", "cfg_scale": 0.5, "mode": "std"},
+    ),
+    "a video whose seconds are a float": (
+        "videos/text2video",
+        {"prompt": "a rabbit", "duration": 10.0, "cfg_scale": 1.0, "camera_control": {"type": None, "config": None}},
+        {"duration": "10", "cfg_scale": 1},
+    ),
+    "a camera moved by half": (
+        "videos/text2video",
+        {"prompt": "a rabbit", "duration": "5", "camera_control": {"type": "simple", "config": CAMERA}},
+        {"camera_control": {"type": "simple", "config": {"horizontal": 0.5}}},
+    ),
+    "a video from a picture": (
+        "videos/image2video",
+        {
+            "model_name": "kling-v1-5",
+            "image": JPEG,
+            "image_tail": None,
+            "prompt": None,
+            "cfg_scale": 0.5,
+            "mode": "pro",
+        },
+        {"model_name": "kling-v1-5", "image": JPEG, "mode": "pro", "cfg_scale": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_what_it_sends_is_taken_and_what_it_reads_is_there(place: Place, name: str) -> None:
+    door, order, wanted = ORDERS[name]
+    headers = signed()
+    status, said, _ = await place.say("POST", f"/v1/{door}", order, headers)
+    assert status == 200, said
+    assert read(said)["task_status"] == "submitted"
+    taken = place.taken(door)
+    assert {name: taken[name] for name in wanted} == wanted
+    assert None not in taken.values()
+    shown = read(await place.polled(f"/v1/{door}/{said['data']['task_id']}", headers))
+    kind = "images" if door.startswith("images") else "videos"
+    for result in shown["task_result"][kind]:
+        assert result["url"].startswith("http")
+        assert kind == "images" or (isinstance(result["id"], str) and isinstance(result["duration"], str))
+
+
+async def test_a_slow_provider_does_not_try_its_patience(place: Place) -> None:
+    began = time.monotonic()
+    status, said, _ = await place.say("POST", "/v1/videos/text2video", {"prompt": "a [slow:10s]"}, signed())
+    assert time.monotonic() - began < PATIENCE
+    assert (status, read(said)["task_status"]) == (200, "submitted")
+    status, said, _ = await place.say("GET", f"/v1/videos/text2video/{said['data']['task_id']}", headers=signed())
+    assert (status, read(said)["task_status"]) == (200, "submitted")
+
+
+@pytest.mark.parametrize("door", ["images/generations", "videos/text2video"])
+async def test_before_its_end_a_task_has_all_that_is_read_of_it(place: Place, door: str) -> None:
+    headers = signed()
+    _, said, _ = await place.say("POST", f"/v1/{door}", {"prompt": "a [takes:0.5s]"}, headers)
+    _, said, _ = await place.say("GET", f"/v1/{door}/{said['data']['task_id']}", headers=headers)
+    assert read(said)["task_result"] == {}
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [({"exp": 1}, 1004), ({"nbf": 4_000_000_000}, 1003), ({"iss": "an-access-key-of-somebody-else"}, 1002)],
+)
+async def test_a_token_that_does_not_do_is_refused_by_klings_code(
+    place: Place, claims: dict[str, Any], code: int
+) -> None:
+    status, said, _ = await place.say("GET", "/v1/videos/text2video", headers=signed(**claims))
+    assert (status, said["code"]) == (401, code)
+    assert said["request_id"]
+
+
+async def test_pages_of_tasks_are_read_to_their_end(place: Place) -> None:
+    headers = signed()
+    made = set()
+    for number in range(5):
+        _, said, _ = await place.say("POST", "/v1/images/generations", {"prompt": f"page {number}"}, headers)
+        made.add(said["data"]["task_id"])
+    seen: list[str] = []
+    page = 1
+    while True:
+        path = f"/v1/images/generations?pageNum={page}&pageSize=2"
+        status, said, _ = await place.say("GET", path, headers=headers)
+        assert (status, said["code"]) == (200, 0)
+        if not said["data"]:
+            break
+        seen += [task["task_id"] for task in said["data"]]
+        page += 1
+    assert len(seen) == len(set(seen))
+    assert set(seen[:5]) == made
+
+
+def read(said: dict[str, Any]) -> dict[str, Any]:
+    """Return `data`, read as strictly typed clients read it."""
+    assert isinstance(said["code"], int)
+    assert said["code"] == 0
+    assert isinstance(said["message"], str)
+    assert isinstance(said["request_id"], str)
+    data: dict[str, Any] = said["data"]
+    assert isinstance(data["task_id"], str)
+    assert isinstance(data["created_at"], int)
+    assert isinstance(data["updated_at"], int)
+    assert data["created_at"] > 1_600_000_000_000
+    assert isinstance(data.get("task_result", {}), dict)
+    return data

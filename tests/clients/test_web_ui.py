@@ -1,0 +1,145 @@
+"""The gateway's own web UI (seen in public: chatgpt-web-midjourney-proxy): `model`, empty strings, headers of its own,
+rows deleted by `request_id` as if it were the task's id, nothing but `error.message` shown, polling ended by an error.
+"""
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.clients.conftest import Place
+from tests.support.service import KEY
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HEADERS = {
+    "Content-Type": "application/json",
+    "x-ptoken": "whatever the page has",
+    "x-vtoken": "",
+    "x-ctoken": "",
+    "Mj-Version": "2.21",
+    "Origin": "https://page.example",
+    "Authorization": f"Bearer {KEY}",
+}
+
+
+def picture(form: str) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (320, 320), "teal").save(file, form)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+JPEG = picture("JPEG")
+UNSET = {"negative_prompt": "", "image": "", "image_tail": ""}
+FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a picture": (
+        "images/generations",
+        {
+            "prompt": "大雪纷飞",
+            "negative_prompt": "",
+            "image": "",
+            "image_fidelity": 0.5,
+            "n": 1,
+            "aspect_ratio": "1:1",
+        },
+        {"prompt": "大雪纷飞", "image_fidelity": 0.5, "n": 1, "aspect_ratio": "1:1"},
+    ),
+    "a picture from a picture, with its data: prefix": (
+        "images/generations",
+        {"prompt": "by moonlight", "image": f"data:image/jpeg;base64,{JPEG}", "image_fidelity": 0.5, "n": 2},
+        {"prompt": "by moonlight", "image": JPEG, "image_fidelity": 0.5, "n": 2},
+    ),
+    "a video": (
+        "videos/text2video",
+        {**UNSET, "prompt": "a rabbit", "aspect_ratio": "1:1", "mode": "std", "duration": "5", "model": "kling-v1"},
+        {"prompt": "a rabbit", "aspect_ratio": "1:1", "mode": "std", "duration": "5", "model_name": "kling-v1"},
+    ),
+    "a video with a camera": (
+        "videos/text2video",
+        {**UNSET, "prompt": "a rabbit", "mode": "std", "duration": "5", "camera_control": {"type": "down_back"}},
+        {"prompt": "a rabbit", "mode": "std", "duration": "5", "camera_control": {"type": "down_back"}},
+    ),
+    "a video from a picture": (
+        "videos/image2video",
+        {**UNSET, "prompt": "", "image": JPEG, "aspect_ratio": "16:9", "duration": "10", "model": "kling-v1-5"},
+        {"image": JPEG, "aspect_ratio": "16:9", "duration": "10", "model_name": "kling-v1-5"},
+    ),
+    "a video between two pictures": (
+        "videos/image2video",
+        {"prompt": "a rabbit", "image": JPEG, "image_tail": JPEG, "mode": "pro", "duration": "5", "model": "kling-v1"},
+        {"image": JPEG, "image_tail": JPEG, "mode": "pro", "model_name": "kling-v1"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+async def test_what_its_forms_send_is_ordered_polled_and_shown(place: Place, name: str) -> None:
+    door, form, wanted = FORMS[name]
+    status, said, headers = await place.say("POST", f"/kling/v1/{door}", form, HEADERS)
+    assert (status, said["code"]) == (200, 0), said
+    assert said["request_id"] == said["data"]["task_id"]
+    assert headers["access-control-allow-origin"] == "*"
+    taken = place.taken(door)
+    assert {name: taken[name] for name in wanted} == wanted
+    assert "model" not in taken
+    assert "" not in taken.values()
+    shown = await place.polled(f"/kling/v1/{door}/{said['data']['task_id']}", HEADERS)
+    assert shown["request_id"] == said["request_id"]
+    result = shown["data"]["task_result"]
+    assert (result["images"] or result["videos"])[0]["url"].startswith("http")
+
+
+@pytest.mark.parametrize(
+    ("form", "shows"),
+    [
+        ({"prompt": "a", "model": "kling-v9"}, "model_name"),
+        ({"prompt": ""}, "prompt is required"),
+        ({"prompt": "a [1301]"}, "content security"),
+        ({"prompt": "a", "image_tail": "not a picture", "camera_control": {"type": "simple"}}, "camera_control"),
+    ],
+)
+async def test_a_refusal_is_told_in_the_one_member_that_it_reads(
+    place: Place, form: dict[str, Any], shows: str
+) -> None:
+    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", form, HEADERS)
+    assert status == 400
+    assert shows in said["error"]["message"].lower()
+    assert said["message"] == said["error"]["message"]
+
+
+async def test_without_a_key_it_is_told_to_send_one(place: Place) -> None:
+    without = {name: value for name, value in HEADERS.items() if name != "Authorization"}
+    status, said, headers = await place.say("POST", "/kling/v1/images/generations", {"prompt": "a"}, without)
+    assert status == 401
+    assert "key" in said["error"]["message"]
+    assert headers["access-control-allow-origin"] == "*"
+
+
+async def test_its_preflight_is_answered_on_every_path_it_calls(place: Place) -> None:
+    for path in ("images/generations", "videos/text2video", "videos/image2video", "videos/text2video/any-task"):
+        asked = {
+            "Origin": "https://page.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,mj-version,x-ctoken,x-ptoken,x-vtoken",
+        }
+        status, _, headers = await place.say("OPTIONS", f"/kling/v1/{path}", headers=asked)
+        assert status == 204
+        allowed = {name.strip().lower() for name in headers["access-control-allow-headers"].split(",")}
+        assert set(asked["Access-Control-Request-Headers"].split(",")) <= allowed
+
+
+async def test_polling_never_ends_early_because_the_provider_is_troubled(place: Place) -> None:
+    _, said, _ = await place.say(
+        "POST", "/kling/v1/videos/text2video", {"prompt": "a [takes:0.3s][poll-html][spelling:shouting]"}, HEADERS
+    )
+    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}", HEADERS)
+    assert shown["data"]["task_status"] == "succeed"
+
+
+async def test_a_failed_task_is_a_good_answer_and_says_why(place: Place) -> None:
+    _, said, _ = await place.say("POST", "/kling/v1/videos/text2video", {"prompt": "a [fail:too dark]"}, HEADERS)
+    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}", HEADERS)
+    assert (shown["data"]["task_status"], shown["data"]["task_status_msg"]) == ("failed", "too dark")
+    assert shown["data"]["task_result"] == {}
