@@ -1,14 +1,18 @@
 """Documents that are made from the code: PAGES says which file comes from which function, and `--check` compares."""
 
+import json
 import sys
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+import yaml
+
 from service.cli import page as cli
 from service.core.task import FINAL, MOVES, SHOWN
 from service.settings import describe
 from service.telemetry.metrics import Metrics
+from service.web import asyncapi, openapi
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by `make docs`; change its source instead. -->\n"
@@ -83,9 +87,23 @@ How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
     return text
 
 
+def openapi_document() -> str:
+    """The API, from the route table and the wire models."""
+    return json.dumps(openapi.document(), indent=1, ensure_ascii=False) + "\n"
+
+
+def asyncapi_document() -> str:
+    """The events, from their types and formats."""
+    apart = json.loads(json.dumps(asyncapi.document()))  # what stands in two places is written out in both
+    text = yaml.safe_dump(apart, sort_keys=False, allow_unicode=True, width=110)
+    return "# Made by `make docs`; change its source instead.\n" + text
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/asyncapi.yaml": asyncapi_document,
     "docs/cli.md": lambda: f"{_NOTE}\n{cli.page()}",
     "docs/metrics.md": metrics_page,
+    "docs/openapi.json": openapi_document,
     "docs/settings.md": settings_page,
     "docs/states.md": states_page,
 }

@@ -6,6 +6,13 @@ from typing import Any
 from service.core import rulebook
 from service.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
+SIGNED = {
+    "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
+    "webhook-timestamp": "Seconds since 1970 of this attempt; refuse what is older than five minutes",
+    "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret rotates",
+}
+"""Headers of every delivery, and what they are for."""
+
 
 def order_name(path: str) -> str:
     """Return the name of the schema of orders at a door, or at a door's path."""
@@ -59,11 +66,6 @@ def _shape(rule: Rule) -> dict[str, Any]:
 
 def webhook() -> dict[str, Any]:
     """Return the operation that a subscriber answers."""
-    signed = {
-        "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
-        "webhook-timestamp": "Seconds since 1970 of this attempt; refuse what is older than five minutes",
-        "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret rotates",
-    }
     body = {
         "type": "object",
         "required": ["type", "timestamp", "data"],
@@ -79,7 +81,7 @@ def webhook() -> dict[str, Any]:
         "tags": ["Events"],
         "parameters": [
             {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "description": about}
-            for name, about in signed.items()
+            for name, about in SIGNED.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {

@@ -1,0 +1,119 @@
+"""The AsyncAPI document of the events: what is POSTed to subscribers in each format, and the stream of the same."""
+
+from typing import Any
+
+from service.core.event import CONTENT_TYPE, Format, Type
+from service.web import wire
+from service.web.shapes import SIGNED
+
+_TASK_TYPES = tuple(kind for kind in Type if kind.value.startswith("task."))
+_TASK = {"$ref": "#/components/schemas/Task"}
+
+
+def document() -> dict[str, Any]:
+    """Return the AsyncAPI 3.0 document of everything that is told without being asked."""
+    messages = {f"{form.value}.{kind.value}": _message(form, kind) for form in Format for kind in Type}
+    named = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
+    streamed = {name: message for name, message in named.items() if name.startswith(Format.STANDARD.value)}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "kling-relay events",
+            "version": "1",
+            "description": "Every step of a task is one event, told at least once under one webhook-id.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "subscriber": {
+                "address": "{url}",
+                "description": "A subscription's address; each event is POSTed there until it is answered with 2xx.",
+                "parameters": {"url": {"description": "The subscription's url, or an order's notify_hook"}},
+                "messages": named,
+            },
+            "stream": {
+                "address": "/v1/events/stream",
+                "description": "The same as Server-Sent Events: `id` is the cursor for Last-Event-ID, `event` the "
+                "type, `data` the body of format standard.",
+                "messages": streamed,
+            },
+        },
+        "operations": {
+            "deliver": {"action": "send", "channel": {"$ref": "#/channels/subscriber"}},
+            "follow": {"action": "send", "channel": {"$ref": "#/channels/stream"}},
+        },
+        "components": {"messages": messages, "schemas": _schemas()},
+    }
+
+
+def _message(form: Format, kind: Type) -> dict[str, Any]:
+    """Return one message; events about no task have no form of Kling's, they go out as `standard` there."""
+    is_task = kind in _TASK_TYPES
+    content = _TASK if is_task else {"type": "object"}
+    payload: dict[str, Any]
+    if form is Format.KLING and is_task:
+        payload = {"$ref": "#/components/schemas/Flat"}
+    elif form is Format.CLOUDEVENTS:
+        payload = {
+            "allOf": [
+                {"$ref": "#/components/schemas/CloudEvent"},
+                {"properties": {"type": {"const": kind.value}, "data": content}},
+            ]
+        }
+    else:
+        payload = {
+            "type": "object",
+            "required": ["type", "timestamp", "data"],
+            "properties": {
+                "type": {"const": kind.value},
+                "timestamp": {"type": "string", "format": "date-time"},
+                "data": content,
+            },
+        }
+    return {
+        "name": kind.value,
+        "title": f"{kind.value}, as {form.value}",
+        "contentType": CONTENT_TYPE[form].partition(";")[0],
+        "headers": {"$ref": "#/components/schemas/Signed"},
+        "payload": payload,
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    task = wire.Task.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    inner = task.pop("$defs", {})
+    text = {"type": "string"}
+    members = ("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
+    return {
+        **inner,
+        "Task": task,
+        "Flat": {
+            "type": "object",
+            "description": "Kling's own flat callback body",
+            "required": [*members, "task_info", "task_result"],
+            "properties": {
+                **{name: task["properties"][name] for name in members},
+                "task_info": {"type": "object", "properties": {"external_task_id": text}},
+                "task_result": {"type": "object"},
+            },
+        },
+        "CloudEvent": {
+            "type": "object",
+            "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
+            "properties": {
+                "specversion": {"const": "1.0"},
+                "id": {"type": "string", "description": "the webhook-id"},
+                "source": text,
+                "type": text,
+                "subject": {"type": "string", "description": "the task's id"},
+                "time": {"type": "string", "format": "date-time"},
+                "datacontenttype": {"const": "application/json"},
+                "sequence": {"type": "string", "description": "ten digits, so that texts sort as numbers do"},
+            },
+        },
+        "Signed": {
+            "type": "object",
+            "required": list(SIGNED),
+            "properties": {name: {"type": "string", "description": about} for name, about in SIGNED.items()},
+        },
+    }
