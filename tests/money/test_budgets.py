@@ -111,8 +111,12 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
             "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
             "since": "1970-01-01T00:00:00.000Z", "of": "client", "name": "bootstrap",
         }  # fmt: skip
-        _, log = await relay.call("GET", "/v1/events?after=0&type=budget.threshold")
-        assert len(log["data"]) == 2
+
+        async def are_logged() -> bool:  # the log shows what no older transaction can come before
+            _, log = await relay.call("GET", "/v1/events?after=0&type=budget.threshold")
+            return len(log["data"]) == 2
+
+        await eventually(are_logged)
         await limit(relay, total="5")  # another limit has thresholds of its own
         assert sorted(await asyncio.gather(relay_look(relay), relay_look(relay))) == [0, 2]
         assert not {heard.json["type"] for heard in other.heard} & {"budget.threshold"}
