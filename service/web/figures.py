@@ -24,9 +24,10 @@ class TaskFigures(Shown):
     took_p95_ms: float | None
 
 
-class DeliveryFigures(Shown):
+class SubscriptionFigures(Shown):
     """Attempts made in the span; latencies are of those that delivered."""
 
+    id: str
     attempts: int
     delivered: int
     latency_p50_ms: float | None
@@ -36,8 +37,17 @@ class DeliveryFigures(Shown):
     next_attempt_at: str | None
 
 
-class SubscriptionFigures(DeliveryFigures):
-    id: str
+class DeliveryFigures(Shown):
+    """Attempts made in the span, to all subscriptions together."""
+
+    attempts: int
+    delivered: int
+    is_partial: bool = Field(description="a subscription had more attempts than are looked at: the newest are")
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    outstanding: int
+    exhausted: int
+    next_attempt_at: str | None
 
 
 class SlotFigures(Shown):

@@ -14,7 +14,7 @@ from aiohttp import web
 from service.core.errors import Fault
 from service.core.event import rfc3339
 from service.store import overview, standing
-from service.store.overview import NEVER, PER_BIN, Counted, Figures, Window
+from service.store.overview import NEVER, PER_BIN, PER_SUBSCRIPTION, Counted, Figures, Window
 from service.store.standing import Waiting
 from service.web.answers import InvalidMembers, plain
 from service.web.call import Call
@@ -49,14 +49,15 @@ async def show(call: Call) -> web.Response:
             "tasks": {
                 "ordered": sum(each["ordered"] for each in bins),
                 "is_estimate": any(each["is_estimate"] for each in bins),
-                "succeeded": tasks.whole.good,
-                "failed": tasks.whole.bad,
+                "succeeded": sum(each["succeeded"] for each in bins),
+                "failed": sum(each["failed"] for each in bins),
                 "open": now_open.count,
                 **_times("took", tasks.whole),
             },
             "deliveries": {
                 "attempts": attempts.whole.seen,
                 "delivered": attempts.whole.good,
+                "is_partial": any(each.seen >= PER_SUBSCRIPTION for each in attempts.keyed.values()),
                 **_times("latency", attempts.whole),
                 "outstanding": outstanding,
                 "exhausted": sum(each.exhausted for each in waiting.values()),
@@ -97,8 +98,8 @@ def _bins(
                 "at": rfc3339(window.since + number * window.width),
                 "ordered": amount,
                 "is_estimate": is_estimate,
-                "succeeded": ordered.good,
-                "failed": ordered.bad,
+                "succeeded": round(ordered.good * amount / max(1, ordered.seen)),
+                "failed": round(ordered.bad * amount / max(1, ordered.seen)),
                 "open": open_then[number],
                 **_times("took", ordered),
                 "attempts": tried.seen,

@@ -84,6 +84,7 @@ export function OverviewPage({ query }) {
     ${value && !isEmpty && html`<div class="stack">
       <${Figures} of=${value} />
       ${value.tasks.is_estimate && html`<${Notice}><p>${t("There was more than is looked at: numbers with ≈ are reckoned from a part.")}</p><//>`}
+      ${value.deliveries.is_partial && html`<${Notice}><p>${t("Of each subscription the newest thousand attempts are looked at; earlier ones of this time are not drawn.")}</p><//>`}
       <${Charts} of=${value} />
       <div class="halves">
         <${Ranking} title=${t("Why tasks failed")} empty=${t("No task failed in this time.")} rows=${value.reasons.map((each) => ({ title: each.reason || t("no reason given"), count: each.count }))} hrefOf=${() => link("tasks", { status: "failed", since: chosen })} />

@@ -52,7 +52,7 @@ export const zh = {
   "The provider deletes these files on {time}. Copy out what you want to keep.": "供应商将于 {time} 删除这些文件，请及时保存。", "The provider fetches it from this address.": "供应商会从该地址获取图片。",
   "The provider promised these files until {time}.": "供应商承诺保存至 {time}。", "The request's body": "请求内容", "The same with curl": "等效的 curl 命令", "The signing secret": "签名密钥", "The subscription": "查看订阅", "The task": "查看任务",
   "The task failed.": "任务失败。", Theme: "主题", "There is no such page": "没有这个页面", "There was more than is looked at: numbers with ≈ are reckoned from a part.": "数据量超出统计范围：带 ≈ 的数字为估算值。",
-  "There was nothing to deliver again.": "没有需要重新投递的事件。", "They appear as tasks take steps. A test shows at once whether the address answers.": "任务推进时会出现。发送测试可立即查看地址是否应答。",
+  "There was nothing to deliver again.": "没有需要重新投递的事件。", "Of each subscription the newest thousand attempts are looked at; earlier ones of this time are not drawn.": "每个订阅只统计最近一千次尝试；该时段更早的尝试未绘出。", "They appear as tasks take steps. A test shows at once whether the address answers.": "任务推进时会出现。发送测试可立即查看地址是否应答。",
   "This address no longer answers. Results are deleted after a while.": "该地址已失效。结果会在一段时间后被删除。", "This is needed.": "必填。", Time: "时间", "This page broke": "页面出错", "Time to result": "出结果用时", "To the content": "跳到内容",
   "Try it": "在线测试", "Try now": "立即重试", "Until the old one ends, every delivery carries a signature of each, so that nothing is refused while you change over.": "旧密钥失效前，每次投递都带有新旧两个签名，更换期间不会被拒绝。",
   "Until then the old secret signs too:": "在此之前旧密钥同样有效：", "Use address": "使用地址", "Welcome. One thing is missing: a key.": "欢迎。还差一个密钥。", What: "内容",
