@@ -131,6 +131,10 @@ class Process:
         theirs.close()
         self.port = 0
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
     async def ready(self) -> bool:
         """Wait until it serves; False where it ended instead."""
         try:
