@@ -140,6 +140,7 @@ async def test_rare_events_are_found_behind_many_others(home: House, monkeypatch
         at, turns = found.after, turns + 1
     assert seen == [done[1], done[5]]
     assert turns > 3
+    await home.readable()
     _, page = await home.get("/v1/events?type=task.succeed&limit=10")
     assert [event["data"]["task_id"] for event in page["data"]] == [done[1]]
     _, rest = await home.get(f"/v1/events?type=task.succeed&limit=10&after={page['next_cursor']}")

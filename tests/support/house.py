@@ -32,6 +32,7 @@ from service.web import site
 from service.web.call import SITE
 from service.web.server import serve
 from service.web.tools import Limits, Seen, Tools
+from tests.support.waiting import eventually
 
 CALLBACK_KEY = b"k" * 32
 VIDEO = {"videos": [{"id": "v", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}]}
@@ -114,6 +115,11 @@ class House:
         path = f"/callbacks/{task}/{token.make([CALLBACK_KEY], UUID(task))}"
         code, answer = await self.call("POST", path, "", json=said)
         assert (code, answer) == (200, {"code": 0, "message": "ok"})
+
+    async def readable(self) -> None:
+        """Wait until all events are below every running transaction of the cluster, other tests' databases included."""
+        horizon = "SELECT coalesce(max(tx), 0) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM events"
+        await eventually(lambda: self.database.pool.fetchval(horizon))
 
     async def done(self, task: str) -> None:
         await self.called_back(task, "succeed", task_result=VIDEO)

@@ -148,6 +148,7 @@ async def test_an_event_that_commits_late_is_not_passed_over(home: House, databa
 
 async def test_pages_of_the_log_follow_one_another(home: House) -> None:
     made = [await home.order(f"number {number}") for number in range(5)]
+    await home.readable()
     seen: list[str] = []
     after = "0"
     while after:

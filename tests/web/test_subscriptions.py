@@ -276,6 +276,7 @@ async def test_a_replay_of_all_brings_what_was_before_the_subscription(home: Hou
     task = await home.order()
     await home.done(task)
     one = (await subscribe(home, events=["task.succeed"]))["id"]
+    await home.readable()
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     status, said = await home.post(f"/v1/subscriptions/{one}/replay", {"since": since, "only": "all"})
     assert (status, said) == (202, {"count": 1})
