@@ -1,0 +1,85 @@
+"""The project's documents as they are read by tests: pages, and the fenced blocks in them with the commands inside."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_FENCE = re.compile(r"^( *)```([\w-]*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+_LEFT_OUT = {"service/web/console/vendor"}
+"""Other people's pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: where it stands, its language ("" where none is said), its text."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands of a shell block, each with its continued and quoted lines; comments at line ends stay."""
+        found: list[str] = []
+        held = ""
+        for line in self.text.splitlines():
+            held = f"{held}\n{line}" if held else line
+            if line.endswith("\\") or held.count("'") % 2:
+                continue
+            if held.strip() and not held.lstrip().startswith("#"):
+                found.append(held)
+            held = ""
+        return [*found, held] if held else found
+
+
+@cache
+def tracked() -> tuple[str, ...]:
+    """Return the paths of all files of the project: what git has, and what it would take."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # an unpacked release has no git
+        skipped = {".venv", ".git", ".relay", "build", "dist", "node_modules"}
+        listed = [
+            str(path.relative_to(ROOT))
+            for path in ROOT.rglob("*")
+            if path.is_file() and not skipped & set(path.relative_to(ROOT).parts)
+        ]
+    return tuple(sorted(path for path in set(listed) if (ROOT / path).is_file()))
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def pages() -> list[str]:
+    """Return the paths of all Markdown pages of ours."""
+    return [path for path in tracked() if path.endswith(".md") and str(Path(path).parent) not in _LEFT_OUT]
+
+
+def blocks(*languages: str) -> list[Block]:
+    """Return the fenced blocks of all pages that are in one of these languages, or in any where none is given."""
+    return [
+        Block(page, body.count("\n", 0, fence.start()) + 1, fence[2], _flush(fence[3], fence[1]))
+        for page in pages()
+        for body in [text(page)]
+        for fence in _FENCE.finditer(body)
+        if not languages or fence[2] in languages
+    ]
+
+
+def prose(page: str) -> str:
+    """Return a page without its fenced blocks."""
+    return _FENCE.sub("", text(page))
+
+
+def _flush(body: str, indent: str) -> str:
+    return "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
