@@ -1,0 +1,103 @@
+"""One bad item never fails its batch: poison beside good callbacks and good orders, and what else Hypothesis finds."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.core import callback
+from service.core.foreign import Unreadable
+from service.core.poison import safe
+from service.sandbox import Sandbox, Temper
+from tests.faults.test_callbacks import SUCCESS, path
+from tests.support.service import Relay, running, sandboxed
+
+DOOR = "/kling/v1/videos/text2video"
+DEEP = b"[" * 5_000 + b"]" * 5_000
+POISON: list[bytes] = [
+    b"",
+    b"\x00",
+    b"not json",
+    b"\xff\xfe\xfa",
+    b"null",
+    b"[]",
+    b'{"task_status": NaN}',
+    b'{"task_status": "succeed", "task_result": {"videos": [{"url": Infinity}]}}',
+    b'{"task_status": "failed", "task_status_msg": "\\u0000"}',
+    b'{"task_status": "failed", "task_status_msg": "\\ud800"}',
+    b'{"task_status": "\\u0000succeed"}',
+    b'{"task_status": "failed", "task_id": "\\u0000\\udfff"}',
+    b'{"task_status": "failed", "updated_at": 1e400, "created_at": -99999999999999999999}',
+    b'{"task_status": "succeed", "task_result": {"images": [{"url": "https://x/\\u0000"}]}, "units": "1e9"}',
+    b'{"task_status": "succeed", "task_result": {"videos": [{"url": "https://x/y"}]}, "final_unit_deduction": "NaN"}',
+    b'{"task_status": "failed", "task_status_msg": ' + b'"' + b"x" * 200_000 + b'"}',
+    b'{"task_status": "succeed", "task_result": ' + DEEP + b"}",
+    DEEP,
+    b'{"a":' * 400 + b"1" + b"}" * 400,
+    b'{"task_status": "succeed", "id": ' + b"9" * 5_000 + b"}",
+]
+WORDS = st.sampled_from(["task_id", "id", "task_status", "status", "data", "task_result", "videos", "url", "code"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=8), inner, max_size=5),
+    max_leaves=20,
+)
+"""Shapes near those that are read, with values of every kind."""
+
+
+async def test_poison_beside_good_callbacks_spoils_none_of_them(database: str) -> None:
+    async with (
+        sandboxed(Temper(callbacks=())) as (sandbox, provider),
+        running(database, provider) as relay,
+    ):
+        tasks = [await relay.submit(f"a rabbit {number} [forever]") for number in range(2 * len(POISON))]
+        calls = []
+        for place, task in enumerate(tasks):
+            is_good = place % 2 == 0
+            body = json.dumps(SUCCESS).encode() if is_good else POISON[place // 2]
+            calls.append(_called(relay, sandbox, task, body))
+        assert set(await asyncio.gather(*calls)) == {200}
+        for place, task in enumerate(tasks):
+            status = (await relay.task(task))["task_status"]
+            assert status == "succeed" if place % 2 == 0 else status in {"submitted", "failed", "succeed"}, place
+        assert (await relay.call("GET", "/readyz"))[0] == 200
+
+
+async def test_poison_beside_good_orders_spoils_none_of_them(database: str) -> None:
+    fields: list[Any] = ["\x00", "\ud800", "x" * 501, 10**400, float("nan"), [[]], {"a": {}}, True]
+    async with sandboxed() as (_, provider), running(database, provider) as relay:
+        good = [relay.call("POST", DOOR, json={"prompt": f"a rabbit {number}"}) for number in range(20)]
+        bad = [
+            relay.call("POST", DOOR, data=json.dumps({"prompt": "x", name: value}).encode())
+            for value in fields
+            for name in ("prompt", "external_task_id", "duration", "callback_url", "unheard-of")
+        ]
+        said = await asyncio.gather(*good, *bad)
+        assert {status for status, _ in said[:20]} == {200}
+        assert {status for status, _ in said[20:]} <= {200, 400}
+
+
+async def _called(relay: Relay, sandbox: Sandbox, task: str, body: bytes) -> int:
+    return (await relay.call("POST", path(sandbox, task), data=body))[0]
+
+
+@given(body=st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+def test_the_reader_of_callbacks_reads_or_refuses_and_never_fails(body: bytes) -> None:
+    try:
+        signal = callback.read(body)
+    except Unreadable:
+        return
+    assert signal.reason == safe(signal.reason)
+    json.dumps(signal.result).encode()
+
+
+@pytest.mark.parametrize("body", POISON)
+def test_poison_is_read_or_refused(body: bytes) -> None:
+    try:
+        callback.read(body)
+    except Unreadable:
+        return
