@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import aiohttp
 import pytest
 import uvloop
 from aiohttp import web
@@ -12,7 +13,8 @@ from aiohttp import web
 from service.app.serving import listening
 from service.web.server import serve
 from service.web.tools import Limits
-from tests.support.service import running, sandboxed
+from tests.support.processes import fleet
+from tests.support.service import SIGNING, running, sandboxed
 from tests.support.waiting import eventually
 
 ASK = b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n"
@@ -92,3 +94,22 @@ async def test_readiness_is_red_first_while_everything_is_still_answered(databas
             assert answer.status == 200
             assert answer.headers["Connection"] == "close"
         assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
+
+
+async def test_several_processes_of_one_service_leave_together_and_say_that_all_went_well(database: str) -> None:
+    with listening("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        settings = {
+            "RELAY_PORT": str(port),
+            "RELAY_METRICS_PORT": "0",
+            "RELAY_PROCESSES": "2",
+            "RELAY_DATABASE_URL": database,
+            "RELAY_SIGNING_KEYS": SIGNING,
+            "RELAY_SHUTDOWN_DELAY": "0.1s",
+        }
+        async with fleet(settings) as one, aiohttp.ClientSession() as client:
+            service = await one.start("api")
+            async with client.get(f"http://127.0.0.1:{port}/livez") as answer:
+                assert answer.status == 200
+            assert await service.leave() == 0, service.lines
+            await eventually(lambda: not _listens(port))

@@ -1,0 +1,44 @@
+"""The operator's commands of this page of life, as they are typed."""
+
+import asyncio
+
+import asyncpg
+from click.testing import CliRunner, Result
+
+from service.cli.program import program
+from tests.support.service import SIGNING, running, sandboxed
+
+NEW = "the-next-signing-key-0123456789abcdef0123456789abc"
+
+
+async def operate(database: str, *words: str, keys: str = SIGNING) -> Result:
+    """Run a command in a thread, because it runs a loop of its own."""
+    environment = {"RELAY_DATABASE_URL": database, "RELAY_SIGNING_KEYS": keys}
+    result: Result = await asyncio.to_thread(CliRunner().invoke, program, words, env=environment)
+    return result
+
+
+async def test_resealing_is_one_command_and_says_what_it_did(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider):
+        pass
+    first = await operate(database, "keys", "reseal", keys=f"{NEW},{SIGNING}")
+    assert (first.exit_code, first.stdout) == (0, "2 sealed anew, 0 were so already.\n")
+    again = await operate(database, "keys", "reseal", "--json", keys=f"{NEW},{SIGNING}")
+    assert '"renewed": 0' in again.stdout
+    lost = await operate(database, "keys", "reseal")
+    assert lost.exit_code == 1
+    assert "RELAY_SIGNING_KEYS" in lost.stderr
+
+
+async def test_a_restored_database_is_said_to_be_one(database: str) -> None:
+    async with sandboxed() as (_, provider), running(database, provider):
+        refused = await operate(database, "migrate", "--restored")
+        assert refused.exit_code == 1
+        assert "Stop them all" in refused.stderr
+    assert (await operate(database, "migrate", "--restored")).exit_code == 0
+    connection = await asyncpg.connect(database)
+    try:
+        assert await connection.fetchval("SELECT tx_offset > 0 FROM cell")
+    finally:
+        await connection.close()
+    assert (await operate(database, "migrate", "--restored", "--wait")).exit_code == 2
