@@ -73,7 +73,7 @@ class Coalescer(Generic[Item, Result]):
         waiting: _Waiting[Item, Result] = _Waiting(item, loop.create_future(), loop.time())
         self._queue.append(waiting)
         self._flush_if_free()
-        return await asyncio.shield(waiting.future)
+        return await waiting.future  # a caller that is cancelled cancels this alone; the item stays in its batch
 
     async def drain(self) -> None:
         """Wait until everything in hand is written."""

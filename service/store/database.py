@@ -15,6 +15,7 @@ from sqlalchemy import select
 from typing_extensions import override
 
 from service.store import schema
+from service.store.pool import QuickPool
 from service.store.statement import Pool, Statement, StoreUnavailableError, translated
 
 _STEADY = {
@@ -116,7 +117,7 @@ async def _pool(url: str, size: int, patience: float, *, name: str, pooler: bool
     options = {} if pooler else {**_STEADY, **extra}
     through = _TravellingSettle if extra else _TravellingLookUp
     with translated():
-        return await asyncpg.create_pool(
+        return await QuickPool(
             _plain(url),
             min_size=1,
             max_size=size,
@@ -126,6 +127,9 @@ async def _pool(url: str, size: int, patience: float, *, name: str, pooler: bool
             command_timeout=patience,
             statement_cache_size=0 if pooler else 500,
             max_cached_statement_lifetime=0,
+            max_queries=50_000,
+            loop=None,
+            record_class=asyncpg.Record,
             server_settings={"application_name": f"kling-relay {name}", **options},
         )
 

@@ -1,0 +1,97 @@
+"""The pool lends in turn and within its size, and whatever befalls a connection costs nobody else one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from service.store.database import connect
+from service.store.statement import Pool
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    async with connect(database, size=3, patience=20) as opened:
+        yield opened.pool
+
+
+async def backend(pool: Pool) -> int:
+    return int(await pool.fetchval("SELECT pg_backend_pid()"))
+
+
+async def test_one_after_the_other_is_served_by_one_connection(pool: Pool) -> None:
+    assert len({await backend(pool) for _ in range(20)}) == 1
+    assert pool.get_size() - pool.get_idle_size() == 0
+
+
+async def test_many_at_once_are_all_served_by_no_more_connections_than_there_may_be(pool: Pool) -> None:
+    found = await asyncio.gather(*(pool.fetchrow("SELECT pg_backend_pid() FROM pg_sleep(0.005)") for _ in range(60)))
+    assert len({row[0] for row in found if row}) == 3
+
+
+async def test_a_cancelled_statement_leaves_its_connection_fit_for_the_next(pool: Pool) -> None:
+    for _ in range(10):
+        sleeping = [asyncio.create_task(pool.fetch("SELECT pg_sleep(60)")) for _ in range(3)]
+        await eventually(lambda: pool.get_idle_size() == 0)
+        for each in sleeping:
+            each.cancel()
+        await asyncio.gather(*sleeping, return_exceptions=True)
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_who_stops_waiting_takes_no_place_and_keeps_nothing(pool: Pool) -> None:
+    held = [await pool.acquire() for _ in range(3)]
+    waiting = [asyncio.create_task(pool.fetchrow("SELECT 1")) for _ in range(5)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[3].cancel()
+    for each in held:
+        await pool.release(each)
+    waiting[1].cancel()  # perhaps after it was given one
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [row[0] for row in (results[2], results[4]) if isinstance(row, asyncpg.Record)] == [1, 1]
+    assert await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(9))) == [1] * 9
+
+
+async def test_waiting_for_a_connection_ends_with_its_time(pool: Pool) -> None:
+    held = [await pool.acquire() for _ in range(3)]
+    with pytest.raises(TimeoutError):
+        await pool.acquire(timeout=0.02)
+    for each in held:
+        await pool.release(each)
+    assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_broken_connections_are_made_anew(pool: Pool, database: str) -> None:
+    held = [await pool.acquire() for _ in range(3)]
+    for each in held:
+        await pool.release(each)
+    other = await asyncpg.connect(database)
+    await other.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'kling-relay look-up'"
+    )
+    await other.close()
+    assert await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(12))) == [1] * 12
+
+
+async def test_a_transaction_left_open_is_not_lent_on(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute("CREATE TEMPORARY TABLE mine (x int)")
+    assert await pool.fetchval("SELECT to_regclass('mine')") is None
+
+
+async def test_a_closed_pool_lends_nothing_and_lets_nobody_wait(pool: Pool) -> None:
+    await pool.fetchval("SELECT 1")
+    await pool.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await pool.fetchval("SELECT 1")
+
+
+async def test_closing_waits_for_what_is_lent(pool: Pool) -> None:
+    slow = asyncio.create_task(pool.fetchrow("SELECT 7 FROM pg_sleep(0.1)"))
+    await eventually(lambda: pool.get_size() - pool.get_idle_size() == 1)
+    await pool.close()
+    assert (await slow)[0] == 7  # type: ignore[index]  # there is a row
