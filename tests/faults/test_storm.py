@@ -73,7 +73,7 @@ class Size:
     converges: float
 
 
-SHORT = Size(tasks=100, lasts=5.0, calm=0.7, converges=60.0)
+SHORT = Size(tasks=100, lasts=5.0, calm=0.7, converges=150.0)
 LONG = Size(tasks=600, lasts=60.0, calm=1.5, converges=240.0)
 
 

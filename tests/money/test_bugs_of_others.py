@@ -123,6 +123,7 @@ async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again
         assert used(sandbox) == 1
 
 
+@pytest.mark.timeout(300)
 async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) -> None:
     """Lost, doubled, reordered, late and contradicting callbacks, lost answers, resets and refusals to wait."""
     temper = Temper(
@@ -154,7 +155,7 @@ async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) 
         )
         answers = await asyncio.gather(*orders)
         tasks = [said["data"]["task_id"] for status, said in answers if status == 200]
-        await asyncio.gather(*(one.final(task, 60) for task in tasks))
+        await asyncio.gather(*(one.final(task, 150) for task in tasks))
         found = await entries(one)
         assert sum(Decimal(reserved) for _, reserved, _ in found) == 0
         charged = sum(Decimal(amount) for _, _, amount in found)
