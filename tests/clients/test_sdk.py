@@ -18,6 +18,8 @@ PATIENCE = 5.0
 """Seconds after which the node gives up."""
 CAMERA = {"horizontal": 0.5, "vertical": None, "pan": None, "tilt": None, "roll": None, "zoom": None}
 
+STILL = dict.fromkeys(CAMERA, 0.0)
+
 
 def signed(**claims: Any) -> dict[str, str]:
     """Return the headers of an SDK: seconds as integers, valid since 5 s and for 1800 s."""
