@@ -152,7 +152,8 @@ async def add_backlog(connection: Connection, client: UUID, subscriptions: Seque
     made = await add_tasks(connection, [client], events, finished=True)
     await connection.execute(
         "INSERT INTO outstanding (subject, sequence, subscription, shard, attempt, due_at)"
-        " SELECT task, 1, subscription, get_byte(uuid_send(subscription), 15), 0, now() - interval '1 minute' + place * interval '1 microsecond'"
+        " SELECT task, 1, subscription, get_byte(uuid_send(subscription), 15), 0,"
+        " now() - interval '1 minute' + place * interval '1 microsecond'"
         " FROM unnest($1::uuid[]) WITH ORDINALITY AS tasks (task, place), unnest($2::uuid[]) subscription",
         made,
         list(subscriptions),

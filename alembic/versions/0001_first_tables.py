@@ -133,7 +133,7 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=True),
         sa.CheckConstraint("entry IN ('reserve', 'settle', 'release')", name=op.f("ck_ledger_entry_known")),
         sa.PrimaryKeyConstraint("task", "entry"),
-        comment="append-only; sums over a client are its balance; what was ordered stands in the reserve, notes elsewhere",
+        comment="append-only; sums over a client are its balance; what was ordered stands in the reserve",
     )
     op.create_index("ix_ledger_client_at", "ledger", ["client", "at"], unique=False)
     op.create_table(

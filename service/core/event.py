@@ -86,9 +86,7 @@ def webhook_id(subject: UUID, sequence: int) -> str:
     return f"evt_{subject.hex}_{sequence}"
 
 
-def shown(
-    facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def shown(facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a task as clients see it in events and under /v1/tasks."""
     done = task.status is Status.SUCCEED
     return {
@@ -123,9 +121,7 @@ def announce(facts: Facts, task: Task, signal: Signal) -> Event:
     )
 
 
-def tell(
-    *, subject: UUID, sequence: int, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]
-) -> Event:
+def tell(*, subject: UUID, sequence: int, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]) -> Event:
     """Return an event of any type, its bytes made."""
     body = write({"type": kind, "timestamp": rfc3339(at), "data": content})
     return Event(subject=subject, sequence=sequence, client=client, type=kind, at=at, body=body)

@@ -281,7 +281,7 @@ ledger = Table(
     PrimaryKeyConstraint("task", "entry"),
     CheckConstraint("entry IN ('reserve', 'settle', 'release')", name="entry_known"),
     Index("ix_ledger_client_at", "client", "at"),
-    comment="append-only; sums over a client are its balance; what was ordered stands in the reserve, notes elsewhere",
+    comment="append-only; sums over a client are its balance; what was ordered stands in the reserve",
 )
 
 crossings = Table(
