@@ -21,6 +21,8 @@ from tests.support.service import KEY, SIGNING, Relay, Subscriber, running, sand
 
 UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
+SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -41,7 +43,8 @@ class Stage:
         text = text.replace("http://127.0.0.1:8090", self.sandbox_url)
         for elsewhere in ("http://127.0.0.1:9000/hook", "http://localhost:3000/hook", "https://example.com/hook"):
             text = text.replace(elsewhere, self.hook.url)
-        text = text.replace("your-key", KEY).replace("kr-…", KEY).replace(".venv/bin/", "")
+        text = text.replace("your-key", KEY).replace("kr-…", KEY).replace("whsec_…", SECRET)
+        text = text.replace(".venv/bin/", "")
         own = self.sandbox_task if self.sandbox_url in text else self.task
         return UUID.sub(lambda found: found[0] if found[0].startswith("0000") else own, text.replace("TASK_ID", own))
 

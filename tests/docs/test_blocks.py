@@ -179,7 +179,9 @@ async def test_json_of_other_kinds_is_json_all_the_same(page: str) -> None:
 
 async def test_programs_run(stage: Stage) -> None:
     for block in PYTHON:
-        program = compile(stage.set_in(block.text), block.name, "exec")
+        source = stage.set_in(block.text)
+        assert "run_app(" not in source or "__main__" in source, f"{block.name} serves as soon as it is read"
+        program = compile(source, block.name, "exec")
         with redirect_stdout(io.StringIO()):
             await asyncio.to_thread(exec, program, {"__name__": "a program"})
 
