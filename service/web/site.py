@@ -40,5 +40,6 @@ def make(tools: Tools) -> web.Application:
     app.cleanup_ctx.append(follow)
     app.on_shutdown.append(hang_up)
     static.add(app)  # before the way of all the rest, which would take every path
-    app.router.add_route("*", "/{path:.*}", Dispatch(Table(ROUTES)).answer)
+    # whatever the path holds, line breaks too, so that no refusal is the server's own
+    app.router.add_route("*", r"/{path:[\s\S]*}", Dispatch(Table(ROUTES)).answer)
     return app

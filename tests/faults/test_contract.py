@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from service.app import keys
 from service.core.key import Scope
@@ -28,6 +28,8 @@ from tests.support.waiting import eventually
 EXAMPLES = {Scope.ADMIN: 5, Scope.READ: 2, Scope.SUBMIT: 1}
 EXCLUDED: list[Any] = [positive_data_acceptance]
 """Rule books, budgets and addresses refuse what a JSON Schema lets through; all other checks hold."""
+LENIENT: list[Any] = [*EXCLUDED, negative_data_rejection]
+"""Kling's paths take odd queries (`?=null`), unknown members and numbers for texts, as real clients send them."""
 MARK = "only-the-owner-may-read-this"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LONG_POLLS = {"stream_events"}
@@ -111,7 +113,7 @@ def _hammer(ground: Ground, path: str, method: str, scope: Scope, examples: int)
         answer = case.call_and_validate(
             base_url=ground.url,
             headers={"Authorization": f"Bearer {ground.keys[scope]}"},
-            excluded_checks=EXCLUDED,
+            excluded_checks=LENIENT if path.startswith("/kling/") else EXCLUDED,
             timeout=10,
         )
         assert MARK not in answer.text
