@@ -1,8 +1,14 @@
 """Try it: from the form to the picture or the video that plays on the page."""
 
+import asyncio
 import base64
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
+import pytest
+from PIL import Image
 from playwright.async_api import FilePayload, Page, expect
 
 from tests.browser.conftest import Open
@@ -88,16 +94,45 @@ async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) ->
     assert "camera_control" not in shown
 
 
-async def test_the_curl_command_is_copied_with_the_whole_key(open_page: Open) -> None:
-    page = await open_page("try?kind=text2video")
-    await page.get_by_label("Prompt", exact=False).first.fill("it's a street")
-    shown = await page.locator(".code pre").inner_text()
+async def copied_command(page: Page) -> str:
     await page.locator(".code").get_by_role("button", name="Copy").click()
-    copied = await page.evaluate("navigator.clipboard.readText()")
-    assert "/kling/v1/videos/text2video" in copied
-    assert "it'\\''s a street" in copied
-    assert "test-key" in copied
-    assert "test-key-" not in shown
+    return str(await page.evaluate("navigator.clipboard.readText()"))
+
+
+async def run(command: str, directory: Path) -> Any:
+    """Return what a shell says to a command that answers in JSON."""
+    shell = await asyncio.create_subprocess_shell(
+        f"{command} 2>/dev/null", cwd=directory, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await shell.communicate()
+    return json.loads(said)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+async def test_the_curl_command_does_what_the_form_does(open_page: Open, relay: Relay, tmp_path: Path) -> None:
+    page = await open_page("try?kind=image2image")
+    await page.get_by_label("Prompt", exact=False).first.fill('it\'s a street for $5, `really` \\ "so"')
+    picture = Image.effect_noise((900, 700), 80)
+    picture.save(tmp_path / "my picture.png")
+    assert (tmp_path / "my picture.png").stat().st_size > 200_000
+    await page.locator("input[type=file]").first.set_input_files(tmp_path / "my picture.png")
+    await expect(page.get_by_text("900 × 700")).to_be_visible()
+    assert "test-key-" not in await page.locator(".code pre").inner_text()
+    answer = await run(await copied_command(page), tmp_path)
+    assert answer["code"] == 0
+    fields = (await relay.task(answer["data"]["task_id"]))["fields"]
+    assert fields["prompt"] == 'it\'s a street for $5, `really` \\ "so"'
+    assert fields["image"].startswith("Base64 image, png 900x700")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+async def test_the_curl_command_quotes_what_a_shell_would_take_for_its_own(
+    open_page: Open, relay: Relay, tmp_path: Path
+) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_label("Prompt", exact=False).first.fill("it's $HOME")
+    answer = await run(await copied_command(page), tmp_path)
+    assert (await relay.task(answer["data"]["task_id"]))["fields"]["prompt"] == "it's $HOME"
 
 
 async def test_what_the_service_refuses_is_said_with_its_reason(open_page: Open, relay: Relay) -> None:

@@ -2,26 +2,28 @@
 import { base, settings } from "./settings.js";
 import { doorOf } from "./orders.js";
 
-const quoted = (text) => text.replaceAll("'", "'\\''");
+const inQuotes = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const inDocument = (text) => text.replace(/[\\$`]/g, "\\$&");
 
-/** Return the command; `pictures` are names of files by field, `isSecret` keeps the key out of what is shown. */
+/** Return the body as an argument; with pictures as a document on stdin, because arguments have a limit of length. */
+function bodyOf(order, pictures) {
+  const files = Object.entries(pictures).filter(([field, picture]) => picture?.bytes && field in order);
+  if (!files.length) return `-d ${inQuotes(JSON.stringify(order, null, 2))}`;
+  const marked = { ...order, ...Object.fromEntries(files.map(([field]) => [field, `@@${field}@@`])) };
+  const text = files.reduce(
+    (found, [field, { name }]) => found.replace(`@@${field}@@`, () => `$(base64 < ${inQuotes(name)} | tr -d '\\n')`),
+    inDocument(JSON.stringify(marked, null, 2)),
+  );
+  return `-d @- <<END\n${text}\nEND`;
+}
+
+/** Return the command; `pictures` are what was chosen, by field; `isSecret` keeps the key out of what is shown. */
 export function curlOf(kind, order, pictures, { isSecret = false } = {}) {
-  const marks = {};
-  const shown = { ...order };
-  for (const [field, picture] of Object.entries(pictures)) {
-    if (!picture?.bytes) continue;
-    marks[field] = `@@${field}@@`;
-    shown[field] = marks[field];
-  }
-  let body = quoted(JSON.stringify(shown, null, 2));
-  for (const [field, mark] of Object.entries(marks)) {
-    body = body.replace(mark, `'"$(base64 -w0 '${quoted(pictures[field].name).replaceAll('"', "")}')"'`);
-  }
   const key = settings().key ? (isSecret ? `${settings().key.slice(0, 4)}…` : settings().key) : "YOUR-KEY";
   return [
     `curl -X POST '${base()}/kling/v1/${doorOf(kind)}'`,
     `-H 'Authorization: Bearer ${key}'`,
     "-H 'Content-Type: application/json'",
-    `-d '${body}'`,
+    bodyOf(order, pictures),
   ].join(" \\\n  ");
 }
