@@ -119,7 +119,7 @@ async def test_the_curl_command_does_what_the_form_does(open_page: Open, relay: 
     await expect(page.get_by_text("900 × 700")).to_be_visible()
     assert "test-key-" not in await page.locator(".code pre").inner_text()
     answer = await run(await copied_command(page), tmp_path)
-    assert answer["code"] == 0
+    assert answer["code"] == 0, answer
     fields = (await relay.task(answer["data"]["task_id"]))["fields"]
     assert fields["prompt"] == 'it\'s a street for $5, `really` \\ "so"'
     assert fields["image"].startswith("Base64 image, png 900x700")

@@ -14,7 +14,7 @@ function bodyOf(order, pictures) {
     (found, [field, { name }]) => found.replace(`@@${field}@@`, () => `$(base64 < ${inQuotes(name)} | tr -d '\\n')`),
     inDocument(JSON.stringify(marked, null, 2)),
   );
-  return `-d @- <<END\n${text}\nEND`;
+  return `-d @- <<END\n${text}\nEND\n`;
 }
 
 /** Return the command; `pictures` are what was chosen, by field; `isSecret` keeps the key out of what is shown. */
