@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, func, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.migrate import PATIENCE, MigrationError, locked_connection
+from service.store.migrate import PATIENCE, MigrationError, locked_connection, patiently
 from service.store.schema import cell, clients, events
 from service.store.statement import Statement
 
@@ -49,15 +49,23 @@ async def renew(database_url: str, *, restored: bool = False, patience: float = 
     Return whether one began. Raises MigrationError where processes of ours are connected, which would go on with
     the old numbers.
     """
-    async with locked_connection(database_url, patience) as connection:
-        looked = (await connection.execute(_LOOK)).one()
-        if not restored and looked.newest < looked.next:
-            return False
-        await _refuse_at_work(connection)
-        begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
-        await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
-        await connection.commit()
-        return True
+
+    async def once(left: float) -> bool:
+        async with locked_connection(database_url, left) as connection:
+            return await _renew(connection, restored=restored)
+
+    return await patiently(once, patience)
+
+
+async def _renew(connection: AsyncConnection, *, restored: bool) -> bool:
+    looked = (await connection.execute(_LOOK)).one()
+    if not restored and looked.newest < looked.next:
+        return False
+    await _refuse_at_work(connection)
+    begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
+    await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
+    await connection.commit()
+    return True
 
 
 async def is_needed(database: Database) -> bool:

@@ -7,10 +7,11 @@ and tried again. Migrators exclude one another by a lock that also holds behind 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 from alembic import command
@@ -23,6 +24,8 @@ from sqlalchemy.pool import NullPool
 
 from service.store.database import connect_once
 
+Result = TypeVar("Result")
+
 LOCK_TIMEOUT = "3s"
 PATIENCE = 120.0
 """Seconds that `migrate` waits in all, for another migrator and for busy tables."""
@@ -30,6 +33,7 @@ PATIENCE = 120.0
 _LOCK = 0x6B6C696E67
 _LOOK_EVERY = 0.25
 _TABLE_BUSY = "55P03"
+_READ_ONLY = "25006"
 _INSTALLED = "share/kling-relay/alembic/env.py"
 
 
@@ -113,17 +117,33 @@ async def downgrade(database_url: str, to: str, patience: float = PATIENCE) -> N
 
 
 async def _command(database_url: str, act: Callable[[Config], None], patience: float) -> None:
+    async def once(left: float) -> None:
+        async with locked_connection(database_url, left) as connection:
+            await connection.run_sync(lambda sync: act(_on(sync)))
+
+    await patiently(once, patience)
+
+
+async def patiently(act: Callable[[float], Awaitable[Result]], patience: float) -> Result:
+    """Return what `act` does as soon as tables make way and a recovering server takes writes.
+
+    `act` gets the seconds that are left. Raises what it raised last after `patience` seconds.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:
-            async with locked_connection(database_url, deadline - time.monotonic()) as connection:
-                await connection.run_sync(lambda sync: act(_on(sync)))
+            return await act(deadline - time.monotonic())
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _TABLE_BUSY or time.monotonic() > deadline:
+            reason = getattr(error.orig, "sqlstate", None)
+            if reason not in {_TABLE_BUSY, _READ_ONLY}:
+                raise
+            if time.monotonic() > deadline:
+                if reason == _READ_ONLY:
+                    raise MigrationError(
+                        "The database takes no writes: it is a replica, or still recovering."
+                    ) from error
                 raise
             await asyncio.sleep(_LOOK_EVERY)
-        else:
-            return
 
 
 def _on(connection: object) -> Config:

@@ -11,6 +11,7 @@ from service.app.database import prepare
 from service.store.embedded import Server
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import running, sandboxed, settings_for
+from tests.support.waiting import eventually
 
 ARCHIVING = {
     "wal_level": "replica",
@@ -81,5 +82,9 @@ async def test_back_to_the_moment_before_a_mistake_and_on() -> None:
                 assert await relay.events(task) == kept
                 another = await relay.submit()
                 assert (await relay.final(another))["task_status"] == "succeed"
-                _, page = await relay.call("GET", f"/v1/events?after={kept[-1]['cursor']}")
-                assert {event["data"]["task_id"] for event in page["data"]} == {another}
+
+                async def told_of() -> set[str]:
+                    _, page = await relay.call("GET", f"/v1/events?after={kept[-1]['cursor']}")
+                    return {event["data"]["task_id"] for event in page["data"]}
+
+                assert await eventually(told_of) == {another}

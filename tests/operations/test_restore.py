@@ -36,11 +36,17 @@ async def log_after(relay: Relay, cursor: str = "") -> list[dict[str, Any]]:
 
 async def live(relay: Relay, other: Subscriber, count: int) -> list[dict[str, Any]]:
     """Let so many tasks live and die, all of it delivered; return the whole log."""
+    told: set[str] = set()
     for task in [await relay.submit() for _ in range(count)]:
         assert (await relay.final(task))["task_status"] == "succeed"
-    log = await log_after(relay)
-    await eventually(lambda: {event["id"] for event in log} <= other.ids())
-    return log
+        told |= {event["id"] for event in await relay.events(task)}
+
+    async def logged() -> list[dict[str, Any]]:
+        log = await log_after(relay)
+        ids = {event["id"] for event in log}
+        return log if told <= ids <= other.ids() else []
+
+    return await eventually(logged)  # the log waits for every transaction in the server, those of other tests too
 
 
 async def test_after_dump_and_restore_streams_go_on_and_secrets_open(postgres: Server, database: str) -> None:
@@ -97,6 +103,13 @@ async def test_no_epoch_begins_under_a_running_service(database: str) -> None:
         with pytest.raises(MigrationError, match="Stop them all"):
             await renew(database, restored=True)
     assert await offset(database) == 0
+
+
+async def test_a_server_that_takes_no_writes_yet_is_waited_for_and_then_told_of(database: str) -> None:
+    name = database.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+    await do(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(MigrationError, match="takes no writes"):
+        await renew(database, restored=True, patience=0.3)
 
 
 async def offset(database: str) -> int:
