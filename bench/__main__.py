@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from bench import deliveries, idle, ingest, isolation, latency, lookups, submits
+from bench import deliveries, growth, idle, ingest, isolation, latency, lookups, submits
 from bench.figure import Figure, table
 from bench.ground import Ground, ground
 
@@ -26,8 +26,14 @@ PARTS: dict[str, Part] = {
     "latency": lambda ground, given: latency.measure(ground, given.turns, given.seconds),
     "lookups": lambda ground, given: lookups.measure(ground, given.turns, given.seconds),
     "submits": lambda ground, given: submits.measure(ground, given.turns, given.seconds),
-    "idle": lambda ground, given: idle.measure(ground, given.turns, given.seconds, given.backlog // 2),
+    "idle": lambda ground, given: idle.measure(ground, given.turns, given.seconds, given.backlog // 4),
     "isolation": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, given.backlog),
+}
+
+FULL: dict[str, Part] = {
+    "soak": lambda ground, _: deliveries.measure(ground, 1, 1_000_000),
+    "far behind": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, 1_000_000),
+    "growth": lambda ground, given: growth.measure(ground, given.turns, given.seconds, given.tasks),
 }
 
 
@@ -56,7 +62,7 @@ async def run(given: argparse.Namespace) -> list[Figure]:
     """Measure all parts, or `only` those named."""
     figures: list[Figure] = []
     async with ground() as started:
-        for name, measure in PARTS.items():
+        for name, measure in (PARTS | FULL if given.full else PARTS).items():
             if given.only and name not in given.only:
                 continue
             print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
@@ -70,10 +76,11 @@ def main() -> None:
     """Read the arguments, measure, print and write."""
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     arguments.add_argument("--full", action="store_true", help="growth and soak too; takes an hour or more")
-    arguments.add_argument("--only", nargs="*", default=[], choices=list(PARTS), help="these parts alone")
+    arguments.add_argument("--only", nargs="*", default=[], choices=[*PARTS, *FULL], help="these parts alone")
     arguments.add_argument("--turns", type=int, default=3, help="how often each is measured")
     arguments.add_argument("--seconds", type=float, default=5.0, help="how long a load lasts")
     arguments.add_argument("--backlog", type=int, default=100_000, help="deliveries that wait")
+    arguments.add_argument("--tasks", type=int, default=10_000_000, help="finished tasks of a grown database")
     given = arguments.parse_args()
     about = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **hardware(), **vars(given)}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

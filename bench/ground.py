@@ -22,6 +22,8 @@ from service.store.embedded import Server, embedded
 from service.store.migrate import migrate
 
 TEMPLATE = "bench_template"
+BARE = "bench_bare"
+"""The schema without partitions."""
 KEY = "bench-key-with-every-scope-0123456789abcdef"
 SIGNING = "bench-signing-key-0123456789abcdef0123456789abcdef"
 ROOT = Path(__file__).parent.parent
@@ -102,6 +104,7 @@ class Ground:
 
     server: Server
     directory: Path
+    template: str = TEMPLATE
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
@@ -109,7 +112,7 @@ class Ground:
         name = f"bench_{next(_numbers)}"
         admin = await asyncpg.connect(self.server.url("postgres"))
         try:
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY file_copy", timeout=3600)
             yield self.server.url(name)
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
             await admin.execute("CHECKPOINT")  # what one round left to write does not fall into the next
@@ -135,8 +138,9 @@ async def ground() -> AsyncIterator[Ground]:
         async with embedded(directory) as server:
             admin = await asyncpg.connect(server.url("postgres"))
             try:
-                await admin.execute(f"CREATE DATABASE {TEMPLATE}")
-                await migrate(server.url(TEMPLATE))
+                await admin.execute(f"CREATE DATABASE {BARE}")
+                await migrate(server.url(BARE))
+                await admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE {BARE}")
                 inside = await asyncpg.connect(server.url(TEMPLATE))
                 await partitions.ensure(inside, datetime.now(UTC), timedelta(days=90))
                 await inside.close()

@@ -1,0 +1,97 @@
+"""Growth and soak (`--full`): the same figures with millions of finished tasks behind them; memory after a million."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from bench import deliveries, ingest, lookups, rows
+from bench import ground as grounds
+from bench.figure import Figure, in_turns
+from bench.ground import Ground
+from service.store import partitions
+from service.store.statement import Connection
+
+DAYS = 80
+ATTEMPTS = 3
+_LOAD = """
+WITH made AS (
+    SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7000'
+            || 'b' || substr(md5(n::text || $4), 1, 15))::uuid AS id, at
+    FROM generate_series(1, $1) n, LATERAL (SELECT $2::timestamptz + random() * interval '1 day' AS at) moment
+), recorded AS (
+    INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,
+                       prices, fields)
+    SELECT id, $3, 'succeed', 1, at, at, 'text2video', 'kling-v1', 1, 1, 'unit', 'bench', '{}' FROM made
+), told AS (
+    INSERT INTO events (subject, sequence, client, tx, at, type, body)
+    SELECT id, 1, $3, 1, at, 'task.succeed', $5 FROM made
+)
+INSERT INTO attempts (subscription, subject, sequence, attempt, at, latency, status, outcome)
+SELECT s, id, 1, 1, at, 0.01, 200, 'delivered' FROM made, unnest($6::uuid[]) s
+"""
+
+
+async def load(connection: Connection, tasks: int) -> None:
+    """Fill the database with so many finished tasks of the last eighty days, each with three attempts."""
+    now = datetime.now(UTC)
+    await partitions.ensure(connection, now - timedelta(days=DAYS), timedelta(days=90))
+    for day in range(7, DAYS, 3):  # as a service that ran all that time would have made them
+        await partitions.ensure(connection, now - timedelta(days=DAYS - day), timedelta(days=90))
+    [client, sample, *subscriptions] = rows.ids(2 + ATTEMPTS)
+    body = rows.event_of(sample, client).body
+    for day in range(DAYS):
+        start = now - timedelta(days=DAYS - day)
+        await connection.execute(_LOAD, tasks // DAYS, start, client, str(day), body, subscriptions, timeout=3600)
+    await connection.execute("ANALYZE tasks, events, attempts", timeout=3600)
+    await connection.execute("CHECKPOINT", timeout=3600)
+
+
+@asynccontextmanager
+async def grown(ground: Ground, tasks: int) -> AsyncIterator[None]:
+    """Let every database of the block be a copy of one that has grown."""
+    admin = await rows.opened(ground.server.url("postgres"))
+    name = "bench_grown"
+    try:
+        # partitions are made from the past on, so it begins without those of the present
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {grounds.BARE} STRATEGY file_copy")
+        inside = await rows.opened(ground.server.url(name))
+        await load(inside, tasks)
+        await partitions.ensure(inside, datetime.now(UTC), timedelta(days=90))
+        await inside.close()
+        usual, ground.template = ground.template, name
+        try:
+            yield
+        finally:
+            ground.template = usual
+    finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await admin.close()
+
+
+async def measure(ground: Ground, turns: int, seconds: float, tasks: int) -> list[Figure]:
+    """Measure callbacks, deliveries and look-ups with an empty and with a grown database."""
+
+    async def callbacks() -> float:
+        return await ingest.rate(ground, seconds)
+
+    async def delivered() -> float:
+        return (await deliveries.drained(ground, 40_000)).rate
+
+    async def looked_up() -> float:
+        return (await lookups.measure(ground, 1, seconds))[0].ours[0]
+
+    arms = {"callbacks": callbacks, "deliveries": delivered, "look-ups": looked_up}
+    empty = await in_turns(turns, arms)
+    async with grown(ground, tasks):
+        full = await in_turns(turns, arms)
+    return [
+        Figure(
+            name=f"{name} with {tasks:,} finished tasks, {tasks * ATTEMPTS:,} attempts",
+            unit="1/s",
+            ours=full[name],
+            against=empty[name],
+            against_what="with an empty database",
+            reach=0.85,
+        )
+        for name in arms
+    ]
