@@ -26,7 +26,7 @@ PARTS: dict[str, Part] = {
     "latency": lambda ground, given: latency.measure(ground, given.turns, given.seconds),
     "lookups": lambda ground, given: lookups.measure(ground, given.turns, given.seconds),
     "submits": lambda ground, given: submits.measure(ground, given.turns, given.seconds),
-    "idle": lambda ground, given: idle.measure(ground, given.turns, given.seconds, given.backlog // 4),
+    "idle": lambda ground, given: idle.measure(ground, given.turns, given.seconds, given.backlog // 2),
     "isolation": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, given.backlog),
 }
 

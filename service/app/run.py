@@ -50,7 +50,7 @@ def run(
 def _spare_the_collector() -> None:
     """Keep what lives as long as the process out of every collection, which walked over all of it.
 
-    Measured on callbacks: 4,000/s with p99 106 ms before, 6,600/s with p99 14 ms after.
+    Callbacks, one run each, minutes apart: 4,000/s before, 6,600/s after; under a profiler p99 106 ms, then 52 ms.
     """
     gc.collect()
     gc.freeze()
