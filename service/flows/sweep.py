@@ -211,9 +211,10 @@ class Sweep:
             passed.postponed += 1
             return
         passed.asked += 1
-        # a callback may have brought an id that is not the provider's own: every third question uses ours
-        provider_task_id = None if due.attempt % 3 == 2 else due.provider_task_id
-        finding = await self._provider.ask(door_of(Kind(due.kind)), provider_task_id, due.task, self._now())
+        finding = await self._provider.ask(door_of(Kind(due.kind)), due.provider_task_id, due.task, self._now())
+        if isinstance(finding, NotFound) and due.provider_task_id is not None:
+            # a callback may have brought an id that is not the provider's own: ask by ours too
+            finding = await self._provider.ask(door_of(Kind(due.kind)), None, due.task, self._now())
         match finding:
             case Signal():
                 passed.answered += 1
