@@ -4,6 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from service.store.statement import StoreError
+
+LEAVE_WITHIN = 5.0
+"""Seconds in which a stopping worker tries to hand its shards on."""
+
 
 class Delivers(Protocol):
     """Makes attempts until it is stopped, then finishes those in flight."""
@@ -49,8 +54,11 @@ class Worker:
         _, late = await asyncio.wait({delivering}, timeout=grace)
         if late:
             await _cancelled([delivering])
-        async with asyncio.timeout(5):
-            await self._feed.leave()
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await self._feed.leave()
+        except (StoreError, TimeoutError):
+            pass  # the database is away: the leases run out by themselves
         for work in (*background, delivering):
             if not work.cancelled() and (error := work.exception()):
                 raise error

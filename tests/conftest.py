@@ -52,9 +52,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The run's one PostgreSQL; ask for `database` unless the server itself is what is tested."""
-    worker = getattr(request.config, "workerinput", {})
-    with shared_postgres(worker.get("testrunuid", uuid.uuid1().hex)) as server:
+    """This process's PostgreSQL; ask for `database` unless the server itself is what is tested.
+
+    Each process of a run has its own, because the event log is readable below the oldest transaction of the whole
+    cluster: another process's tests would hold it back.
+    """
+    worker = getattr(request.config, "workerinput", {"testrunuid": uuid.uuid1().hex, "workerid": "alone"})
+    with shared_postgres(f"{worker['testrunuid']}-{worker['workerid']}") as server:
         yield server
 
 

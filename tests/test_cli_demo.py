@@ -8,13 +8,22 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
 KEY = re.compile(r"kr-[0-9a-f]{32}-[\w-]{43}")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A place that PostgreSQL's own account can reach: pytest shuts its own to others whenever a run begins."""
+    with TemporaryDirectory(prefix="kling-relay-demo-", ignore_cleanup_errors=True) as place:
+        yield Path(place)
 
 
 async def begun(directory: Path, *words: str, port: int = 0) -> Process:
