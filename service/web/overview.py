@@ -13,8 +13,8 @@ from aiohttp import web
 
 from service.core.errors import Fault
 from service.core.event import rfc3339
-from service.store import overview, standing
-from service.store.overview import NEVER, PER_BIN, PER_SUBSCRIPTION, Counted, Figures, Window
+from service.store import overview, standing, tries
+from service.store.overview import NEVER, PER_BIN, Counted, Figures, Window
 from service.store.standing import Waiting
 from service.web.answers import InvalidMembers, plain
 from service.web.call import Call
@@ -28,9 +28,9 @@ async def show(call: Call) -> web.Response:
     width, count = _WINDOWS[call.query.span]
     window = _window(call.now, width, count)
     client, database = call.caller.client, call.tools.database
-    mine = await overview.mine(database, client, _only(call.query.subscription))
+    mine = await tries.mine(database, client, _only(call.query.subscription))
     tasks = await overview.count_tasks(database, client, window)
-    attempts = await overview.count_attempts(database, mine, window)
+    attempts = await tries.count_attempts(database, mine, window)
     waiting = await standing.waiting(database, mine)
     now_open = await standing.open_tasks(database, client)
     spans = Counter(attempts.lasting)
@@ -57,7 +57,7 @@ async def show(call: Call) -> web.Response:
             "deliveries": {
                 "attempts": attempts.whole.seen,
                 "delivered": attempts.whole.good,
-                "is_partial": any(each.seen >= PER_SUBSCRIPTION for each in attempts.keyed.values()),
+                "is_partial": any(each.seen >= tries.PER_SUBSCRIPTION for each in attempts.keyed.values()),
                 **_times("latency", attempts.whole),
                 "outstanding": outstanding,
                 "exhausted": sum(each.exhausted for each in waiting.values()),
