@@ -1,19 +1,24 @@
-"""docs/client.md: its programs are run as they stand there, only address and key changed."""
+"""docs/client.md: its programs are run as they stand there, only address, key and secret changed; its hooks of aiohttp,
+FastAPI and Flask are served by their own servers and take deliveries of the running service.
+"""
 
 import asyncio
 import io
 import re
-from contextlib import redirect_stdout
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from werkzeug.serving import make_server
 
 from service.client import Relay
 from service.sandbox.pictures import draw
-from tests.support.service import KEY, running, sandboxed, subscriber
+from tests.support.service import KEY, running, sandboxed
 from tests.support.waiting import eventually
 
 PAGE = (Path(__file__).parents[1] / "docs" / "client.md").read_text("utf-8")
@@ -39,28 +44,78 @@ async def test_programs_that_order_and_list_do_so(
             assert "/sandbox/results/" in said.getvalue()
 
 
-async def test_the_hook_of_aiohttp_believes_only_what_is_signed(database: str) -> None:
-    (program,) = [one for one in PROGRAMS if "from aiohttp import web" in one]
+@asynccontextmanager
+async def by_aiohttp(found: dict[str, Any]) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_post("/hook", found["hook"])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def by_fastapi(found: dict[str, Any]) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(found["app"], log_config=None, lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.ensure_future(server._serve([listening]))  # `serve` would take the signals over
+        try:
+            await eventually(lambda: server.started)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def by_flask(found: dict[str, Any]) -> AsyncIterator[str]:
+    server = make_server("127.0.0.1", 0, found["app"], threaded=True)
+    serving = asyncio.ensure_future(asyncio.to_thread(server.serve_forever, 0.05))
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+    finally:
+        server.shutdown()
+        await serving
+        server.server_close()
+
+
+Serve = Callable[[dict[str, Any]], AbstractAsyncContextManager[str]]
+FRAMEWORKS: dict[str, tuple[str, Serve]] = {
+    "aiohttp": ("from aiohttp import web", by_aiohttp),
+    "FastAPI": ("from fastapi import", by_fastapi),
+    "Flask": ("from flask import", by_flask),
+}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_a_hook_takes_real_deliveries_and_no_forgery(
+    database: str, framework: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark, serve = FRAMEWORKS[framework]
+    (program,) = [one for one in PROGRAMS if mark in one]
+    found: dict[str, Any] = {"__name__": "hook"}
+    exec(program, found)
     async with (
         sandboxed() as (_, provider),
-        subscriber() as other,
         running(database, provider) as service,
+        serve(found) as url,
         Relay(service.url, KEY) as relay,
     ):
-        made = await relay.subscribe(other.url)
+        found["SECRET"] = (await relay.subscribe(url)).secret
         task = await relay.text_to_image("a rabbit")
-        await eventually(lambda: other.heard)
-    found: dict[str, Any] = {}
-    exec(program.replace("whsec_…", made.secret or ""), found)
+        await relay.wait(task.task_id, within=20)
 
-    async def answer(body: bytes) -> int:
-        request = make_mocked_request("POST", "/hook", headers=other.heard[0].headers)
-        request._read_bytes = body
-        response: web.Response = await found["hook"](request)
-        return response.status
+        async def is_delivered() -> bool:
+            return {each.status async for each in relay.deliveries()} == {"delivered"}
 
-    said = io.StringIO()
-    with redirect_stdout(said):
-        assert await answer(other.heard[0].raw) == 204
-        assert await answer(other.heard[0].raw + b" ") == 401
-    assert said.getvalue().split() == ["task.submitted", task.task_id]
+        await eventually(is_delivered)
+        assert [each.attempt_count async for each in relay.deliveries()] == [1, 1, 1]
+        async with service.client.post(url, json={"type": "task.succeed", "data": {"task_id": "forged"}}) as answer:
+            assert answer.status == 401
+    said = capsys.readouterr().out
+    assert sorted(said.split()) == sorted(
+        word for step in ("submitted", "processing", "succeed") for word in (f"task.{step}", task.task_id)
+    )
