@@ -115,7 +115,7 @@ async def _of_secrets(database: Database, settings: Settings) -> Finding:
         says = f"{found.lost} are sealed under a key that RELAY_SIGNING_KEYS does not have: nothing is signed with them"
         return Finding("secrets", Word.BAD, says, "Give the missing key too, behind the others.")
     if found.stale:
-        says = f"{found.stale} are under an older key"
+        says = f"{found.stale} are under an older key, or in the clear as an older release left them"
         return Finding("secrets", Word.POOR, says, "`kling-relay keys reseal`, before that key goes.")
     return Finding("secrets", Word.GOOD, f"{found.current} looked at, all open with the newest key")
 

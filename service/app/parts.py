@@ -23,7 +23,7 @@ from service.flows.sweep import Sweep
 from service.provider.client import Provider
 from service.provider.dialects import DIALECTS
 from service.settings import Settings
-from service.store import secrets
+from service.store import headers, secrets
 from service.store.database import Database
 from service.store.seal import Sealer
 from service.store.targets import Target
@@ -209,10 +209,11 @@ def _worker(
     return deliver, Worker(deliver, feed, sweep, budget, survey)
 
 
-def _secrets(sealer: Sealer, target: Target) -> tuple[str, ...]:
+def _secrets(sealer: Sealer, target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
+    own = headers.unseal(sealer, target.id, target.headers)
     if target.secrets:
-        return tuple(secrets.open_list(sealer, target.id, target.secrets))
-    return (secrets.open_hook_secret(sealer, target.client, target.hook_secret),)
+        return tuple(secrets.open_list(sealer, target.id, target.secrets)), own
+    return (secrets.open_hook_secret(sealer, target.client, target.hook_secret),), own
 
 
 def _limits(settings: Settings) -> Limits:

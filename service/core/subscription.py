@@ -18,8 +18,25 @@ MOST_IN_FLIGHT = 100
 MOST_HEADERS = 20
 MOST_HEADER_BYTES = 4096
 MOST_DESCRIPTION = 500
-_OWN_HEADERS = ("webhook-", "content-", "host", "connection", "transfer-encoding", "te", "upgrade", "traceparent")
+_OWN_FAMILIES = ("webhook-", "content-")
+_OWN_HEADERS = frozenset({"host", "connection", "transfer-encoding", "te", "upgrade", "traceparent"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{each.upper()}{each}]" if each.isalpha() else each for each in word)
+
+
+HEADER_NAME = (
+    f"^(?!{'|'.join(map(_any_case, _OWN_FAMILIES))}|(?:{'|'.join(map(_any_case, sorted(_OWN_HEADERS)))})$)"
+    "[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+)
+"""The names that extra headers may have, as a regular expression."""
+
+HIDDEN = "[hidden]"
+"""Shown in the place of a value that may be a secret; given back, it means the value that is there."""
+_SECRET_NAMES = ("auth", "token", "secret", "pass", "key", "cookie", "sign", "credential", "session", "jwt")
+_SECRET_VALUES = ("bearer ", "basic ", "token ")
 
 
 class Ordering(StrEnum):
@@ -31,12 +48,11 @@ class Ordering(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a client may choose of a subscription."""
+    """What a client may choose of a subscription, but for its headers, which are kept like secrets."""
 
     url: str
     events: tuple[str, ...] = ("*",)
     description: str = ""
-    headers: Mapping[str, str]
     format: Format = Format.STANDARD
     ordering: Ordering = Ordering.NONE
     max_in_flight: int = DEFAULT_IN_FLIGHT
@@ -60,11 +76,32 @@ def header_faults(headers: Any) -> list[str]:
         lower = str(name).lower()
         if not lower or not _TOKEN.issuperset(lower):
             faults.append(f"{name!r} is no header name")
-        elif lower.startswith(_OWN_HEADERS):
+        elif lower in _OWN_HEADERS or lower.startswith(_OWN_FAMILIES):
             faults.append(f"{name} is ours to set")
         if not isinstance(text, str) or not text.isprintable() or not text.isascii():
             faults.append(f"{name} must have a printable ASCII value")
     return faults
+
+
+def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as their client may see them again: what may be a secret is hidden, by its name or its value."""
+    return {
+        name: HIDDEN
+        if any(part in name.lower() for part in _SECRET_NAMES) or text.lower().startswith(_SECRET_VALUES)
+        else text
+        for name, text in headers.items()
+    }
+
+
+def with_hidden(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str] | list[str]:
+    """Return the headers asked for, each hidden value being the one that is kept; or every fault, as sentences."""
+    known = {name.lower(): text for name, text in kept.items()}
+    faults = [
+        f"{name} must have a value: none is kept that {HIDDEN} could stand for"
+        for name, text in asked.items()
+        if text == HIDDEN and name.lower() not in known
+    ]
+    return faults or {name: known[name.lower()] if text == HIDDEN else text for name, text in asked.items()}
 
 
 def event_faults(events: Any) -> list[str]:

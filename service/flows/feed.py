@@ -5,7 +5,6 @@ the walk over everything outstanding finds what all of these missed. Nothing her
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,7 +35,7 @@ FORGET_AFTER = 60.0
 
 
 class Feed:
-    """The flow: `run` until cancelled or `stop`; `open_secrets` turns a target's sealed secrets into usable ones."""
+    """The flow: `run` until cancelled or `stop`; `open_secrets` gives what signs for a target, and its headers."""
 
     def __init__(
         self,
@@ -47,7 +46,7 @@ class Feed:
         bell: Bell,
         now: Callable[[], datetime],
         new_id: Callable[[datetime], UUID],
-        open_secrets: Callable[[Target], tuple[str, ...]],
+        open_secrets: Callable[[Target], tuple[tuple[str, ...], dict[str, str]]],
         look_every: float = 0.03,
         log: Callable[[str, str], None] = lambda _subscription, _event: None,
     ) -> None:
@@ -183,14 +182,14 @@ class Feed:
         was_open = lane.target is not None and lane.target.is_open
         lane.target = target
         try:
-            secrets = self._open_secrets(target)
+            secrets, headers = self._open_secrets(target)
         except SealError as error:  # sealed under a key that is no longer given: nothing can be signed
             lane.address = None
-            self._log(str(lane.id), f"its secret cannot be opened: {error}")
+            self._log(str(lane.id), f"its secret or headers cannot be opened: {error}")
             return
         lane.address = Address(
             url=target.url,
-            headers=json.loads(target.headers),
+            headers=headers,
             format=Format(target.format),
             secrets=secrets,
             secrets_until=target.old_secrets_until,

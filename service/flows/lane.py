@@ -20,10 +20,10 @@ BATCH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """What a target comes to once its secrets are opened and its headers read."""
+    """What a target comes to once its secrets and headers are opened."""
 
     url: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     format: Format
     secrets: tuple[str, ...] = field(repr=False)
     secrets_until: datetime | None

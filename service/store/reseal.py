@@ -3,13 +3,15 @@
 Row by row and by compare-and-set, so it runs beside a working service and can be stopped and run again at any time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, LargeBinary, Table, Uuid, bindparam, select, update
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, Uuid, bindparam, select, update
 from sqlalchemy.types import Integer
 
-from service.store import schema
+from service.store import headers, schema
 from service.store.database import Database
 from service.store.seal import Sealer, SealError
 from service.store.secrets import context
@@ -27,31 +29,46 @@ class Seals:
     renewed: int = 0
     lost: int = 0
     stale: int = 0
-    """Under an older key still: those that were only looked at."""
+    """Under an older key still, or in the clear as an older release left it: those that were only looked at."""
+
+
+_ANEW = bindparam("anew", type_=LargeBinary)
 
 
 class _Sealed:
-    """One column of secrets: how it is read on from an id, and changed unless somebody else did."""
+    """One kind of secret: how it is read on from an id, and changed unless somebody else did."""
 
-    def __init__(self, table: Table, column: Column[bytes]) -> None:
-        self.name = f"{table.name}.{column.name}"
+    def __init__(
+        self, name: str, table: Table, kept: ColumnElement[bytes], changed: Mapping[str, ColumnElement[Any]]
+    ) -> None:
+        self.name = name
         self.page = Statement(
-            select(table.c.id, column.label("sealed"))
+            select(table.c.id, kept.label("sealed"))
             .where(table.c.id > bindparam("last", type_=Uuid))
             .order_by(table.c.id)
             .limit(bindparam("most", type_=Integer))
         )
         self.change = Statement(
             update(table)
-            .values({column: bindparam("anew", type_=LargeBinary)})
-            .where(table.c.id == bindparam("of", type_=Uuid), column == bindparam("sealed", type_=LargeBinary))
+            .values(**changed)
+            .where(table.c.id == bindparam("of", type_=Uuid), kept == bindparam("sealed", type_=LargeBinary))
         )
 
 
+def _column(column: Column[bytes]) -> _Sealed:
+    return _Sealed(f"{column.table.name}.{column.name}", column.table, column, {column.name: _ANEW})
+
+
 _COLUMNS = (
-    _Sealed(schema.clients, schema.clients.c.hook_secret),
-    _Sealed(schema.keys, schema.keys.c.secret),
-    _Sealed(schema.subscriptions, schema.subscriptions.c.secrets),
+    _column(schema.clients.c.hook_secret),
+    _column(schema.keys.c.secret),
+    _column(schema.subscriptions.c.secrets),
+    _Sealed(
+        headers.NAME,
+        schema.subscriptions,
+        headers.KEPT,
+        {"sealed_headers": _ANEW, "headers": headers.NONE_IN_CLEAR},
+    ),
 )
 
 
@@ -81,10 +98,10 @@ async def _walk(database: Database, sealer: Sealer, *, change: bool, most: int |
 async def _one(
     database: Database, sealer: Sealer, column: _Sealed, row: UUID, sealed: bytes, found: Seals, *, change: bool
 ) -> None:
-    if not sealed:  # a hook of an order has none of its own: its client's signs
+    if not sealed:  # a hook of an order has no secret of its own, and few subscriptions have headers
         return
     try:
-        plain = sealer.open(sealed, context(column.name, row))
+        plain = sealed if headers.is_clear(sealed) else sealer.open(sealed, context(column.name, row))
     except SealError:
         found.lost += 1
         return

@@ -204,6 +204,7 @@ subscriptions = Table(
     Column("events", ARRAY(Text), nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("headers", Text, nullable=False, server_default="{}"),
+    Column("sealed_headers", LargeBinary, nullable=False, server_default=""),
     Column("format", Text, nullable=False),
     Column("ordering", Text, nullable=False),
     Column("max_in_flight", SmallInteger, nullable=False),

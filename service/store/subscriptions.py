@@ -1,12 +1,10 @@
 """Subscriptions as rows: made, read, changed, paused, rotated and deleted by the client whose they are.
 
-Secrets come and go sealed: a sealed JSON list, newest first, the older ones good until `old_secrets_until`. A hook (an
-order's own `notify_hook`) is a row too, named by client and URL, shared by all orders with it, without secrets of its
-own: what goes to it is signed with the client's hook secret.
+Secrets and headers come and go sealed: secrets as a JSON list, newest first, the older ones good until
+`old_secrets_until`. A hook (an order's own `notify_hook`) is a row too, named by client and URL, shared by all orders
+with it, without secrets of its own: what goes to it is signed with the client's hook secret.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,12 +14,14 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    ColumnElement,
     LargeBinary,
     SmallInteger,
     Text,
     Uuid,
     and_,
     bindparam,
+    case,
     cast,
     func,
     insert,
@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql
 from service.core.event import Format
 from service.core.ids import hook_id
 from service.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish
+from service.store import headers
 from service.store.database import Database
 from service.store.schema import Time, subscriptions
 from service.store.statement import Columns, Row, Runner, Statement
@@ -44,12 +45,13 @@ MOST_PER_CLIENT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription as it is kept; `secrets` is sealed, and empty for a hook."""
+    """A subscription as it is kept; `headers` and `secrets` are sealed, and a hook has no secrets."""
 
     id: UUID
     client: UUID
     hook: bool = False
     wish: Wish
+    headers: bytes = field(default=b"", repr=False)
     secrets: bytes = field(repr=False)
     old_secrets_until: datetime | None = None
     failing_since: datetime | None = None
@@ -62,12 +64,12 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to be different about a subscription; None is left as it is."""
+    """What is to be different about a subscription; None is left as it is. `headers` is sealed."""
 
     url: str | None = None
     events: tuple[str, ...] | None = None
     description: str | None = None
-    headers: Mapping[str, str] | None = None
+    headers: bytes | None = field(default=None, repr=False)
     format: Format | None = None
     ordering: Ordering | None = None
     max_in_flight: int | None = None
@@ -77,12 +79,15 @@ _WISH: Columns = {
     "url": Text,
     "events": ARRAY(Text),
     "description": Text,
-    "headers": Text,
     "format": Text,
     "ordering": Text,
     "max_in_flight": SmallInteger,
 }
-_ROW = select(*(column for column in subscriptions.c))
+_ALL = (
+    *(column for column in subscriptions.c if column.name not in {"headers", "sealed_headers"}),
+    headers.KEPT.label("headers"),
+)
+_ROW = select(*_ALL)
 _ID, _CLIENT, _NOW = bindparam("of", type_=Uuid), bindparam("client", type_=Uuid), bindparam("now", type_=Time)
 _OWN = and_(subscriptions.c.id == _ID, subscriptions.c.client == _CLIENT)
 
@@ -93,6 +98,7 @@ def _create() -> Statement:
         "client": Uuid,
         "hook": Boolean,
         **_WISH,
+        "sealed_headers": LargeBinary,
         "secrets": LargeBinary,
         "created_at": Time,
         "updated_at": Time,
@@ -107,10 +113,13 @@ def _create() -> Statement:
 
 
 def _change() -> Statement:
-    fresh = {
+    fresh: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(bindparam(f"new_{name}", type_=kind), subscriptions.c[name]) for name, kind in _WISH.items()
     }
-    return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*subscriptions.c))
+    sealed = bindparam("new_headers", type_=LargeBinary)
+    fresh["sealed_headers"] = func.coalesce(sealed, subscriptions.c.sealed_headers)
+    fresh["headers"] = case((sealed.is_(None), subscriptions.c.headers), else_=headers.NONE_IN_CLEAR)
+    return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*_ALL))
 
 
 def _hook() -> Statement:
@@ -161,13 +170,13 @@ _PAUSE = Statement(
     update(subscriptions)
     .values(paused_at=func.coalesce(subscriptions.c.paused_at, _NOW), updated_at=_NOW)
     .where(_OWN)
-    .returning(*subscriptions.c)
+    .returning(*_ALL)
 )
 _RESUME = Statement(
     update(subscriptions)
     .values(paused_at=null(), disabled_at=null(), disabled_reason=null(), failing_since=null(), updated_at=_NOW)
     .where(_OWN)
-    .returning(*subscriptions.c)
+    .returning(*_ALL)
 )
 
 
@@ -178,6 +187,7 @@ async def create(database: Database, new: Subscription) -> bool:
         id=new.id,
         client=new.client,
         hook=new.hook,
+        sealed_headers=new.headers,
         secrets=new.secrets,
         created_at=new.created_at,
         updated_at=new.updated_at,
@@ -203,6 +213,7 @@ async def change(
 ) -> Subscription | None:
     """Change what `wanted` names and return the subscription as it is then; None where there is none."""
     new = {f"new_{name}": value for name, value in _columns(wanted).items()}
+    new["new_headers"] = wanted.headers
     return _maybe(await _CHANGE.row(database.pool, of=identifier, client=client, now=now, **new))
 
 
@@ -244,7 +255,6 @@ def _columns(wish: Wish | Change) -> dict[str, Any]:
         "url": wish.url,
         "events": None if wish.events is None else list(wish.events),
         "description": wish.description,
-        "headers": None if wish.headers is None else json.dumps(dict(wish.headers)),
         "format": wish.format,
         "ordering": wish.ordering,
         "max_in_flight": wish.max_in_flight,
@@ -261,7 +271,6 @@ def _read(row: Row) -> Subscription:
         url=row["url"],
         events=tuple(row["events"]),
         description=row["description"],
-        headers=json.loads(row["headers"]),
         format=Format(row["format"]),
         ordering=Ordering(row["ordering"]),
         max_in_flight=row["max_in_flight"],

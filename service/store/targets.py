@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import array
 
 from service.core.event import Event, Type
+from service.store import headers
 from service.store.database import Database
 from service.store.schema import Time, clients, events, outstanding, subscriptions
 from service.store.statement import Statement
@@ -38,13 +39,13 @@ from service.store.steps import shard_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A subscription as delivering sees it; `secrets` is sealed, and `hook_secret` signs where it is empty."""
+    """A subscription as delivering sees it; `headers` and secrets are sealed; without its own the client's signs."""
 
     id: UUID
     client: UUID
     hook: bool
     url: str
-    headers: str
+    headers: bytes = field(repr=False)
     format: str
     ordering: str
     max_in_flight: int
@@ -66,7 +67,7 @@ _TARGETS = Statement(
         subscriptions.c.client,
         subscriptions.c.hook,
         subscriptions.c.url,
-        subscriptions.c.headers,
+        headers.KEPT.label("headers"),
         subscriptions.c.format,
         subscriptions.c.ordering,
         subscriptions.c.max_in_flight,

@@ -1,9 +1,10 @@
 """Subscriptions over HTTP: made, read, changed, paused, rotated, tested, replayed and deleted by whose they are.
 
-A secret is shown when it is made and never again. What can be seen of an address from its text is judged here; where
-it leads is judged when it is dialled.
+A secret is shown when it is made and never again, and a header that may be one not at all. What can be seen of an
+address from its text is judged here; where it leads is judged when it is dialled.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,8 +16,9 @@ from service.core.errors import Conflict, Fault, NotFound
 from service.core.event import rfc3339
 from service.core.ids import CHANCE_BITS, new_id
 from service.core.signature import new_secret
-from service.core.subscription import Wish
-from service.store import removal, secrets, subscriptions
+from service.core.subscription import Wish, shown_headers, with_hidden
+from service.store import headers, removal, secrets, subscriptions
+from service.store.seal import SealError
 from service.store.subscriptions import Change, Subscription
 from service.web.answers import InvalidMembers, listed, nothing, plain
 from service.web.call import Call
@@ -33,7 +35,6 @@ async def create(call: Call) -> web.Response:
         url=_address(call, asked.url),
         events=tuple(asked.events),
         description=asked.description,
-        headers=asked.headers,
         format=asked.format,
         ordering=asked.ordering,
         max_in_flight=asked.max_in_flight,
@@ -44,13 +45,16 @@ async def create(call: Call) -> web.Response:
         id=identifier,
         client=call.caller.client,
         wish=wish,
+        headers=headers.seal(call.tools.sealer, identifier, _whole(asked.headers, {})),
         secrets=secrets.seal_list(call.tools.sealer, identifier, [secret]),
         created_at=call.now,
         updated_at=call.now,
     )
     if not await subscriptions.create(call.tools.database, new):
         raise Conflict(f"A client may have {subscriptions.MOST_PER_CLIENT} subscriptions at most.")
-    return plain({**shown(new), "secret": secret}, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"})
+    return plain(
+        {**_shown(call, new), "secret": secret}, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"}
+    )
 
 
 async def index(call: Call) -> web.Response:
@@ -59,32 +63,31 @@ async def index(call: Call) -> web.Response:
     before = _cursor(call.query.cursor)
     found = await subscriptions.page(call.tools.database, call.caller.client, before, limit + 1)
     more = str(found[limit - 1].id) if len(found) > limit else None
-    return listed([shown(each) for each in found[:limit]], more)
+    return listed([_shown(call, each) for each in found[:limit]], more)
 
 
 async def show(call: Call) -> web.Response:
     """Answer with one subscription, or one hook."""
-    return plain(shown(await _found(call)))
+    return plain(_shown(call, await _found(call)))
 
 
 async def change(call: Call) -> web.Response:
     """Change what the body names."""
     asked = call.body
+    found = await _found(call)
+    anew = None if asked.headers is None else _whole(asked.headers, _headers(call, found))
     wanted = Change(
         url=None if asked.url is None else _address(call, asked.url),
         events=None if asked.events is None else tuple(asked.events),
         description=asked.description,
-        headers=asked.headers,
+        headers=None if anew is None else headers.seal(call.tools.sealer, found.id, anew),
         format=asked.format,
         ordering=asked.ordering,
         max_in_flight=asked.max_in_flight,
     )
-    found = await _found(call)
     if found.hook and wanted.url is not None:
         raise InvalidMembers([Fault("url", "of a hook is the order's to say")])
-    return _one(
-        await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now),
-    )
+    return _one(call, await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now))
 
 
 async def delete(call: Call) -> web.Response:
@@ -96,12 +99,14 @@ async def delete(call: Call) -> web.Response:
 
 async def pause(call: Call) -> web.Response:
     """Let deliveries gather."""
-    return _one(await subscriptions.pause(call.tools.database, call.caller.client, call.id("subscription"), call.now))
+    identifier = call.id("subscription")
+    return _one(call, await subscriptions.pause(call.tools.database, call.caller.client, identifier, call.now))
 
 
 async def resume(call: Call) -> web.Response:
     """Deliver again, also after it was disabled."""
-    return _one(await subscriptions.resume(call.tools.database, call.caller.client, call.id("subscription"), call.now))
+    identifier = call.id("subscription")
+    return _one(call, await subscriptions.resume(call.tools.database, call.caller.client, identifier, call.now))
 
 
 async def rotate(call: Call) -> web.Response:
@@ -111,7 +116,10 @@ async def rotate(call: Call) -> web.Response:
         raise NotFound("A hook has no secret of its own: what goes to it is signed with /v1/hook-secret.")
     overlap = timedelta(seconds=call.body.overlap_seconds)
     sealer = call.tools.sealer
-    old = secrets.open_list(sealer, found.id, found.secrets)
+    try:
+        old = secrets.open_list(sealer, found.id, found.secrets)
+    except SealError:  # under a key that is lost: nobody can sign with it any more, here neither
+        old = []
     if found.old_secrets_until is None or found.old_secrets_until <= call.now:
         old = old[:1]
     kept = old[: _MOST_SECRETS - 1] if overlap else []
@@ -123,7 +131,7 @@ async def rotate(call: Call) -> web.Response:
     return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
 
-def shown(subscription: Subscription) -> dict[str, Any]:
+def _shown(call: Call, subscription: Subscription) -> dict[str, Any]:
     """Return a subscription as clients see it, without its secrets."""
     wish = subscription.wish
     status = "disabled" if subscription.disabled_at else "paused" if subscription.paused_at else "active"
@@ -136,7 +144,7 @@ def shown(subscription: Subscription) -> dict[str, Any]:
         "url": wish.url,
         "events": list(wish.events),
         "description": wish.description,
-        "headers": dict(wish.headers),
+        "headers": shown_headers(_headers(call, subscription)),
         "format": wish.format,
         "ordering": wish.ordering,
         "max_in_flight": wish.max_in_flight,
@@ -154,10 +162,10 @@ async def _found(call: Call) -> Subscription:
     return found
 
 
-def _one(found: Subscription | None) -> web.Response:
+def _one(call: Call, found: Subscription | None) -> web.Response:
     if found is None:
         raise NotFound
-    return plain(shown(found))
+    return plain(_shown(call, found))
 
 
 def _address(call: Call, url: str) -> str:
@@ -165,6 +173,22 @@ def _address(call: Call, url: str) -> str:
     if isinstance(address, str):
         raise InvalidMembers([Fault("url", address)])
     return address.url
+
+
+def _headers(call: Call, subscription: Subscription) -> dict[str, str]:
+    """Return its headers; none where the key that sealed them is lost, so that it can be seen and given new ones."""
+    try:
+        return headers.unseal(call.tools.sealer, subscription.id, subscription.headers)
+    except SealError:
+        return {}
+
+
+def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
+    match with_hidden(asked, kept):
+        case dict(found):
+            return found
+        case faults:
+            raise InvalidMembers([Fault("headers", says) for says in faults])
 
 
 def _secret(call: Call) -> str:

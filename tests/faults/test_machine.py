@@ -178,7 +178,6 @@ async def _subscribe(database: Database) -> None:
         url="https://x/",
         events=("*",),
         description="",
-        headers={},
         format=Format.STANDARD,
         ordering=Ordering.NONE,
         max_in_flight=1,

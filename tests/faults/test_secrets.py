@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 WEBHOOK = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 PROVIDER = "hk-planted-provider-key-0123456789"
+HEADER = "planted-token-that-lets-us-in-at-the-subscriber"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ async def planted(database: str, log: Path) -> AsyncIterator[Planted]:
 
 async def _lived(client: Client, url: str) -> set[str]:
     """Order, fail, subscribe, rotate and forge; return the secrets that came of it."""
-    _, made = await _said(client, "POST", "/v1/subscriptions", json={"url": url, "events": ["*"]})
+    headers = {"Authorization": f"Bearer {HEADER}", "X-Team": HEADER}
+    _, made = await _said(client, "POST", "/v1/subscriptions", json={"url": url, "events": ["*"], "headers": headers})
     _, rotated = await _said(client, "POST", f"/v1/subscriptions/{made['id']}/rotate-secret", json={})
     _, hooks = await _said(client, "GET", "/v1/hook-secret")
     for prompt in ("a rabbit", "a rabbit [fail]", "a rabbit [1301]", "a rabbit [1101]", "a rabbit [reset:accepted]"):
@@ -78,7 +80,7 @@ async def _lived(client: Client, url: str) -> set[str]:
     forged = "forged-token-that-was-planted-00"
     assert (await _said(client, "POST", f"/callbacks/{task}/{forged}", json={}))[0] == 404
     await eventually(lambda: client.got("/v1/deliveries"))
-    return {made["secret"], rotated["secret"], hooks["secret"], wrong.key, forged}
+    return {HEADER, made["secret"], rotated["secret"], hooks["secret"], wrong.key, forged}
 
 
 async def _said(client: Client, method: str, path: str, **request: Any) -> tuple[int, Any]:

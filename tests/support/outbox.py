@@ -179,5 +179,5 @@ async def worker(
                 await hand.stop()
 
 
-def _opened(target: Target) -> tuple[str, ...]:
-    return tuple(target.secrets.decode().split())
+def _opened(target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
+    return tuple(target.secrets.decode().split()), {}

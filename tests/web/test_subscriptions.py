@@ -10,7 +10,7 @@ import pytest
 from service.core.delivery import read_id
 from service.core.ids import hook_id
 from service.core.key import Scope
-from service.store import outbox, secrets, subscriptions
+from service.store import headers, outbox, secrets, subscriptions
 from service.store.outbox import Settled
 from tests.support.house import House
 
@@ -109,6 +109,32 @@ async def test_only_what_is_named_changes(home: House) -> None:
     )
     assert (status, said["events"], said["headers"], said["description"]) == (200, ["task.*"], {"X-A": "b"}, "one")
     assert said["url"] == made["url"]
+
+
+async def test_a_header_that_may_be_a_secret_is_hidden_and_kept_where_it_is_given_back_so(home: House) -> None:
+    given = {"Authorization": "Bearer let-me-in", "X-Team": "a", "X-Api-Key": "0", "X-Odd": "Basic bGV0OmlU"}
+    hidden = {name: text if name == "X-Team" else "[hidden]" for name, text in given.items()}
+    made = await subscribe(home, headers=given)
+    one = f"/v1/subscriptions/{made['id']}"
+    shown = [made["headers"], (await home.get(one))[1]["headers"], (await home.get("/v1/subscriptions"))[1]["data"][0]]
+    assert [*shown[:2], shown[2]["headers"]] == [hidden] * 3
+    _, changed = await home.call("PATCH", one, json={"headers": {**hidden, "X-Team": "b", "X-Odd": "plain"}})
+    assert changed["headers"] == {**hidden, "X-Team": "b", "X-Odd": "plain"}
+    assert await kept_headers(home, made["id"]) == {**given, "X-Team": "b", "X-Odd": "plain"}
+    await home.call("PATCH", one, json={"description": "another"})
+    assert (await kept_headers(home, made["id"]))["X-Team"] == "b"
+    for method, path in (("PATCH", one), ("POST", "/v1/subscriptions")):
+        wrong = {"url": URL, "headers": {"X-New-Token": "[hidden]"}}
+        status, said = await home.call(method, path, json=wrong)
+        assert (status, [fault["field"] for fault in said["errors"]]) == (400, ["headers"])
+    await home.call("PATCH", one, json={"headers": {}})
+    assert await kept_headers(home, made["id"]) == {}
+
+
+async def kept_headers(home: House, identifier: str) -> dict[str, str]:
+    row = await subscriptions.get(home.database, home.client, UUID(identifier))
+    assert row is not None
+    return headers.unseal(home.sealer, row.id, row.headers)
 
 
 async def test_it_is_paused_and_resumed(home: House) -> None:
