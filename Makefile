@@ -49,6 +49,9 @@ format: setup ## bring the sources into their one form
 docs: setup ## write the generated documents anew
 	@$(BIN)/python docs/generate.py
 
+images: setup ## take the pictures in docs/images anew, of a demo of some minutes (MINUTES=4; needs Chromium)
+	@$(BIN)/python -m tests.browser.pictures $(MINUTES)
+
 revision: setup ## write a migration from the difference between tables and scripts (M='say what')
 	@$(BIN)/python alembic/compare.py --write '$(M)'
 
@@ -62,7 +65,7 @@ clean: ## remove .venv and what tools left behind (not .relay, where the data is
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test check bench bench-full faults format docs revision lock clean
+.PHONY: help setup run test check bench bench-full faults format docs images revision lock clean
 
 $(MADE): requirements/dev.txt pyproject.toml
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \

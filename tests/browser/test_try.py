@@ -39,6 +39,21 @@ async def test_a_video_is_ordered_priced_watched_and_plays(open_page: Open, comp
     assert complaints.heard == []
 
 
+async def test_a_price_and_how_it_comes_about_are_said_in_both_languages(open_page: Open) -> None:
+    page = await open_page("try?kind=image2video")
+    await page.get_by_role("radio", name="kling-v1-5", exact=True).check()
+    await page.get_by_role("radio", name="Professional", exact=True).check()
+    await page.get_by_role("radio", name="10 s", exact=True).check()
+    lines = page.locator(".price .lines")
+    await expect(lines).to_have_text("2 per kling-v1-5 video × 3.5 for mode pro × 2 for duration 10")
+    await page.get_by_role("button", name="中文").first.click()
+    await expect(page.locator(".price strong")).to_have_text("14 点")
+    await expect(lines).to_have_text("kling-v1-5 视频每个 2 × 3.5（模式 pro） × 2（时长 10）")
+    await page.get_by_role("tab", name="文生图").click()
+    await page.get_by_label("数量").fill("3")
+    await expect(lines).to_have_text("每张图片 1 × 3（数量 3）")
+
+
 async def test_pictures_are_ordered_by_number_and_proportions(open_page: Open, complaints: Complaints) -> None:
     page = await open_page("try?kind=text2image")
     await page.get_by_label("Prompt", exact=False).first.fill("漫画兔子吃草")

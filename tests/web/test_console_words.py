@@ -10,7 +10,7 @@ SOURCES = [path for folder in ("lib", "parts", "pages") for path in (CONSOLE / f
 SAID = re.compile(r'\bt\("((?:[^"\\]|\\.)*)"')
 PAIR = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|\b([A-Za-z]+)):\s*"((?:[^"\\]|\\.)*)"')
 GAP = re.compile(r"\{\w+\}")
-NAMED = "NAMES|HINTS|MODES|TYPES|AXES|STATUSES|KINDS|STATES|MONEY|SOURCES|OUTCOMES|STEPS"
+NAMED = "NAMES|LIMITS|FIELDS|HINTS|MODES|TYPES|AXES|STATUSES|KINDS|STATES|MONEY|SOURCES|OUTCOMES|STEPS"
 TABLES = re.compile(rf"^(?:export )?const (?:{NAMED}) = \{{(.*?)\}};", re.DOTALL | re.MULTILINE)
 
 

@@ -62,6 +62,14 @@ export function share(value) {
 export const money = (text) =>
   text === null || text === undefined ? "–" : String(text).includes(".") ? String(text).replace(/\.?0+$/, "") : String(text);
 
+/** The sum of decimal texts, exact to the twelfth place: amounts are never floats. */
+export function total(texts) {
+  const parts = texts.map((text) => /^(-?)(\d+)(?:\.(\d+))?$/.exec(text)).filter(Boolean);
+  const whole = parts.reduce((sum, [, sign, ones, rest = ""]) => sum + BigInt(`${sign}${ones}${rest.slice(0, 12).padEnd(12, "0")}`), 0n);
+  const digits = String(whole < 0n ? -whole : whole).padStart(13, "0");
+  return money(`${whole < 0n ? "-" : ""}${digits.slice(0, -12)}.${digits.slice(-12)}`);
+}
+
 /** The name of a currency beside an amount; units are counted. */
 export const currency = (name, amount) => t(name === "unit" && money(amount) !== "1" ? "units" : name);
 

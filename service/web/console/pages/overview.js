@@ -8,7 +8,9 @@ import { useSettings } from "../lib/settings.js";
 import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/words.js";
 import { Chart } from "../parts/chart.js";
+import { Ranking } from "../parts/ranking.js";
 import { Bones, Card, Empty, Failure, Head, Notice, Tabs } from "../parts/ui.js";
+import { Usage } from "../parts/usage.js";
 
 const EVERY = 20_000;
 const TASKS = [{ name: "succeeded", title: "Succeeded", tone: "good" }, { name: "failed", title: "Failed", tone: "bad" }, { name: "others", title: "Not final", tone: "calm" }];
@@ -32,19 +34,13 @@ function Figures({ of }) {
     <${Figure} title=${t("Ordered")} value=${`${tasks.is_estimate ? "≈ " : ""}${number(tasks.ordered)}`} hint=${t("{count} in progress", { count: number(tasks.open) })} href=${link("tasks", { since: of.span })} />
     <${Figure} title=${t("Succeeded")} value=${ended ? share(tasks.succeeded / ended) : "–"} hint=${tasks.failed ? t("{count} failed", { count: number(tasks.failed) }) : t("none failed")}
       tone=${ended && tasks.succeeded / ended < 0.9 ? "bad" : ""} href=${tasks.failed ? link("tasks", { status: "failed", since: of.span }) : undefined} />
-    <${Figure} title=${t("Time to result")} value=${span(tasks.took_p50_ms)} hint=${t("95% within {span}", { span: brevity(tasks.took_p95_ms) })} />
+    <${Figure} title=${t("Time to result")} value=${span(tasks.took_p50_ms)} hint=${t("95% within {span}", { span: span(tasks.took_p95_ms) })} />
     <${Figure} title=${t("Delivered")} value=${deliveries.attempts ? share(deliveries.delivered / deliveries.attempts) : "–"} hint=${t("half within {span}", { span: span(deliveries.latency_p50_ms) })}
       tone=${deliveries.attempts && deliveries.delivered / deliveries.attempts < 0.9 ? "bad" : ""} />
     <${Figure} title=${t("Outstanding")} value=${number(deliveries.outstanding)} hint=${deliveries.exhausted ? t("{count} given up", { count: number(deliveries.exhausted) }) : deliveries.next_attempt_at ? t("next {when}", { when: Date.parse(deliveries.next_attempt_at) <= Date.now() ? t("now") : ago(deliveries.next_attempt_at) }) : t("all delivered")} href="#/subscriptions" />
-    <${Figure} title=${t("Provider's slots")} value=${slots.of === null ? number(slots.held) : `${number(slots.held)} / ${number(slots.of)}`} hint=${slots.of === null ? t("held by you, no limit set") : t("held by you, of all")} />
+    <${Figure} title=${t("Provider's slots")} value=${slots.of === null ? number(slots.held) : `${number(slots.held)} / ${number(slots.of)}`} hint=${slots.of === null ? t("yours; no limit") : t("yours, of all")} />
     <${Figure} title=${t("Silent for longest")} value=${silent ? span(Date.now() - Date.parse(silent.silent_since)) : "–"} hint=${silent ? html`<code>${brief(silent.task_id)}</code>` : t("nobody waits")} href=${silent ? link(`tasks/${silent.task_id}`) : undefined} />
   </dl>`;
-}
-
-function Ranking({ title, rows, empty, hrefOf }) {
-  const most = Math.max(1, ...rows.map((row) => row.count));
-  return html`<${Card} title=${title}>${rows.length === 0 ? html`<p class="hint">${empty}</p>` : html`<ol class="ranking">${rows.map((row) => html`
-    <li><span class="bar" style=${{ width: `${(row.count / most) * 100}%` }}></span><span class="text">${hrefOf ? html`<a href=${hrefOf(row)}>${row.title}</a>` : row.title}${row.hint && html` <span class="hint">${row.hint}</span>`}</span><strong class="num">${number(row.count)}</strong></li>`)}</ol>`}<//>`;
 }
 
 function Charts({ of }) {
@@ -89,5 +85,6 @@ export function OverviewPage({ query }) {
       <div class="halves">
         <${Ranking} title=${t("Why tasks failed")} empty=${t("No task failed in this time.")} rows=${value.reasons.map((each) => ({ title: each.reason || t("no reason given"), count: each.count }))} hrefOf=${() => link("tasks", { status: "failed", since: chosen })} />
         <${Ranking} title=${t("Why deliveries failed")} empty=${t("Every attempt was delivered.")} rows=${value.errors.map((each) => ({ title: html`<code>${each.code}</code>`, hint: HINTS[each.code] && t(HINTS[each.code]), count: each.count }))} />
-      </div></div>`}`;
+      </div></div>`}
+    ${value && html`<${Usage} key=${key} />`}`;
 }

@@ -31,7 +31,7 @@ export function SettingsPage() {
       <${Card} title=${t("Service")}>
         <form class="stack" onSubmit=${(event) => { event.preventDefault(); run(); }} novalidate>
           <${TextField} one type="url" title=${t("Address of the service")} value=${address} onChange=${say} placeholder=${location.origin} hint=${t("Empty is where this page came from.")} />
-          <${TextField} one type=${isShown ? "text" : "password"} title=${t("Key")} rule=${{ required: true }} value=${key} onChange=${give} placeholder="kr_…" />
+          <${TextField} one type=${isShown ? "text" : "password"} title=${t("Key")} rule=${{ required: true }} value=${key} onChange=${give} placeholder="kr-…" />
           <label class="check"><input type="checkbox" checked=${isShown} onChange=${() => show(!isShown)} /><span>${t("Show the key")}</span></label>
           <${Failure} error=${error} />
           <div class="line"><${Button} kind="main" type="submit" isBusy=${isBusy}>${t("Save and try")}<//>

@@ -68,13 +68,13 @@ const Lines = ({ bins, series, x, y }) => series.map((each) => runs(bins.map((bi
   ${each.area && html`<path class=${`area ${each.tone}`} d=${`${path(points)}L${points.at(-1)[0]} ${y(0)}L${points[0][0]} ${y(0)}Z`} />`}
   ${points.length > 1 ? html`<path class=${`stroke ${each.tone}`} d=${path(points)} />` : html`<circle class=${`fill ${each.tone}`} cx=${points[0][0]} cy=${points[0][1]} r="2.5" />`}`));
 
-function Hidden({ title, bins, series, write }) {
+function Hidden({ title, bins, series, write, name }) {
   return html`<div class="unseen"><table><caption>${title}</caption><thead><tr><th>${t("Time")}</th>${series.map((each) => html`<th>${t(each.title)}</th>`)}</tr></thead>
-    <tbody>${bins.filter((bin) => series.some((each) => bin[each.name])).map((bin) => html`<tr><td>${clock(bin.at)}</td>${series.map((each) => html`<td>${write(bin[each.name])}</td>`)}</tr>`)}</tbody></table></div>`;
+    <tbody>${bins.filter((bin) => series.some((each) => bin[each.name])).map((bin) => html`<tr><td>${name(bin)}</td>${series.map((each) => html`<td>${write(bin[each.name])}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 
-/** A chart of `bins`; `series` are {name, title, tone}; `write` says a value; bars where `isBars`. */
-export function Chart({ title, bins, series, write, axis = write, isBars = false, isTime = false, seconds }) {
+/** A chart of `bins`; `series` are {name, title, tone}; `write` says a value, `name` a bin that is no time of day; bars where `isBars`. */
+export function Chart({ title, bins, series, write, axis = write, isBars = false, isTime = false, seconds, name }) {
   const [box, width] = useWidth();
   const [at, point] = useState(null);
   const drawn = useMemo(() => {
@@ -88,6 +88,8 @@ export function Chart({ title, bins, series, write, axis = write, isBars = false
   const { ticks, step, x, y, isEmpty } = drawn;
   const every = Math.ceil(bins.length / Math.max(2, Math.floor(width / 110)));
   const short = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hour12: false });
+  const begins = name || ((bin) => short.format(moment(bin.at)));
+  const lasts = name || ((bin) => `${begins(bin)}–${short.format(moment(bin.at) + seconds * 1000)}`);
   const look = (event) => {
     const { left } = event.currentTarget.getBoundingClientRect();
     const index = Math.floor((event.clientX - left - PAD.left) / step);
@@ -96,15 +98,15 @@ export function Chart({ title, bins, series, write, axis = write, isBars = false
   const seen = at === null ? null : bins[at];
   return html`<figure class="chart" ref=${box}>
     <figcaption><h3>${title}</h3><ul class="legend">${series.map((each) => html`<li><i class=${each.tone}></i>${t(each.title)}${seen ? html` <strong class="num">${write(seen[each.name])}</strong>` : ""}</li>`)}
-      ${seen && html`<li class="when num">${short.format(moment(seen.at))}–${short.format(moment(seen.at) + seconds * 1000)}</li>`}</ul></figcaption>
+      ${seen && html`<li class="when num">${lasts(seen)}</li>`}</ul></figcaption>
     <svg viewBox=${`0 0 ${width} ${HIGH}`} width=${width} height=${HIGH} aria-hidden="true" onPointerMove=${look} onPointerLeave=${() => point(null)}>
       ${ticks.map((tick) => html`<line class="grid" x1=${PAD.left} x2=${width - PAD.right} y1=${y(tick)} y2=${y(tick)} />
         <text class="tick" x=${PAD.left - 8} y=${y(tick) + 3.5} text-anchor="end">${isEmpty && tick ? "" : axis(tick)}</text>`)}
       ${seen && html`<rect class="cursor" x=${x(at) - step / 2} y=${PAD.top} width=${step} height=${HIGH - PAD.top - PAD.bottom} />`}
       ${isBars ? html`<${Bars} bins=${bins} series=${series} x=${x} y=${y} width=${step} />` : html`<${Lines} bins=${bins} series=${series} x=${x} y=${y} />`}
-      ${bins.map((bin, index) => index % every === Math.floor(every / 2) && html`<text class="tick" x=${x(index)} y=${HIGH - 5} text-anchor="middle">${short.format(moment(bin.at))}</text>`)}
+      ${bins.map((bin, index) => index % every === Math.floor(every / 2) && html`<text class="tick" x=${x(index)} y=${HIGH - 5} text-anchor="middle">${begins(bin)}</text>`)}
       ${isEmpty && html`<text class="none" x=${(width + PAD.left) / 2} y=${HIGH / 2 - 4} text-anchor="middle">${t("Nothing in this time")}</text>`}
     </svg>
-    <${Hidden} title=${title} bins=${bins} series=${series} write=${write} />
+    <${Hidden} title=${title} bins=${bins} series=${series} write=${write} name=${name || ((bin) => clock(bin.at))} />
   </figure>`;
 }

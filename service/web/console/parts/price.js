@@ -9,11 +9,22 @@ import { t } from "../lib/words.js";
 import { Card, Code } from "./ui.js";
 
 const MATTERS = ["model_name", "n", "mode", "duration"];
+const FIELDS = { n: "number", mode: "mode", duration: "duration" };
 
 /** Only what a price depends on goes into the question: pictures and texts stay here, a word stands for them. */
 function asked(kind, order) {
   const kept = Object.fromEntries(MATTERS.filter((name) => name in order).map((name) => [name, order[name]]));
   return { ...kept, prompt: "-", ...(kind.startsWith("image2") ? { image: "https://example.com/picture.png" } : {}) };
+}
+
+/** A line of a quote as the API writes it, in the language in force; what is not known stays as it is. */
+export function lineIn(line) {
+  const [, each, model] = /^(\S+) per (?:picture|(.+) video)$/.exec(line) || [];
+  if (each) return model ? t("{amount} per {model} video", { amount: each, model }) : t("{amount} per picture", { amount: each });
+  const [, times, field, value, gap] = /^x (\S+) for (\w+) (\S+)( \(not in the list\))?$/.exec(line) || [];
+  if (!times) return line;
+  const factor = t("× {times} for {what}", { times, what: `${t(FIELDS[field] || field)} ${value}` });
+  return gap ? `${factor} (${t("not in the price list")})` : factor;
 }
 
 export function Price({ kind, order }) {
@@ -32,7 +43,7 @@ export function Price({ kind, order }) {
   return html`<div class="price" aria-live="polite">
     <span class="hint">${t("Price")}</span>
     ${quote && !isUnknown ? html`<strong class="num">${money(quote.amount)} <small>${currency(quote.currency, quote.amount)}</small></strong>
-      <span class="hint lines">${quote.lines.join(" ")}${!quote.listed && ` · ${t("not in the price list")}`}</span>`
+      <span class="hint lines">${quote.lines.map(lineIn).join(" ")}${!quote.listed && ` · ${t("not in the price list")}`}</span>`
     : html`<strong>–</strong>`}
   </div>`;
 }

@@ -15,11 +15,11 @@ const STEPS = {
   "task.submitted": "The provider took the order", "task.processing": "The provider works on it", "task.succeed": "Done", "task.failed": "Failed",
 };
 
-/** Everything that happened, oldest first; at the same moment what the provider said comes before the step it made. */
+/** Everything that happened, oldest first; at the same moment a callback comes before the step it made, else after it. */
 export function happenings(task, events, callbacks, deliveries) {
   const all = [
     { at: task.created_at, what: "order", rank: 0 },
-    ...callbacks.map((callback) => ({ at: moment(callback.received_at), what: "callback", rank: 1, callback })),
+    ...callbacks.map((callback) => ({ at: moment(callback.received_at), what: "callback", rank: callback.outcome === "moved" ? 1 : 3, callback })),
     ...events.map((event) => ({ at: moment(event.timestamp), what: "event", rank: 2, event, sent: deliveries.filter((each) => each.event === event.id) })),
   ];
   return all.sort((one, other) => one.at - other.at || one.rank - other.rank);

@@ -43,6 +43,9 @@ export const tables = {
   "Not final": "未结束", "Half within": "半数用时", "95% within": "95% 用时", "Not delivered": "未送达", "Tasks in progress": "进行中的任务", "Deliveries outstanding": "待投递",
   "no answer in time": "超时未应答", "nobody listens there": "拒绝连接", "the name is unknown": "域名无法解析", "the certificate is not good": "证书无效",
   "the connection broke": "连接中断", "the address is not allowed": "地址不被允许", "no way there": "无法到达", "no HTTP was spoken": "不是 HTTP 应答",
+  // 用量
+  number: "数量",
+  today: "今日", "this month": "本月", "in all": "总计", "reserved at once": "同时预留",
   // 框架
   "Not connected": "未连接", Connecting: "连接中", Live: "实时", Reconnecting: "重新连接中", "The key is refused": "密钥被拒绝",
   "As the system": "跟随系统", Light: "浅色", Dark: "深色",

@@ -58,8 +58,11 @@ export const zh = {
   "Until then the old secret signs too:": "在此之前旧密钥同样有效：", "Use address": "使用地址", "Welcome. One thing is missing: a key.": "欢迎。还差一个密钥。", What: "内容",
   "What is still to be delivered to it is dropped. Events stay in the log.": "尚未投递的内容会被丢弃；事件仍保留在日志中。", "Why deliveries failed": "投递失败原因", "Why tasks failed": "任务失败原因", "Your own tasks and deliveries, as they go.": "您自己的任务与投递情况。",
   "Your result appears here": "结果会显示在这里", "Your task": "您的任务", "`make run` prints one. On a server, whoever runs the service makes one:": "`make run` 会打印一个。在服务器上，由服务的管理者创建：",
-  "a minute": "分钟", "half an hour": "半小时", "all delivered": "全部送达", "callback and your own id": "回调与自定义 ID", from: "从", until: "至", "from an order": "来自订单", "held by you, no limit set": "由您占用，未设上限", "held by you, of all": "由您占用 / 总数",
+  "a minute": "分钟", "half an hour": "半小时", "all delivered": "全部送达", "callback and your own id": "回调与自定义 ID", from: "从", until: "至", "from an order": "来自订单", "yours; no limit": "由您占用，未设上限", "yours, of all": "由您占用 / 总数",
   "how close, and how the camera moves": "贴合度与运镜", "in order": "按顺序", next: "下次", "next {when}": "下次 {when}", "no reason given": "未说明原因", "nobody said why": "原因不明", "nobody waits": "没有等待中的任务", "none failed": "没有失败",
   "not in the price list": "不在价目表中", optional: "可选", or: "或", "order, pace and headers": "顺序、并发与请求头", "pasted picture": "粘贴的图片", "quoted {amount}": "报价 {amount}", "recorded before the provider heard of it": "先记录，后发送给供应商",
+  "{amount} per {model} video": "{model} 视频每个 {amount}", "{amount} per picture": "每张图片 {amount}", "× {times} for {what}": "× {times}（{what}）",
+  "Usage": "用量", "Usage, the last {count} days": "最近 {count} 天的用量", "Nothing was charged in this time.": "该时段没有扣费。", "Charged, a day": "每日扣费", "Charged, by order": "按订单类型扣费", "1 task": "1 个任务",
+  "{amount} still reserved": "仍预留 {amount}", "{count} tasks": "{count} 个任务", Others: "其他", Budget: "预算", "all your keys": "您的全部密钥", "this key": "此密钥",
   "sides of {least} px or more": "边长至少 {least} 像素", to: "至", "up to {most}": "最大 {most}",
 };

@@ -1,0 +1,179 @@
+"""`make images`: takes the pictures in docs/images anew, of the demo as anybody starts it, with some minutes of orders.
+
+Nothing is drawn by hand or put in: what the pictures show has happened in those minutes.
+"""
+
+import asyncio
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.async_api import Browser, Page
+
+from service.client import Relay
+from tests.support.browsing import CHROMIUM, MISSING, chromium
+from tests.support.service import subscriber
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+MINUTES = 4.0
+PROMPTS = (
+    "A tram turns a corner in old Lisbon, golden hour",
+    "漫画兔子吃草",
+    "A paper boat drifts down a rain-wet street, close to the water",
+    "太空飞船在航行",
+    "A whale turns under a frozen lake",
+    "As a woodcut in two colours",
+)
+FAILING = " [fail:The picture is too dark]"
+ANSWERS = [200, 200, 503, 200, 200, 200, 200, 500, 200, 200]
+"""What the second subscriber says, again and again."""
+PLAYS = "() => [...document.querySelectorAll('.progress video')].some((video) => video.currentTime > 0.5)"
+GROUND = (217, 218, 212)
+
+
+@asynccontextmanager
+async def demo(directory: str) -> AsyncIterator[tuple[str, str]]:
+    """Start `kling-relay demo` with its data in `directory`; give its address and key when its four orders are done."""
+    settings = {"RELAY_DATA_DIR": directory, "RELAY_METRICS_PORT": "0", "RELAY_PROVIDER_SLOTS": "60"}
+    command = (sys.executable, "-m", "service", "demo")
+    running = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings}, stdout=PIPE)
+    try:
+        yield await begun(running)
+    finally:
+        if running.returncode is None:
+            running.terminate()
+        await running.communicate()
+
+
+async def begun(running: Process) -> tuple[str, str]:
+    """Read what the demo prints until it is through its story."""
+    found: tuple[str, str] | None = None
+    assert running.stdout is not None
+    async with asyncio.timeout(120):
+        async for line in running.stdout:
+            said = line.decode()
+            if match := re.search(r"(http://\S+)/console#key=(\S+)", said):
+                found = match[1], match[2]
+            if "Ctrl-C" in said and found:
+                return found
+    raise RuntimeError("The demo ended before it was through; what it said is above.")
+
+
+async def order(relay: Relay, seconds: float) -> None:
+    """Order all kinds for so long, a few every few seconds; a task in nine fails."""
+    until, number = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        for _ in range(1 + number % 3):
+            number += 1
+            prompt = PROMPTS[number % len(PROMPTS)] + (FAILING if number % 9 == 0 else "")
+            if number % 3 == 0:
+                await relay.text_to_image(prompt, n=1 + number % 2)
+            else:
+                await relay.text_to_video(prompt, mode="pro" if number % 5 == 0 else "std")
+        await asyncio.sleep(4)
+
+
+async def opened(browser: Browser, url: str, key: str, **given: Any) -> Page:
+    """Open the console, signed in, 1440 by 900, light and in English where `given` does not say otherwise."""
+    wanted = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB", **given}
+    page = await (await browser.new_context(**wanted)).new_page()
+    await page.goto(f"{url}/console#key={key}")
+    await page.wait_for_url("**/console#/**")
+    return page
+
+
+async def take(page: Page, name: str, address: str = "", *, whole: bool = False) -> Image.Image:
+    """Go to an address, where one is given, wait until it is there, and keep its picture; return it."""
+    if address:
+        await page.goto(address)
+        await page.locator("main h1").first.wait_for()
+    await page.wait_for_function("() => !document.querySelector('.bones')")
+    await page.wait_for_load_state("networkidle")
+    if whole:  # as high as the page is, so that nothing that sticks to an edge lies across it
+        high = int(await page.evaluate("document.documentElement.scrollHeight"))
+        await page.set_viewport_size({"width": 1440, "height": high})
+    picture = Image.open(io.BytesIO(await page.screenshot(animations="disabled"))).convert("RGB")
+    if name:
+        picture.save(IMAGES / f"{name}.png", optimize=True)
+        sys.stdout.write(f"{name}.png\n")
+    return picture
+
+
+async def try_it(page: Page, name: str, words: Mapping[str, str], console: str) -> None:
+    """Fill in the form for a video from a picture, send it, and take it as it plays."""
+    await page.goto(f"{console}/try?kind=image2video")
+    await page.get_by_role("button", name=words["sample"]).first.click()
+    await page.locator("textarea").first.fill(words["prompt"])
+    await page.get_by_role("button", name=words["send"]).click()
+    await page.wait_for_function(PLAYS, timeout=30_000)
+    await page.evaluate("scrollTo(0, 0)")
+    await page.locator("h1").first.click()
+    await take(page, name)
+
+
+ENGLISH = {"sample": "Sample picture", "prompt": "The clouds drift slowly, the light fades", "send": "Send the order"}
+CHINESE = {"sample": "示例图片", "prompt": "云缓缓飘过，光线渐暗", "send": "提交"}
+
+
+async def narrow(browser: Browser, url: str, key: str, places: list[str]) -> None:
+    """Take four pages as a telephone has them, two light and two dark, beside one another."""
+    phone = {"viewport": {"width": 360, "height": 760}, "device_scale_factor": 1.5}
+    shots = []
+    for number, where in enumerate(places):
+        page = await opened(browser, url, key, **phone, color_scheme="light" if number < len(places) / 2 else "dark")
+        shots.append(await take(page, "", f"{url}/console#/{where}"))
+    wide, high = shots[0].size
+    gap = 30
+    sheet = Image.new("RGB", (gap + (wide + gap) * len(shots), high + 2 * gap), GROUND)
+    for number, shot in enumerate(shots):
+        sheet.paste(shot, (gap + (wide + gap) * number, gap))
+    sheet.save(IMAGES / "narrow.png", optimize=True)
+    sys.stdout.write("narrow.png\n")
+
+
+async def shoot(browser: Browser, url: str, key: str, task: str, subscription: str) -> None:
+    """Take every picture there is."""
+    console = f"{url}/console#"
+    page = await opened(browser, url, key)
+    await try_it(page, "try", ENGLISH, console)
+    await take(page, "tasks", f"{console}/tasks")
+    await take(page, "subscriptions", f"{console}/subscriptions")
+    await take(page, "subscription", f"{console}/subscriptions/{subscription}")
+    await take(page, "docs", f"{url}/docs")
+    await take(page, "task", f"{console}/tasks/{task}", whole=True)
+    await take(await opened(browser, url, key), "overview", f"{console}/overview", whole=True)
+    dark = await opened(browser, url, key, color_scheme="dark")
+    await take(dark, "overview-dark", f"{console}/overview", whole=True)
+    await try_it(await opened(browser, url, key, color_scheme="dark", locale="zh-CN"), "try-zh-dark", CHINESE, console)
+    await narrow(browser, url, key, ["try?kind=text2video", "tasks", f"tasks/{task}", "overview"])
+
+
+async def main(minutes: float) -> None:
+    if CHROMIUM is None:
+        raise SystemExit(MISSING)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        async with (
+            demo(directory) as (url, key),
+            Relay(url, key) as relay,
+            subscriber(answers=ANSWERS * 400) as shop,
+            chromium() as browser,
+        ):
+            made = await relay.subscribe(shop.url, events=["task.succeed", "task.failed"], description="Shop, orders")
+            sys.stdout.write(f"Ordering for {minutes:g} minutes.\n")
+            await order(relay, minutes * 60)
+            told = await relay.text_to_video(PROMPTS[0], mode="pro")
+            await relay.wait(told.task_id, within=60)
+            await shoot(browser, url, key, told.task_id, made.id)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else MINUTES))
