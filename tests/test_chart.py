@@ -183,7 +183,7 @@ def test_the_schema_is_a_plain_job_that_every_pod_waits_for(name: str) -> None:
     assert "helm.sh/hook" not in json.dumps(found)
     job = one(found, "Job")
     assert re.fullmatch(r".*-migrate-[0-9a-f]{10}", job["metadata"]["name"])
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate"]
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"][0] == "migrate"
     for role in ("api", "worker"):
         waiting = templates(found)[role]["spec"]["initContainers"][0]
         assert waiting["args"] == ["migrate", "--wait"]

@@ -55,6 +55,8 @@ def service_settings(*, secret: bool) -> dict[str, Row]:
         ({"service": {"type": "Cluster"}}, ["/service/type", "ClusterIP"]),
         ({"secrets": {"databaseURL": {}}}, ["/secrets", "databaseURL", "not allowed"]),
         ({"commonLabels": {"team": 1}}, ["/commonLabels/team", "want string"]),
+        ({"migrations": {"restored": "yes"}}, ["/migrations/restored", "want boolean"]),
+        ({"migrations": {"partitions": {"schedule": "daily"}}}, ["/migrations/partitions/schedule", "daily"]),
         ({"networkPolicy": {"database": {"ports": []}}}, ["/networkPolicy/database/ports", "minItems"]),
     ],
 )
@@ -83,6 +85,13 @@ def test_what_only_two_values_show_is_said_all_at_once() -> None:
     faults = [line.strip() for line in str(refused.value).splitlines() if line.startswith("  - ")]
     assert len(faults) == len(set(faults)) == 12
     assert faults[0].startswith("- RELAY_DATABASE_URL has no source: set secrets.existingSecret")
+
+
+def test_without_a_provider_that_all_pods_share_nothing_is_installed() -> None:
+    with pytest.raises(helm_python.HelmError, match="providerUrl is empty: api and worker would each have a sandbox"):
+        render({"secrets": LEAST["secrets"]})
+    with pytest.raises(helm_python.HelmError, match=r"migrations\.restored without migrations\.enabled"):
+        render(LEAST | {"migrations": {"enabled": False, "restored": True}})
 
 
 def test_every_setting_of_the_service_is_a_value_and_every_value_a_setting() -> None:
@@ -123,7 +132,7 @@ def test_the_service_takes_the_settings_as_rendered(name: str, monkeypatch: pyte
 
 def test_a_setting_that_is_not_given_is_left_to_the_service() -> None:
     rendered = one(render(LEAST), "ConfigMap")["data"]
-    assert set(rendered) == {setting(name) for name in OUR_OWN_DEFAULT}
+    assert set(rendered) == {setting(name) for name in OUR_OWN_DEFAULT | {"providerUrl"}}
 
 
 @pytest.mark.parametrize("name", CI)
@@ -228,7 +237,7 @@ def test_every_value_is_documented_and_the_readme_is_not_stale() -> None:
 def test_values_shown_in_the_documents_are_good() -> None:
     shown = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
     for given in [it for it in map(yaml.safe_load, shown) if "apiVersion" not in it]:
-        complete = {**LEAST, **given, "callbacks": {"host": "hooks.example.com", **given.get("callbacks", {})}}
+        complete = {**LEAST, **given, **{key: LEAST[key] | given.get(key, {}) for key in ("callbacks", "settings")}}
         assert render(complete)
 
 

@@ -21,10 +21,11 @@ async def located(settings: Settings) -> AsyncIterator[str]:
         yield server.url()
 
 
-async def prepare(url: str, settings: Settings, *, restored: bool = False) -> None:
-    """Bring the schema to this release's and make the partitions of the days ahead.
+async def prepare(url: str, settings: Settings, *, restored: bool = False, drop_old: bool = False) -> list[str]:
+    """Bring the schema to this release's and make the partitions of the days ahead; return those dropped.
 
     After a restore a new epoch of the event log begins; where that does not show by itself, `restored` says it.
+    With `drop_old` partitions are dropped as the sweep does it where it may. Raises CollisionError where it is at it.
     """
     await migrate.migrate(url)
     await epoch.renew(url, restored=restored)
@@ -32,6 +33,7 @@ async def prepare(url: str, settings: Settings, *, restored: bool = False) -> No
         connection = await connect_once(url)
     try:
         await partitions.ensure(connection, sources.now(), settings.retention)
+        return await partitions.drop_old(connection, sources.now(), settings.retention) if drop_old else []
     finally:
         await connection.close()
 

@@ -66,7 +66,8 @@ def _says(error: Exception) -> str:
 async def _provider(settings: Settings) -> list[Finding]:
     """Ask the provider for a page of tasks, which costs nothing."""
     if settings.provider_url is None or settings.provider_key is None:
-        return [Finding("provider", Word.POOR, "the sandbox, in process", "For real pictures set RELAY_PROVIDER_URL.")]
+        advice = "For real pictures, or for `api` and `worker` apart, set RELAY_PROVIDER_URL."
+        return [Finding("provider", Word.POOR, "the sandbox, in process", advice)]
     dialect = DIALECTS[settings.provider_dialect]
     key = credential(dialect, settings.provider_key.get_secret_value())
     url = f"{settings.provider_url.rstrip('/')}{dialect.prefix}/v1/videos/text2video?pageNum=1&pageSize=1"

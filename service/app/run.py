@@ -17,7 +17,7 @@ from service.app.parts import Parts
 from service.app.serving import Role, listening, play_provider, serve
 from service.app.signing import signing_keys
 from service.core.key import ALL_SCOPES, Scope
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.store import migrate as migrations
 from service.store.keys import KeyRow
 from service.store.reseal import Seals, reseal
@@ -35,7 +35,11 @@ def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
 def run(
     settings: Settings, role: Role, started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None
 ) -> int:
-    """Serve until a signal says stop; with several processes the first watches over the others."""
+    """Serve until a signal says stop; with several processes the first watches over the others.
+
+    Raises SettingsError for an API or a worker alone without a provider.
+    """
+    _refuse_two_sandboxes(settings, role)
     if settings.processes > 1 and role != "worker":
         return _run_several(settings, role, started)
 
@@ -45,6 +49,16 @@ def run(
 
     in_loop(serve(settings, role, started=serving))
     return 0
+
+
+def _refuse_two_sandboxes(settings: Settings, role: Role) -> None:
+    """Let no role that works beside another play a provider that the other one knows nothing of."""
+    if role != "up" and settings.provider_url is None:
+        fault = (
+            f"RELAY_PROVIDER_URL is required for `{role}`: API and worker would each have a sandbox of their own, and "
+            "not know each other's tasks. Name one provider for both (`kling-relay sandbox` is one), or run `up`."
+        )
+        raise SettingsError([fault])
 
 
 def _spare_the_collector() -> None:
@@ -105,17 +119,22 @@ def _watch(children: list[int]) -> int:
     return worst
 
 
-def migrate(settings: Settings, *, wait: timedelta | None = None, restored: bool = False) -> None:
-    """Bring the schema up, or with `wait` only wait until somebody else has; `restored` says it is from a backup."""
+def migrate(
+    settings: Settings, *, wait: timedelta | None = None, restored: bool = False, drop_old: bool = False
+) -> list[str]:
+    """Bring the schema up, or with `wait` only wait until somebody else has; `restored` says it is from a backup.
 
-    async def work() -> None:
+    Return the names of the partitions that `drop_old` dropped.
+    """
+
+    async def work() -> list[str]:
         async with database.located(settings) as url:
             if wait is None:
-                await database.prepare(url, settings, restored=restored)
-            else:
-                await migrations.wait(url, wait.total_seconds())
+                return await database.prepare(url, settings, restored=restored, drop_old=drop_old)
+            await migrations.wait(url, wait.total_seconds())
+            return []
 
-    in_loop(work())
+    return in_loop(work())
 
 
 def keys_create(

@@ -66,6 +66,8 @@ _OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("service.sandbox", "KnobError", Misused, "The knobs are in docs/sandbox.md."),
     ("service.store.embedded", "EmbeddedError", Failure, "Or use a PostgreSQL of your own: RELAY_DATABASE_URL."),
     ("service.store.migrate", "MigrationError", Failure, "`kling-relay migrate` brings the schema up."),
+    ("service.store.partitions", "NotOurTablesError", Failure, 'docs/operations.md, "Two roles", says who may what.'),
+    ("service.store.statement", "CollisionError", Away, "A worker is at it; there is nothing to do."),
     ("service.store.seal", "SealError", Misused, "RELAY_SIGNING_KEYS must still have the key that it was sealed with."),
     ("service.store.statement", "StoreUnavailableError", Away, "`kling-relay doctor` looks at the database."),
     ("asyncpg", "PostgresError", Away, "`kling-relay doctor` looks at the database."),

@@ -1,7 +1,9 @@
 """`up`, `api`, `worker`, `migrate` and `sandbox`: what runs until a signal says stop, or brings the schema up."""
 
 import asyncio
+import json
 import signal
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -38,14 +40,17 @@ def worker() -> None:
 @click.option("--wait", is_flag=True, help="Change nothing: wait until somebody else has brought the schema up.")
 @click.option("--within", type=Length(), default="5m", show_default=True, help="How long to wait, with --wait.")
 @click.option("--restored", is_flag=True, help="The database is from a backup: event cursors go on above all others.")
-def migrate(wait: bool, within: timedelta, restored: bool) -> None:
-    """Bring the database's schema to this release's."""
-    if wait and restored:
-        raise click.UsageError("--wait changes nothing; --restored is for the one that migrates.")
+@click.option("--drop-old", is_flag=True, help="Drop partitions beyond RELAY_RETENTION too, where workers may not.")
+def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> None:
+    """Bring the database's schema to this release's, and make partitions for a week ahead."""
+    if wait and (restored or drop_old):
+        raise click.UsageError("--wait changes nothing; --restored and --drop-old are for the one that migrates.")
     with told():
         from service import app, settings  # noqa: PLC0415 - the whole service, half a second
 
-        app.migrate(settings.read(), wait=within if wait else None, restored=restored)
+        dropped = app.migrate(settings.read(), wait=within if wait else None, restored=restored, drop_old=drop_old)
+    if dropped:
+        click.echo(f"Dropped {', '.join(dropped)}.")
 
 
 @click.command()
@@ -95,15 +100,30 @@ def _run(role: Literal["up", "api", "worker"]) -> None:
 
         found = settings.read()
         for risk in settings.risks(found):
-            click.echo(f"{click.style('Note:', fg='yellow')} {risk}", err=True)
+            _warned(risk, found)
         code = app.run(found, role, _started if role != "worker" else _begun)
     if code:
         raise click.exceptions.Exit(code)
 
 
 def _started(_: "Parts", settings: "Settings") -> None:
-    click.echo(f"kling-relay listens on http://{settings.host}:{settings.port}; the console is at /console.", err=True)
+    _said(f"kling-relay listens on http://{settings.host}:{settings.port}; the console is at /console.", settings)
 
 
-def _begun(_: "Parts", __: "Settings") -> None:
-    click.echo("kling-relay's worker has begun.", err=True)
+def _begun(_: "Parts", settings: "Settings") -> None:
+    _said("kling-relay's worker has begun.", settings)
+
+
+def _warned(risk: str, settings: "Settings") -> None:
+    _said(risk, settings, level="warning", before=click.style("Note: ", fg="yellow"))
+
+
+def _said(sentence: str, settings: "Settings", *, level: str = "info", before: str = "") -> None:
+    """Tell people on a terminal; machines get a line like those of the log, whatever its level, and can read on."""
+    if settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty()):
+        click.echo(before + sentence, err=True)
+        return
+    from service.app import sources  # noqa: PLC0415 - imported by now
+
+    at = sources.now().isoformat().replace("+00:00", "Z")
+    click.echo(json.dumps({"at": at, "level": level, "event": sentence}, ensure_ascii=False), err=True)

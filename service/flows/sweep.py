@@ -168,13 +168,16 @@ class Sweep:
         await asyncio.gather(*(one(each) for each in due))
 
     async def keep_house(self) -> None:
-        """Make partitions ahead, and drop those whose time is over."""
+        """Make partitions ahead, and drop those whose time is over; where they are not ours, that is said and left."""
         now = self._now()
         with translated():
             connection = await self._database.pool.acquire()
         try:
             made = await partitions.ensure(connection, now, self._retention)
             dropped = await partitions.drop_old(connection, now, self._retention)
+        except partitions.NotOurTablesError as error:
+            self._log("partitions", str(error))
+            return
         finally:
             await self._database.pool.release(connection)
         if made or dropped:

@@ -87,7 +87,7 @@ class Provider(Group):
     """The provider"""
 
     provider_url: Annotated[Address | None, Unset("the sandbox, in process")] = None
-    """The gateway or Kling itself, e.g. https://api.openai-hk.com."""
+    """The gateway or Kling itself, e.g. https://api.openai-hk.com; `api` and `worker`, run apart, must know one."""
     provider_key: Annotated[ProviderKey | None, Unset("none")] = None
     """Its key; for the dialect `kling` an API key, or ACCESS_KEY:SECRET_KEY, of which tokens are then made."""
     provider_dialect: Literal["gateway", "kling"] = "gateway"

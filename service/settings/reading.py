@@ -169,6 +169,10 @@ def risks(settings: Settings) -> list[str]:
         found.append("RELAY_PUBLIC_URL is not set: the provider will be told to call back to " + settings.own_url)
     if settings.provider_url and not settings.database_url:
         found.append("RELAY_DATABASE_URL is not set: real tasks are kept in the embedded PostgreSQL of this machine.")
+    if settings.database_url and not settings.provider_url:
+        found.append(
+            "RELAY_PROVIDER_URL is not set: a sandbox inside the process plays the provider, so only one `up` may run."
+        )
     if any(network.prefixlen == 0 for network in settings.allowed_networks):
         found.append("RELAY_ALLOWED_NETWORKS allows every address: subscribers may reach whatever this machine can.")
     if settings.provider_url and settings.provider_url.startswith("http://"):

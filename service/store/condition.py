@@ -61,7 +61,9 @@ class Condition:
         """What works, but is seldom meant, in sentences."""
         found = list(self._unlike(MEANT))
         if not self.may_create:
-            found.append("this user may not create tables in its schema, which migrations and partitions need")
+            found.append(
+                "this role may not create tables: their owner has to run `kling-relay migrate --drop-old` daily"
+            )
         if self.settings.get("synchronous_commit") == "off":
             found.append("synchronous_commit is off: a callback that was answered 200 can be lost in a crash")
         return found

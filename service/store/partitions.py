@@ -130,7 +130,7 @@ def _permitted() -> Iterator[None]:
         yield
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotOurTablesError(
-            f"{error}: partitions are the schema's owner's to make and drop; as such run `kling-relay migrate`"
+            f"{error}: partitions are the schema's owner's to make and drop, by `kling-relay migrate --drop-old`"
         ) from error
 
 

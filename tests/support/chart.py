@@ -11,7 +11,11 @@ import yaml
 Manifest = dict[str, Any]
 CHART = Path(__file__).parents[2] / "helm" / "kling-relay"
 CI = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
-LEAST: Manifest = {"secrets": {"existingSecret": "kling-relay"}}
+LEAST: Manifest = {
+    "secrets": {"existingSecret": "kling-relay"},
+    "settings": {"providerUrl": "https://api.openai-hk.com"},
+    "callbacks": {"host": "hooks.example.com"},
+}
 
 
 @functools.cache
@@ -51,9 +55,12 @@ def one(found: list[Manifest], kind: str, ending: str = "") -> Manifest:
 
 
 def templates(found: list[Manifest]) -> dict[str, Manifest]:
-    """Pod templates by the name of their role: api, worker, migrate."""
-    owners = [it for it in found if it["kind"] in {"Deployment", "Job"}]
-    return {it["spec"]["template"]["spec"]["containers"][0]["name"]: it["spec"]["template"] for it in owners}
+    """Pod templates by the name of their role: api, worker, migrate; partitions is that of a CronJob."""
+    owners = [it["spec"]["template"] for it in found if it["kind"] in {"Deployment", "Job"}]
+    roles = {it["spec"]["containers"][0]["name"]: it for it in owners}
+    for cron in of_kind(found, "CronJob"):
+        roles["partitions"] = cron["spec"]["jobTemplate"]["spec"]["template"]
+    return roles
 
 
 def containers(template: Manifest) -> list[Manifest]:

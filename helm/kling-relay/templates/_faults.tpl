@@ -15,6 +15,9 @@ What the schema cannot say, said at once: every fault that needs two values to b
 {{- $faults = append $faults (printf "secrets.%s has both value and existingSecret: keep one" $name) }}
 {{- end }}
 {{- end }}
+{{- if not .Values.settings.providerUrl }}
+{{- $faults = append $faults "settings.providerUrl is empty: api and worker would each have a sandbox of their own; name the provider, or a `kling-relay sandbox` that all pods reach" }}
+{{- end }}
 {{- if and .Values.settings.providerUrl (not .Values.settings.publicUrl) (not .Values.callbacks.host) }}
 {{- $faults = append $faults "settings.providerUrl is set, but the provider could not call back: set callbacks.host (or settings.publicUrl)" }}
 {{- end }}
@@ -24,6 +27,9 @@ What the schema cannot say, said at once: every fault that needs two values to b
 {{- end }}
 {{- if and $providerKey (not $providerKey.optional) (not .Values.settings.providerUrl) }}
 {{- $faults = append $faults "secrets.providerKey is set without settings.providerUrl: the key would be told to nobody" }}
+{{- end }}
+{{- if and .Values.migrations.restored (not .Values.migrations.enabled) }}
+{{- $faults = append $faults "migrations.restored without migrations.enabled: nobody would say it to the database" }}
 {{- end }}
 {{- if eq (int .Values.settings.port) (int .Values.settings.metricsPort) }}
 {{- $faults = append $faults "settings.port and settings.metricsPort must differ" }}

@@ -1,0 +1,147 @@
+"""A role that owns the schema and a lesser one that the service is, as docs/operations.md sets them up."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.app.doctor import examine
+from service.app.finding import Word
+from service.flows.sweep import Sweep
+from service.store.database import Database, connect
+from service.store.embedded import Server
+from service.store.epoch import renew
+from service.store.migrate import MigrationError
+from service.store.partitions import ensure, ranges
+from tests.support.postgres import fresh_database
+from tests.support.processes import ROOT
+from tests.support.service import SIGNING, running, sandboxed, settings_for, subscriber
+from tests.support.waiting import eventually
+
+DAYS = 30
+RETENTION = timedelta(days=DAYS)
+NOW = datetime.now(UTC)
+_OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+(SET_UP,) = [
+    block
+    for block in re.findall(r"^```sql\n(.*?)^```", _OPERATIONS, re.MULTILINE | re.DOTALL)
+    if "CREATE ROLE relay_owner" in block
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """One database, as its owner and as the service know it."""
+
+    owner: str
+    service: str
+
+
+@pytest.fixture
+async def roles(postgres: Server) -> AsyncIterator[Roles]:
+    async with fresh_database(postgres, template="template0") as url:
+        mark = re.sub(r"\W", "_", url.partition("?")[0].rpartition("/")[2])
+        admin = await asyncpg.connect(url)
+        try:
+            await admin.execute(re.sub(r"\brelay(_owner)?\b", rf"relay\1_{mark}", SET_UP))
+            yield Roles(*(url.replace("postgres@", f"{role}_{mark}@", 1) for role in ("relay_owner", "relay")))
+        finally:
+            for role in ("relay", "relay_owner"):
+                await admin.execute(f"DROP OWNED BY {role}_{mark} CASCADE")
+            for role in ("relay", "relay_owner"):
+                await admin.execute(f"DROP ROLE {role}_{mark}")
+            await admin.close()
+
+
+async def migrated(url: str, *options: str) -> tuple[int | None, str, str]:
+    """Run `kling-relay migrate` as whoever `url` names, and return how it ended and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", "migrate", *options,
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "RELAY_DATABASE_URL": url,
+            "RELAY_SIGNING_KEYS": SIGNING,
+            "RELAY_RETENTION": f"{DAYS}d",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_against_it(roles: Roles) -> None:
+    assert (await migrated(roles.owner))[0] == 0
+    assert (await migrated(roles.service, "--wait"))[0] == 0
+    async with (
+        sandboxed() as (_, provider),
+        subscriber() as other,
+        running(roles.service, provider, retention=f"{DAYS}d") as relay,
+    ):
+        await relay.subscribe(other.url)
+        task = await relay.submit()
+        assert (await relay.final(task))["task_status"] == "succeed"
+        await eventually(lambda: len(other.ids()) == 3)
+        asked = settings_for(roles.service, provider, url=relay.url, public_url=relay.url)
+        found = [finding async for finding in examine(asked)]
+        assert [finding for finding in found if finding.state is Word.BAD] == []
+        assert any("migrate --drop-old" in finding.says + finding.advice for finding in found)
+        with pytest.raises(MigrationError, match="Stop them all"):
+            await renew(roles.owner, restored=True)
+
+
+async def test_partitions_are_made_and_dropped_by_the_owner_alone(roles: Roles) -> None:
+    assert (await migrated(roles.owner))[0] == 0
+    owner = await asyncpg.connect(roles.owner)
+    try:
+        old = await grown_old(owner)
+        async with connect(roles.service) as store:
+            said: list[tuple[str, str]] = []
+            await keep_house(store, said)
+            assert [about for about, _ in said] == ["partitions"]  # and no error, which would be tried again at once
+            assert "kling-relay migrate --drop-old" in said[0][1]
+            assert old <= {each.name("tasks") for each in await ranges(owner)}
+            code, out, err = await migrated(roles.owner, "--drop-old")
+            assert (code, err) == (0, "")
+            assert all(name in out for name in old)
+            assert not {each.name("tasks") for each in await ranges(owner)} & old
+            said.clear()
+            await keep_house(store, said)
+            assert said == []
+    finally:
+        await owner.close()
+
+
+async def grown_old(owner: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
+    """Leave only partitions of weeks before the retention, and return the names of those of tasks."""
+    for name in await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"):
+        await owner.execute(f"DROP TABLE {name[0]}")
+    assert await ensure(owner, NOW - 2 * RETENTION, RETENTION)
+    return {each.name("tasks") for each in await ranges(owner)}
+
+
+async def keep_house(store: Database, said: list[tuple[str, str]]) -> None:
+    """Do what a worker does once an hour."""
+    absent: Any = None
+    sweep = Sweep(
+        store, absent, absent, absent,
+        now=lambda: NOW, chance=absent, new_id=absent,
+        sweep_after=timedelta(minutes=1), deadline=timedelta(hours=6), retention=RETENTION,
+        log=lambda about, what: said.append((about, what)),
+    )  # fmt: skip
+    await sweep.keep_house()
+
+
+async def test_the_lesser_role_cannot_make_the_schema_and_is_told_who_can(roles: Roles) -> None:
+    code, _, err = await migrated(roles.service)
+    assert code
+    assert "Traceback" not in err

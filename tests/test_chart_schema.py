@@ -1,0 +1,60 @@
+"""The schema's Job on special days, and the CronJob of whoever keeps the owner's role from the pods."""
+
+import click
+
+from service.cli.program import program
+from tests.support.chart import CI, LEAST, Manifest, objects, of_kind, one, render, selects, templates
+
+
+def arguments(template: Manifest) -> list[str]:
+    found: list[str] = template["spec"]["containers"][0]["args"]
+    return found
+
+
+def address_of(template: Manifest) -> str:
+    """The Secret that a pod has its database's address from."""
+    (volume,) = [it for it in template["spec"]["volumes"] if it["name"] == "secrets"]
+    (secret,) = [
+        it["secret"]["name"]
+        for it in volume["projected"]["sources"]
+        if it["secret"]["items"][0]["path"] == "RELAY_DATABASE_URL"
+    ]
+    return str(secret)
+
+
+def test_after_a_restore_the_job_says_so_and_nothing_else_runs() -> None:
+    found = objects("restored")
+    assert arguments(templates(found)["migrate"]) == ["migrate", "--restored"]
+    assert [it["spec"]["replicas"] for it in of_kind(found, "Deployment")] == [0, 0]
+    assert not [it for it in found if "scaleTargetRef" in it.get("spec", {})]
+    assert of_kind(render(LEAST | {"migrations": {"restored": True, "partitions": {"enabled": True}}}), "CronJob") == []
+
+
+def test_the_day_after_it_is_as_it_was_before_but_for_the_job_that_ran() -> None:
+    usual, restored = render(LEAST), render(LEAST | {"migrations": {"restored": True}})
+    assert one(usual, "Job")["metadata"]["name"] != one(restored, "Job")["metadata"]["name"]
+    for role in ("api", "worker"):
+        assert templates(usual)[role] == templates(restored)[role]
+
+
+def test_partitions_are_made_and_dropped_by_the_owner_where_that_is_asked_for() -> None:
+    found = objects("two-roles")
+    cron = one(found, "CronJob")
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    pods = templates(found)
+    assert arguments(pods["partitions"]) == ["migrate", "--drop-old"]
+    assert address_of(pods["partitions"]) == address_of(pods["migrate"]) == "kling-relay-owner"
+    assert address_of(pods["api"]) == address_of(pods["worker"]) == "kling-relay"
+    policy = one(found, "NetworkPolicy", "-migrate")
+    assert selects(policy["spec"]["podSelector"], pods["partitions"]["metadata"]["labels"])
+    assert [name for name in CI if of_kind(objects(name), "CronJob")] == ["two-roles"]
+
+
+def test_every_command_of_the_chart_is_one_of_ours() -> None:
+    for name in CI:
+        for template in templates(objects(name)).values():
+            for container in template["spec"].get("initContainers", [])[:1] + template["spec"]["containers"][:1]:
+                command = program.commands[container["args"][0]]
+                assert isinstance(command, click.Command)
+                options = {option for each in command.params for option in each.opts}
+                assert {word for word in container["args"][1:] if word.startswith("--")} <= options
