@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from service.core.budget import LIMIT_NAMES, THRESHOLDS
 from service.core.event import CONTENT_TYPE, Format, Type
 from service.web import wire
 from service.web.shapes import SIGNED
 
 _TASK_TYPES = tuple(kind for kind in Type if kind.value.startswith("task."))
-_TASK = {"$ref": "#/components/schemas/Task"}
+_NAMES = {kind: "".join(word.title() for word in kind.value.split(".")) for kind in Type if kind not in _TASK_TYPES}
+"""Events about no task, and what their data is called."""
 
 
 def document() -> dict[str, Any]:
@@ -49,10 +51,11 @@ def document() -> dict[str, Any]:
 def _message(form: Format, kind: Type) -> dict[str, Any]:
     """Return one message; events about no task have no form of Kling's, they go out as `standard` there."""
     is_task = kind in _TASK_TYPES
-    content = _TASK if is_task else {"type": "object"}
+    content = {"$ref": f"#/components/schemas/{'Task' if is_task else _NAMES[kind]}"}
     payload: dict[str, Any]
     if form is Format.KLING and is_task:
-        payload = {"$ref": "#/components/schemas/Flat"}
+        said = {"const": kind.value.removeprefix("task.")}
+        payload = {"allOf": [{"$ref": "#/components/schemas/Flat"}, {"properties": {"task_status": said}}]}
     elif form is Format.CLOUDEVENTS:
         payload = {
             "allOf": [
@@ -111,9 +114,40 @@ def _schemas() -> dict[str, Any]:
                 "sequence": {"type": "string", "description": "ten digits, so that texts sort as numbers do"},
             },
         },
+        **_others(),
         "Signed": {
             "type": "object",
             "required": list(SIGNED),
             "properties": {name: {"type": "string", "description": about} for name, about in SIGNED.items()},
         },
+    }
+
+
+def _others() -> dict[str, Any]:
+    """Return what the data of each event about no task is."""
+    text = {"type": "string"}
+    amount = {"type": "string", "description": "decimal text"}
+    members: dict[Type, tuple[str, dict[str, Any]]] = {
+        Type.SUBSCRIPTION_DISABLED: (
+            "Another subscription of yours is no longer told",
+            {"subscription_id": text, "url": text, "reason": text},
+        ),
+        Type.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription": text, "message": text}),
+        Type.BUDGET_THRESHOLD: (
+            "What is spent has reached a share of a limit; told once per limit and window",
+            {
+                "limit": {"enum": list(LIMIT_NAMES)},
+                "percent": {"enum": list(THRESHOLDS)},
+                "allowed": amount,
+                "spent": amount,
+                "currency": text,
+                "since": {"type": "string", "format": "date-time", "description": "the window's start"},
+                "of": {"enum": ["client", "key"]},
+                "name": {"type": "string", "description": "the client's or the key's"},
+            },
+        ),
+    }
+    return {
+        _NAMES[kind]: {"type": "object", "description": about, "required": list(named), "properties": named}
+        for kind, (about, named) in members.items()
     }

@@ -1,4 +1,6 @@
-"""Deliveries are verified by the `standardwebhooks` package of npm; skipped where there is no Node."""
+"""Deliveries are verified by the `standardwebhooks` package of npm, and the document of the events by AsyncAPI's own
+schema, which npm has as well; skipped where there is no Node.
+"""
 
 import asyncio
 import json
@@ -8,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from jsonschema.validators import Draft7Validator  # type: ignore[import-untyped]  # it has no types of its own
 
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
 HERE = Path(__file__).parent / "node"
+EVENTS = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +55,11 @@ async def test_a_subscriber_written_for_node_verifies_every_delivery_and_no_forg
         assert [each["good"] for each in good] == [True] * len(given)
         assert good[-1]["said"]["data"]["task_id"] == task
         assert not bad["good"]
+
+
+def test_the_document_of_the_events_is_what_asyncapi_says_it_must_be(package: Path) -> None:
+    document = yaml.safe_load(EVENTS.read_text("utf-8"))
+    file = package / "node_modules" / "@asyncapi" / "specs" / "schemas" / f"{document['asyncapi']}.json"
+    judge = Draft7Validator(json.loads(file.read_text("utf-8")))
+    judge.validate(document)
+    assert not judge.is_valid({**document, "channels": {"subscriber": {"adress": "mistyped"}}})

@@ -1,5 +1,6 @@
 """The descriptions of the API and of the events: well-formed, complete, and true of what is answered and delivered."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]  # it has no types of its own
 
+from service.client import Relay as Client
 from service.core.event import Format, Type
 from service.web import asyncapi, openapi
 from service.web.call import Family
 from service.web.routes import ROUTES
+from tests.money.test_budgets import limit
 from tests.support.house import House, house
-from tests.support.service import running, sandboxed, subscriber
+from tests.support.service import KEY, Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
 
@@ -101,21 +104,72 @@ async def _refusals(it: House, document: dict[str, Any]) -> None:
         Draft202012Validator(schema_of(document, method, path, status)).validate(body)
 
 
+def described(document: dict[str, Any], form: str, kind: str) -> tuple[dict[str, Any], Draft202012Validator]:
+    """Return a message of the events' document, and what judges its payload."""
+    message = document["components"]["messages"][f"{form}.{kind}"]
+    schema = {**message["payload"], "components": document["components"]}
+    return message, Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+async def _everything_happens(relay: Relay, gone: str) -> None:
+    """Make an event of each type: a success, a failure, a test, an address that is gone, a budget nearly used up."""
+    made = await relay.subscribe(gone, events=["task.succeed"])
+    await limit(relay, total="2")
+    await relay.final(await relay.submit("a rabbit", external_task_id="mine"))
+    await relay.final(await relay.submit("a rabbit [fail:too dark]"))
+    await relay.final(await relay.submit("a rabbit"))
+
+    async def is_disabled() -> bool:
+        _, said = await relay.call("GET", f"/v1/subscriptions/{made['id']}")
+        return bool(said["status"] == "disabled")
+
+    await eventually(is_disabled)
+
+
 @pytest.mark.parametrize("form", list(Format))
-async def test_what_is_delivered_is_what_is_described(database: str, form: Format) -> None:
+async def test_every_event_is_delivered_as_it_is_described(database: str, form: Format) -> None:
     document = asyncapi.document()
-    async with sandboxed() as (_, url), running(database, url) as relay, subscriber() as hearer:
+    async with (
+        sandboxed() as (_, url),
+        running(database, url) as relay,
+        subscriber() as hearer,
+        subscriber(answers=[410]) as gone,
+    ):
         made = await relay.subscribe(hearer.url, format=form.value)
-        await relay.final(await relay.submit("a rabbit", external_task_id="mine"))
         await relay.call("POST", f"/v1/subscriptions/{made['id']}/test", json={})
-        await eventually(lambda: len(hearer.ids()) == 4)
-        kinds = set()
+        await _everything_happens(relay, gone.url)
+        kinds: set[str] = set()
+
+        def is_all_heard() -> bool:
+            kinds.update(each.json.get("type") or f"task.{each.json['task_status']}" for each in hearer.heard)
+            return kinds == {kind.value for kind in Type}
+
+        await eventually(is_all_heard)
+        headers = document["components"]["schemas"]["Signed"]
         for heard in hearer.heard:
             kind = heard.json.get("type") or f"task.{heard.json['task_status']}"
-            message = document["components"]["messages"][f"{form.value}.{kind}"]
-            schema = {**message["payload"], "components": document["components"]}
-            Draft202012Validator(schema).validate(heard.json)
+            message, judge = described(document, form.value, kind)
+            judge.validate(heard.json)
+            Draft202012Validator(headers).validate(heard.headers)
             assert heard.headers["content-type"].partition(";")[0] == message["contentType"]
-            assert all(name in heard.headers for name in document["components"]["schemas"]["Signed"]["required"])
-            kinds.add(kind)
-        assert kinds == {Type.TASK_SUBMITTED, Type.TASK_PROCESSING, Type.TASK_SUCCEED, Type.SUBSCRIPTION_TEST}
+            others = [other.value for other in Type if other.value != kind]
+            assert not any(described(document, form.value, other)[1].is_valid(heard.json) for other in others)
+
+
+async def test_every_event_is_streamed_as_it_is_described(database: str) -> None:
+    document = asyncapi.document()
+    allowed = document["channels"]["stream"]["messages"]
+    async with sandboxed() as (_, url), running(database, url) as relay, subscriber(answers=[410]) as gone:
+        await _everything_happens(relay, gone.url)
+        kinds: set[str] = set()
+        async with Client(relay.url, KEY) as client, asyncio.timeout(20):
+            async for event in client.stream(after="0"):
+                said = {"type": event.type, "timestamp": event.timestamp, "data": dict(event.data)}
+                message, judge = described(document, "standard", event.type)
+                assert message["name"] == event.type
+                assert f"standard.{event.type}" in allowed
+                judge.validate(said)
+                kinds.add(event.type)
+                if len(kinds) == len(Type) - 1:  # a test is for its subscription alone
+                    break
+        assert Type.SUBSCRIPTION_TEST not in kinds
