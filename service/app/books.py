@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from service.app import sources
 from service.app.database import opened
@@ -15,20 +15,20 @@ from service.store import budgets, ledger, usage
 from service.store.ledger import Spender
 from service.store.usage import Line
 
-_CARRIED_AT_ONCE = timedelta(days=1)
-"""Of the ledger so much is added up in one statement."""
+_CLOSED_AT_ONCE = 500_000
+"""So many entries are added up in one statement."""
 
 
 async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: bool) -> int:
     """Set all limits of the client, or of the keys, of this name or id; return how many there were.
 
-    Sums are carried up to now, a little at a time, so that the next order does not add up years.
+    Sums are closed up to now, a little at a time, so that the next order does not add up years.
     """
     currency, now = price.load(settings.prices).currency, sources.now()
     async with opened(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for spender in await budgets.limited(database):
-            while await ledger.carry_on(database.pool, spender, currency, now, span=_CARRIED_AT_ONCE):
+            while await ledger.close(database.pool, spender, currency, now, most=_CLOSED_AT_ONCE):
                 continue
         return count
 

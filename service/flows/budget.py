@@ -1,23 +1,23 @@
-"""Budget: an order of a limited client or key is checked in the transaction that records it, one order at a time.
+"""Budget: orders of a limited client or key are tallied in the transaction that records those that fit.
 
 The spender's row is locked, the ledger summed up, and only what fits is recorded; so the limit holds exactly, however
 many processes there are. Who has no limit pays nothing but one small look-up every other second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
-from weakref import WeakValueDictionary
 
-from service.core.budget import Spent, exceeded, reached, window_of
+from service.core.budget import Spent, exceeded, reached, window_of, windows
+from service.core.errors import BudgetExceeded
 from service.core.event import Type, rfc3339, tell
 from service.flows.bell import Bell
 from service.store import budgets, ledger
 from service.store.budgets import Announced
 from service.store.database import Database
-from service.store.ledger import Spender
+from service.store.ledger import CLOSED_FROM, Spender
 from service.store.orders import Record
 from service.store.statement import Connection, StoreError, transaction
 
@@ -27,8 +27,47 @@ MOST_REMEMBERED = 10_000
 LOOK_EVERY = 60.0
 
 
+@dataclass(slots=True)
+class _Line:
+    """What a spender has spent of one currency by one day, with the orders that were admitted."""
+
+    spender: Spender
+    spent: Spent
+
+
+class Tally:
+    """Orders of one client, one after the other, while its spenders are locked: which fit, and what that reaches."""
+
+    def __init__(
+        self, lines: Mapping[tuple[UUID, str, datetime], _Line], tell_of: "Callable[..., list[Announced]]"
+    ) -> None:
+        self._lines = lines
+        self._tell_of = tell_of
+        self._said: dict[tuple[object, ...], Announced] = {}
+
+    @property
+    def said(self) -> Sequence[Announced]:
+        """The thresholds that were reached, each once, by the first order that reached it."""
+        return tuple(self._said.values())
+
+    def admit(self, record: Record) -> BudgetExceeded | None:
+        """Count the order in, or return why it does not fit."""
+        day, _ = windows(record.created_at)
+        places = [(of, record.currency, day) for of in (record.client, record.key)]
+        lines = [self._lines[place] for place in places if place in self._lines]
+        for line in lines:
+            whose = "this key" if line.spender.key else "this client"
+            if refusal := exceeded(line.spender.limits, line.spent, record.quote, whose=whose):
+                return refusal
+        for line in lines:
+            line.spent = line.spent.plus(record.quote)
+            for each in self._tell_of(line.spender, line.spent, record.created_at, self._said):
+                self._said[each.identity] = each
+        return None
+
+
 class Budget:
-    """The flow: `is_limited`, `turn` and `check` are for submit; `run` watches charges that came out above a quote."""
+    """The flow: `is_limited`, `tally` and `announce` are for orders; `run` watches charges above their quotes."""
 
     def __init__(
         self,
@@ -48,7 +87,6 @@ class Budget:
         self._bells = bells
         self._log = log
         self._known: dict[tuple[UUID, UUID], tuple[datetime, bool]] = {}
-        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def is_limited(self, client: UUID, key: UUID, now: datetime) -> bool:
         """Return whether orders of this key must be checked; up to two seconds old where there is no limit."""
@@ -61,38 +99,40 @@ class Budget:
         self._known[client, key] = (now, found)
         return found
 
-    @asynccontextmanager
-    async def turn(self, client: UUID) -> AsyncIterator[None]:
-        """Let one order of a limited client at a time to the database: those that wait would hold connections."""
-        lock = self._turns.setdefault(client, asyncio.Lock())
-        async with lock:
-            yield
+    async def tally(self, connection: Connection, client: UUID, records: Sequence[Record]) -> Tally:
+        """Lock the spenders of these orders of one client, and return a tally to admit the orders by.
 
-    async def check(self, connection: Connection, record: Record, now: datetime) -> None:
-        """Raise BudgetExceeded where the order does not fit; announce the thresholds that it reaches.
-
-        Call it in the transaction that records the order, and before it does.
+        Call it in the transaction that records them, before it does, and `announce` what the tally said.
         """
-        said: list[Announced] = []
-        for spender in await budgets.locked(connection, record.client, record.key):
-            await ledger.carry_on(connection, spender, record.currency, now)
-            spent = await ledger.spent(connection, spender, record.currency, now)
-            whose = "this key" if spender.key else "this client"
-            if refusal := exceeded(spender.limits, spent, record.quote, whose=whose):
-                raise refusal
-            said += self._reached(spender, spent.plus(record.quote), now)
-        await self._announce(connection, said)
+        lines: dict[tuple[UUID, str, datetime], _Line] = {}
+        for spender in await budgets.locked(connection, client, {record.key for record in records}):
+            for record in records:
+                day, _ = windows(record.created_at)
+                place = (spender.id, record.currency, day)
+                if spender.key in {None, record.key} and place not in lines:
+                    spent = await ledger.spent(
+                        connection, spender, record.currency, record.created_at, closed_from=CLOSED_FROM
+                    )
+                    lines[place] = _Line(spender, spent)
+        return Tally(lines, self._reached)
+
+    async def announce(self, connection: Connection, said: Sequence[Announced]) -> int:
+        """Announce what was not announced before, in the transaction that `connection` is in; return how many."""
+        if not said:
+            return 0
+        count = await budgets.announce(connection, self._database.tx_offset, said)
+        if count:
+            for bell in self._bells:
+                bell.ring()
+        return count
 
     async def look(self) -> int:
-        """Announce what limited spenders have reached without an order, and carry their sums; return how many."""
+        """Announce what limited spenders have reached without an order, and close their sums; return how many."""
         now, found = self._now(), 0
         for one in await budgets.limited(self._database):
-            async with self.turn(one.client), transaction(self._database.pool) as connection:
-                for spender in await budgets.locked(connection, one.client, one.key):
-                    if spender.id == one.id:
-                        await ledger.carry_on(connection, spender, self._currency, now)
-                        spent = await ledger.spent(connection, spender, self._currency, now)
-                        found += await self._announce(connection, self._reached(spender, spent, now))
+            spent = await ledger.spent(self._database.pool, one, self._currency, now, closed_from=1)
+            async with transaction(self._database.pool) as connection:
+                found += await self.announce(connection, self._reached(one, spent, now))
         return found
 
     async def run(self) -> None:
@@ -104,10 +144,16 @@ class Budget:
                 self._log("budgets", f"could not be looked at: {error}")
             await asyncio.sleep(LOOK_EVERY)
 
-    def _reached(self, spender: Spender, spent: Spent, now: datetime) -> list[Announced]:
+    def _reached(
+        self, spender: Spender, spent: Spent, now: datetime, but: Iterable[tuple[object, ...]] = ()
+    ) -> list[Announced]:
+        """Return what is to be announced, `but` not what has one of these identities."""
         said = []
         for crossing in reached(spender.limits, spent):
             since = window_of(crossing.limit, now)
+            identity = (spender.id, crossing.limit, since, crossing.allowed, crossing.percent)
+            if identity in but:
+                continue
             event = tell(
                 subject=self._new_id(now),
                 sequence=1,
@@ -133,12 +179,3 @@ class Budget:
                 )
             )
         return said
-
-    async def _announce(self, connection: Connection, said: Sequence[Announced]) -> int:
-        if not said:
-            return 0
-        count = await budgets.announce(connection, self._database.tx_offset, said)
-        if count:
-            for bell in self._bells:
-                bell.ring()
-        return count

@@ -46,6 +46,7 @@ class Coalescer(Generic[Item, Result]):
         most_waiting: int = 2000,
         longest_wait: float = 0.25,
         most_items: int = MOST_ITEMS,
+        most_flushes: int = MOST_FLUSHES,
         observe: Callable[[int, float], None] | None = None,
     ) -> None:
         """`longest_wait` is in seconds; `observe` is told each batch's size and its oldest item's wait."""
@@ -54,6 +55,7 @@ class Coalescer(Generic[Item, Result]):
         self._most_waiting = most_waiting
         self._longest_wait = longest_wait
         self._most_items = most_items
+        self._most_flushes = most_flushes
         self._observe = observe
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._busy: set[UUID] = set()
@@ -81,7 +83,7 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.wait(self._flushes)
 
     def _flush_if_free(self) -> None:
-        while self._queue and len(self._flushes) < MOST_FLUSHES:
+        while self._queue and len(self._flushes) < self._most_flushes:
             batch = self._take()
             if not batch:
                 return

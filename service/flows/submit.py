@@ -8,8 +8,7 @@ not wait longer than `patience` for a slow provider: the task is there, and send
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +23,7 @@ from service.core.submission import Never, Refused
 from service.core.task import Status, Task
 from service.flows.budget import Budget
 from service.flows.coalesce import Coalescer, OverloadedError
+from service.flows.limited import Limited, Ordered, RepeatedError
 from service.flows.send import Parcel, Send, Sent
 from service.store import lookups, orders, subscriptions
 from service.store.database import Database
@@ -32,23 +32,6 @@ from service.store.statement import CollisionError, StoreError, transaction
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
-
-
-class _RepeatedError(Exception):
-    """The order was made before; rolls the transaction back"""
-
-    def __init__(self, found: Sequence[orders.Repeated]) -> None:
-        self.found = found
-        super().__init__()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ordered:
-    """An order with its words to be repeatable by."""
-
-    record: Record
-    words: tuple[str, ...]
-    fingerprint: bytes
 
 
 class Submit:
@@ -73,6 +56,7 @@ class Submit:
         self._new_id = new_id
         self._patience = patience
         self._budget = budget
+        self._limited = Limited(database, budget, lambda: self._due_in) if budget else None
         self._record = Coalescer(self._record_all, lambda record: record.id)
 
     async def __call__(
@@ -86,7 +70,7 @@ class Submit:
         record = ordered.record
         try:
             await self._write(ordered, now)
-        except _RepeatedError as repeated:
+        except RepeatedError as repeated:
             return await self._repeat(caller, repeated.found, ordered.fingerprint)
         sent = await self._sent(Parcel(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace))
         if sent is not None:
@@ -104,6 +88,8 @@ class Submit:
     async def drain(self) -> None:
         """Wait until all that was ordered is recorded and sent."""
         await self._record.drain()
+        if self._limited:
+            await self._limited.drain()
         await self._send.drain()
 
     async def _ordered(
@@ -137,23 +123,18 @@ class Submit:
         return Ordered(record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b"")
 
     async def _write(self, ordered: Ordered, now: datetime) -> None:
-        """Record the order; what has no words and no limit goes together with others in hand."""
-        record, budget = ordered.record, self._budget
-        if budget is not None and not await budget.is_limited(record.client, record.key, now):
-            budget = None
-        if not ordered.words and budget is None:
+        """Record the order; what has no words goes together with others in hand, what has a limit with its client's."""
+        record = ordered.record
+        if self._budget and self._limited and await self._budget.is_limited(record.client, record.key, now):
+            await self._limited(ordered)
+            return
+        if not ordered.words:
             await self._record(record)
             return
-        turn = budget.turn(record.client) if budget else nullcontext()
-        async with turn, transaction(self._database.pool) as connection:
-            if ordered.words:
-                found = await orders.take_words(
-                    connection, record.client, ordered.words, record.id, ordered.fingerprint
-                )
-                if found:
-                    raise _RepeatedError(found)
-            if budget is not None:
-                await budget.check(connection, record, now)
+        async with transaction(self._database.pool) as connection:
+            found = await orders.take_words(connection, record.client, ordered.words, record.id, ordered.fingerprint)
+            if found:
+                raise RepeatedError(found)
             await orders.record_on(connection, [record], self._due_in)
 
     @property

@@ -4,7 +4,7 @@ Only a row that has a limit is ever locked. A threshold is announced in the tran
 first; its row in `crossings` lets nobody announce it again in the same window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     LargeBinary,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    any_,
     bindparam,
     cast,
     exists,
@@ -71,7 +73,12 @@ _IS_LIMITED = Statement(
     )
 )
 _LOCK_CLIENT = Statement(_of_client().where(clients.c.id == _client, _limited(clients)).with_for_update(key_share=True))
-_LOCK_KEY = Statement(_of_key().where(keys.c.id == _key, _limited(keys)).with_for_update(key_share=True))
+_LOCK_KEYS = Statement(
+    _of_key()
+    .where(keys.c.id == any_(bindparam("keys", type_=ARRAY(Uuid))), _limited(keys))
+    .order_by(keys.c.id)
+    .with_for_update(key_share=True)
+)
 _CLIENT = Statement(_of_client().where(clients.c.id == _client))
 _KEY = Statement(_of_key().where(keys.c.id == _key))
 _LIMITED_CLIENTS = Statement(_of_client().where(_limited(clients)).order_by(clients.c.name))
@@ -83,15 +90,13 @@ async def is_limited(database: Database, client: UUID, key: UUID) -> bool:
     return bool(await _IS_LIMITED.scalar(database.pool, client=client, key=key))
 
 
-async def locked(connection: Connection, client: UUID, key: UUID | None) -> list[Spender]:
-    """Lock the rows of the client and the key that have limits, until the transaction ends, and return them.
+async def locked(connection: Connection, client: UUID, own: Iterable[UUID]) -> list[Spender]:
+    """Lock the rows of the client and of these keys of it that have limits, until the transaction ends; return them.
 
-    Always the client first, so that no two wait for one another.
+    Always the client first and the keys in order, so that no two wait for one another.
     """
-    rows = [await _LOCK_CLIENT.row(connection, client=client)]
-    if key is not None:
-        rows.append(await _LOCK_KEY.row(connection, key=key))
-    return [_spender(row) for row in rows if row is not None]
+    found = [*await _LOCK_CLIENT.rows(connection, client=client), *await _LOCK_KEYS.rows(connection, keys=[*own])]
+    return [_spender(row) for row in found]
 
 
 async def spenders(runner: Runner, client: UUID, key: UUID) -> list[Spender]:
@@ -141,6 +146,10 @@ class Announced:
     allowed: Decimal
     percent: int
     event: Event
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return self.spender, self.which, self.since, self.allowed, self.percent
 
 
 _NEWS: Columns = {

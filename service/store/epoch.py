@@ -3,14 +3,17 @@
 The log is ordered by the number of the writing transaction plus `cell.tx_offset`. A new cluster begins with low
 numbers: what was restored would lie ahead of everything, and readers who were told of what the backup does not hold
 would wait for numbers to come again. So a new epoch begins at the next multiple of EPOCH above all of them.
+
+The ledger's entries carry the number alone, which only tells what is over from what is under way: those from before
+the restore are over, so theirs becomes 0, and the sums that were closed below such a number begin anew.
 """
 
-from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, func, select, table, true, update
+from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, delete, func, select, table, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
 from service.store.migrate import PATIENCE, MigrationError, locked_connection, patiently
-from service.store.schema import cell, clients, events
+from service.store.schema import cell, clients, closings, events, ledger
 from service.store.statement import Statement
 
 EPOCH = 2**40
@@ -20,17 +23,29 @@ _OURS = "kling-relay %"
 _activity = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
 
 
+def _next_transaction() -> ColumnElement[int]:
+    """Return in SQL the cluster's own number of its next transaction."""
+    return cast(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text), BigInteger)
+
+
 def _next_number() -> ColumnElement[int]:
     """Return in SQL the number that the next transaction would write under."""
-    xmax = func.pg_snapshot_xmax(func.pg_current_snapshot())
-    return cast(cast(xmax, Text), BigInteger) + select(cell.c.tx_offset).scalar_subquery()
+    return _next_transaction() + select(cell.c.tx_offset).scalar_subquery()
 
 
 _newest_of_client = (
     select(events.c.tx).where(events.c.client == clients.c.id).order_by(events.c.tx.desc()).limit(1).lateral("newest")
 )
+_newest_entry = (
+    select(ledger.c.tx).where(ledger.c.client == clients.c.id).order_by(ledger.c.tx.desc()).limit(1).lateral("entry")
+)
 _LOOK = select(
     _next_number().label("next"),
+    _next_transaction().label("transaction"),
+    select(func.coalesce(func.max(_newest_entry.c.tx), 0))
+    .select_from(clients.join(_newest_entry, true()))
+    .scalar_subquery()
+    .label("entry"),
     # by client, because that is how the log is indexed
     select(func.coalesce(func.max(_newest_of_client.c.tx), 0))
     .select_from(clients.join(_newest_of_client, true()))
@@ -44,7 +59,7 @@ _AT_WORK = select(func.count()).where(
 
 
 async def renew(database_url: str, *, restored: bool = False, patience: float = PATIENCE) -> bool:
-    """Begin a new epoch where the log is ahead of the cluster's numbers, and always where `restored` says so.
+    """Begin a new epoch where log or ledger are ahead of the cluster's numbers, and always where `restored` says so.
 
     Return whether one began. Raises MigrationError where processes of ours are connected, which would go on with
     the old numbers.
@@ -59,11 +74,13 @@ async def renew(database_url: str, *, restored: bool = False, patience: float = 
 
 async def _renew(connection: AsyncConnection, *, restored: bool) -> bool:
     looked = (await connection.execute(_LOOK)).one()
-    if not restored and looked.newest < looked.next:
+    if not restored and looked.newest < looked.next and looked.entry < looked.transaction:
         return False
     await _refuse_at_work(connection)
     begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
     await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
+    await connection.execute(update(ledger).values(tx=0).where(ledger.c.tx >= looked.transaction))
+    await connection.execute(delete(closings))
     await connection.commit()
     return True
 
@@ -71,7 +88,9 @@ async def _renew(connection: AsyncConnection, *, restored: bool) -> bool:
 async def is_needed(database: Database) -> bool:
     """Say whether the log is ahead of the cluster's numbers: its newest events are then shown to nobody."""
     looked = await _LOOKED.row(database.pool)
-    return looked is not None and bool(looked["newest"] >= looked["next"])
+    if looked is None:
+        return False
+    return bool(looked["newest"] >= looked["next"] or looked["entry"] >= looked["transaction"])
 
 
 async def _refuse_at_work(connection: AsyncConnection) -> None:

@@ -1,26 +1,36 @@
-"""The ledger's sums: what an spender, a client or one of its keys, has spent. There is no counter to keep right.
+"""The ledger's sums: what a spender, a client or one of its keys, has spent. There is no counter to keep right.
 
-A limited spender adds up only what came since a time long past (`carried`), because the sum of everything before it
-cannot change any more.
+An entry carries the number of the transaction that wrote it. Below the oldest one that still runs nothing can come in
+any more, so the sums of those entries are closed now and then; a limited spender adds up only what came since.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, bindparam, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 
-from service.core.budget import EVER, Limits, Spent, windows
+from service.core.budget import Limits, Spent, windows
 from service.core.ids import lower_bound
-from service.store.schema import Time, carried, ledger
-from service.store.statement import Runner, Statement
+from service.store.schema import closings, ledger
+from service.store.statement import Row, Runner, Statement
 
-SETTLED_AFTER = timedelta(minutes=15)
-"""An entry is committed this long after its `at` at the latest: no request, retry or clock error lasts so long."""
-CARRIED_AFTER = timedelta(hours=1)
-"""Older sums are carried on; between the two times lie the entries that every check adds up."""
-_FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
+CLOSED_FROM = 1000
+"""So many entries are added up again and again before they are closed."""
+_NO_END = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +48,16 @@ class Spender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Carried:
-    """Sums of the entries before `until`; day and month are those that `until` lies in."""
+class _Closing:
+    """Sums of the entries below the transaction `until`; day and month are those that `at` lies in."""
 
-    until: datetime
+    until: int
+    at: datetime
     spent: Spent
 
-    def at(self, now: datetime) -> Spent:
+    def counted_at(self, now: datetime) -> Spent:
         """Return the sums as they count at `now`: a day or a month that is over begins at nothing again."""
-        then, today = windows(self.until), windows(now)
+        then, today = windows(self.at), windows(now)
         return Spent(
             total=self.spent.total,
             day=self.spent.day if then[0] == today[0] else Spent().day,
@@ -56,21 +67,31 @@ class _Carried:
 
 
 def _sums(*, of_key: bool) -> Statement:
+    """Return the sums of the entries in [since, bound) of transactions, and of those of them that can be closed."""
     both = ledger.c.reserved + ledger.c.charged
+    horizon = cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger)
+    is_over = ledger.c.tx < horizon
+    amounts: dict[str, tuple[ColumnElement[object], list[ColumnElement[bool]]]] = {
+        "total": (both, []),
+        "day": (both, [ledger.c.task >= bindparam("day_from", type_=Uuid)]),
+        "month": (both, [ledger.c.task >= bindparam("month_from", type_=Uuid)]),
+        "open": (ledger.c.reserved, []),
+    }
 
     def added(amount: ColumnElement[object], *only: ColumnElement[bool]) -> ColumnElement[object]:
         total = func.sum(amount).filter(*only) if only else func.sum(amount)
         return func.coalesce(total, literal_column("0"))
 
     chosen = select(
-        added(both).label("total"),
-        added(both, ledger.c.task >= bindparam("day_from", type_=Uuid)).label("day"),
-        added(both, ledger.c.task >= bindparam("month_from", type_=Uuid)).label("month"),
-        added(ledger.c.reserved).label("open"),
+        *(added(amount, *only).label(name) for name, (amount, only) in amounts.items()),
+        *(added(amount, *only, is_over).label(f"closed_{name}") for name, (amount, only) in amounts.items()),
+        func.count().filter(is_over).label("closed"),
+        func.max(ledger.c.tx).filter(is_over).label("newest"),
     ).where(
         ledger.c.client == bindparam("client", type_=Uuid),
-        ledger.c.at >= bindparam("since", type_=Time),
-        ledger.c.at < bindparam("until", type_=Time),
+        # both ends, because a plan is made without knowing them, and of a range it expects little
+        ledger.c.tx >= bindparam("since", type_=BigInteger),
+        ledger.c.tx < bindparam("bound", type_=BigInteger),
         ledger.c.currency == bindparam("currency", type_=Text),
     )
     return Statement(chosen.where(ledger.c.key == bindparam("key", type_=Uuid)) if of_key else chosen)
@@ -78,92 +99,114 @@ def _sums(*, of_key: bool) -> Statement:
 
 _OF_CLIENT = _sums(of_key=False)
 _OF_KEY = _sums(of_key=True)
-_CARRIED = Statement(
-    select(carried.c.until, carried.c.total, carried.c.day, carried.c.month, carried.c.open).where(
-        carried.c.spender == bindparam("spender", type_=Uuid), carried.c.currency == bindparam("currency", type_=Text)
+_CLOSING = Statement(
+    select(closings.c.until, closings.c.at, closings.c.total, closings.c.day, closings.c.month, closings.c.open).where(
+        closings.c.spender == bindparam("spender", type_=Uuid), closings.c.currency == bindparam("currency", type_=Text)
     )
+)
+_EDGE = Statement(
+    select(ledger.c.tx)
+    .where(
+        ledger.c.client == bindparam("client", type_=Uuid),
+        or_(bindparam("key", type_=Uuid).is_(None), ledger.c.key == bindparam("key", type_=Uuid)),
+        ledger.c.tx >= bindparam("since", type_=BigInteger),
+        ledger.c.tx < literal_column(str(_NO_END)),
+    )
+    .order_by(ledger.c.tx)
+    .offset(bindparam("most", type_=Integer))
+    .limit(literal_column("1"))
 )
 
 
-def _carry() -> Statement:
-    names = ("spender", "currency", "until", "total", "day", "month", "open")
-    made = insert(carried).values({name: bindparam(f"new_{name}", type_=carried.c[name].type) for name in names})
+def _close() -> Statement:
+    names = ("spender", "currency", "until", "at", "total", "day", "month", "open")
+    made = insert(closings).values({name: bindparam(f"new_{name}", type_=closings.c[name].type) for name in names})
     return Statement(
         made.on_conflict_do_update(
-            index_elements=[carried.c.spender, carried.c.currency],
+            index_elements=[closings.c.spender, closings.c.currency],
             set_={name: made.excluded[name] for name in names[2:]},
         )
     )
 
 
-_CARRY = _carry()
-_FIRST = Statement(select(func.min(ledger.c.at)).where(ledger.c.client == bindparam("client", type_=Uuid)))
+_CLOSE = _close()
 
 
-async def spent(runner: Runner, spender: Spender, currency: str, now: datetime) -> Spent:
-    """Return what counts against the spender's limits at `now`, by one look at what was carried and one sum."""
-    before = await _carried(runner, spender, currency)
-    return await _added(runner, spender, currency, before, _FOR_GOOD, now)
+async def spent(
+    runner: Runner, spender: Spender, currency: str, now: datetime, *, closed_from: int | None = None
+) -> Spent:
+    """Return what counts against the spender's limits at `now`: what was closed, and the entries since.
 
-
-async def carry_on(
-    runner: Runner, spender: Spender, currency: str, now: datetime, *, span: timedelta | None = None
-) -> bool:
-    """Carry the spender's sums on where that was long ago, by no more than `span`; return whether it did.
-
-    Two at once do no harm: each writes sums that are right for the time that it writes beside them.
+    Where `closed_from` of those can be closed, they are.
     """
-    before = await _carried(runner, spender, currency)
-    if now - before.until < CARRIED_AFTER:
+    before = await _closing(runner, spender, currency, now)
+    row = await _added(runner, spender, currency, before.until, _NO_END, now)
+    base = before.counted_at(now)
+    if closed_from is not None and row["closed"] >= closed_from:
+        await _write(runner, spender, currency, _plus(base, row, "closed_"), row["newest"] + 1, now)
+    return _plus(base, row)
+
+
+async def close(runner: Runner, spender: Spender, currency: str, now: datetime, *, most: int) -> bool:
+    """Close the spender's sums, about `most` entries further; return whether there was anything to close.
+
+    Two at once do no harm: each writes sums that are right for the number that it writes beside them.
+    """
+    before = await _closing(runner, spender, currency, now)
+    edge: int | None = await _EDGE.scalar(runner, client=spender.client, key=spender.key, since=before.until, most=most)
+    bound = _NO_END if edge is None else edge + 1  # with all of the edge's transaction, or there would be no end
+    row = await _added(runner, spender, currency, before.until, bound, now)
+    if not row["closed"]:
         return False
-    until = now - SETTLED_AFTER
-    if span is not None:
-        first = await _FIRST.scalar(runner, client=spender.client)
-        until = min(until, max(before.until, first or until) + span)
-    sums = await _added(runner, spender, currency, before, until, until)
-    await _CARRY.run(
-        runner,
-        new_spender=spender.id,
-        new_currency=currency,
-        new_until=until,
-        new_total=sums.total,
-        new_day=sums.day,
-        new_month=sums.month,
-        new_open=sums.open,
-    )
+    await _write(runner, spender, currency, _plus(before.counted_at(now), row, "closed_"), row["newest"] + 1, now)
     return True
 
 
-async def _carried(runner: Runner, spender: Spender, currency: str) -> _Carried:
-    row = await _CARRIED.row(runner, spender=spender.id, currency=currency)
+async def _closing(runner: Runner, spender: Spender, currency: str, now: datetime) -> _Closing:
+    row = await _CLOSING.row(runner, spender=spender.id, currency=currency)
     if row is None:
-        return _Carried(until=EVER, spent=Spent())
+        return _Closing(until=0, at=now, spent=Spent())
     sums = Spent(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
-    return _Carried(until=row["until"], spent=sums)
+    return _Closing(until=row["until"], at=row["at"], spent=sums)
 
 
-async def _added(
-    runner: Runner, spender: Spender, currency: str, before: _Carried, until: datetime, now: datetime
-) -> Spent:
-    """Return what was carried and the entries from there to `until`, in the day and month of `now`."""
+async def _added(runner: Runner, spender: Spender, currency: str, since: int, bound: int, now: datetime) -> Row:
+    """Return the sums of the entries of these transactions, in the day and month of `now`."""
     day, month = windows(now)
     given = {
         "client": spender.client,
         "day_from": lower_bound(day),
         "month_from": lower_bound(month),
-        "since": before.until,
-        "until": until,
+        "since": since,
+        "bound": bound,
         "currency": currency,
     }
     if spender.key is None:
         row = await _OF_CLIENT.row(runner, **given)
     else:
         row = await _OF_KEY.row(runner, **given, key=spender.key)
-    since = Spent(**dict(row.items())) if row else Spent()
-    base = before.at(now)
+    assert row is not None  # sums without GROUP BY are always one row
+    return row
+
+
+def _plus(base: Spent, row: Row, prefix: str = "") -> Spent:
     return Spent(
-        total=base.total + since.total,
-        day=base.day + since.day,
-        month=base.month + since.month,
-        open=base.open + since.open,
+        total=base.total + row[f"{prefix}total"],
+        day=base.day + row[f"{prefix}day"],
+        month=base.month + row[f"{prefix}month"],
+        open=base.open + row[f"{prefix}open"],
+    )
+
+
+async def _write(runner: Runner, spender: Spender, currency: str, sums: Spent, until: int, now: datetime) -> None:
+    await _CLOSE.run(
+        runner,
+        new_spender=spender.id,
+        new_currency=currency,
+        new_until=until,
+        new_at=now,
+        new_total=sums.total,
+        new_day=sums.day,
+        new_month=sums.month,
+        new_open=sums.open,
     )

@@ -4,7 +4,7 @@ Orders that carry a word to be repeatable by (an Idempotency-Key, an external_ta
 transaction: of two at once one waits for the other and then finds its task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -170,6 +170,8 @@ async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
 
 _TURNS = 5
 _word = unnested("word", text=Text)
+_CLAIMED: Columns = {"word": Text, "task": Uuid, "fingerprint": LargeBinary}
+_words = unnested("words", **_CLAIMED)
 _TAKE = Statement(
     upsert(repeats)
     .from_select(
@@ -217,6 +219,35 @@ _FREE = Statement(
         repeats.c.task == bindparam("task", type_=Uuid),
     )
 )
+
+
+_CLAIM = Statement(
+    upsert(repeats)
+    .from_select(
+        ["client", "word", "task", "fingerprint"],
+        select(bindparam("client", type_=Uuid), _words.c.word, _words.c.task, _words.c.fingerprint),
+    )
+    .on_conflict_do_nothing()
+)
+_MADE = Statement(
+    select(repeats.c.word, repeats.c.task, repeats.c.fingerprint).where(
+        repeats.c.client == bindparam("client", type_=Uuid),
+        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
+    )
+)
+
+
+async def made_before(connection: Connection, client: UUID, words: Iterable[str]) -> dict[str, Repeated]:
+    """Return which of these words were taken, and by what."""
+    rows = await _MADE.rows(connection, client=client, words=[*words])
+    return {row["word"]: Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
+
+
+async def claim_words(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> None:
+    """Take these words, each for its task; CollisionError where one was taken meanwhile, and nothing holds then."""
+    rows = [(word, claims[word].task, claims[word].fingerprint) for word in sorted(claims)]
+    if rows and await _CLAIM.run(connection, client=client, **columns_of("words", list(_CLAIMED), rows)) < len(rows):
+        raise CollisionError("a word was taken meanwhile")
 
 
 async def free_words(database: Database, client: UUID, words: Sequence[str], task: UUID) -> None:

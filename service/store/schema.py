@@ -279,9 +279,12 @@ ledger = Table(
     Column("model", Text),
     Column("mode", Text),
     Column("note", Text),
+    # by default, so that whoever inserts cannot forget it; compared as in `store/ledger.py`
+    Column("tx", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     PrimaryKeyConstraint("task", "entry"),
     CheckConstraint("entry IN ('reserve', 'settle', 'release')", name="entry_known"),
     Index("ix_ledger_client_at", "client", "at"),
+    Index("ix_ledger_client_tx", "client", "tx"),
     comment="append-only; sums over a client are its balance; what was ordered stands in the reserve",
 )
 
@@ -310,4 +313,20 @@ carried = Table(
     Column("open", Numeric, nullable=False),
     PrimaryKeyConstraint("spender", "currency"),
     comment="sums of the ledger's entries before a time long past, so that budgets add up only what came since",
+)
+"""Read and written by the release before; `closings` took its place."""
+
+closings = Table(
+    "closings",
+    metadata,
+    Column("spender", Uuid, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("at", Time, nullable=False),
+    Column("total", Numeric, nullable=False),
+    Column("day", Numeric, nullable=False),
+    Column("month", Numeric, nullable=False),
+    Column("open", Numeric, nullable=False),
+    PrimaryKeyConstraint("spender", "currency"),
+    comment="sums of the ledger's entries below a transaction, so that budgets add up only what came since",
 )

@@ -14,6 +14,7 @@ from service.core.errors import BudgetExceeded
 from service.core.ids import CHANCE_BITS, new_id
 from service.core.key import digest
 from service.flows.budget import Budget
+from service.flows.limited import Limited, Ordered, RepeatedError
 from service.store import budgets, keys, ledger, orders, partitions
 from service.store.database import Database, connect
 from service.store.orders import Record
@@ -172,9 +173,7 @@ def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "
 async def ordered(database: Database, budget: Budget, one: Record) -> str | None:
     """Record the order as submit does; return the limit that refused it."""
     try:
-        async with transaction(database.pool) as connection:
-            await budget.check(connection, one, one.created_at)
-            await orders.record_on(connection, [one], 10)
+        await Limited(database, budget, lambda: 10.0)(Ordered(record=one, words=(), fingerprint=b""))
     except BudgetExceeded as refusal:
         return refusal.limit
     return None
@@ -218,8 +217,8 @@ async def test_what_was_spent_in_another_currency_does_not_count(database: str) 
         assert await ordered(db, flow(db), record(client, key, NOW, "2")) is None
 
 
-async def test_sums_that_were_carried_on_are_the_sums_of_all_entries(database: str) -> None:
-    """Orders over some days, each check perhaps carrying on: what is spent never differs from a plain sum."""
+async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) -> None:
+    """Orders over some days, closed at any time by anybody: what is spent never differs from a plain sum."""
     chance = random.Random(7)
     async with connect(database) as db:
         client, key = await client_and_key(db)
@@ -232,17 +231,64 @@ async def test_sums_that_were_carried_on_are_the_sums_of_all_entries(database: s
             async with db.pool.acquire() as connection:
                 await partitions.ensure(connection, now, timedelta(days=90))
             assert await ordered(db, budget, recorded[-1]) is None
-            spent = await ledger.spent(db.pool, spender, "unit", now)
+            spent = await ledger.spent(db.pool, spender, "unit", now, closed_from=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
             assert spent.total == spent.open == sum(one.quote for one in recorded)
             assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
             assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
-        assert await db.pool.fetchval("SELECT count(*) FROM carried") == 1
-        spent = await ledger.spent(db.pool, spender, "unit", now)
-        await db.pool.execute("DELETE FROM carried")
-        while await ledger.carry_on(db.pool, spender, "unit", now, span=timedelta(hours=7)):
+        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
+        spent, rounds = await ledger.spent(db.pool, spender, "unit", now), 0
+        await db.pool.execute("DELETE FROM closings")
+        while await ledger.close(db.pool, spender, "unit", now, most=9):
             assert await ledger.spent(db.pool, spender, "unit", now) == spent
-        assert await db.pool.fetchval("SELECT count(*) FROM carried") == 1
+            rounds += 1
+        assert rounds == 6
+        until = await db.pool.fetchval("SELECT until FROM closings")
+        assert await db.pool.fetchval("SELECT count(*) FROM ledger WHERE tx >= $1", until) == 0
+
+
+async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
+    """An entry that is committed late, after younger ones were closed, still counts: nothing goes by a clock."""
+    async with connect(database) as db:
+        client, key = await client_and_key(db)
+        (spender, _) = await budgets.spenders(db.pool, client, key)
+        async with db.pool.acquire() as connection, connection.transaction():
+            await orders.record_on(connection, [record(client, key, NOW - timedelta(hours=9), "4")], 10)
+            await orders.record(db, [record(client, key, NOW, "2")], 10)
+            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
+            assert await db.pool.fetchval("SELECT count(*) FROM closings") == 0
+        for closed_from in (1, 1, None):
+            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
+        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
+
+
+async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_orders(database: str) -> None:
+    """One transaction holds what fits, what does not, what was ordered before, and what is ordered in it twice."""
+    async with connect(database) as db:
+        client, key = await client_and_key(db)
+        await budgets.set_limits(db, "tests", Limits(total=Decimal(6)), of_key=False)
+        limited = Limited(db, flow(db), lambda: 10.0)
+
+        async def order(quote: str, *words: str) -> object:
+            one = Ordered(record=record(client, key, NOW, quote), words=words, fingerprint=quote.encode())
+            try:
+                await limited(one)
+            except (BudgetExceeded, RepeatedError) as refusal:
+                return refusal.limit if isinstance(refusal, BudgetExceeded) else refusal.found[0].task
+            return one.record.id
+
+        first = await order("1", "i:a")
+        # the first goes alone; the others wait meanwhile, and go together
+        answers = await asyncio.gather(
+            order("1"), order("1", "i:a"), order("5", "i:b"), order("2", "i:b", "e:c"), order("2", "e:c"),
+            order("3"), order("2"),
+        )  # fmt: skip
+        assert answers[1] == first
+        assert answers[2] == answers[5] == "total"
+        assert answers[3] == answers[4]
+        assert await db.pool.fetchval("SELECT sum(reserved) FROM ledger") == 6
+        assert await db.pool.fetchval("SELECT count(DISTINCT tx) FROM ledger") == 3
+        assert {row["word"] for row in await db.pool.fetch("SELECT word FROM repeats")} == {"i:a", "i:b", "e:c"}
 
 
 async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_nothing(database: str) -> None:
@@ -255,4 +301,4 @@ async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_not
         assert await budget.is_limited(client, key, NOW + timedelta(seconds=2))
         await budgets.set_limits(db, "tests", Limits(), of_key=False)
         async with transaction(db.pool) as connection:
-            assert await budgets.locked(connection, client, key) == []
+            assert await budgets.locked(connection, client, [key]) == []
