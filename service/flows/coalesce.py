@@ -1,9 +1,9 @@
 """Coalescing: what is in hand goes into one write. There is no timer.
 
-A flush starts at once while fewer than two run; otherwise an item waits for the next, so that a batch is what arrived
-during a commit: one item when idle, `most_items` when busy. Items of one key never meet in one batch or in two
-batches at once. One bad item fails alone; a lost connection or a collision repeats the batch, which the writes' own
-compare-and-set makes safe. A caller that goes away takes nothing with it.
+A flush starts at once while fewer than two (`most_flushes`) run; otherwise an item waits for the next, so that a batch
+is what arrived during a commit: one item when idle, `most_items` when busy. Items of one key never meet in one batch
+or in two batches at once. One bad item fails alone; a lost connection (not a silent one) or a collision repeats the
+batch, which the writes' own compare-and-set makes safe. A caller that goes away takes nothing with it.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from service.store.statement import BadRowError, CollisionError, StoreUnavailableError
+from service.store.statement import BadRowError, CollisionError, StoreSilentError, StoreUnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -149,7 +149,7 @@ class Coalescer(Generic[Item, Result]):
             except CollisionError:
                 if not tries_left:
                     raise StoreUnavailableError("too many collisions") from None
-            except StoreUnavailableError:
-                if tries_left < MOST_TRIES - 1:
+            except StoreUnavailableError as error:
+                if tries_left < MOST_TRIES - 1 or isinstance(error, StoreSilentError):
                     raise
         raise AssertionError

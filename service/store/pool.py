@@ -1,7 +1,8 @@
 """A pool that lends a connection without a task, a shield and a reset: they were a fifth of a look-up's time.
 
 Connections stay checked out of the driver's pool and wait here, the last used first. One that is not as it was lent
-(closed, cancelled, in a transaction) goes back to the driver, who cleans it or throws it away.
+(closed, cancelled, in a transaction) goes back to the driver, who cleans it or throws it away; its borrower does not
+wait for that, since a server that hangs does not answer a cancellation either.
 """
 
 import asyncio
@@ -26,16 +27,22 @@ class QuickPool(_Pool):
     _room: int
     _spare: list[_Lent]
     _line: "deque[asyncio.Future[_Lent | None]]"
+    _leaving: set[asyncio.Task[None]]
 
     @override
-    def __init__(self, *where: Any, max_size: int, **options: Any) -> None:
-        super().__init__(*where, max_size=max_size, **options)
+    def __init__(self, *where: Any, max_size: int, timeout: float, **options: Any) -> None:
+        """`timeout` in seconds is for connecting, and for waiting until a connection is free."""
+        super().__init__(*where, max_size=max_size, timeout=timeout, **options)
+        self._patience = timeout
         self._room = max_size
         self._spare = []
         self._line = deque()
+        self._leaving = set()
 
     async def _acquire(self, timeout: float | None) -> _Lent:  # noqa: ASYNC109 - the driver's own signature
         """Lend a connection; every way to borrow one comes through here."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (self._patience if timeout is None else timeout)
         while True:
             while self._spare:
                 lent = self._spare.pop()
@@ -47,20 +54,20 @@ class QuickPool(_Pool):
             if self._room:
                 self._room -= 1
                 try:
-                    return await super()._acquire(timeout)  # type: ignore[misc,no-any-return]  # not in the stubs
+                    return await super()._acquire(max(0.001, until - loop.time()))  # type: ignore[misc,no-any-return]  # not in the stubs
                 except BaseException:
                     self._make_room()
                     raise
-            lent_on = await self._in_line(timeout)
+            lent_on = await self._in_line(until)
             if lent_on is not None:
                 return lent_on
 
-    async def _in_line(self, timeout: float | None) -> _Lent | None:  # noqa: ASYNC109 - the driver's own signature
+    async def _in_line(self, until: float) -> _Lent | None:
         """Wait for a connection, or for room to make one (None)."""
         place: asyncio.Future[_Lent | None] = asyncio.get_running_loop().create_future()
         self._line.append(place)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout_at(until):
                 return await place
         except BaseException:
             if place.done() and not place.cancelled():  # it came just then: to whoever is next
@@ -73,7 +80,9 @@ class QuickPool(_Pool):
     async def release(self, connection: _Lent, *, timeout: float | None = None) -> None:
         """Take a connection back."""
         if not _is_sound(connection):
-            await self._discard(connection)
+            leaving = asyncio.get_running_loop().create_task(self._discard(connection))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._left)
         else:
             self._spare.append(connection)
             self._call_next()
@@ -116,6 +125,11 @@ class QuickPool(_Pool):
             await super().release(lent)
         finally:
             self._make_room()
+
+    def _left(self, leaving: "asyncio.Task[None]") -> None:
+        self._leaving.discard(leaving)
+        if not leaving.cancelled():
+            leaving.exception()  # the driver has closed it then, and nobody waits to hear of it
 
     def _make_room(self) -> None:
         self._room += 1

@@ -34,6 +34,10 @@ class StoreUnavailableError(StoreError):
     """The database cannot be reached or does not answer in time"""
 
 
+class StoreSilentError(StoreUnavailableError):
+    """The database does not answer in time; asked again, it would take as long"""
+
+
 class CollisionError(StoreError):
     """Another transaction was in the way; the same again will work"""
 
@@ -44,7 +48,6 @@ class BadRowError(StoreError):
 
 _AWAY = (
     OSError,
-    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -71,6 +74,8 @@ def translated() -> Iterator[None]:
         raise CollisionError(str(error)) from error
     except _BAD as error:
         raise BadRowError(str(error)) from error
+    except TimeoutError as error:
+        raise StoreSilentError(f"no answer in time: {error}".rstrip(": ")) from error
     except _AWAY as error:
         raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
 
