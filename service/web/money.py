@@ -88,7 +88,8 @@ async def budget(call: Call) -> web.Response:
         "key": None,
     }
     for spender in await budgets.spenders(database.pool, caller.client, caller.key):
-        spent = await ledger.spent(database.pool, spender, currency, call.now)
+        # closed here too: who has no limit has nobody else who would, and the sum of a long life takes a second
+        spent = await ledger.spent(database.pool, spender, currency, call.now, closed_from=ledger.CLOSED_FROM)
         said["key" if spender.key else "client"] = {
             "name": spender.name,
             "limits": spender.limits.shown(),

@@ -15,7 +15,7 @@ from service.core.ids import CHANCE_BITS, new_id
 from service.core.key import digest
 from service.flows.budget import Budget
 from service.flows.limited import Limited, Ordered, RepeatedError
-from service.store import budgets, keys, ledger, orders, partitions
+from service.store import budgets, keys, partitions
 from service.store.database import Database, connect
 from service.store.orders import Record
 from service.store.seal import Sealer
@@ -215,51 +215,6 @@ async def test_what_was_spent_in_another_currency_does_not_count(database: str) 
         await budgets.set_limits(db, "tests", Limits(total=Decimal(2)), of_key=False)
         assert await ordered(db, flow(db), record(client, key, NOW, "2", "CNY")) is None
         assert await ordered(db, flow(db), record(client, key, NOW, "2")) is None
-
-
-async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) -> None:
-    """Orders over some days, closed at any time by anybody: what is spent never differs from a plain sum."""
-    chance = random.Random(7)
-    async with connect(database) as db:
-        client, key = await client_and_key(db)
-        await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
-        budget, now, recorded = flow(db), NOW, list[Record]()
-        (spender, _) = await budgets.spenders(db.pool, client, key)
-        for _ in range(60):
-            now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
-            recorded.append(record(client, key, now, str(chance.randint(1, 9))))
-            async with db.pool.acquire() as connection:
-                await partitions.ensure(connection, now, timedelta(days=90))
-            assert await ordered(db, budget, recorded[-1]) is None
-            spent = await ledger.spent(db.pool, spender, "unit", now, closed_from=chance.choice([None, 1, 9]))
-            day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
-            assert spent.total == spent.open == sum(one.quote for one in recorded)
-            assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
-            assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
-        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
-        spent, rounds = await ledger.spent(db.pool, spender, "unit", now), 0
-        await db.pool.execute("DELETE FROM closings")
-        while await ledger.close(db.pool, spender, "unit", now, most=9):
-            assert await ledger.spent(db.pool, spender, "unit", now) == spent
-            rounds += 1
-        assert rounds == 6
-        until = await db.pool.fetchval("SELECT until FROM closings")
-        assert await db.pool.fetchval("SELECT count(*) FROM ledger WHERE tx >= $1", until) == 0
-
-
-async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
-    """An entry that is committed late, after younger ones were closed, still counts: nothing goes by a clock."""
-    async with connect(database) as db:
-        client, key = await client_and_key(db)
-        (spender, _) = await budgets.spenders(db.pool, client, key)
-        async with db.pool.acquire() as connection, connection.transaction():
-            await orders.record_on(connection, [record(client, key, NOW - timedelta(hours=9), "4")], 10)
-            await orders.record(db, [record(client, key, NOW, "2")], 10)
-            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
-            assert await db.pool.fetchval("SELECT count(*) FROM closings") == 0
-        for closed_from in (1, 1, None):
-            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
-        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
 
 
 async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_orders(database: str) -> None:
