@@ -16,8 +16,9 @@ from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, 
 from service.core.task import News, Signal, Status, Step, Task
 from service.flows.deliver import Deliver
 from service.flows.ingest import Ingest
+from service.flows.inquiry import Pass
 from service.flows.send import Send
-from service.flows.sweep import Pass, Sweep
+from service.flows.sweep import Sweep
 from service.telemetry import lag
 from service.telemetry.exporter import export
 from service.telemetry.figures import EVERY_AGE, Figures, Queue

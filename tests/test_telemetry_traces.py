@@ -110,6 +110,25 @@ async def test_one_trace_leads_from_the_client_over_the_provider_to_the_subscrib
     assert collected.resources[0]["service.name"] == "kling-relay"
 
 
+async def test_questions_to_the_provider_are_part_of_their_task_s_trace(database: str) -> None:
+    async with (
+        collector() as collected,
+        sandboxed() as (_, provider),
+        running(database, provider, otlp_endpoint=collected.url, sweep_after="0.1s") as relay,
+    ):
+        task = await relay.submit("a rabbit [lose][poll-html:1]")
+        await relay.final(task)
+        # the relay is stopped: everything was sent
+    (order,) = collected.named("order")
+    asked = collected.named("ask")
+    assert {about(span)["relay.outcome"] for span in asked} == {"silent", "answered"}
+    assert all(span.status.message for span in asked if about(span)["relay.outcome"] == "silent")
+    for span in asked:
+        assert (span.trace_id, span.parent_span_id) == (order.trace_id, order.span_id)
+        assert span.kind == Span.SPAN_KIND_CLIENT
+        assert about(span)["relay.task"] == task
+
+
 async def test_without_a_collector_a_client_s_trace_is_handed_on_as_it_came(database: str) -> None:
     async with sandboxed() as (_, provider), subscriber() as heard, running(database, provider) as relay:
         await relay.subscribe(heard.url)

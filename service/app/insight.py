@@ -13,8 +13,8 @@ from service.core.submission import Never, Outcome
 from service.core.task import Step
 from service.endpoint import Endpoint
 from service.flows.ingest import Ingest
+from service.flows.inquiry import Pass
 from service.flows.submit import Submit
-from service.flows.sweep import Pass
 from service.provider.client import Provider
 from service.settings import Settings
 from service.store.database import Database

@@ -27,6 +27,7 @@ from service.store import headers, secrets
 from service.store.database import Database
 from service.store.seal import Sealer
 from service.store.targets import Target
+from service.telemetry.traced import Provides
 from service.web.tools import Limits, Tools
 from service.worker import Worker
 
@@ -76,9 +77,10 @@ async def assemble(
         observe_word=seen.metrics.signal,
     )
     public_url = settings.own_url
+    asked = seen.provider(provider)
     send = Send(
         database,
-        seen.provider(provider),
+        asked,
         ingest,
         hook_of=lambda task: f"{public_url}/callbacks/{task}/{token.make(keys, task)}",
         now=sources.now,
@@ -101,7 +103,7 @@ async def assemble(
     )
     submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=sources.new_id, budget=budget)
     bells = (worker_bell, slot_bell)
-    deliver, worker = _worker(settings, database, endpoint, provider, ingest, send, sealer, bells, seen, budget)
+    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, sealer, bells, seen, budget)
     seen.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
@@ -157,7 +159,7 @@ def _worker(
     settings: Settings,
     database: Database,
     endpoint: Endpoint,
-    provider: Provider,
+    provider: Provides,
     ingest: Ingest,
     send: Send,
     sealer: Sealer,

@@ -22,7 +22,8 @@ __all__ = ["Door", "Kind", "Order", "check", "door_of", "fingerprint"]
 LONGEST_EXTERNAL_ID = 128
 _LONG = 4096
 """Text longer than this is no prompt but an image, wherever it stands."""
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
+MODEL_NAME = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
+_MODEL_NAME = re.compile(MODEL_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

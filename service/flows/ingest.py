@@ -16,7 +16,7 @@ from service.core.foreign import Unreadable
 from service.core.task import FINAL, News, Signal, Step, advance
 from service.flows.bell import Bell
 from service.flows.coalesce import Coalescer
-from service.store import steps, submissions
+from service.store import due, steps
 from service.store.database import Database
 from service.store.statement import StoreUnavailableError
 from service.telemetry.notes import note
@@ -96,7 +96,7 @@ class Ingest:
         told = await self.hear(word)
         note(outcome="moved" if told.step else word.outcome, trace=told.standing.trace)
         if word.outcome != "stale":
-            await submissions.hurry(self._database, task)
+            await due.hurry(self._database, task)
 
     async def hear(self, word: Word) -> Told:
         """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""

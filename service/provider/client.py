@@ -133,16 +133,20 @@ class Provider:
                 return Unknown(f"the provider's answer was lost: {_says(fault)}")
             return Wait(0, f"no connection to the provider: {_says(fault)}")
 
-    async def ask(self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> Finding:
+    async def ask(
+        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> Finding:
         """Return what the provider knows of a task: by its own id, or by ours where it gave none.
 
-        "No such task" to our own id counts only in a dialect that surely knows our ids.
+        "No such task" to our own id counts only in a dialect that surely knows our ids. `trace` is the traceparent
+        that goes along.
         """
         name = quote(provider_task_id or str(task), safe="")
+        headers = self._headers(now) | ({"traceparent": trace} if trace else {})
         try:
             async with self._open().get(
                 URL(f"{self._root}{door_path}/{name}", encoded=True),
-                headers=self._headers(now),
+                headers=headers,
                 timeout=self._ask_timeout,
                 allow_redirects=False,
                 trace_request_ctx=_Progress(),

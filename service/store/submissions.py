@@ -9,15 +9,12 @@ who comes late with an outcome, or repeats a write whose answer was lost, change
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    ColumnElement,
     Interval,
     SmallInteger,
-    Text,
     Uuid,
     any_,
     bindparam,
@@ -27,38 +24,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql.dml import Update
 
-from service.core.ids import lower_bound
 from service.store.database import Database
-from service.store.schema import submissions, tasks
-from service.store.statement import Columns, Row, Statement, columns_of, unnested
+from service.store.schema import submissions
+from service.store.statement import Statement
 
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 _due_in = bindparam("due_in", type_=Interval)
 _task = bindparam("of", type_=Uuid)
 _sender = bindparam("by", type_=Uuid)
-_ASKED_ABOUT = ("accepted", "unknown")
-"""States in which the provider is asked; no other is hurried or postponed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """A submission that is due, with what acting on it needs."""
-
-    task: UUID
-    client: UUID
-    state: str
-    sender: UUID | None
-    kind: str
-    attempt: int
-    provider_task_id: str | None
-    payload: bytes | None
-    status: str
-    created_at: datetime
-    updated_at: datetime
-    trace: str | None
 
 
 _MARK = Statement(
@@ -142,100 +117,6 @@ async def set_waiting(database: Database, task: UUID, sender: UUID, attempt: int
     """
     span = timedelta(seconds=due_in)
     return bool(await _WAIT.run(database.pool, of=task, by=sender, tried=attempt, why=reason, due_in=span))
-
-
-_picked = (
-    select(submissions.c.task)
-    .where(submissions.c.state == bindparam("state", type_=Text), submissions.c.due_at <= func.now())
-    .order_by(submissions.c.due_at)
-    .limit(bindparam("most", type_=SmallInteger))
-    .with_for_update(skip_locked=True)
-    .cte("picked")
-    .prefix_with("MATERIALIZED", dialect="postgresql")
-)
-_claimed = (
-    update(submissions)
-    .values(due_at=func.now() + _due_in)
-    .where(submissions.c.task == _picked.c.task, submissions.c.state == bindparam("state", type_=Text))
-    .returning(
-        submissions.c.task,
-        submissions.c.client,
-        submissions.c.state,
-        submissions.c.sender,
-        submissions.c.kind,
-        submissions.c.attempt,
-        submissions.c.provider_task_id,
-        submissions.c.payload,
-    )
-    .cte("claimed")
-)
-_CLAIM = Statement(
-    select(_claimed, tasks.c.status, tasks.c.created_at, tasks.c.updated_at, tasks.c.trace).join(
-        tasks, tasks.c.id == _claimed.c.task
-    )
-)
-
-
-async def claim_due(database: Database, state: str, most: int, due_in: float) -> list[Submission]:
-    """Take up to `most` due submissions of one state for `due_in` seconds, in which nobody else takes them."""
-    rows = await _CLAIM.rows(database.pool, state=state, most=most, due_in=timedelta(seconds=due_in))
-    return [_read(row) for row in rows]
-
-
-def _read(row: Row) -> Submission:
-    return Submission(**dict(row.items()))
-
-
-_late = (
-    select(submissions.c.task)
-    .where(submissions.c.state == literal_column("'recorded'"), submissions.c.task < bindparam("bound", type_=Uuid))
-    .order_by(submissions.c.task)
-    .limit(bindparam("most", type_=SmallInteger))
-    .with_for_update(skip_locked=True)
-    .cte("late")
-    .prefix_with("MATERIALIZED", dialect="postgresql")
-)
-_TAKE_OVERDUE = Statement(
-    update(submissions)
-    .values(state="sending", sender=_sender, due_at=func.now() + _due_in)
-    .where(submissions.c.task == _late.c.task, submissions.c.state == literal_column("'recorded'"))
-    .returning(submissions.c.task)
-)
-_MINUTE = timedelta(minutes=1)
-
-
-async def take_overdue(database: Database, made_before: datetime, most: int, sender: UUID) -> list[UUID]:
-    """Mark up to `most` submissions that were made before then and never sent, so that nobody sends them any more."""
-    rows = await _TAKE_OVERDUE.rows(database.pool, bound=lower_bound(made_before), most=most, by=sender, due_in=_MINUTE)
-    return [row["task"] for row in rows]
-
-
-_POSTPONE: Columns = {"task": Uuid, "due_in": Interval, "attempt": SmallInteger}
-_postponed = unnested("postpone", **_POSTPONE)
-_ASKED: ColumnElement[Any] = array([literal_column(f"'{state}'") for state in _ASKED_ABOUT])
-_LATER = Statement(
-    update(submissions)
-    .values(due_at=func.now() + _postponed.c.due_in, attempt=_postponed.c.attempt)
-    .where(submissions.c.task == _postponed.c.task, submissions.c.state == any_(_ASKED))
-)
-
-
-async def postpone(database: Database, later: Sequence[tuple[UUID, float, int]]) -> None:
-    """Look after these tasks again in so many seconds, with so many questions asked in vain."""
-    rows = [(task, timedelta(seconds=due_in), attempt) for task, due_in, attempt in sorted(later)]
-    await _LATER.run(database.pool, **columns_of("postpone", list(_POSTPONE), rows))
-
-
-_HURRY = Statement(
-    update(submissions)
-    .values(due_at=func.now(), attempt=func.greatest(submissions.c.attempt, literal_column("1")))
-    .where(submissions.c.task == bindparam("task", type_=Uuid), submissions.c.state == any_(_ASKED))
-)
-
-
-async def hurry(database: Database, task: UUID) -> None:
-    """Have the sweep ask about this task now, where the provider may have it."""
-    await _HURRY.run(database.pool, task=task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,14 @@ from uuid import UUID
 from service.core.delivery import Answer
 from service.core.key import Caller
 from service.core.order import Order
-from service.core.submission import Accepted, Outcome
+from service.core.submission import Accepted, Finding, NotFound, Outcome, Silent
+from service.core.task import Signal
 from service.telemetry.metrics import SUBMIT_OUTCOME
 from service.telemetry.notes import note, noted
 from service.telemetry.tracing import Tracer
 
 HEADER = "traceparent"
+ASK_OUTCOME: Mapping[type[Finding], str] = {Signal: "answered", NotFound: "not found", Silent: "silent"}
 
 
 class Submits(Protocol):
@@ -36,11 +38,15 @@ class Ingests(Protocol):
 
 
 class Provides(Protocol):
-    """The provider, as far as orders go."""
+    """The provider, as far as orders and questions about them go."""
 
     async def submit(
         self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
     ) -> Outcome: ...
+
+    async def ask(
+        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> Finding: ...
 
 
 class Posts(Protocol):
@@ -94,7 +100,7 @@ class TracedIngest:
 
 
 class TracedProvider:
-    """Orders to the provider; questions are the sweep's, about any number of tasks, and go without a span."""
+    """Orders to the provider, and questions about a task, each below the task's order."""
 
     def __init__(self, provider: Provides, tracer: Tracer) -> None:
         self._provider = provider
@@ -109,6 +115,16 @@ class TracedProvider:
             if not isinstance(outcome, Accepted):
                 span.fault(SUBMIT_OUTCOME[type(outcome)])
             return outcome
+
+    async def ask(
+        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> Finding:
+        with self._tracer.span("ask", {"relay.task": str(task), "url.path": door_path}, parent=trace) as span:
+            finding = await self._provider.ask(door_path, provider_task_id, task, now, span.traceparent)
+            span.set({"relay.outcome": ASK_OUTCOME[type(finding)]})
+            if isinstance(finding, Silent):
+                span.fault(finding.reason)
+            return finding
 
 
 class TracedEndpoint:

@@ -19,6 +19,8 @@ from service.web.call import Call
 _MOST_PAGES = 5
 """So many empty pages are turned at once."""
 _TASK = "task."
+_NO_SEQUENCE = 0
+"""Sequences begin at 1: nothing is an event of one task and of another."""
 
 
 async def index(call: Call) -> web.Response:
@@ -161,8 +163,10 @@ def _filter(subscription: str | None, status: str | None, event: str | None, tas
     subject, sequence = _uuid(task, "task", faults), None
     if event is not None:
         named = _event(event)
-        if named is None or (subject is not None and named[0] != subject):
-            faults.append(Fault("event", "is no event's id, or not of this task"))
+        if named is None:
+            faults.append(Fault("event", "is no event's id"))
+        elif subject is not None and named[0] != subject:
+            sequence = _NO_SEQUENCE
         else:
             subject, sequence = named
     wanted = Filter(

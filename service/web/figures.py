@@ -4,12 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.web.wire import Asked, Shown, Word
+from service.web.asked import Asked, Id
+from service.web.wire import Shown
 
 
 class OverviewAsked(Asked):
     span: Literal["hour", "day"] = "hour"
-    subscription: Word | None = Field(None, description="only this one's deliveries")
+    subscription: Id | None = Field(None, description="only this one's deliveries")
 
 
 class TaskFigures(Shown):

@@ -22,7 +22,8 @@ from service.web import bodies
 from service.web.answers import enveloped
 from service.web.call import Call
 
-_WORD = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
+_WORD = re.compile(IDEMPOTENCY_KEY)
 _MOST_PAGES = 1000
 _MOST_PER_PAGE = 500
 _PER_PAGE = 30

@@ -11,9 +11,11 @@ from pydantic.json_schema import models_json_schema
 from service.core.errors import HTTP_STATUS
 from service.core.kind import Door
 from service.web import wire
+from service.web.asked import PLACE
 from service.web.call import Family, Route, Size
+from service.web.kling import IDEMPOTENCY_KEY
 from service.web.routes import ROUTES
-from service.web.shapes import REFUSALS, order_name, orders, webhook
+from service.web.shapes import REFUSALS, order_name, orders, streamed, webhook
 
 _ABOUT = """\
 The service between a back end and Kling: an order becomes a task on disk before the provider hears of it, and every
@@ -51,9 +53,16 @@ _MEANS = {
     1202: "wrong method", 1203: "no such thing", 1204: "conflict", 1205: "too large", 1302: "too many requests",
     5000: "our fault", 5001: "try again", 5003: "the provider takes no orders", 5004: "the provider's answer was lost",
 }  # fmt: skip
-_HEADERS = {
-    "Idempotency-Key": "The same key and order give the first task again; with another order it is 409.",
-    "traceparent": "W3C trace context; it goes along with the task's deliveries.",
+_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "Idempotency-Key": (
+        {"type": "string", "pattern": IDEMPOTENCY_KEY},
+        "The same key and order give the first task again; with another order it is 409.",
+    ),
+    "traceparent": ({"type": "string"}, "W3C trace context; it goes along with the task's deliveries."),
+    "Last-Event-ID": (
+        {"type": "string", "pattern": f"^$|{PLACE}"},
+        "The id of the last event that was heard; the stream goes on behind it. Empty is none.",
+    ),
 }
 
 
@@ -81,7 +90,7 @@ def document() -> dict[str, Any]:
         "webhooks": {"event": {"post": webhook()}},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
-            "schemas": {**defined.get("$defs", {}), **orders(), **REFUSALS},
+            "schemas": {**defined.get("$defs", {}), **orders(), **REFUSALS, "StreamedEvent": streamed(PLACE)},
         },
     }
 
@@ -151,21 +160,18 @@ def _inlined(schema: Any, whole: Mapping[str, Any]) -> Any:
 
 def _headers(route: Route) -> list[dict[str, Any]]:
     names = ["Idempotency-Key", "traceparent"] if route.name.startswith("order_") else []
-    text = {"type": "string"}
-    found = [{"name": name, "in": "header", "schema": text, "description": _HEADERS[name]} for name in names]
-    if route.media == "text/event-stream":
-        about = "The id of the last event that was heard; the stream goes on behind it."
-        found.append({"name": "Last-Event-ID", "in": "header", "schema": text, "description": about})
-    return found
+    names += ["Last-Event-ID"] if route.media == "text/event-stream" else []
+    return [
+        {"name": name, "in": "header", **dict(zip(("schema", "description"), _HEADERS[name], strict=True))}
+        for name in names
+    ]
 
 
 def _body(route: Route) -> dict[str, Any] | None:
     if route.name.startswith("order_"):
         return {"application/json": {"schema": {"$ref": f"#/components/schemas/{order_name(route.path)}"}}}
     if route.name == "quote":
-        kinds = [{"$ref": f"#/components/schemas/{order_name(door.value)}"} for door in Door]
-        door = {"type": "object", "required": ["door"], "properties": {"door": {"enum": [each.value for each in Door]}}}
-        return {"application/json": {"schema": {"allOf": [door, {"anyOf": kinds}]}}}
+        return {"application/json": {"schema": {"oneOf": [_order_at(door) for door in Door]}}}
     if route.size is Size.CALLBACK:
         return {"*/*": {"schema": {"description": "whatever the provider says; Kling's flat callback body"}}}
     if route.body is None:
@@ -175,12 +181,18 @@ def _body(route: Route) -> dict[str, Any] | None:
     return {"application/json": {"schema": schema}} | ({"required": False} if is_empty else {})
 
 
+def _order_at(door: Door) -> dict[str, Any]:
+    """Return the schema of an order that names its door."""
+    named = {"type": "object", "required": ["door"], "properties": {"door": {"type": "string", "const": door.value}}}
+    return {"allOf": [{"$ref": f"#/components/schemas/{order_name(door.value)}"}, named]}
+
+
 def _responses(route: Route) -> dict[str, Any]:
     good: dict[str, Any] = {"description": route.summary}
     if route.answer is not None:
         good["content"] = {route.media: {"schema": {"$ref": f"#/components/schemas/{route.answer.__name__}"}}}
     elif route.media != "application/json":
-        good["content"] = {route.media: {"schema": {"type": "string"}}}
+        good["content"] = {route.media: {"schema": {"$ref": "#/components/schemas/StreamedEvent"}}}
     if route.text is not None:
         good["content"][route.text] = {"schema": {"type": "string"}}
     codes = [

@@ -1,10 +1,15 @@
 """Shapes of the OpenAPI document that no wire model has: orders by the rule book, refusals, what subscribers get."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from service.core import rulebook
+from service.core.event import Type
+from service.core.field import LONGEST_URL, SIMPLE
+from service.core.order import LONGEST_EXTERNAL_ID, MODEL_NAME
 from service.core.rule import Camera, Choice, Number, Picture, Rule, Text
+from service.core.rulebook import ANY_MODEL, DoorRules
 
 SIGNED = {
     "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
@@ -23,45 +28,106 @@ def order_name(path: str) -> str:
 def orders() -> dict[str, Any]:
     """Return a schema for orders at each door."""
     book = rulebook.load("seed")
-    named = {"type": "string", "maxLength": 256, "description": "Your own name for the task; unique, and good in paths"}
-    hook = {"type": "string", "format": "uri", "description": "Told of every step of this task, in Kling's format"}
-    found = {}
+    hook = {
+        "type": "string",
+        "format": "uri",
+        "maxLength": LONGEST_URL,
+        "pattern": "^https?://",
+        "description": "Told of every step of this task, in Kling's format",
+    }
     about = (
         f"Limits as in the rule book {book.name}@{book.version}; GET /v1/rulebook has those in force. "
-        "What is unset may be left out, null or empty; unknown members are taken."
+        "What is unset may be left out, null or empty; unknown members are taken; a number may be text and text that "
+        "is a number may be one. No text may contain NUL."
     )
-    for door, rules in book.doors.items():
-        models = {"type": "string", "default": rules.default_model, "examples": list(rules.known_models)}
-        found[order_name(door.value)] = {
+    return {
+        order_name(door.value): {
             "type": "object",
             "description": about,
             "required": [name for name, rule in rules.fields.items() if rule.required],
             "properties": {
-                "model_name": models,
+                "model_name": _model(rules),
                 **{name: _shape(rule) for name, rule in rules.fields.items()},
-                "external_task_id": named,
+                "external_task_id": _EXTERNAL_ID,
                 "notify_hook": hook,
             },
+            **_together(rules),
         }
-    return found
+        for door, rules in book.doors.items()
+    }
+
+
+_EXTERNAL_ID = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": LONGEST_EXTERNAL_ID,
+    "format": "printable",
+    "description": "Your own name for the task, in printable characters; unique, and good in paths",
+}
+_NOT_BLANK = "[^\\s\\u0000-\\u001f\\u0085]"
+_NO_NUL = "^[^\\u0000]*$"
+
+
+def _model(rules: DoorRules) -> dict[str, Any]:
+    known = list(rules.known_models)
+    taken = {"pattern": MODEL_NAME, "examples": known} if ANY_MODEL in rules.models else {"enum": known}
+    return {"type": "string", "default": rules.default_model, **taken}
 
 
 def _shape(rule: Rule) -> dict[str, Any]:
     match rule:
         case Text():
-            return {"type": "string", "maxLength": rule.max_length}
+            blank = {"allOf": [{"pattern": _NOT_BLANK}]} if rule.required else {}
+            return {"type": "string", "maxLength": rule.max_length, "pattern": _NO_NUL, **blank}
         case Number():
             default = {} if rule.default is None else {"default": rule.default}
             kind = "integer" if rule.whole else "number"
             return {"type": kind, "minimum": rule.low, "maximum": rule.high, **default}
         case Choice():
-            return {"enum": list(rule.of), **({} if rule.default is None else {"default": rule.default})}
+            usual = {} if rule.default is None else {"default": rule.default}
+            return {"type": "string", "enum": list(rule.of), **usual}
         case Picture():
-            return {"type": "string", "description": f"A URL or Base64, JPEG or PNG, at most {rule.max_bytes} bytes"}
+            about = f"A URL or Base64, JPEG or PNG, at most {rule.max_bytes} bytes"
+            return {"type": "string", "format": "picture", "description": about}
         case Camera():
-            axis = {"type": "number", "minimum": -rule.span, "maximum": rule.span}
-            config = {"type": "object", "maxProperties": 1, "properties": dict.fromkeys(rule.axes, axis)}
-            return {"type": "object", "properties": {"type": {"enum": list(rule.types)}, "config": config}}
+            return _camera(rule)
+
+
+def _camera(rule: Camera) -> dict[str, Any]:
+    """Return a control's schema: `simple` moves along exactly one axis, the others have no config."""
+    axis: dict[str, Any] = {"type": "number", "minimum": -rule.span, "maximum": rule.span, "not": {"const": 0}}
+    config = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": dict.fromkeys(rule.axes, axis),
+    }
+    others = [kind for kind in rule.types if kind != SIMPLE]
+    empty = {"type": "object", "maxProperties": 0}
+    return {
+        "type": "object",
+        "anyOf": [
+            {"required": ["config"], "properties": {"type": {"const": SIMPLE}, "config": config}},
+            {"required": ["type"], "properties": {"type": {"enum": others}, "config": empty}},
+        ],
+    }
+
+
+def _together(rules: DoorRules) -> dict[str, Any]:
+    """Return what fields ask of one another."""
+    cases: list[dict[str, Any]] = [{"anyOf": [{"required": [name]} for name in group]} for group in rules.at_least_one]
+    for name, rule in rules.fields.items():
+        if isinstance(rule, Camera) and rule.only:
+            near = [_case(rules, wanted) for wanted in rule.only]
+            cases.append({"anyOf": [{"not": {"required": [name]}}, *near]})
+    return {"allOf": cases} if cases else {}
+
+
+def _case(rules: DoorRules, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """Return the schema of fields that have these values, by themselves or as their defaults."""
+    said = [name for name, value in wanted.items() if rules.fields[name].default != value]
+    return {"properties": {name: {"const": value} for name, value in wanted.items()}, "required": said}
 
 
 def webhook() -> dict[str, Any]:
@@ -88,6 +154,25 @@ def webhook() -> dict[str, Any]:
             "2XX": {"description": "Heard"},
             "410": {"description": "Never again: the subscription is disabled"},
             "default": {"description": "Tried again by the schedule; Retry-After is honoured"},
+        },
+    }
+
+
+def streamed(place: str) -> dict[str, Any]:
+    """Return the schema of each event of a stream, its id a cursor that looks like `place`."""
+    said = {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {"timestamp": {"type": "string", "format": "date-time"}, "data": {"type": "object"}},
+    }
+    return {
+        "type": "object",
+        "description": "One Server-Sent Event; lines that begin with a colon say only that the stream is alive",
+        "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "pattern": place, "description": "The cursor behind this event"},
+            "event": {"type": "string", "enum": [kind.value for kind in Type]},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": said},
         },
     }
 

@@ -1,165 +1,20 @@
-"""What comes in and goes out of /v1, as models: requests forbid unknown members and tell every fault at once.
-
-Kling's paths have answers here too; their orders are checked by the rule book, not by a model.
-"""
+"""What goes out of /v1, and in Kling's envelope, as models; what comes in is in `asked.py`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.core.event import Format
 from service.core.kind import Kind
-from service.core.subscription import (
-    DEFAULT_IN_FLIGHT,
-    MOST_DESCRIPTION,
-    MOST_IN_FLIGHT,
-    Ordering,
-    event_faults,
-    header_faults,
-)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_LISTED = 500
-LONGEST_OVERLAP = 7 * 86_400
-
-
-def _moment(at: datetime) -> datetime:
-    """Return `at` in UTC, times without a zone taken as UTC, none before 1970."""
-    return max(_EPOCH, at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
-
-
-def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
-    return text
-
-
-def _fine(faults: list[str]) -> None:
-    if faults:
-        raise ValueError("; ".join(faults))
-
-
-def _good_headers(headers: dict[str, str]) -> dict[str, str]:
-    _fine(header_faults(headers))
-    return headers
-
-
-def _good_events(events: list[str]) -> list[str]:
-    _fine(event_faults(events))
-    return list(dict.fromkeys(events))
-
-
-def _split(text: object) -> object:
-    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
-
-
-Moment = Annotated[datetime, AfterValidator(_moment)]
-"""RFC 3339, or seconds or milliseconds since 1970."""
-Text = Annotated[str, AfterValidator(_storable)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable)]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_storable)]
-Headers = Annotated[dict[str, str], AfterValidator(_good_headers)]
-Events = Annotated[list[str], AfterValidator(_good_events)]
-Types = Annotated[list[str], BeforeValidator(_split), AfterValidator(_good_events)]
-ShownStatus = Literal["submitted", "processing", "succeed", "failed"]
-Statuses = Annotated[list[ShownStatus], BeforeValidator(_split)]
-Kinds = Annotated[list[Kind], BeforeValidator(_split)]
-By = Annotated[
-    list[Literal["day", "month", "kind", "model", "mode", "key", "client", "currency"]], BeforeValidator(_split)
-]
-
-
-class Asked(BaseModel):
-    """A request: nothing that we do not know may stand in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from service.core.subscription import Ordering
+from service.web.asked import ShownStatus
 
 
 class Shown(BaseModel):
     """An answer."""
 
     model_config = ConfigDict(frozen=True)
-
-
-class Paged(Asked):
-    limit: int = Field(50, ge=1, le=MOST_LISTED)
-    cursor: Word | None = None
-
-
-class TasksAsked(Paged):
-    status: Statuses | None = None
-    kind: Kinds | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-    text: Word | None = Field(None, description="looked for in ids, models and orders")
-
-
-class TaskAsked(Asked):
-    wait: float = Field(0, ge=0, le=3600, description="seconds to wait for the task to be final; bounded by a setting")
-
-
-class EventsAsked(Paged):
-    after: Word | None = Field(None, description="the cursor of the last event that you have; 0 is the beginning")
-    type: Types | None = None
-    task: Word | None = None
-
-
-class StreamAsked(Asked):
-    after: Word | None = Field(None, description="as Last-Event-ID; without either the stream begins now")
-    type: Types | None = None
-    task: Word | None = None
-
-
-class SubscriptionAsked(Asked):
-    url: Url
-    events: Events = ["*"]
-    description: Text = Field("", max_length=MOST_DESCRIPTION)
-    headers: Headers = {}
-    format: Format = Format.STANDARD
-    ordering: Ordering = Ordering.NONE
-    max_in_flight: int = Field(DEFAULT_IN_FLIGHT, ge=1, le=MOST_IN_FLIGHT)
-
-
-class SubscriptionChange(Asked):
-    """Only what is to change; null leaves a member as it is."""
-
-    url: Url | None = None
-    events: Events | None = None
-    description: Text | None = Field(None, max_length=MOST_DESCRIPTION)
-    headers: Headers | None = None
-    format: Format | None = None
-    ordering: Ordering | None = None
-    max_in_flight: int | None = Field(None, ge=1, le=MOST_IN_FLIGHT)
-
-
-class RotationAsked(Asked):
-    overlap_seconds: int = Field(86_400, ge=0, le=LONGEST_OVERLAP)
-
-
-class ReplayAsked(Asked):
-    since: Moment
-    until: Moment | None = None
-    only: Literal["failed", "all"] = "failed"
-
-
-class DeliveriesAsked(Paged):
-    subscription: Word | None = None
-    status: Literal["pending", "delivered", "exhausted"] | None = None
-    event: Word | None = Field(None, description="a webhook-id")
-    task: Word | None = None
-
-
-class UsageAsked(Asked):
-    since: Moment | None = None
-    until: Moment | None = None
-    by: By = ["day"]
-    format: Literal["json", "csv"] | None = Field(None, description="goes before the header Accept")
-
-
-class Nothing(Asked):
-    """A request that says nothing."""
 
 
 class Task(Shown):
