@@ -4,12 +4,13 @@ Every spelling met in the wild is taken, flat and in an envelope, of the old and
 that nobody knows is refused, because guessing one would end somebody's task wrongly. What comes out can be stored.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
 from typing import Any
+
+import orjson
 
 from service.core.foreign import Unreadable, clean, parse, word
 from service.core.task import News, Signal
@@ -147,12 +148,10 @@ def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
         for way in (_listed, _outputs, _single):
             found: dict[str, list[dict[str, Any]]] = {}
             for kind, item in islice(way(layer), _MOST_ITEMS):
-                files = found.setdefault(kind, [])
-                if (file := _file(kind, item, len(files))) is not None:
-                    files.append(file)
-            found = {kind: files for kind, files in found.items() if files}
+                if (file := _file(kind, item, len(found.get(kind, ())))) is not None:
+                    found.setdefault(kind, []).append(file)
             if found:
-                if len(json.dumps(found, ensure_ascii=False).encode()) > MOST_RESULT:
+                if len(orjson.dumps(found)) > MOST_RESULT:
                     raise Unreadable(f"a result larger than {MOST_RESULT} bytes")
                 return found
     return {}

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import orjson
+
 MOST_BYTES = 1024 * 1024
 """No body that we read here is larger."""
 MOST_WAIT = 86_400.0
@@ -26,13 +28,18 @@ class Unreadable(Exception):  # noqa: N818 - it names what the body is; whether 
 def parse(body: bytes, depth: int = 32) -> Any:
     """Return the JSON value in `body`, with NaN and infinities as None; raise `Unreadable` where there is none.
 
-    Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with.
+    Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with. Whole
+    numbers beyond 64 bits may come as floats, as in JavaScript.
     """
     if len(body) > MOST_BYTES:
         raise Unreadable(f"larger than {MOST_BYTES} bytes")
     # Most bodies have fewer brackets than levels allowed: only the others are looked at closely.
     if body.count(b"[") + body.count(b"{") > depth and _depth(body) > depth:
         raise Unreadable(f"nested deeper than {depth} levels")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass  # what it is too strict for, the other one bears with
     try:
         return _DECODER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ have it), and final as *succeed* or *failed*. *expired* is our own impatience: c
 late success still beats it, because the provider knows better than the clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -115,5 +115,5 @@ def advance(task: Task, signal: Signal, now: datetime) -> Step | None:
     status = MOVES[task.status].get(signal.news)
     if status is None:
         return None
-    moved = replace(task, status=status, sequence=task.sequence + 1, updated_at=max(now, task.updated_at))
+    moved = Task(id=task.id, status=status, sequence=task.sequence + 1, updated_at=max(now, task.updated_at))
     return Step(moved, signal)

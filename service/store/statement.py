@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID
 from sqlalchemy import ARRAY, Column, TableValuedAlias, bindparam, column, func
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 Row = asyncpg.Record
+read_id = UUID
+"""Reads an id as the driver does, several times as fast as `uuid.UUID`, of which it makes one. Raises ValueError."""
 if TYPE_CHECKING:  # the driver's classes are generic only in their stubs
     Pool = asyncpg.Pool[Row]
     Connection = asyncpg.Connection[Row] | asyncpg.pool.PoolConnectionProxy[Row]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -45,7 +44,7 @@ def enveloped(content: Any, request_id: str) -> web.Response:
     return web.Response(body=orjson.dumps(envelope), headers=_JSON_UTF8)
 
 
-def refused(refusal: Refusal, request_id: UUID, *, kling: bool) -> web.Response:
+def refused(refusal: Refusal, request_id: str, *, kling: bool) -> web.Response:
     """Return a refusal in Kling's members (with `error` for clients that read only that), or as a problem."""
     headers = {} if refusal.retry_after is None else {"Retry-After": str(max(1, round(refusal.retry_after)))}
     if refusal.http_status == 401:
@@ -55,7 +54,7 @@ def refused(refusal: Refusal, request_id: UUID, *, kling: bool) -> web.Response:
         content = {
             "code": refusal.code,
             "message": refusal.message,
-            "request_id": str(request_id),
+            "request_id": request_id,
             "error": {"message": refusal.message, "type": refusal.type, "code": refusal.code},
         }
         headers |= _JSON_UTF8
@@ -66,7 +65,7 @@ def refused(refusal: Refusal, request_id: UUID, *, kling: bool) -> web.Response:
             "status": refusal.http_status,
             "detail": refusal.message,
             "code": refusal.code,
-            "request_id": str(request_id),
+            "request_id": request_id,
         }
         if isinstance(refusal, InvalidMembers | InvalidOrder):
             content["errors"] = [{"field": fault.field, "says": fault.says} for fault in refusal.faults]

@@ -8,18 +8,28 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from service.core.errors import InvalidRequest, Refusal, TooLarge, Unavailable
+from service.web.tools import Limits
 
 THREAD_FROM = 256 * 1024
 """Bytes from which a body is parsed in a thread."""
 MOST_VALUES = 20_000
 DEEPEST = 32
 _BYTES = "bytes"
+
+
+class Size(StrEnum):
+    """Which limit holds for a path's body."""
+
+    ORDER = "order"
+    CALLBACK = "callback"
+    OTHER = "other"
 
 
 class TooSlow(Refusal):
@@ -33,19 +43,37 @@ class TooSlow(Refusal):
 
 
 @contextmanager
-def _counted(in_hand: Counter[str], most: int) -> Iterator[list[int]]:
-    """Give a list whose numbers count as bytes in hand until the end; Unavailable where they become too many."""
+def _counted(in_hand: Counter[str]) -> Iterator[list[int]]:
+    """Give a list whose numbers count as bytes in hand until the end."""
     mine: list[int] = []
     try:
-        if in_hand[_BYTES] > most:
-            raise Unavailable("Too much is being uploaded at this moment. Try again.")
         yield mine
     finally:
         in_hand[_BYTES] -= sum(mine)
 
 
-async def read(request: web.Request, most: int, seconds: float, in_hand: Counter[str], most_in_hand: int) -> bytes:
+async def read_for(request: web.BaseRequest, size: Size, limits: Limits, in_hand: Counter[str]) -> bytes:
+    """Return the body, within the limit of its kind of path. Raises TooLarge, TooSlow, Unavailable."""
+    match size:
+        case Size.CALLBACK:
+            most = limits.callback_bytes
+        case Size.ORDER:
+            most = limits.order_bytes
+        case _:
+            most = limits.body_bytes
+    return await read(request, most, limits.body_seconds, in_hand, limits.bytes_in_hand)
+
+
+async def read(request: web.BaseRequest, most: int, seconds: float, in_hand: Counter[str], most_in_hand: int) -> bytes:
     """Return the body. Raises TooLarge beyond `most` bytes, TooSlow after `seconds`, Unavailable when all is full."""
+    if in_hand[_BYTES] > most_in_hand:
+        raise Unavailable("Too much is being uploaded at this moment. Try again.")
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # it came with its head, as nearly all do: no clock is needed
+        body = content.read_nowait()
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes.")
+        return body
     length = request.content_length
     if length is not None and length > most:
         raise TooLarge(f"The body is larger than {most} bytes.")
@@ -53,10 +81,10 @@ async def read(request: web.Request, most: int, seconds: float, in_hand: Counter
         return b""
     chunks: list[bytes] = []
     size = 0
-    with _counted(in_hand, most_in_hand) as mine:
+    with _counted(in_hand) as mine:
         try:
             async with asyncio.timeout(seconds):
-                async for chunk in request.content.iter_any():
+                async for chunk in content.iter_any():
                     size += len(chunk)
                     if size > most:
                         raise TooLarge(f"The body is larger than {most} bytes.")

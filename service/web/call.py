@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from service.core.errors import NotFound, Unauthenticated
 from service.core.key import Caller, Scope
-from service.store.statement import CollisionError, StoreUnavailableError
+from service.store.statement import CollisionError, StoreUnavailableError, read_id
 from service.web import bodies
 from service.web.auth import Doorman
+from service.web.bodies import Size
 from service.web.tail import Tail
 from service.web.tools import Tools
 
@@ -29,14 +30,6 @@ class Family(StrEnum):
     OURS = "ours"
 
 
-class Size(StrEnum):
-    """Which limit holds for a path's body."""
-
-    ORDER = "order"
-    CALLBACK = "callback"
-    OTHER = "other"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What one process's web has beside its tools.
@@ -48,25 +41,22 @@ class Site:
     doorman: Doorman
     tail: Tail
     in_hand: Counter[str] = field(default_factory=Counter)
-    streams: defaultdict[UUID, list[web.Request]] = field(default_factory=lambda: defaultdict(list))
+    streams: defaultdict[UUID, list[web.BaseRequest]] = field(default_factory=lambda: defaultdict(list))
 
 
-SITE = web.AppKey("site", Site)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)  # not frozen, which doubles the time to make one; nobody changes it
 class Call:
     """One request; `caller` is there on every route that asks for a scope."""
 
     site: Site
-    request: web.Request
+    request: web.BaseRequest
     route: "Route"
     params: Mapping[str, str]
     caller: Caller
     body: Any
     query: Any
     now: datetime
-    request_id: UUID
+    request_id: str
 
     @property
     def tools(self) -> Tools:
@@ -75,7 +65,7 @@ class Call:
     def id(self, name: str) -> UUID:
         """Return a path's parameter as an id; what is no id is nothing that could be found."""
         try:
-            return UUID(self.params[name])
+            return read_id(self.params[name])
         except ValueError:
             raise NotFound from None
 
@@ -96,14 +86,10 @@ class Call:
 
     async def read(self) -> bytes:
         """Return the body, within the limit of its route. Raises TooLarge, TooSlow, Unavailable."""
-        limits = self.tools.limits
-        most = {Size.ORDER: limits.order_bytes, Size.CALLBACK: limits.callback_bytes}.get(
-            self.route.size, limits.body_bytes
-        )
-        return await bodies.read(self.request, most, limits.body_seconds, self.site.in_hand, limits.bytes_in_hand)
+        return await bodies.read_for(self.request, self.route.size, self.tools.limits, self.site.in_hand)
 
 
-def is_gone(request: web.Request) -> bool:
+def is_gone(request: web.BaseRequest) -> bool:
     """Return whether a request's connection was closed."""
     return request.transport is None or request.transport.is_closing()
 

@@ -7,12 +7,14 @@ Paths are taken as clients write them: with a doubled or trailing slash, and on 
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.web import RequestPayloadError
+from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from service.core.errors import (
@@ -32,121 +34,145 @@ from service.store.statement import BadRowError, CollisionError, StoreUnavailabl
 from service.telemetry import notes
 from service.web import bodies
 from service.web.answers import InvalidMembers, refused
-from service.web.call import NOBODY, SITE, Call, Model, Route, Site
+from service.web.call import NOBODY, Call, Model, Route, Site
 from service.web.cors import preflight, shared
-from service.web.table import Table
+from service.web.static import Files
+from service.web.table import Found, Table
 from service.web.tools import Seen
 
-_ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "kling-relay"}
+_ALWAYS = CIMultiDict({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "kling-relay"})
+_SHARED = CIMultiDict({**_ALWAYS, **shared()})
 _log = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """The one function behind the server, for one table of routes."""
+    """The one function behind the server, for one table of routes and the files for browsers."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, site: Site, table: Table, files: Files) -> None:
+        self._site = site
         self._table = table
+        self._files = files
+        self._clock = asyncio.get_running_loop().time
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        site = request.app[SITE]
-        tools = site.tools
-        began = asyncio.get_running_loop().time()
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, whatever it holds."""
+        tools = self._site.tools
+        began = self._clock()
         now = tools.now()
-        segments = tuple(unquote(part) for part in request.rel_url.raw_path.split("/") if part)
+        segments = _segments(request.rel_url.raw_path)
         found = self._table.find(segments)
-        request_id = new_id(now, tools.chance(CHANCE_BITS))
-        notes.begin(request_id=str(request_id))
-        caller, code, name = NOBODY, 0, "none"
+        if found is None and (file := self._files.answer(request, segments)) is not None:
+            return file
+        request_id = str(new_id(now, tools.chance(CHANCE_BITS)))
+        notes.begin(request_id=request_id)
+        asked = _Asked(request, found, now, request_id)
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
-        response: web.StreamResponse
-        headers = {**_ALWAYS, **(shared() if is_shared else {})}
+        if request.method == "OPTIONS" and found and is_shared:
+            return preflight(found.methods)
         try:
-            if request.method == "OPTIONS" and found and is_shared:
-                return preflight(found.methods)
-            route = _route(found.routes if found else None, request.method)
-            name = route.name
-            if route.scope is not None:
-                caller = await site.doorman.admit(request.headers.get("Authorization"), now)
-                headers |= _judge(site, route, caller)
-            call = Call(
-                site=site,
-                request=request,
-                route=route,
-                params=found.params if found else {},
-                caller=caller,
-                body=None,
-                query=None,
-                now=now,
-                request_id=request_id,
-            )
-            response = await route.act(await _checked(call))
+            response = await self._act(asked)
         except Exception as error:  # noqa: BLE001 - the last resort of every request; what is a bug is logged as one
-            refusal = _refusal(error)
-            code = refusal.code
-            if found and isinstance(refusal, WrongMethod):
-                headers["Allow"] = ", ".join([*found.methods, *(["OPTIONS"] if is_shared else [])])
-            if code == 1302:
-                headers |= site.doorman.told(caller.key)
-            response = refused(refusal, request_id, kling=is_kling)
-            if refusal.http_status in {408, 413}:
-                response.force_close()
+            response = self._refused(asked, error, kling=is_kling, shared=is_shared)
         if not response.prepared:
-            response.headers.update(headers)
-            response.headers["X-Request-Id"] = str(request_id)
+            headers = response.headers
+            headers.extend(_SHARED if is_shared else _ALWAYS)
+            if asked.told:
+                headers.update(asked.told)
+            headers["X-Request-Id"] = request_id
             if tools.is_draining():  # so that no client asks again on a connection that is about to be closed
                 response.force_close()
+        caller = asked.caller
         tools.seen(
             Seen(
-                route=name,
+                route=asked.name,
                 method=request.method,
                 status=response.status,
-                seconds=asyncio.get_running_loop().time() - began,
-                request_id=str(request_id),
+                seconds=self._clock() - began,
+                request_id=request_id,
                 key=caller.key if caller is not NOBODY else None,
-                code=code,
+                code=asked.code,
             )
         )
         return response
 
+    async def _act(self, asked: "_Asked") -> web.StreamResponse:
+        found, request = asked.found, asked.request
+        if found is None:
+            raise NotFound
+        route = found.routes.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            raise WrongMethod(http_status=405)
+        asked.name = route.name
+        if route.scope is not None:
+            asked.caller = await self._site.doorman.admit(request.headers.get("Authorization"), asked.now)
+            asked.told = self._judge(route, asked.caller)
+        query = None if route.query is None else _model(route.query, dict(request.query), "query")
+        call = Call(
+            site=self._site,
+            request=request,
+            route=route,
+            params=found.params,
+            caller=asked.caller,
+            body=None if route.body is None else await self._body(request, route),
+            query=query,
+            now=asked.now,
+            request_id=asked.request_id,
+        )
+        return await route.act(call)
+
+    def _judge(self, route: Route, caller: Caller) -> dict[str, str]:
+        """Return the headers of the caller's rate. Raises RateLimited, Forbidden where the key may not do this."""
+        told = self._site.doorman.take(caller.key)
+        if route.scope is not None and not caller.may(route.scope):
+            raise Forbidden(f"This key may not do that; it takes the scope {route.scope}.")
+        return told
+
+    async def _body(self, request: web.BaseRequest, route: Route) -> Any:
+        """Return the body read into the model of its route."""
+        raw = await bodies.read_for(request, route.size, self._site.tools.limits, self._site.in_hand)
+        content: Any = {}
+        if len(raw) > bodies.THREAD_FROM:
+            content = await asyncio.to_thread(bodies.parse, raw) if raw.strip() else {}
+        elif raw.strip():
+            content = bodies.parse(raw)
+        assert route.body is not None
+        return _model(route.body, content, "body")
+
+    def _refused(self, asked: "_Asked", error: Exception, *, kling: bool, shared: bool) -> web.Response:
+        refusal = _refusal(error)
+        asked.code = refusal.code
+        response = refused(refusal, asked.request_id, kling=kling)
+        if asked.found and isinstance(refusal, WrongMethod):
+            response.headers["Allow"] = ", ".join([*asked.found.methods, *(["OPTIONS"] if shared else [])])
+        if refusal.code == 1302:
+            asked.told = self._site.doorman.told(asked.caller.key)
+        if refusal.http_status in {408, 413}:
+            response.force_close()
+        return response
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of a request so far; `told` are the headers of its key's rate."""
+
+    request: web.BaseRequest
+    found: Found | None
+    now: datetime
+    request_id: str
+    name: str = "none"
+    caller: Caller = NOBODY
+    code: int = 0
+    told: Mapping[str, str] | None = None
+
+
+def _segments(path: str) -> tuple[str, ...]:
+    parts = [part for part in path.split("/") if part]
+    return tuple(map(unquote, parts)) if "%" in path else tuple(parts)
+
 
 def _looks_kling(segments: tuple[str, ...]) -> bool:
     return segments[:1] in {("kling",), ("proxy",)} or segments[:2] in {("v1", "images"), ("v1", "videos")}
-
-
-def _route(routes: Mapping[str, Route] | None, method: str) -> Route:
-    if routes is None:
-        raise NotFound
-    route = routes.get("GET" if method == "HEAD" else method)
-    if route is None:
-        raise WrongMethod(http_status=405)
-    return route
-
-
-def _judge(site: Site, route: Route, caller: Caller) -> dict[str, str]:
-    """Return the headers of the caller's rate. Raises RateLimited, Forbidden where the key may not do this."""
-    told = site.doorman.take(caller.key)
-    if route.scope is not None and not caller.may(route.scope):
-        raise Forbidden(f"This key may not do that; it takes the scope {route.scope}.")
-    return told
-
-
-async def _checked(call: Call) -> Call:
-    """Return the call with its query and body read into the models of its route."""
-    if call.route.query is None and call.route.body is None:
-        return call
-    query = None if call.route.query is None else _model(call.route.query, dict(call.request.query), "query")
-    body = None
-    if call.route.body is not None:
-        raw = await call.read()
-        if not raw.strip():
-            content: Any = {}
-        elif len(raw) > bodies.THREAD_FROM:
-            content = await asyncio.to_thread(bodies.parse, raw)
-        else:
-            content = bodies.parse(raw)
-        body = _model(call.route.body, content, "body")
-    return replace(call, query=query, body=body)
 
 
 def _model(model: type[Model], content: Any, whole: str) -> Model:

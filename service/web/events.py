@@ -70,7 +70,7 @@ async def stream(call: Call) -> web.StreamResponse:
         size=limits.stream_buffer,
     )
     async with _place(call), call.site.tail.hearing(ear) as now:
-        response = web.StreamResponse(headers={**_HEADERS, **shared(), "X-Request-Id": str(call.request_id)})
+        response = web.StreamResponse(headers={**_HEADERS, **shared(), "X-Request-Id": call.request_id})
         await response.prepare(call.request)
         try:
             # an id without an event: who is cut off before the first event comes back to where it began

@@ -1,12 +1,15 @@
-"""The HTTP server around the application, with every limit that aiohttp leaves open set."""
+"""The HTTP server around the web, with every limit that aiohttp leaves open set."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from aiohttp import web
+from typing_extensions import override
 
+from service.web.site import Web
 from service.web.tools import Limits
 
 MOST_LINE = 16 * 1024
@@ -20,9 +23,21 @@ _FIRST_WORD = 1.0
 _LOOK_EVERY = 0.005
 
 
+class _Runner(web.ServerRunner):
+    """A server of one function: aiohttp's applications look for a route and wrap a handler for every request."""
+
+    def __init__(self, answering: Web, *, shutdown_timeout: float, **options: Any) -> None:
+        super().__init__(web.Server(answering.dispatch.answer, **options), shutdown_timeout=shutdown_timeout)
+        self._answering = answering
+
+    @override
+    async def shutdown(self) -> None:
+        self._answering.hang_up()
+
+
 @asynccontextmanager
 async def serve(
-    app: web.Application,
+    answering: Web,
     host: str,
     port: int,
     limits: Limits,
@@ -31,38 +46,38 @@ async def serve(
     bound: socket.socket | None = None,
     shutdown_timeout: float = 5.0,
 ) -> AsyncIterator[int]:
-    """Serve `app` and give the port (chosen where `port` is 0), on `bound` where a socket is there already.
+    """Serve the web and give the port (chosen where `port` is 0), on `bound` where a socket is there already.
 
     At the end nothing more is accepted, who has connected may still ask, streams and waiters end, requests have
     `shutdown_timeout` seconds to be answered. A connection without a whole request head is closed after
     `limits.idle_seconds`.
     """
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
+    runner = _Runner(
+        answering,
         shutdown_timeout=shutdown_timeout,
+        access_log=None,
         keepalive_timeout=limits.idle_seconds,
         lingering_time=_LINGER,
         max_line_size=MOST_LINE,
         max_field_size=MOST_HEADER,
     )
     await runner.setup()
-    try:
-        if bound is not None:
-            await web.SockSite(runner, bound, backlog=_BACKLOG).start()
-            yield bound.getsockname()[1]
-        else:
-            site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG)
-            await site.start()
-            yield site.port
-    finally:
-        if bound is not None:
-            await _last_ones_in(runner, bound)
-        await runner.cleanup()
+    async with answering.running():
+        try:
+            if bound is not None:
+                await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+                yield bound.getsockname()[1]
+            else:
+                site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, backlog=_BACKLOG)
+                await site.start()
+                yield site.port
+        finally:
+            if bound is not None:
+                await _last_ones_in(runner, bound)
+            await runner.cleanup()
 
 
-async def _last_ones_in(runner: web.AppRunner, bound: socket.socket) -> None:
+async def _last_ones_in(runner: _Runner, bound: socket.socket) -> None:
     """Stop listening, and hear out whoever has connected: they were not told that we leave.
 
     Closing a socket that others share the port with resets what it has in its queue. So the queue is emptied first,

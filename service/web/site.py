@@ -1,45 +1,49 @@
-"""The web of one process, made of its tools: `make` for the application, `serve` for a server with every limit set."""
+"""The web of one process, made of its tools: `make` for what answers, `server.serve` for a server with its limits."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
-from aiohttp import web
-
-from service.web import static
 from service.web.auth import Doorman
-from service.web.call import SITE, Site
+from service.web.call import Site
 from service.web.dispatch import Dispatch
 from service.web.routes import ROUTES
+from service.web.static import Files
 from service.web.table import Table
 from service.web.tail import Tail
 from service.web.tools import Tools
 
 
-def make(tools: Tools) -> web.Application:
-    """Return the application; it must be made inside the loop that serves it."""
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What answers requests (`dispatch.answer`), and what it has beside its tools."""
+
+    site: Site
+    dispatch: Dispatch
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the tail of the log for whoever waits, until the end of the block."""
+        following = asyncio.create_task(self.site.tail.run(), name="tail")
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+    def hang_up(self) -> None:
+        """End streams and waiters: the server stops."""
+        self.site.tail.close()
+
+
+def make(tools: Tools) -> Web:
+    """Return the web; it must be made inside the loop that serves it."""
     limits = tools.limits
-    app = web.Application()
     site = Site(
         tools=tools,
         doorman=Doorman(tools.database, tools.sealer, rate=limits.rate, burst=limits.burst),
         tail=Tail(tools.database, tools.bell),
     )
-    app[SITE] = site
-
-    async def follow(_: web.Application) -> AsyncIterator[None]:
-        following = asyncio.create_task(site.tail.run(), name="tail")
-        yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-    async def hang_up(_: web.Application) -> None:
-        site.tail.close()
-
-    app.cleanup_ctx.append(follow)
-    app.on_shutdown.append(hang_up)
-    static.add(app)  # before the way of all the rest, which would take every path
-    # whatever the path holds, line breaks too, so that no refusal is the server's own
-    app.router.add_route("*", r"/{path:[\s\S]*}", Dispatch(Table(ROUTES)).answer)
-    return app
+    return Web(site, Dispatch(site, Table(ROUTES), Files.read()))

@@ -8,7 +8,7 @@ by a tag made of the content, so that no page mixes two releases.
 import gzip
 import hashlib
 import mimetypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,25 +51,30 @@ class File:
     kept: str
 
 
-def add(app: web.Application) -> None:
-    """Let `app` answer /console, /docs and /openapi.json; whatever else it answers is added after this."""
-    files = dict(read(ROOT))
-    description = _file(orjson.dumps(document()), "application/json", "openapi.json")
+@dataclass(frozen=True, slots=True)
+class Files:
+    """All of /console, /docs and /openapi.json, in memory."""
 
-    async def console(request: web.Request) -> web.Response:
-        return _answer(request, files.get(request.match_info.get("name", "") or "index.html"))
+    console: Mapping[str, File]
+    description: File
 
-    async def docs(request: web.Request) -> web.Response:
-        return _answer(request, files["docs/index.html"])
+    @classmethod
+    def read(cls) -> "Files":
+        """Read them."""
+        return cls(dict(read(ROOT)), _file(orjson.dumps(document()), "application/json", "openapi.json"))
 
-    async def openapi(request: web.Request) -> web.Response:
-        return _answer(request, description, shared())
-
-    app.router.add_get("/console", console)
-    app.router.add_get("/console/{name:.*}", console)
-    app.router.add_get("/docs", docs)
-    app.router.add_get("/docs/", docs)
-    app.router.add_get("/openapi.json", openapi)
+    def answer(self, request: web.BaseRequest, segments: Sequence[str]) -> web.Response | None:
+        """Return the answer to a request for a file, or None where a path or method is not of these."""
+        if request.method not in {"GET", "HEAD"} or not segments:
+            return None
+        match segments[0]:
+            case "console":
+                return _answer(request, self.console.get("/".join(segments[1:]) or "index.html"))
+            case "docs" if len(segments) == 1:
+                return _answer(request, self.console["docs/index.html"])
+            case "openapi.json" if len(segments) == 1:
+                return _answer(request, self.description, shared())
+        return None
 
 
 def read(root: Path) -> Iterator[tuple[str, File]]:
@@ -93,7 +98,7 @@ def _file(content: bytes, media: str, name: str) -> File:
     )
 
 
-def _answer(request: web.Request, file: File | None, more: Mapping[str, str] | None = None) -> web.Response:
+def _answer(request: web.BaseRequest, file: File | None, more: Mapping[str, str] | None = None) -> web.Response:
     if file is None:
         return web.Response(status=404, text="There is no such file.\n", headers=_HEADERS)
     headers = {**_HEADERS, **(more or {}), "ETag": file.tag, "Cache-Control": file.kept, "Vary": "Accept-Encoding"}

@@ -29,7 +29,6 @@ from service.store.database import Database, connect
 from service.store.keys import NewKey
 from service.store.seal import Sealer
 from service.web import site
-from service.web.call import SITE
 from service.web.server import serve
 from service.web.tools import Limits, Seen, Tools
 from tests.support.waiting import eventually
@@ -64,7 +63,7 @@ class House:
     database: Database
     sealer: Sealer
     tools: Tools
-    app: web.Application
+    web: site.Web
     stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
@@ -72,11 +71,11 @@ class House:
 
     def in_hand(self, name: str) -> int:
         """Return how many of something the served web counts: waiters, streams, bytes."""
-        return self.app[SITE].in_hand[name]
+        return self.web.site.in_hand[name]
 
     def count(self, name: str, more: int) -> None:
         """Let the served web count more (or fewer) of something than there are."""
-        self.app[SITE].in_hand[name] += more
+        self.web.site.in_hand[name] += more
 
     async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
         return await add_key(self.database, self.sealer, client, scopes, **more)
@@ -200,9 +199,9 @@ async def house(
         key = await add_key(database, sealer, "tests")
         row = await keys.by_digest(database, digest(key))
         assert row is not None
-        app = site.make(tools)
+        made = site.make(tools)
         async with AsyncExitStack() as server:
-            port = await server.enter_async_context(serve(app, "127.0.0.1", 0, limits, shutdown_timeout=2))
+            port = await server.enter_async_context(serve(made, "127.0.0.1", 0, limits, shutdown_timeout=2))
             yield House(
                 stop=server.aclose,
                 url=f"http://127.0.0.1:{port}",
@@ -211,7 +210,7 @@ async def house(
                 database=database,
                 sealer=sealer,
                 tools=tools,
-                app=app,
+                web=made,
                 provider=provider,
                 session=session,
                 seen=seen,
