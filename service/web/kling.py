@@ -73,7 +73,7 @@ async def numbered(call: Call, door: Door) -> web.Response:
     number = _number(call, "pageNum", 1, _MOST_PAGES)
     size = _number(call, "pageSize", _PER_PAGE, _MOST_PER_PAGE)
     found = await pages.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
-    return enveloped([queried(each.shown) for each in found], str(call.request_id))
+    return enveloped([queried(each.shown) for each in found], call.request_id)
 
 
 def created(shown: Mapping[str, Any]) -> dict[str, Any]:
