@@ -1,6 +1,8 @@
 """The command line by itself: help, completion, wrong usage, the document of it, and what it costs to start."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,68 @@ def test_completion_knows_commands_and_kinds() -> None:
     words = {"COMP_WORDS": "kling-relay submit ", "COMP_CWORD": "2", "_KLING_RELAY_COMPLETE": "bash_complete"}
     shown = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
     assert "plain,image2video" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "not_offered"),
+    [
+        ("kling-relay subscriptions ", "plain,rotate", "plain,--most"),
+        ("kling-relay subscriptions --", "plain,--most", "plain,rotate"),
+        ("kling-relay deliveries list --st", "plain,--status", "plain,--event"),
+        ("kling-relay subscriptions create --format ", "plain,cloudevents", "plain,task"),
+    ],
+)
+def test_completion_looks_into_groups(typed: str, offered: str, not_offered: str) -> None:
+    place = len(typed.split()) - (not typed.endswith(" "))
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(place), "_KLING_RELAY_COMPLETE": "bash_complete"}
+    shown = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
+    assert offered in shown.output.splitlines()
+    assert not_offered not in shown.output.splitlines()
+
+
+BY_BASH = """
+eval "$(kling-relay completion bash)"
+COMP_WORDS=(kling-relay watc) COMP_CWORD=1
+"$(complete -p kling-relay | grep -o "_kling[a-z_]*")" kling-relay
+echo "${COMPREPLY[@]}"
+"""
+BY_ZSH = """
+compdef() { :; }
+compadd() { :; }
+_describe() { print -l -- ${(P)3}; }
+eval "$(kling-relay completion zsh)"
+words=(kling-relay watc) CURRENT=2
+_kling_relay_completion
+"""
+BY_FISH = """
+kling-relay completion fish | source
+complete -C "kling-relay watc"
+"""
+SHELLS = {
+    "bash": (["--norc", "--noprofile", "-c"], BY_BASH),
+    "zsh": (["-fc"], BY_ZSH),
+    "fish": (["--no-config", "-c"], BY_FISH),
+}
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shutil.which(shell)])
+def test_shells_that_are_here_complete_with_what_is_printed_for_them(shell: str) -> None:
+    options, script = SHELLS[shell]
+    place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": "/"}
+    found = subprocess.run(
+        [shell, *options, script], check=False, capture_output=True, text=True, env=place, timeout=60
+    )
+    assert "watch" in found.stdout, found.stderr
+
+
+def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", "settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.close()
+        assert running.stderr.read() == b""
 
 
 @pytest.mark.parametrize(

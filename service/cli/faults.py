@@ -5,6 +5,7 @@
 
 import errno
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -82,6 +83,8 @@ def told(*, as_json: bool = False) -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
+        if _reader_left(error):
+            raise  # click ends quietly then
         failure = _of_client(error, as_json) or _of_server(error, as_json) or _of_system(error, as_json)
         if failure is None:
             raise
@@ -113,6 +116,17 @@ def _of_server(error: Exception, as_json: bool) -> Failure | None:
         if isinstance(error, kind):
             return ending(str(error), advice=advice, as_json=as_json)
     return None
+
+
+def _reader_left(error: Exception) -> bool:
+    """Whether whoever read our standard output has gone, as `head` does; any other pipe that broke is a fault."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _of_system(error: Exception, as_json: bool) -> Failure | None:

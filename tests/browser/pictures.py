@@ -37,6 +37,11 @@ FAILING = " [fail:The picture is too dark]"
 ANSWERS = [200, 200, 503, 200, 200, 200, 200, 500, 200, 200]
 """What the second subscriber says, again and again."""
 PLAYS = "() => [...document.querySelectorAll('.progress video')].some((video) => video.currentTime > 0.5)"
+SETTLED = """() => !document.querySelector('.bones, .spin')
+    && [...document.images].every((image) => image.complete || image.getBoundingClientRect().top > innerHeight)
+    && [...document.querySelectorAll('video')].every((video) => video.readyState > 1)
+    && !!document.querySelector('h1') && (location.hash !== '#/overview' || !!document.querySelector('.usage'))"""
+"""Whether everything that is loaded is there; the network is never idle, because the page follows a stream."""
 GROUND = (217, 218, 212)
 
 
@@ -96,8 +101,7 @@ async def take(page: Page, name: str, address: str = "", *, whole: bool = False)
     if address:
         await page.goto(address)
         await page.locator("main h1").first.wait_for()
-    await page.wait_for_function("() => !document.querySelector('.bones')")
-    await page.wait_for_load_state("networkidle")
+    await page.wait_for_function(SETTLED)
     if whole:  # as high as the page is, so that nothing that sticks to an edge lies across it
         high = int(await page.evaluate("document.documentElement.scrollHeight"))
         await page.set_viewport_size({"width": 1440, "height": high})
