@@ -1,5 +1,6 @@
 """Settling an attempt: success, 410, and the schedule with its jitter and Retry-After."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from service.core.delivery import (
     settle,
 )
 from service.core.schedule import LONGEST_RETRY_AFTER, Schedule
-from service.core.subscription import event_faults, header_faults
+from service.core.subscription import HEADER_NAME, event_faults, header_faults
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 WAITS = st.lists(st.floats(0, 86_400), max_size=12).map(lambda waits: Schedule(tuple(waits)))
@@ -107,4 +108,9 @@ def test_an_event_filter_says_what_it_does_not_know() -> None:
 def test_headers_of_ours_cannot_be_set_by_a_subscription() -> None:
     faults = header_faults({"Webhook-Id": "x", "X-Fine": "yes", "bad name": "x", "X-Line": "a\r\nb", "Host": "x"})
     assert len(faults) == 4
-    assert header_faults({"X-Fine": "yes", "Authorization": "Bearer t"}) == []
+    assert header_faults({"X-Fine": "yes", "Authorization": "Bearer t", "Tenant-Id": "a", "Hosted": "b"}) == []
+
+
+@given(st.text("abcdehnoprstuwy-", max_size=12) | st.sampled_from(["TE", "te", "Host", "Content-Length", "webhook-a"]))
+def test_the_documents_pattern_of_header_names_says_what_is_checked(name: str) -> None:
+    assert bool(re.fullmatch(HEADER_NAME, name)) == (header_faults({name: ""}) == [])

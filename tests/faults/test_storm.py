@@ -7,7 +7,7 @@ end the provider's own record, our record, our events, our money and what every 
 import asyncio
 import os
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -288,6 +288,12 @@ async def _one_with_the_provider(weather: Storm, tasks: set[str], events: dict[s
 
 
 async def _money(weather: Storm) -> None:
+    """The ledger is the provider's account, in all and for each task: charged once, and given back where it failed."""
+    account: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for entry in weather.sandbox.ledger:
+        account[entry.external_task_id] += entry.units
+    booked = await _rows(weather, "SELECT task::text, sum(charged) AS charged FROM ledger GROUP BY task")
+    assert {row["task"]: row["charged"] for row in booked if row["charged"]} == {k: v for k, v in account.items() if v}
     reserved, charged = (await _rows(weather, "SELECT sum(reserved), sum(charged) FROM ledger"))[0]
     assert reserved == 0
     assert Decimal(charged) == weather.sandbox.spent

@@ -2,11 +2,14 @@
 and those that an operator must mend, told to the client as not its fault.
 """
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from service.flows.sweep import AT_ONCE
+from service.provider.client import Provider
 from service.sandbox import Sandbox, Temper
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
@@ -115,7 +118,33 @@ async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(databas
         assert (await relay.final(task))["task_status"] == "succeed"
 
 
-async def test_silent_tasks_are_asked_about_in_batches_and_ever_more_seldom(database: str) -> None:
+async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, asked, most = 0, set(), 0
+    ask = Provider.ask
+
+    async def counted(provider: Provider, *given: Any, **named: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await ask(provider, *given, **named)
+        finally:
+            at_once -= 1
+            asked.add(given[2])
+
+    monkeypatch.setattr(Provider, "ask", counted)
+    async with (
+        sandboxed(Temper(seconds=(60, 60), poll_error=1.0)) as (_, provider),
+        running(database, provider, sweep_after="0.5s") as relay,
+    ):
+        tasks = await asyncio.gather(*(relay.submit(f"a rabbit {number} [lose]") for number in range(60)))
+        await eventually(lambda: len(asked) == len(tasks))
+    assert 1 < most <= AT_ONCE
+
+
+async def test_silent_tasks_are_asked_about_ever_more_seldom(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit("a rabbit [forever][lose]")
         await eventually(lambda: sandbox.task(task).polled >= 3)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -148,16 +149,69 @@ async def test_a_new_secret_signs_within_two_seconds(box: Outbox) -> None:
     assert [len(signature.split()) for signature in network.signatures] == [1, 2]
 
 
+async def _told(box: Outbox) -> list[tuple[str, str]]:
+    """Return who has been told that a subscription was disabled, and why."""
+    rows = await box.connection.fetch(
+        "SELECT s.url, convert_from(e.body, 'UTF8')::jsonb->'data'->>'reason' AS reason FROM attempts a"
+        " JOIN events e USING (subject, sequence) JOIN subscriptions s ON s.id = a.subscription"
+        " WHERE e.type = 'subscription.disabled'"
+    )
+    return [(row["url"], row["reason"]) for row in rows]
+
+
 async def test_an_answer_410_disables_the_subscription_and_tells_the_clients_others(box: Outbox) -> None:
     async def gone(_: str) -> Answer:
         return GONE
 
     network = Network(answers={OTHER_URL: gone})
     ends, _ = await box.subscribe(OTHER_URL), await box.subscribe(GOOD_URL)
+    stranger = fresh_id()
+    await box.connection.execute(
+        "INSERT INTO clients (id, name, hook_secret, created_at) VALUES ($1, 'another', '', now())", stranger
+    )
+    await box.subscribe("http://stranger.example/", client=stranger)
     await box.events(3, ends)
     async with worker(box.database, network):
-        await eventually(lambda: len(network.to(GOOD_URL)) == 1)
+        await eventually(lambda: _told(box))
+    assert await _told(box) == [(GOOD_URL, "the subscriber answered 410 Gone")]
     assert await box.connection.fetchval("SELECT count(*) FROM subscriptions WHERE disabled_at IS NOT NULL") == 1
+
+
+async def test_five_days_of_nothing_but_failures_disable_a_subscription_and_its_clients_others_are_told(
+    box: Outbox,
+) -> None:
+    network = Network(answers={OTHER_URL: _fail, "http://young.example/": _fail})
+    ends, _ = await box.subscribe(OTHER_URL), await box.subscribe(GOOD_URL)
+    young = await box.subscribe("http://young.example/", events=["task.*"])
+    ages = ((ends, timedelta(days=5, hours=1)), (young, timedelta(days=4, hours=23)))
+    for subscription, age in ages:
+        await box.connection.execute(
+            "UPDATE subscriptions SET failing_since = now() - $2::interval WHERE id = $1", subscription, age
+        )
+    await box.events(1, ends, young)
+    async with worker(box.database, network):
+        await eventually(lambda: _told(box))
+        await eventually(lambda: len(network.to("http://young.example/")) >= 3)
+    assert await _told(box) == [(GOOD_URL, "five days of nothing but failures")]
+    disabled = await box.connection.fetch("SELECT id FROM subscriptions WHERE disabled_at IS NOT NULL")
+    assert [row["id"] for row in disabled] == [ends]
+    assert len(network.to(OTHER_URL)) <= 2, "what is disabled is left alone"
+
+
+async def test_one_success_ends_a_time_of_failures(box: Outbox) -> None:
+    network = Network()
+    subscription = await box.subscribe(GOOD_URL)
+    await box.connection.execute("UPDATE subscriptions SET failing_since = now() - interval '6 days'")
+    await box.events(1, subscription)
+    async with worker(box.database, network):
+        await eventually(box.is_done)
+
+        async def is_healthy() -> bool:
+            return bool(await box.connection.fetchval()
+                "SELECT failing_since IS NULL AND disabled_at IS NULL FROM subscriptions"
+            )
+
+        await eventually(is_healthy)
 
 
 async def test_workers_share_the_shards_and_nothing_is_delivered_twice(

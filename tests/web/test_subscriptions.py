@@ -311,6 +311,36 @@ async def test_a_replay_of_all_brings_what_was_before_the_subscription(home: Hou
     assert status == 400
 
 
+async def test_a_replay_takes_what_was_written_in_its_time_and_nothing_else(home: House) -> None:
+    before = await home.order("before")
+    since = await home.database.pool.fetchval("SELECT clock_timestamp()")
+    between = await home.order("between")
+    until = await home.database.pool.fetchval("SELECT clock_timestamp()")
+    after = await home.order("after")
+    one = (await subscribe(home))["id"]
+    await home.readable()
+    span = {"since": since.isoformat(), "until": until.isoformat(), "only": "all"}
+    status, said = await home.post(f"/v1/subscriptions/{one}/replay", span)
+    assert (status, said) == (202, {"count": 1})
+    assert {each["task_id"] for each in await listed(home)} == {between}, (before, after)
+
+
+@pytest.mark.parametrize(
+    "since", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", -1, 1e300, "1e300", "soon"]
+)
+async def test_a_time_that_there_is_not_is_refused(home: House, since: object) -> None:
+    one = (await subscribe(home))["id"]
+    status, said = await home.post(f"/v1/subscriptions/{one}/replay", {"since": since})
+    assert (status, [fault["field"] for fault in said["errors"]]) == (400, ["since"])
+
+
+async def test_an_event_and_the_task_of_another_are_nothing_together(home: House) -> None:
+    await subscribe(home)
+    one, other = await home.order("one"), await home.order("other")
+    assert len(await listed(home, f"event=evt_{UUID(one).hex}_1&task={one}")) == 1
+    assert await listed(home, f"event=evt_{UUID(one).hex}_1&task={other}") == []
+
+
 async def test_a_test_event_goes_to_one_subscription_alone(home: House) -> None:
     one = (await subscribe(home, events=["task.succeed"]))["id"]
     await subscribe(home)
