@@ -194,8 +194,20 @@ async def _exclude_others(guard: AsyncConnection, patience: float) -> None:
     while True:
         await guard.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         if (await guard.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})")).scalar_one():
+            await _without_snapshot(guard)
             return
         await guard.rollback()
         if time.monotonic() > deadline:
             raise MigrationError("Another migration is running, and did not end in time.")
         await asyncio.sleep(_LOOK_EVERY)
+
+
+async def _without_snapshot(guard: AsyncConnection) -> None:
+    """Let go of the snapshot of the last statement, which its portal keeps until another takes the portal's place.
+
+    CREATE INDEX CONCURRENTLY in the same migrator would wait for it for ever. A statement without arguments, given to
+    the driver itself, goes by the simple protocol, which leaves no portal.
+    """
+    driver = (await guard.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
