@@ -207,9 +207,8 @@ async def test_one_success_ends_a_time_of_failures(box: Outbox) -> None:
         await eventually(box.is_done)
 
         async def is_healthy() -> bool:
-            return bool(await box.connection.fetchval()
-                "SELECT failing_since IS NULL AND disabled_at IS NULL FROM subscriptions"
-            )
+            query = "SELECT failing_since IS NULL AND disabled_at IS NULL FROM subscriptions"
+            return bool(await box.connection.fetchval(query))
 
         await eventually(is_healthy)
 
