@@ -57,6 +57,13 @@ class BlockedAddressError(OSError):
         super().__init__(EACCES, "the address may not be dialled")
 
 
+class BlockedPortError(OSError):
+    """The port is none of RELAY_ALLOWED_PORTS."""
+
+    def __init__(self) -> None:
+        super().__init__(EACCES, "the port may not be dialled")
+
+
 class Endpoint:
     """The client that all attempts share. Start it inside the event loop that uses it; times are in seconds."""
 
@@ -151,6 +158,8 @@ class Endpoint:
             admitted = False
         if not admitted or family not in {socket.AF_INET, socket.AF_INET6}:
             raise BlockedAddressError
+        if not self._allowed.admits_port(address[1]):
+            raise BlockedPortError
         return socket.socket(family, kind, protocol)
 
 
@@ -245,6 +254,7 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (ClientSSLError, "tls: no secure connection"),
     (ClientConnectorDNSError, "dns: the name cannot be resolved"),
     (BlockedAddressError, "blocked: the address is neither public nor allowed"),
+    (BlockedPortError, "blocked: the port is not allowed"),
     (ConnectionRefusedError, "refused"),
     (ConnectionResetError, "reset: the connection broke"),
     (ServerDisconnectedError, "reset: the connection ended without an answer"),

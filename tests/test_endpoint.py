@@ -198,6 +198,15 @@ async def test_no_notation_of_loopback_gets_a_socket(host: str, sockets: Sockets
     assert sockets.made == []
 
 
+async def test_a_port_that_is_not_allowed_gets_no_socket(sockets: Sockets) -> None:
+    few = Allowed.parse("127.0.0.1/32")
+    async with endpoint(Allowed(networks=few.networks, ports=(range(80, 81), range(8000, 9000)))) as client:
+        got = await client.post("http://127.0.0.1:7999/", {}, b"{}", NOW)
+        assert (got.status, got.error) == (None, "blocked: the port is not allowed")
+        assert sockets.made == []
+        assert (await client.post("http://127.0.0.1:8999/", {}, b"{}", NOW)).error == "refused"
+
+
 async def test_among_several_addresses_only_those_allowed_are_dialled(sockets: Sockets) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response()

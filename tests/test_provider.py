@@ -111,6 +111,18 @@ async def test_an_empty_order_and_a_huge_one_are_completed_too() -> None:
     assert heard == [ours, {"image": huge} | ours]
 
 
+async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.json_response(created())
+
+    async with serving(answer) as url:
+        for most, kind in ((20, Unknown), (2000, Accepted)):
+            async with Provider(url=url, key=KEY, dialect=GATEWAY, most_answer=most) as client:
+                body = client.order_body({"prompt": "a"})
+                assert isinstance(await client.submit("videos/text2video", body, TASK, HOOK, NOW), kind)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [

@@ -58,7 +58,8 @@ async def assemble(
     web_bell, worker_bell, slot_bell = Bell(), Bell(), Bell()
     draining = asyncio.Event()
     provider = await stack.enter_async_context(provider_of(settings, provider_url))
-    allowed = Allowed.parse(",".join(str(network) for network in settings.allowed_networks))
+    ports = tuple(range(each.first, each.last + 1) for each in settings.allowed_ports)
+    allowed = Allowed(networks=tuple(settings.allowed_networks), ports=ports)
     endpoint = await stack.enter_async_context(
         Endpoint(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
     )
@@ -152,6 +153,7 @@ def provider_of(settings: Settings, url: str) -> Provider:
         dialect=dialect,
         submit_timeout=settings.provider_timeout.total_seconds(),
         ask_timeout=min(15.0, settings.provider_timeout.total_seconds()),
+        most_answer=settings.answer_limit,
     )
 
 
@@ -222,6 +224,8 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         order_bytes=settings.order_body_limit,
         callback_bytes=settings.callback_body_limit,
+        header_bytes=settings.header_limit,
+        json_depth=settings.json_depth,
         body_seconds=settings.body_timeout.total_seconds(),
         idle_seconds=settings.idle_timeout.total_seconds(),
         waiters=settings.waiters,

@@ -75,9 +75,10 @@ def is_public(ip: Ip) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The networks that may be dialled though they are not public: the only door."""
+    """The networks that may be dialled though they are not public, the only door; and the ports (none said: all)."""
 
     networks: tuple[Network, ...] = ()
+    ports: tuple[range, ...] = ()
 
     @classmethod
     def parse(cls, cidrs: str | Iterable[str]) -> "Allowed":
@@ -97,9 +98,13 @@ class Allowed:
         """Return whether `ip` may be dialled: it is public, or in one of the networks as it is written."""
         return is_public(ip) or any(ip in network for network in self.networks)
 
+    def admits_port(self, port: int) -> bool:
+        """Return whether `port` may be dialled."""
+        return not self.ports or any(port in some for some in self.ports)
+
 
 NOWHERE = Allowed()
-"""No network that is not public."""
+"""No network that is not public, and every port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +121,15 @@ class _AddressError(ValueError):
     """The sentence that the client is told."""
 
 
-def check_url(url: str, ports: frozenset[int] | None = None, allowed: Allowed = NOWHERE) -> Address | str:
-    """Return the address in `url`, or a sentence on what is wrong with it; `ports` None allows every port."""
+def check_url(url: str, allowed: Allowed = NOWHERE) -> Address | str:
+    """Return the address in `url`, or a sentence on what is wrong with it."""
     try:
-        return _read(url, ports, allowed)
+        return _read(url, allowed)
     except _AddressError as fault:
         return str(fault)
 
 
-def _read(url: str, ports: frozenset[int] | None, allowed: Allowed) -> Address:
+def _read(url: str, allowed: Allowed) -> Address:
     if not url or len(url) > MOST_URL:
         raise _AddressError(f"must be a URL of at most {MOST_URL} characters")
     if any(mark <= " " or mark in "\\\x7f" for mark in url) or not _can_be_sent(url):
@@ -143,7 +148,7 @@ def _read(url: str, ports: frozenset[int] | None, allowed: Allowed) -> Address:
     if not name:
         raise _AddressError("must name a host")
     port = {"http": 80, "https": 443}[parts.scheme] if port is None else port
-    if port == 0 or (ports is not None and port not in ports):
+    if port == 0 or not allowed.admits_port(port):
         raise _AddressError(f"must not use port {port}")
     host = _host(name, "[" in parts.netloc, allowed)
     netloc = f"[{host}]" if ":" in host else host

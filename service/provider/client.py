@@ -61,6 +61,7 @@ class Provider:
         dialect: Dialect,
         submit_timeout: float = 60.0,
         ask_timeout: float = 15.0,
+        most_answer: int = MOST_ANSWER,
         connect_timeout: float = 10.0,
         connections: int = 100,
         keepalive: float = 4.0,
@@ -71,6 +72,7 @@ class Provider:
         self._dialect = dialect
         self._credential = credential(dialect, key)
         self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
+        self._most_answer = most_answer
         self._ask_timeout = ClientTimeout(total=ask_timeout, connect=connect_timeout)
         self._connections = connections
         self._keepalive = keepalive
@@ -126,7 +128,7 @@ class Provider:
                 allow_redirects=False,
                 trace_request_ctx=progress,
             ) as response:
-                answer = await _bounded(response)
+                answer = await _bounded(response, self._most_answer)
                 return judge(response.status, answer, seconds_to_wait(response.headers.get("Retry-After"), now))
         except _FAULTS as fault:
             if progress.sent:
@@ -151,7 +153,7 @@ class Provider:
                 allow_redirects=False,
                 trace_request_ctx=_Progress(),
             ) as response:
-                finding = judge_query(response.status, await _bounded(response))
+                finding = judge_query(response.status, await _bounded(response, self._most_answer))
         except _FAULTS as fault:
             return Silent(f"the provider does not answer: {_says(fault)}")
         match finding:
@@ -174,7 +176,7 @@ class Provider:
                 allow_redirects=False,
                 trace_request_ctx=_Progress(),
             ) as response:
-                return read_packs(await _bounded(response))
+                return read_packs(await _bounded(response, self._most_answer))
         except Unreadable as fault:
             return Silent(f"the account's answer cannot be read: {fault}")
         except _FAULTS as fault:
@@ -202,13 +204,13 @@ async def _mark_sent(_: ClientSession, context: SimpleNamespace, __: TraceReques
     context.trace_request_ctx.sent = True
 
 
-async def _bounded(response: ClientResponse) -> bytes:
+async def _bounded(response: ClientResponse, most: int) -> bytes:
     """Return the answer's body; of one that is too long the beginning, which nothing will understand."""
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)
         size += len(part)
-        if size > MOST_ANSWER:
+        if size > most:
             response.close()
             break
     return b"".join(parts)

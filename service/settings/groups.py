@@ -125,7 +125,7 @@ class Bounds(Group):
     callback_body_limit: Size = 2**20
     """Largest body of a callback."""
     header_limit: Size = 16 * 2**10
-    """Largest header section of a request."""
+    """Largest line of a request's head, its first or one header; of headers there may be 128."""
     json_depth: Annotated[int, Field(ge=4, le=500)] = 32
     """How deep JSON may nest."""
     body_timeout: Duration = read_duration("60s")
@@ -156,7 +156,7 @@ class Deliveries(Group):
     subscription_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
     """Attempts at once for one subscription that does not say its own `max_in_flight`."""
     answer_limit: Size = 2**20
-    """How much of an answer is read, the provider's or a subscriber's; of the latter 16 KiB are kept."""
+    """How much of an answer of the provider is read, a longer one is not understood; of a subscriber's, 16 KiB."""
     allowed_networks: Annotated[Networks, Unset("none; `make run` allows loopback")] = ()
     """Networks that subscribers may live in though they are not public, e.g. `10.1.0.0/16`."""
     allowed_ports: PortRanges = (read_ports("80"), read_ports("443"), read_ports("1024-65535"))

@@ -20,7 +20,6 @@ from service.web.tools import Limits
 THREAD_FROM = 256 * 1024
 """Bytes from which a body is parsed in a thread."""
 MOST_VALUES = 20_000
-DEEPEST = 32
 _BYTES = "bytes"
 
 
@@ -96,8 +95,8 @@ async def read(request: web.BaseRequest, most: int, seconds: float, in_hand: Cou
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def parse(body: bytes) -> Any:
-    """Return the JSON value in `body`. Raises InvalidRequest, also for NaN, lone surrogates and too many values."""
+def parse(body: bytes, deepest: int) -> Any:
+    """Return the JSON value in `body`. Raises InvalidRequest, also for NaN, lone surrogates, too many values."""
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is expected.")
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
@@ -108,14 +107,14 @@ def parse(body: bytes) -> Any:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value):
-        raise InvalidRequest(f"The body is nested deeper than {DEEPEST} levels.")
+    if body.count(b"[") + body.count(b"{") > deepest and _is_deep(value, deepest):
+        raise InvalidRequest(f"The body is nested deeper than {deepest} levels.")
     return value
 
 
-def _is_deep(value: Any) -> bool:
+def _is_deep(value: Any, deepest: int) -> bool:
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(deepest):
         level = [
             inner
             for each in level

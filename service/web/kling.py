@@ -49,7 +49,7 @@ async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door,
     """
 
     def read() -> Order:
-        door, body = opened(bodies.parse(raw))
+        door, body = opened(bodies.parse(raw, call.tools.limits.json_depth))
         return check(door, body, call.tools.rulebook)
 
     # a long body is read off the loop: parsing and Base64 of images take tens of milliseconds

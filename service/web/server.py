@@ -12,8 +12,6 @@ from typing_extensions import override
 from service.web.site import Web
 from service.web.tools import Limits
 
-MOST_LINE = 16 * 1024
-MOST_HEADER = 16 * 1024
 _BACKLOG = 1024
 _LINGER = 2.0
 """Seconds in which the rest of a body that nobody wants is read, so that its sender sees the answer."""
@@ -58,8 +56,8 @@ async def serve(
         access_log=None,
         keepalive_timeout=limits.idle_seconds,
         lingering_time=_LINGER,
-        max_line_size=MOST_LINE,
-        max_field_size=MOST_HEADER,
+        max_line_size=limits.header_bytes,
+        max_field_size=limits.header_bytes,
     )
     await runner.setup()
     async with answering.running():

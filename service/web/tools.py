@@ -41,6 +41,9 @@ class Limits:
     order_bytes: int = 32 * 1024 * 1024
     callback_bytes: int = 1024 * 1024
     body_bytes: int = 1024 * 1024
+    header_bytes: int = 16 * 1024
+    """One line of a head: its first, or one header."""
+    json_depth: int = 32
     bytes_in_hand: int = 512 * 1024 * 1024
     """All bodies being read at once; beyond it 503."""
     body_seconds: float = 60.0

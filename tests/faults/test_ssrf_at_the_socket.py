@@ -151,8 +151,8 @@ def test_a_name_bound_anew_is_judged_by_the_very_address_that_is_dialled(
 
 async def test_the_attempts_of_a_whole_service_say_blocked_and_never_where_a_name_leads(database: str) -> None:
     """The addresses are put into the table behind the service's back, as if its first wall had a hole."""
-    urls = [f"http://{host}:9/" for host in ("127.0.0.1", "0x7f.1", "[::1]", "169.254.169.254", "localhost")]
-    urls += [f"http://{socket.gethostname()}:9/"] if _is_inner(socket.gethostname()) else []
+    urls = [f"http://{host}:19009/" for host in ("127.0.0.1", "0x7f.1", "[::1]", "169.254.169.254", "localhost")]
+    urls += [f"http://{socket.gethostname()}:19009/"] if _is_inner(socket.gethostname()) else []
     async with (
         sandboxed() as (_, provider),
         running(database, provider, allowed_networks="") as relay,
@@ -166,7 +166,7 @@ async def test_the_attempts_of_a_whole_service_say_blocked_and_never_where_a_nam
         with heard() as sockets:
             await relay.final(await relay.submit())
             told = await eventually(lambda: _attempts(relay, len(urls)))
-        assert [address for address in sockets.reached if address[1] == 9] == []
+        assert [address for address in sockets.reached if address[1] == 19009] == []
         assert [attempt["error"] for attempt in told] == [BLOCKED] * len(urls)
         assert not re.search(r"127\.|169\.254|::1|10\.|172\.|192\.168", json.dumps([each["error"] for each in told]))
         rows = await pool.fetch("SELECT error, status, answer FROM attempts")

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from service.core import token
+from service.core.address import Allowed
 from service.flows.coalesce import OverloadedError
 from service.store.statement import StoreUnavailableError
 from service.web.tools import Limits
@@ -103,6 +104,37 @@ async def test_a_body_beyond_its_limit_is_413(home: House, path: str, most: int,
     else:
         assert (status, said["code"]) == (413, 1205)
     assert home.in_hand("bytes") == 0
+
+
+async def test_how_deep_a_body_may_nest_is_a_setting(database: str) -> None:
+    deep = '{"headers":' * 5 + "{}" + "}" * 5
+    for depth in (4, 32):
+        async with house(database, Limits(json_depth=depth)) as home:
+            for path in ("/v1/subscriptions", "/kling/v1/videos/text2video"):
+                status, said = await home.call("POST", path, data=deep)
+                assert (status, "nested deeper than 4 levels" in str(said)) == (400, depth == 4)
+
+
+@pytest.mark.parametrize("most", [1024, 8192])
+async def test_how_long_a_header_may_be_is_a_setting(database: str, most: int) -> None:
+    async with house(database, Limits(header_bytes=most)) as home:
+        for length, status in ((most - 200, 200), (most + 200, 400)):
+            for sent in (f"/livez?{'x' * length} HTTP/1.1\r\n", f"/livez HTTP/1.1\r\nX-Long: {'x' * length}\r\n"):
+                answer = await raw(home, f"GET {sent}Host: x\r\nConnection: close\r\n\r\n".encode())
+                assert answer[9:12] == str(status).encode(), (length, answer[:80])
+
+
+async def test_which_ports_may_be_dialled_is_a_setting(database: str) -> None:
+    few = Allowed(ports=(range(443, 444),))
+    async with house(database, change=lambda tools: replace(tools, allowed=few)) as home:
+        closed = "https://x.example:22/"
+        for path, body in (
+            ("/v1/subscriptions", {"url": closed}),
+            ("/kling/v1/videos/text2video", {"prompt": "a", "notify_hook": closed}),
+        ):
+            status, said = await home.call("POST", path, json=body)
+            assert (status, "must not use port 22" in str(said)) == (400, True)
+        assert (await home.call("POST", "/v1/subscriptions", json={"url": "https://x.example/"}))[0] == 201
 
 
 async def test_a_body_that_never_comes_is_408(database: str) -> None:
