@@ -1,8 +1,7 @@
 """an entry of the ledger knows its transaction, and sums are closed below one
 
 The entries that are there get the number of this script's own transaction: all of them were written before it. The
-default also numbers what the release before writes; `carried` stays for that release.
-Writers of the ledger wait while the index is made, about a second for a million entries.
+default also numbers what the release before writes; `carried` stays for that release. The index comes with 0006.
 
 Revision ID: 0005
 Revises: 0004
@@ -35,10 +34,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("spender", "currency"),
         comment="sums of the ledger's entries below a transaction, so that budgets add up only what came since",
     )
-    op.create_index("ix_ledger_client_tx", "ledger", ["client", "tx"])
 
 
 def downgrade() -> None:
-    op.drop_index("ix_ledger_client_tx", table_name="ledger")
     op.drop_table("closings")
     op.drop_column("ledger", "tx")

@@ -9,9 +9,11 @@ import click
 from service.cli.connection import calls_service
 from service.cli.moments import Moment
 from service.cli.screen import Screen
+from service.core.money import plain
 
 if TYPE_CHECKING:
     from service.client import Relay, Usage
+    from service.client.shapes import UsageLine
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 _BAR = 24
@@ -31,7 +33,7 @@ async def usage(
     if screen.as_json:
         screen.document(found)
     else:
-        _draw(screen, found, by)
+        draw(screen, found, by)
 
 
 @click.command()
@@ -41,21 +43,42 @@ async def prices(relay: "Relay", screen: Screen) -> None:
     screen.document(await relay.prices())
 
 
-def _draw(screen: Screen, found: "Usage", by: tuple[str, ...]) -> None:
-    """Print a line for each group, with a bar for its charge."""
-    most = max((Decimal(line.charged) for line in found.data), default=Decimal(0))
-    rows = [
-        (
-            *[line.by.get(group) for group in by],
-            line.tasks,
-            line.succeeded,
-            line.failed,
-            line.reserved,
-            f"{line.charged} {line.currency}",
-            "█" * int(_BAR * Decimal(line.charged) / most) if most else "",
-        )
-        for line in found.data
-    ]
-    screen.table(
-        (*by, "tasks", "succeeded", "failed", "reserved", "charged", ""), rows, "Nothing was ordered in this time."
-    )
+def draw(screen: Screen, found: "Usage", by: tuple[str, ...]) -> None:
+    """Print a line for each group, with a bar for its charge, and their sum; each currency by itself."""
+    rows, sums = [], []
+    for currency in dict.fromkeys(line.currency for line in found.data):
+        lines = [line for line in found.data if line.currency == currency]
+        most = max(Decimal(line.charged) for line in lines)
+        rows += [
+            [*(line.by.get(group) or "-" for group in by), *_figures(line), currency, _bar(Decimal(line.charged), most)]
+            for line in lines
+        ]
+        if len(lines) > 1:
+            sums.append(["sum", *[""] * (len(by) - 1), *_sums(lines), currency, ""])
+    rows += sums
+    names = [*by, *_FIGURES, "", ""]
+    for place in range(len(by), len(by) + len(_FIGURES)):
+        width = max((len(row[place]) for row in rows), default=0)
+        names[place] = names[place].rjust(width)
+        for row in rows:
+            row[place] = row[place].rjust(max(width, len(names[place])))
+    screen.table(names, rows, "Nothing was ordered in this time.")
+
+
+_FIGURES = ("tasks", "succeeded", "failed", "reserved", "charged")
+
+
+def _figures(line: "UsageLine") -> list[str]:
+    return [str(getattr(line, name)) for name in _FIGURES]
+
+
+def _sums(lines: "list[UsageLine]") -> list[str]:
+    return [plain(sum((Decimal(getattr(line, name)) for line in lines), Decimal(0))) for name in _FIGURES]
+
+
+def _bar(charged: Decimal, most: Decimal) -> str:
+    """Return a bar to an eighth of a character; whatever is charged at all can be seen."""
+    if charged <= 0 or most <= 0:
+        return ""
+    eighths = max(int(8 * _BAR * charged / most), 1)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from service.cli.money import draw
+from service.cli.screen import Screen
+from service.client.shapes import Usage, UsageLine
 from service.core.budget import Limits
 from service.store import budgets
 from service.store.usage import Line, sheet
@@ -115,3 +118,22 @@ async def test_a_client_sees_what_it_may_spend_and_has_spent(used: House) -> Non
     assert said["key"]["limits"] == dict.fromkeys(("total", "day", "month", "open"))
     other = await used.key_of("other")
     assert (await used.get("/v1/budget", other))[1]["client"]["spent"]["total"] == "0"
+
+
+def test_usage_is_drawn_with_its_sums_a_currency_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    def line(day: str, tasks: int, charged: str, currency: str = "unit") -> UsageLine:
+        return UsageLine(
+            by={"day": day}, currency=currency, tasks=tasks, succeeded=1, failed=0, reserved="0", charged=charged
+        )
+
+    lines = (line("01", 1, "0.01"), line("02", 12, "1000.5"), line("02", 3, "7", "CNY"), line("03", 4, "8", "CNY"))
+    draw(Screen(), Usage(since="", until="", data=lines), ("day",))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "DAY  TASKS  SUCCEEDED  FAILED  RESERVED  CHARGED",
+        "01       1          1       0         0     0.01  unit  ▏",
+        "02      12          1       0         0   1000.5  unit  ████████████████████████",
+        "02       3          1       0         0        7  CNY   █████████████████████",
+        "03       4          1       0         0        8  CNY   ████████████████████████",
+        "sum     13          2       0         0  1000.51  unit",
+        "sum      7          2       0         0       15  CNY",
+    ]
