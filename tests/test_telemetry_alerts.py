@@ -107,18 +107,33 @@ def test_every_expression_is_well_formed(where: str, expression: str) -> None:
     assert all(name.endswith(("_total", "_bucket", "_sum", "_count")) for name in counted), where
 
 
-def test_prometheus_itself_takes_the_rules(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on this machine: the rules were checked by their structure alone")
-    done = subprocess.run(
-        [promtool, "check", "rules", str(FILES / "alerts.yaml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_alert_is_tested_firing_and_quiet_with_series_that_exist() -> None:
+    """Tested by promtool where it is; always looked at is that every alert has its two cases, and series of ours."""
+    cases = yaml.safe_load((ROOT / "tests" / "alerts.yaml").read_text())["tests"]
+    seen: dict[str, list[bool]] = {}
+    for case in cases:
+        (asked,) = case["promql_expr_test"]
+        name = case["name"].split(" ")[0]
+        assert f'alertname="{name}",alertstate="firing"' in asked["expr"]
+        seen.setdefault(name, []).append(bool(asked["exp_samples"]))
+        for given in case["input_series"]:
+            selector = _SELECTOR.fullmatch(given["series"])
+            assert selector, given
+            labels = set(re.findall(r'(\w+)="', selector["matchers"])) - TARGET_LABELS
+            described = SAMPLES.get(selector["name"])
+            assert labels <= set(described.labels if described else ()), given
+            assert described or selector["name"] in OTHERS, given
+    assert seen == {name: [True, False] for name in ALERTS}
+    if promtool := shutil.which("promtool"):
+        for question in (["check", "rules", f"{FILES}/alerts.yaml"], ["test", "rules", f"{ROOT}/tests/alerts.yaml"]):
+            done = subprocess.run([promtool, *question], capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_metric_is_named_as_prometheus_advises() -> None:
+    for each in Metrics().catalogue:
+        assert not re.search(r"_(days|hours|minutes|milliseconds|ms|kilobytes|percent)(_|$)", each.name), each.name
+        assert each.name.endswith("_total") or not each.name.endswith(("_count", "_sum", "_bucket")), each.name
 
 
 def test_every_recording_rule_is_used() -> None:

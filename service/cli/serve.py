@@ -11,6 +11,7 @@ import click
 
 from service.cli.faults import told
 from service.cli.moments import Length
+from service.cli.port import would_be_shared
 
 if TYPE_CHECKING:
     from service.app.parts import Parts
@@ -101,6 +102,12 @@ def _run(role: Literal["up", "api", "worker"]) -> None:
         found = settings.read()
         for risk in settings.risks(found):
             _warned(risk, found)
+        if role != "worker" and found.port and would_be_shared(found.host, found.port):
+            note = (
+                f"port {found.port} is served by another process already; the two will share its requests, as in a rolling "
+                "restart. Where that is not meant, stop one of them or set RELAY_PORT."
+            )
+            click.echo(f"{click.style('Note:', fg='yellow')} {note}", err=True)
         code = app.run(found, role, _started if role != "worker" else _begun)
     if code:
         raise click.exceptions.Exit(code)

@@ -77,10 +77,10 @@ GAUGES: Sequence[Shown] = (
         _one(lambda figures: figures.snapshot_span),
     ),
     (
-        "partitions_ahead_days",
-        "Days from now for which every partitioned table has its partitions",
+        "partitions_ahead_seconds",
+        "Time from now for which every partitioned table has its partitions",
         (),
-        _one(lambda figures: figures.partitions_ahead),
+        _one(lambda figures: figures.partitions_ahead * 86_400),
     ),
     (
         "table_rows",
