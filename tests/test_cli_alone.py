@@ -89,9 +89,9 @@ SHELLS = {
 
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shutil.which(shell)])
-def test_shells_that_are_here_complete_with_what_is_printed_for_them(shell: str) -> None:
+def test_shells_that_are_here_complete_with_what_is_printed_for_them(shell: str, tmp_path: Path) -> None:
     options, script = SHELLS[shell]
-    place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": "/"}
+    place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
     found = subprocess.run(
         [shell, *options, script], check=False, capture_output=True, text=True, env=place, timeout=60
     )

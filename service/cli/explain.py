@@ -42,8 +42,10 @@ def settings(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
-def openapi() -> None:
-    """Print the API's description (OpenAPI 3.1)."""
+@json_option
+def openapi(*, as_json: bool) -> None:
+    """Print the API's description (OpenAPI 3.1), as JSON."""
+    del as_json  # there is no other form
     with told():
         from service.web.openapi import document  # noqa: PLC0415 - the whole web
 
