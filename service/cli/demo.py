@@ -4,7 +4,6 @@ What it is made of is the service itself, a client of its HTTP API and a subscri
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.faults import Failure, Misused, told
+from service.cli.port import is_free
 
 if TYPE_CHECKING:
     from service.app.parts import Parts
@@ -55,14 +55,14 @@ def _adapted(settings: "Settings") -> "Settings":
     }
     if "log_level" not in settings.model_fields_set:
         changes["log_level"] = "warning"
-    if settings.metrics_port and not _is_free(settings.host, settings.metrics_port):
+    if settings.metrics_port and not is_free(settings.host, settings.metrics_port):
         changes["metrics_port"] = 0
     return settings.model_copy(update=changes)
 
 
 async def _demo(settings: "Settings", *, once: bool) -> None:
     """Start everything, let the story be told, and stay until a signal says stop (or the story is over)."""
-    if settings.port and not _is_free(settings.host, settings.port):
+    if settings.port and not is_free(settings.host, settings.port):
         raise Failure(
             f"Port {settings.port} is in use: a demo that still runs, perhaps.",
             advice=f"Stop what listens there, or choose another port: RELAY_PORT={settings.port + 1} make run",
@@ -131,15 +131,3 @@ async def _serving(
             yield parts, found, end
             stopping.set()
         await end
-
-
-def _is_free(host: str, port: int) -> bool:
-    """Whether nobody listens there; without SO_REUSEPORT, by which a second service would share it silently."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host, port))
-        except OSError:
-            return False
-    return True

@@ -104,10 +104,10 @@ def _run(role: Literal["up", "api", "worker"]) -> None:
             _warned(risk, found)
         if role != "worker" and found.port and would_be_shared(found.host, found.port):
             note = (
-                f"port {found.port} is served by another process already; the two will share its requests, as in a rolling "
-                "restart. Where that is not meant, stop one of them or set RELAY_PORT."
+                f"port {found.port} is served by another process already; the two will share its requests, as in a "
+                "rolling restart. Where that is not meant, stop one of them or set RELAY_PORT."
             )
-            click.echo(f"{click.style('Note:', fg='yellow')} {note}", err=True)
+            _warned(note, found)
         code = app.run(found, role, _started if role != "worker" else _begun)
     if code:
         raise click.exceptions.Exit(code)

@@ -213,7 +213,7 @@ async def _bounded(response: ClientResponse, most: int) -> bytes:
         if size > most:
             response.close()
             break
-    return b"".join(parts)
+    return b"".join(parts)[:most]
 
 
 def _says(fault: Exception) -> str:
