@@ -1,0 +1,46 @@
+"""Of fifty orders at once in two processes exactly ten fit, whichever limit it is, and whosever."""
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+
+from service.core.budget import LIMIT_NAMES, Limits
+from service.core.errors import BudgetExceeded
+from service.flows.limited import Limited, Ordered
+from service.store import budgets
+from service.store.database import connect
+from tests.money.test_budgets import NOW, client_and_key, flow, record
+
+RACING = 50
+
+
+@pytest.mark.parametrize("of_key", [False, True])
+@pytest.mark.parametrize("limit", LIMIT_NAMES)
+async def test_fifty_race_and_ten_fit(database: str, limit: str, of_key: bool) -> None:
+    async with connect(database) as one, connect(database) as two:
+        client, key = await client_and_key(one)
+        _, other = await client_and_key(one)
+        name = str(key) if of_key else "tests"
+        await budgets.set_limits(one, name, Limits(**{limit: Decimal(20)}), of_key=of_key)
+        processes = [Limited(db, flow(db), lambda: 10.0) for db in (one, two)]
+
+        async def order(number: int, now: datetime) -> str:
+            # what another key of the client orders counts against the client's limit, not against the first key's
+            whose = other if number % 2 and not of_key else key
+            words = (f"i:{number}",) if number % 3 else ()
+            one_order = Ordered(record=record(client, whose, now, "2"), words=words, fingerprint=b"f")
+            try:
+                await processes[number % 5 % 2](one_order)
+            except BudgetExceeded as refusal:
+                return str(refusal.limit)
+            return "recorded"
+
+        answers = Counter(await asyncio.gather(*(order(number, NOW) for number in range(RACING))))
+        assert answers == {"recorded": 10, limit: RACING - 10}
+        assert await one.pool.fetchval("SELECT sum(reserved) FROM ledger") == 20
+        assert await one.pool.fetchval("SELECT count(*) FROM tasks") == 10
+        words = await one.pool.fetchval("SELECT count(*) FROM repeats WHERE task NOT IN (SELECT id FROM tasks)")
+        assert words == 0
