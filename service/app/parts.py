@@ -226,6 +226,7 @@ def _limits(settings: Settings) -> Limits:
         callback_bytes=settings.callback_body_limit,
         header_bytes=settings.header_limit,
         json_depth=settings.json_depth,
+        in_flight=settings.subscription_concurrency,
         body_seconds=settings.body_timeout.total_seconds(),
         idle_seconds=settings.idle_timeout.total_seconds(),
         waiters=settings.waiters,

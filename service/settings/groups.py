@@ -153,8 +153,8 @@ class Deliveries(Group):
     """How long one attempt may take, the answer's body included."""
     delivery_concurrency: Count = 200
     """Attempts that one worker makes at once."""
-    subscription_concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Attempts at once for one subscription that does not say its own `max_in_flight`."""
+    subscription_concurrency: Annotated[int, Field(ge=1, le=100)] = 10
+    """Attempts at once for one subscription that does not say its own `max_in_flight`; a hook has ten."""
     answer_limit: Size = 2**20
     """How much of an answer of the provider is read, a longer one is not understood; of a subscriber's, 16 KiB."""
     allowed_networks: Annotated[Networks, Unset("none; `make run` allows loopback")] = ()

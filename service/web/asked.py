@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from service.core.event import PATTERNS, Format
 from service.core.kind import Kind
 from service.core.subscription import (
-    DEFAULT_IN_FLIGHT,
     HEADER_NAME,
     MOST_DESCRIPTION,
     MOST_HEADER_BYTES,
@@ -174,7 +173,12 @@ class SubscriptionAsked(Asked):
     headers: Headers = {}
     format: Format = Format.STANDARD
     ordering: Ordering = Ordering.NONE
-    max_in_flight: int = Field(DEFAULT_IN_FLIGHT, ge=1, le=MOST_IN_FLIGHT)
+    max_in_flight: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_IN_FLIGHT,
+        description="attempts at once; none said: RELAY_SUBSCRIPTION_CONCURRENCY",
+    )
 
 
 class SubscriptionChange(Asked):

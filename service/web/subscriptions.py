@@ -37,7 +37,7 @@ async def create(call: Call) -> web.Response:
         description=asked.description,
         format=asked.format,
         ordering=asked.ordering,
-        max_in_flight=asked.max_in_flight,
+        max_in_flight=asked.max_in_flight or call.tools.limits.in_flight,
     )
     identifier = new_id(call.now, call.tools.chance(CHANCE_BITS))
     secret = _secret(call)

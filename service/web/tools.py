@@ -11,6 +11,7 @@ from service.core.key import Caller
 from service.core.order import Order
 from service.core.price import Prices
 from service.core.rulebook import Rulebook
+from service.core.subscription import DEFAULT_IN_FLIGHT
 from service.flows.bell import Bell
 from service.store.database import Database
 from service.store.seal import Sealer
@@ -43,6 +44,8 @@ class Limits:
     body_bytes: int = 1024 * 1024
     header_bytes: int = 16 * 1024
     """One line of a head: its first, or one header."""
+    in_flight: int = DEFAULT_IN_FLIGHT
+    """Attempts at once for a subscription that does not say."""
     json_depth: int = 32
     bytes_in_hand: int = 512 * 1024 * 1024
     """All bodies being read at once; beyond it 503."""

@@ -12,7 +12,8 @@ from service.core.ids import hook_id
 from service.core.key import Scope
 from service.store import headers, outbox, secrets, subscriptions
 from service.store.outbox import Settled
-from tests.support.house import House
+from service.web.tools import Limits
+from tests.support.house import House, house
 
 URL = "https://93.184.215.14/hook"
 
@@ -135,6 +136,12 @@ async def kept_headers(home: House, identifier: str) -> dict[str, str]:
     row = await subscriptions.get(home.database, home.client, UUID(identifier))
     assert row is not None
     return headers.unseal(home.sealer, row.id, row.headers)
+
+
+async def test_how_many_attempts_are_made_at_once_is_the_subscriptions_or_a_setting(database: str) -> None:
+    async with house(database, Limits(in_flight=7)) as home:
+        assert (await subscribe(home))["max_in_flight"] == 7
+        assert (await subscribe(home, max_in_flight=3))["max_in_flight"] == 3
 
 
 async def test_it_is_paused_and_resumed(home: House) -> None:
