@@ -31,6 +31,7 @@ class OverloadedError(Exception):
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
+    key: UUID
     future: "asyncio.Future[Result]"
     since: float
 
@@ -72,7 +73,7 @@ class Coalescer(Generic[Item, Result]):
             len(self._queue) >= self._most_waiting or loop.time() - self._queue[0].since > self._longest_wait
         ):
             raise OverloadedError
-        waiting: _Waiting[Item, Result] = _Waiting(item, loop.create_future(), loop.time())
+        waiting: _Waiting[Item, Result] = _Waiting(item, self._key(item), loop.create_future(), loop.time())
         self._queue.append(waiting)
         self._flush_if_free()
         return await waiting.future  # a caller that is cancelled cancels this alone; the item stays in its batch
@@ -103,11 +104,10 @@ class Coalescer(Generic[Item, Result]):
         passed_over: list[_Waiting[Item, Result]] = []
         while self._queue and len(batch) < self._most_items:
             waiting = self._queue.popleft()
-            key = self._key(waiting.item)
-            if key in self._busy:
+            if waiting.key in self._busy:
                 passed_over.append(waiting)
             else:
-                self._busy.add(key)
+                self._busy.add(waiting.key)
                 batch.append(waiting)
         self._queue.extendleft(reversed(passed_over))
         return batch
@@ -118,7 +118,7 @@ class Coalescer(Generic[Item, Result]):
         try:
             await self._settle(batch)
         finally:
-            self._busy.difference_update(self._key(waiting.item) for waiting in batch)
+            self._busy.difference_update([waiting.key for waiting in batch])
 
     async def _settle(self, batch: list[_Waiting[Item, Result]]) -> None:
         """Write the batch; on a bad row halve it until the bad one stands alone."""

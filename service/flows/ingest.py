@@ -5,7 +5,7 @@ again. What the provider said is kept as it came, also where it changed nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from service.core import callback, ledger, signature
 from service.core.errors import NotFound
 from service.core.event import announce
 from service.core.foreign import Unreadable
-from service.core.task import FINAL, News, Signal, Step, advance
+from service.core.task import FINAL, News, Signal, Step, Task, advance
 from service.flows.bell import Bell
 from service.flows.coalesce import Coalescer
 from service.store import due, steps
@@ -43,10 +43,15 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a word did: the step it made (None: it changed nothing), and the task as it stands."""
+    """What a word did: the step it made (None: it changed nothing), and the task as it stood before."""
 
     step: Step | None
-    standing: steps.Standing
+    before: steps.Standing
+
+    @property
+    def task(self) -> Task:
+        """The task as it stands."""
+        return self.step.task if self.step else self.before.task
 
 
 class Ingest:
@@ -94,7 +99,7 @@ class Ingest:
         word = self._read(task, body, headers, now)
         note(task=task)
         told = await self.hear(word)
-        note(outcome="moved" if told.step else word.outcome, trace=told.standing.trace)
+        note(outcome="moved" if told.step else word.outcome, trace=told.before.trace)
         if word.outcome != "stale":
             await due.hurry(self._database, task)
 
@@ -160,14 +165,13 @@ class Ingest:
                 task=word.task,
                 provider_task_id=word.signal.provider_task_id,
                 is_own_id=word.source == "submit",
-                ask_in=self._ask_after,
             )
             for word in (each.word for each in decided if not each.is_over)
             if word.signal
         ]
         if not (moves or heard or taken):
             return set()
-        moved = await steps.write(self._database, moves, heard, taken)
+        moved = await steps.write(self._database, moves, heard, taken, ask_in=self._ask_after)
         if moved:
             for bell in self._bells:
                 bell.ring()
@@ -191,8 +195,7 @@ class _Decided:
         return (self.step.task if self.step else self.before.task).status in FINAL
 
     def told(self) -> Told:
-        standing = replace(self.before, task=self.step.task) if self.step else self.before
-        return Told(step=self.step, standing=standing)
+        return Told(step=self.step, before=self.before)
 
     def heard(self) -> steps.Heard:
         outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
@@ -205,11 +208,6 @@ def _decide(word: Word, before: steps.Standing) -> _Decided:
     if step is None:
         return _Decided(word=word, before=before, step=None, move=None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
-    booking = None
-    if entry is not None:
-        booking = steps.Booking(
-            entry=entry.entry, reserved=entry.reserved, charged=entry.charged, note=entry.note or None
-        )
     event = announce(before.facts, step.task, step.signal)
-    move = steps.Move(before=before, after=step.task, event=event, is_final=step.is_final, booking=booking)
+    move = steps.Move(before=before, after=step.task, event=event, is_final=step.is_final, entry=entry)
     return _Decided(word=word, before=before, step=step, move=move)

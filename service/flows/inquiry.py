@@ -86,7 +86,7 @@ class Inquiry:
             case Signal():
                 passed.answered += 1
                 told = await self._ingest.hear(Word(task=due.task, signal=finding, source="query", at=self._now()))
-                if told.standing.task.status in FINAL:
+                if told.task.status in FINAL:
                     return
             case NotFound() | Silent():  # a question in vain says nothing of the task
                 pass

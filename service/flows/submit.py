@@ -76,7 +76,7 @@ class Submit:
         if sent is not None:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
-            return shown(sent.told.standing.facts, step.task, step.signal.reason, step.signal.result)
+            return shown(sent.told.before.facts, step.task, step.signal.reason, step.signal.result)
         if sent is None or sent.told is None:
             return _fresh(record)
         try:

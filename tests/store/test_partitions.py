@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -182,11 +181,12 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
     move = {"id": made, "expected": 1, "status": "succeed", "at": NOW, "type": event.type, "body": event.body}
-    move |= {"final": True, "entry": "settle", "reserved": Decimal(1), "charged": Decimal(1)}
+    move |= {"final": True, "entry": "settle", "reserved": "1", "charged": "1"}
     touched = await explained(
         box,
         steps._WRITE,
         tx_offset=0,
+        ask_in=timedelta(seconds=60),
         **columns_of("move", list(steps._MOVE), [[move.get(name) for name in steps._MOVE]]),
         **columns_of("heard", list(steps._HEARD), []),
         **columns_of("taken", list(steps._TAKEN), []),
