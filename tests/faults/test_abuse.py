@@ -3,6 +3,7 @@ own, so that its memory is measured and nobody else's.
 """
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -145,6 +146,26 @@ async def test_bodies_beyond_the_limit_are_refused_without_being_kept(
         assert statuses <= {b"413", b""}
         assert held < 20
         await on.slowest()
+
+
+async def test_bodies_of_ten_megabytes_do_not_stall_the_event_loop(
+    database: str, tmp_path: Path, figure: Figure
+) -> None:
+    async with besieged(database, tmp_path / "log") as on:
+        many = b'{"prompt": "a", "x": [' + b"[]," * (10 * MIB // 3) + b"0]}"  # slow to parse, if anybody did
+        long = b'{"prompt": "' + b"a" * (10 * MIB) + b'"}'
+
+        async def post(body: bytes) -> int:
+            headers = {"Authorization": f"Bearer {KEY}"}
+            url = f"{on.client.url}/kling/v1/videos/text2video"
+            async with on.client.session.post(url, data=io.BytesIO(body), headers=headers) as answer:
+                return answer.status
+
+        uploads = [asyncio.create_task(post(body)) for body in (many, long) for _ in range(4)]
+        slowest = await on.slowest()
+        assert await asyncio.gather(*uploads) == [400] * len(uploads)
+        figure(f"8 bodies of 10 MiB at once, half of them of 3.5 million values: honest {slowest * 1e3:.0f} ms")
+        assert slowest < 2
 
 
 async def test_subscribers_that_hang_or_never_stop_answering_hold_up_nobody(

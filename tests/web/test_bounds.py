@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from ipaddress import IPv4Network
 from typing import Any
 from uuid import UUID, uuid1
 
@@ -19,6 +20,7 @@ from service.store.statement import StoreUnavailableError
 from service.web.tools import Limits
 from tests.support.cable import cable
 from tests.support.house import CALLBACK_KEY, House, house
+from tests.support.service import running, sandboxed
 
 
 def door(task: str, given: str | None = None) -> str:
@@ -157,6 +159,46 @@ async def test_when_too_much_is_being_uploaded_others_wait(database: str) -> Non
         status, said, headers = await home.full("POST", "/kling/v1/videos/text2video", json={"prompt": "a"})
         home.count("bytes", -1)
     assert (status, said["code"], headers["Retry-After"]) == (503, 5001, "1")
+
+
+async def test_waiters_of_a_process_are_bounded_whoever_they_are(database: str) -> None:
+    async with house(database, Limits(waiters=0)) as home:
+        status, said = await home.get(f"/v1/tasks/{await home.order()}?wait=5")
+    assert (status, said["code"]) == (503, 5001)
+
+
+async def test_every_bound_among_the_settings_reaches_what_it_bounds(database: str) -> None:
+    given: dict[str, Any] = {
+        "order_body_limit": "3MiB",
+        "callback_body_limit": "2MiB",
+        "header_limit": "3KiB",
+        "json_depth": "7",
+        "body_timeout": "11s",
+        "idle_timeout": "12s",
+        "waiters": "13",
+        "streams_per_key": "14",
+        "rate_limit": "15",
+        "subscription_concurrency": "16",
+        "allowed_ports": "443,8000-8001",
+        "allowed_networks": "10.9.0.0/16",
+    }
+    async with sandboxed() as (_, provider), running(database, provider, **given) as relay:
+        limits, allowed = relay.parts.tools.limits, relay.parts.tools.allowed
+    assert limits == replace(
+        Limits(),
+        order_bytes=3 << 20,
+        callback_bytes=2 << 20,
+        header_bytes=3 << 10,
+        json_depth=7,
+        body_seconds=11,
+        idle_seconds=12,
+        waiters=13,
+        streams_per_key=14,
+        rate=15,
+        burst=30,
+        in_flight=16,
+    )
+    assert allowed == Allowed((IPv4Network("10.9.0.0/16"),), (range(443, 444), range(8000, 8002)))
 
 
 async def test_waiters_are_bounded(database: str) -> None:
