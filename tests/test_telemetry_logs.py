@@ -154,8 +154,9 @@ def settled(outcome: str) -> Settled:
 def test_flows_tell_steps_submissions_and_troubles() -> None:
     written = begun(level="info")
     log = written.log
-    log.step(step(Status.SUBMITTED))
-    log.step(step(Status.SUCCEED))
+    log.step(step(Status.SUBMITTED), "query")
+    log.step(step(Status.SUCCEED), "callback")  # told by the callback's own line
+    log.step(step(Status.SUCCEED), "query")
     log.submit(Accepted("p-1", Signal(news=News.SUBMITTED)), 0.2)
     log.submit(Unknown("the answer was lost"), 30.0)
     log.never(TASK, Never(1102, "no balance"))

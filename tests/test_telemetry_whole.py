@@ -39,8 +39,8 @@ async def test_one_order_leaves_one_line_for_each_thing_that_happened(
     assert len({line["request_id"] for line in callbacks}) == len(callbacks)
     assert '": "' not in text  # every line took the fast way
     assert sum(line["delivered"] for line in written if line["event"] == "attempts") == told
-    (final,) = [line for line in written if line["event"] == "step"]
-    assert (final["task"], final["status"]) == (task, "succeed")
+    assert {line["task_status"] for line in callbacks if line["outcome"] == "moved"} >= {"succeed"}
+    assert not [line for line in written if line["event"] == "step"]  # a callback's step is told by its own line
     for secret in (KEY, SIGNING, "whsec_", "/callbacks/", database):
         assert secret not in text
 

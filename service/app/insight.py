@@ -51,9 +51,9 @@ class Insight:
         self.metrics.request(seen)
         self.log.request(seen)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, source: str) -> None:
         self.metrics.step(step)
-        self.log.step(step)
+        self.log.step(step, source)
 
     def submit(self, outcome: Outcome, seconds: float) -> None:
         self.metrics.submit(outcome, seconds)

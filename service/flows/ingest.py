@@ -69,7 +69,7 @@ class Ingest:
         depth: int = 32,
         most_waiting: int = 2000,
         observe: Callable[[int, float], None] | None = None,
-        observe_step: Callable[[Step], None] = lambda _step: None,
+        observe_step: Callable[[Step, str], None] = lambda _step, _source: None,
         observe_word: Callable[[str, str], None] = lambda _source, _outcome: None,
     ) -> None:
         """`ask_after`: seconds of silence; `secrets` verify callbacks; `confirm`: ask before a final one counts."""
@@ -99,7 +99,8 @@ class Ingest:
         word = self._read(task, body, headers, now)
         note(task=task)
         told = await self.hear(word)
-        note(outcome="moved" if told.step else word.outcome, trace=told.before.trace)
+        outcome = "moved" if told.step else word.outcome
+        note(outcome=outcome, task_status=told.task.status.value, trace=told.before.trace)
         if word.outcome != "stale":
             await due.hurry(self._database, task)
 
@@ -177,7 +178,7 @@ class Ingest:
                 bell.ring()
             for each in decided:
                 if each.step and each.word.task in moved:
-                    self._observe_step(each.step)
+                    self._observe_step(each.step, each.word.source)
         return moved
 
 

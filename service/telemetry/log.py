@@ -5,6 +5,7 @@ single thing, `info` is what a day is told from, `warning` is what somebody shou
 must mend.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -68,12 +69,15 @@ class Log:
         self.info = logger.info
         self.warning = logger.warning
         self.error = logger.error
+        self._tells_requests = logger.is_enabled_for(logging.INFO)
 
     def request(self, seen: Seen) -> None:
         """Write the line of a request (`Tools.seen`), with all that was noted on its way."""
         if seen.status >= 500:
             tell = self.warning if seen.status == 503 else self.error
         else:
+            if not self._tells_requests:
+                return
             tell = self.debug if seen.route in _QUIET else self.info
         fields: dict[str, Any] = {
             "method": seen.method,
@@ -88,11 +92,18 @@ class Log:
             fields["code"] = seen.code
         tell("callback" if seen.route == CALLBACK else "request", **{**noted(), **fields})
 
-    def step(self, step: Step) -> None:
-        """Write down a step (`Ingest.observe_step`)."""
-        tell = self.info if step.is_final else self.debug
+    def step(self, step: Step, source: str) -> None:
+        """Write down a step (`Ingest.observe_step`); a callback's own line tells of its step already."""
+        tell = self.info if step.is_final and source != "callback" else self.debug
         task = step.task
-        tell("step", task=task.id, status=task.status.value, sequence=task.sequence, reason=step.signal.reason or None)
+        tell(
+            "step",
+            source=source,
+            task=task.id,
+            status=task.status.value,
+            sequence=task.sequence,
+            reason=step.signal.reason or None,
+        )
 
     def submit(self, outcome: Outcome, seconds: float) -> None:
         """Write down what the provider said to an order (`Send.observe`)."""

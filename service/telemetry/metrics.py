@@ -165,8 +165,8 @@ class Metrics:
             source if source in SOURCES else "other", outcome if outcome in SIGNAL_OUTCOMES else "other"
         ).inc()
 
-    def step(self, step: Step) -> None:
-        """Count a step (`Ingest.observe_step`)."""
+    def step(self, step: Step, _source: str = "") -> None:
+        """Count a step (`Ingest.observe_step`); where it came from is counted with the signals."""
         self._steps(step.task.status.value).inc()
 
     def submit(self, outcome: Outcome, seconds: float) -> None:
