@@ -14,7 +14,7 @@ from service.cli.program import COMMANDS, program
 from service.cli.screen import Screen
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("aiohttp", "asyncpg", "sqlalchemy", "pydantic", "rich", "PIL", "uvloop", "structlog", "orjson")
+HEAVY = ("aiohttp", "asyncpg", "sqlalchemy", "pydantic", "rich", "PIL", "uvloop", "structlog")
 
 
 def command(*words: str, **environment: str) -> Result:
