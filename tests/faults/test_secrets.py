@@ -111,7 +111,7 @@ async def test_a_dump_holds_no_secret_in_the_clear(database: str, tmp_path: Path
 async def test_no_error_and_no_repr_tells_a_secret(database: str) -> None:
     settings = settings_for(database, "http://127.0.0.1:1", provider_key=PROVIDER, provider_webhook_secret=WEBHOOK)
     async with sandboxed() as (_, provider), running(database, provider, provider_webhook_secret=WEBHOOK) as relay:
-        made = await relay.subscribe("http://127.0.0.1:9/")
+        made = await relay.subscribe("http://127.0.0.1:65535/")
         told = repr((settings, relay.settings, relay.parts, relay.parts.tools, relay.parts.submit, relay.parts.worker))
         key = await keys.create(relay.parts.database, relay.parts.sealer, "another", scopes=frozenset({Scope.READ}))
         told += repr(await keys.everyone(relay.parts.database))
