@@ -43,7 +43,10 @@ def worker() -> None:
 @click.option("--restored", is_flag=True, help="The database is from a backup: event cursors go on above all others.")
 @click.option("--drop-old", is_flag=True, help="Drop partitions beyond RELAY_RETENTION too, where workers may not.")
 def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> None:
-    """Bring the database's schema to this release's, and make partitions for a week ahead."""
+    """Bring the database's schema to this release's.
+
+    Partitions for a week ahead are made as well.
+    """
     if wait and (restored or drop_old):
         raise click.UsageError("--wait changes nothing; --restored and --drop-old are for the one that migrates.")
     with told():
