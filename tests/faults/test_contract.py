@@ -157,7 +157,9 @@ def _is_wrong(case: Case[Any]) -> bool:
     wrong = {where for where, part in case.meta.components.items() if part.mode.is_negative} if case.meta else set()
     if isinstance(case.body, NotSet) and not case.operation.definition.raw.get("requestBody", {}).get("required"):
         wrong.discard(ParameterLocation.BODY)
-    if any(value in ([""], "") for value in (case.query or {}).values()):
+    if any(
+        not "".join(map(str, value)).strip(", ") for value in (case.query or {}).values() if isinstance(value, list)
+    ):
         wrong.discard(ParameterLocation.QUERY)  # on the wire this is the empty list, which the schema allows
     return bool(wrong)
 

@@ -118,6 +118,44 @@ async def test_slots_are_held_by_what_a_killed_process_had_sent(database: str, t
             assert posts(sandbox) == len(sandbox.tasks) == 3
 
 
+async def test_slots_stay_exact_while_one_of_two_processes_is_killed(database: str, tmp_path: Path) -> None:
+    """It dies in the first POST that it makes; its slot stays taken, and the other's are no more for that."""
+    with reserved_port() as one, reserved_port() as other:
+        async with (
+            sandboxed(Temper(seconds=(0.1, 0.4), slots=2)) as (sandbox, provider),
+            aiohttp.ClientSession() as web,
+        ):
+            ports = [held.getsockname()[1] for held in (one, other)]
+            settings = {
+                "provider_slots": "2",
+                "provider_timeout": "1s",
+                "sweep_after": "0.3s",
+                "provider_dialect": "kling",
+            }
+            dies, lives = (
+                Part(
+                    role="up",
+                    database=database,
+                    provider=provider,
+                    settings={**settings, "port": str(port)},
+                    log=tmp_path / str(port),
+                )
+                for port in ports
+            )
+            doomed, client = (Client(f"http://127.0.0.1:{port}", web) for port in ports)
+            first = Process(dying(dies, "submit: POST sent, answer not read"))
+            assert await first.ready()
+            async with started(lives):
+                words = [f"order {number}" for number in range(8)]
+                assert await doomed.order(words[0], words[0]) is None
+                assert await first.ended() == -9
+                tasks = [await client.insist(word, word) for word in words]
+                for task in tasks:
+                    assert (await client.final(task))["task_status"] == "succeed"
+            assert posts(sandbox) == len(sandbox.tasks) == len(words)
+            assert sandbox.slots_held == 0
+
+
 async def _held(database: str) -> int:
     connection = await asyncpg.connect(database)
     try:
