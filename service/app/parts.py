@@ -121,6 +121,7 @@ async def assemble(
         prices=prices,
         now=sources.now,
         chance=sources.bits,
+        new_id=sources.new_id,
         bell=web_bell,
         public_url=public_url,
         wake=worker_bell.ring,

@@ -8,10 +8,9 @@ batch, which the writes' own compare-and-set makes safe. A caller that goes away
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 from service.store.statement import BadRowError, CollisionError, StoreSilentError, StoreUnavailableError
 
@@ -31,7 +30,7 @@ class OverloadedError(Exception):
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Result]):
     item: Item
-    key: UUID
+    key: Hashable
     future: "asyncio.Future[Result]"
     since: float
 
@@ -42,7 +41,7 @@ class Coalescer(Generic[Item, Result]):
     def __init__(
         self,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
-        key: Callable[[Item], UUID],
+        key: Callable[[Item], Hashable],
         *,
         most_waiting: int = 2000,
         longest_wait: float = 0.25,
@@ -59,7 +58,7 @@ class Coalescer(Generic[Item, Result]):
         self._most_flushes = most_flushes
         self._observe = observe
         self._queue: deque[_Waiting[Item, Result]] = deque()
-        self._busy: set[UUID] = set()
+        self._busy: set[Hashable] = set()
         self._flushes: set[asyncio.Task[None]] = set()
 
     @property

@@ -5,8 +5,8 @@ again. What the provider said is kept as it came, also where it changed nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from service.core import callback, ledger, signature
@@ -25,12 +25,12 @@ MOST_READS = 20
 """How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(NamedTuple):
     """Something heard of a task: a signal (None where it could not be read, or is not to be believed), as it came.
 
     `source` is callback, query, submit or clock; `outcome` says what became of it where it moved nothing; anything
-    but stale has the provider asked.
+    but stale has the provider asked. `before` is the task as who tells believes it to stand: it need not be read, and
+    where the belief is wrong nothing moves, and it is.
     """
 
     task: UUID
@@ -39,10 +39,10 @@ class Word:
     at: datetime
     body: bytes = b""
     outcome: str = "stale"
+    before: steps.Standing | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(NamedTuple):
     """What a word did: the step it made (None: it changed nothing), and the task as it stood before."""
 
     step: Step | None
@@ -143,7 +143,9 @@ class Ingest:
         found: dict[UUID, Told | BaseException] = {}
         left = list(words)
         for turn in range(MOST_READS):
-            standings = await steps.read(self._database, [word.task for word in left])
+            standings = {word.task: word.before for word in left if word.before} if turn == 0 else {}
+            if unknown := [word.task for word in left if word.task not in standings]:
+                standings |= await steps.read(self._database, unknown)
             decided = [_decide(word, standings[word.task]) for word in left if word.task in standings]
             moved = await self._write_all(decided, first=turn == 0)
             found.update({word.task: NotFound() for word in left if word.task not in standings})
@@ -182,8 +184,7 @@ class Ingest:
         return moved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decided:
+class _Decided(NamedTuple):
     """What the machine made of a word."""
 
     word: Word

@@ -19,6 +19,7 @@ from service.flows.ingest import Ingest, Told, Word
 from service.store import slots, submissions
 from service.store.database import Database
 from service.store.statement import StoreError
+from service.store.steps import Standing
 
 TAKEN_FOR = 90.0
 """Seconds after which a marked submission without an outcome belongs to whoever looks: longer than any POST."""
@@ -40,7 +41,10 @@ class Takes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking."""
+    """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking.
+
+    `standing` is the task as it stood when it was recorded just now; None where that is not known.
+    """
 
     task: UUID
     kind: Kind
@@ -48,6 +52,7 @@ class Parcel:
     attempt: int = 0
     mark: UUID | None = None
     trace: str | None = None
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +199,13 @@ class Send:
         sender = parcel.mark or parcel.task  # marked by now
         match outcome:
             case Accepted(_, signal):
-                told = await self._hear(parcel.task, signal)
+                told = await self._hear(parcel, signal)
             case Refused(code, message, _):
                 reason = f"the provider refused the order: {message} ({code})"
-                told = await self._hear(parcel.task, Signal(news=News.FAILED, reason=reason))
+                told = await self._hear(parcel, Signal(news=News.FAILED, reason=reason))
             case Never(code, reason):
                 signal = Signal(news=News.FAILED, reason=f"the provider takes no orders at present ({code})")
-                told = await self._hear(parcel.task, signal)
+                told = await self._hear(parcel, signal)
             case Wait(code, reason, retry_after):
                 wait = max(backoff(parcel.attempt + 1, self._chance()), retry_after or 0.0)
                 await submissions.set_waiting(
@@ -212,5 +217,6 @@ class Send:
                 assert_never(outcome)
         return Sent(outcome=outcome, told=told)
 
-    async def _hear(self, task: UUID, signal: Signal) -> Told:
-        return await self._ingest.hear(Word(task=task, signal=signal, source="submit", at=self._now()))
+    async def _hear(self, parcel: Parcel, signal: Signal) -> Told:
+        word = Word(task=parcel.task, signal=signal, source="submit", at=self._now(), before=parcel.standing)
+        return await self._ingest.hear(word)

@@ -6,7 +6,6 @@ not wait longer than `patience` for a slow provider: the task is there, and send
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -16,7 +15,7 @@ from uuid import UUID
 from service.core import order as orders_core
 from service.core import price
 from service.core.errors import Conflict, ProviderNever, ProviderRefused
-from service.core.event import Facts, shown
+from service.core.event import Facts, shown, write
 from service.core.key import Caller
 from service.core.order import Order
 from service.core.submission import Never, Refused
@@ -29,6 +28,7 @@ from service.store import lookups, orders, subscriptions
 from service.store.database import Database
 from service.store.orders import Record
 from service.store.statement import CollisionError, StoreError, transaction
+from service.store.steps import Standing
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
@@ -72,18 +72,20 @@ class Submit:
             await self._write(ordered, now)
         except RepeatedError as repeated:
             return await self._repeat(caller, repeated.found, ordered.fingerprint)
-        sent = await self._sent(Parcel(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace))
+        standing = _recorded(record)
+        parcel = Parcel(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, standing=standing)
+        sent = await self._sent(parcel)
         if sent is not None:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
             return shown(sent.told.before.facts, step.task, step.signal.reason, step.signal.result)
         if sent is None or sent.told is None:
-            return _fresh(record)
+            return shown(standing.facts, standing.task)
         try:
             found = await lookups.by_id(self._database, caller.client, record.id)
         except StoreError:  # the order is recorded and sent; how it stands can be asked when the database is back
-            return _fresh(record)
-        return found.shown if found else _fresh(record)
+            return shown(standing.facts, standing.task)
+        return found.shown if found else shown(standing.facts, standing.task)
 
     async def drain(self) -> None:
         """Wait until all that was ordered is recorded and sent."""
@@ -115,7 +117,7 @@ class Submit:
             external_task_id=order.external_task_id,
             hook=hook,
             trace=trace,
-            fields=json.dumps(order.shown(), ensure_ascii=False),
+            fields=write(order.shown()).decode(),
             payload=self._body_of(order.fields),
         )
         words = [f"i:{word}"] if word else []
@@ -190,8 +192,8 @@ class Submit:
         return task.shown
 
 
-def _fresh(record: Record) -> Mapping[str, Any]:
-    """Return a task that is recorded and not yet moved, as it is shown."""
+def _recorded(record: Record) -> Standing:
+    """Return a task that is recorded and not yet moved, as it stands."""
     facts = Facts(
         id=record.id,
         client=record.client,
@@ -200,4 +202,4 @@ def _fresh(record: Record) -> Mapping[str, Any]:
         created_at=record.created_at,
     )
     task = Task(id=record.id, status=Status.RECORDED, sequence=0, updated_at=record.created_at)
-    return shown(facts, task)
+    return Standing(facts=facts, task=task, quote=record.quote, currency=record.currency, trace=record.trace)

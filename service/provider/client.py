@@ -39,6 +39,8 @@ from service.provider.dialects import OWN_FIELDS, Dialect, credential
 MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; a longer one is not understood."""
 _LONGEST_PACK = timedelta(days=400)
+_PIECE = 64 * 1024
+"""Bytes of an order that are written at once."""
 """Packs are listed by when they were bought; an annual one may be that old."""
 _FAULTS = (ClientError, OSError, ValueError, RuntimeError)
 
@@ -121,8 +123,7 @@ class Provider:
         try:
             async with self._open().post(
                 URL(self._root + door_path, encoded=True),
-                # From a file-like body aiohttp writes in pieces, so that 30 MB do not hold up the event loop.
-                data=BytesIO(self._complete(body, task, hook)),
+                data=_in_pieces(self._complete(body, task, hook)),
                 headers=headers,
                 timeout=self._submit_timeout,
                 allow_redirects=False,
@@ -197,6 +198,11 @@ class Provider:
         if self._session is None:
             raise RuntimeError("the provider's client is not started")
         return self._session
+
+
+def _in_pieces(body: bytes) -> bytes | BytesIO:
+    """Return the body; a long one as a file, which aiohttp writes in pieces, so that 30 MB do not hold up the loop."""
+    return body if len(body) <= _PIECE else BytesIO(body)
 
 
 async def _mark_sent(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:

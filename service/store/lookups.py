@@ -3,6 +3,7 @@
 A task's result and reason are in the body of its last event, which is joined on; one that was only recorded has none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Select,
+    SmallInteger,
     Text,
     Uuid,
     and_,
@@ -26,7 +28,7 @@ from service.core.event import Facts, shown
 from service.core.task import Status, Task
 from service.store.database import Database
 from service.store.schema import events, ledger, repeats, submissions, tasks
-from service.store.statement import Row, Statement
+from service.store.statement import Row, Statement, unnested
 
 LEAN = (
     tasks.c.id,
@@ -98,6 +100,16 @@ _CLIENT = bindparam("client", type_=Uuid)
 _BY_ID = Statement(
     _with_event(select(*LEAN).select_from(tasks), _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT)
 )
+# joined, since a partition is found for each id of a join but not for an array of them
+_asked = unnested("asked", place=SmallInteger, id=Uuid, client=Uuid)
+_BY_IDS = Statement(
+    _with_event(
+        select(*LEAN, _asked.c.place).select_from(
+            _asked.join(tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client))
+        ),
+        _asked.c.id,
+    )
+)
 # the id as a subquery of its own is known before any partition is opened; a join would let the planner walk them all
 _NAMED = (
     select(repeats.c.task)
@@ -134,18 +146,18 @@ async def by_id(database: Database, client: UUID, identifier: UUID) -> Found | N
     return None if row is None else found_in(row)
 
 
-async def by_name(database: Database, client: UUID, name: str) -> Found | None:
-    """Return the client's task of this task id or, where it is none, of this external_task_id."""
-    try:
-        identifier = UUID(name)
-    except ValueError:
-        found = None
-    else:
-        found = await by_id(database, client, identifier)
-    if found is None:
-        row = await _BY_EXTERNAL_ID.row(database.pool, client=client, word=f"e:{name}")
-        found = None if row is None else found_in(row)
+async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID]) -> list[Row | None]:
+    """Return the rows of these tasks (see `found_in`), each None where there is none or it is not that client's."""
+    found: list[Row | None] = [None] * len(ids)
+    for row in await _BY_IDS.rows(database.pool, asked_place=range(len(ids)), asked_id=ids, asked_client=clients):
+        found[row["place"]] = row
     return found
+
+
+async def by_external_id(database: Database, client: UUID, name: str) -> Found | None:
+    """Return the client's task of this external_task_id, or None."""
+    row = await _BY_EXTERNAL_ID.row(database.pool, client=client, word=f"e:{name}")
+    return None if row is None else found_in(row)
 
 
 async def detail(database: Database, client: UUID, identifier: UUID) -> Detail | None:

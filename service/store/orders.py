@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from uuid import UUID
 
 from sqlalchemy import (
@@ -30,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.store.database import Database
 from service.store.schema import Time, ledger, repeats, submissions, tasks
-from service.store.statement import CollisionError, Columns, Connection, Statement, columns_of, transaction, unnested
+from service.store.statement import CollisionError, Columns, Connection, Runner, Statement, columns_of, unnested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ _TASK: Columns = {
     "fields": Text,
 }
 _ROW: Columns = {**_TASK, "payload": LargeBinary}
+_columns = attrgetter(*_ROW)
 
 
 def _record() -> Statement:
@@ -148,24 +150,22 @@ _RECORD = _record()
 
 async def record(database: Database, records: Sequence[Record], due_in: float) -> None:
     """Record these orders in one transaction; who sends them has `due_in` seconds before another process does."""
-    async with transaction(database.ingest) as connection:
-        await record_on(connection, records, due_in)
+    await record_on(database.ingest, records, due_in)  # one statement is a transaction
 
 
-async def record_on(connection: Connection, records: Sequence[Record], due_in: float) -> None:
-    """Record these orders in the transaction that `connection` is in."""
-    rows = [tuple(getattr(each, key) for key in _ROW) for each in records]
-    await _RECORD.run(connection, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
+async def record_on(runner: Runner, records: Sequence[Record], due_in: float) -> None:
+    """Record these orders in the transaction that `runner` is in."""
+    rows = [_columns(each) for each in records]
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
 
 
-_RECORDED = Statement(
-    select(func.count()).select_from(tasks).where(tasks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
-)
+_made = unnested("made", id=Uuid)
+_RECORDED = Statement(select(func.count()).select_from(_made.join(tasks, tasks.c.id == _made.c.id)))
 
 
 async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
     """Return whether all of these tasks are there."""
-    return bool(await _RECORDED.scalar(database.ingest, ids=list(ids)) == len(ids))
+    return bool(await _RECORDED.scalar(database.ingest, made_id=list(ids)) == len(ids))
 
 
 _TURNS = 5

@@ -7,9 +7,9 @@ than the one that wrote the step before, which is what lets the event log be rea
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -49,8 +49,7 @@ CALLBACK_KEPT = 65_536
 """Bytes of a raw callback that are kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """A task as it stands in the database, with what a step of it needs to know."""
 
     facts: Facts
@@ -60,8 +59,7 @@ class Standing:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(NamedTuple):
     """A step to be written: the task as it was read (`before`) and as it is to be, with its event."""
 
     before: Standing
@@ -71,8 +69,7 @@ class Move:
     entry: Entry | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(NamedTuple):
     """What the provider said of a task, as it came; `outcome` is moved, stale, unreadable or unconfirmed."""
 
     task: UUID
@@ -82,8 +79,7 @@ class Heard:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """The provider has the task, under this id.
 
     `is_own_id`: the id is from the provider's answer to the order; a callback's may be of somebody in between.

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from service.core.errors import NotFound, Unauthenticated
 from service.core.key import Caller, Scope
+from service.flows.look_up import LookUp
 from service.store.statement import CollisionError, StoreUnavailableError, read_id
 from service.web import bodies
 from service.web.auth import Doorman
@@ -40,6 +41,7 @@ class Site:
     tools: Tools
     doorman: Doorman
     tail: Tail
+    look_up: LookUp
     in_hand: Counter[str] = field(default_factory=Counter)
     streams: defaultdict[UUID, list[web.BaseRequest]] = field(default_factory=lambda: defaultdict(list))
 

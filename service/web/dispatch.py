@@ -26,7 +26,6 @@ from service.core.errors import (
     Unavailable,
     WrongMethod,
 )
-from service.core.ids import CHANCE_BITS, new_id
 from service.core.key import Caller
 from service.core.poison import safe
 from service.flows.coalesce import OverloadedError
@@ -63,7 +62,7 @@ class Dispatch:
         found = self._table.find(segments)
         if found is None and (file := self._files.answer(request, segments)) is not None:
             return file
-        request_id = str(new_id(now, tools.chance(CHANCE_BITS)))
+        request_id = str(tools.new_id(now))
         notes.begin(request_id=request_id)
         asked = _Asked(request, found, now, request_id)
         is_kling = found.is_kling if found else _looks_kling(segments)

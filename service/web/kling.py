@@ -16,7 +16,7 @@ from service.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
 from service.core.kind import Door, Kind, door_of
 from service.core.order import Order, check
 from service.core.trace import parse
-from service.store import lookups, pages
+from service.store import pages
 from service.telemetry.notes import note
 from service.web import bodies
 from service.web.answers import enveloped
@@ -61,7 +61,7 @@ async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door,
 
 async def show(call: Call) -> web.Response:
     """Answer with one task, by our id or the client's own; whatever door it came in by."""
-    found = await lookups.by_name(call.tools.database, call.caller.client, call.params["task"])
+    found = await call.site.look_up(call.caller.client, call.params["task"])
     if found is None:
         raise NotFound(f"There is no task {call.params['task'][:128]!r}.")
     return enveloped(queried(found.shown), found.shown["task_id"])

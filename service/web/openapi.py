@@ -12,7 +12,8 @@ from service.core.errors import HTTP_STATUS
 from service.core.kind import Door
 from service.web import wire
 from service.web.asked import PLACE
-from service.web.call import Family, Route, Size
+from service.web.bodies import Size
+from service.web.call import Family, Route
 from service.web.kling import IDEMPOTENCY_KEY
 from service.web.routes import ROUTES
 from service.web.shapes import REFUSALS, order_name, orders, streamed, webhook

@@ -22,7 +22,8 @@ from service.web import (
     tasks,
     wire,
 )
-from service.web.call import Family, Route, Size
+from service.web.bodies import Size
+from service.web.call import Family, Route
 
 _ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
 

@@ -3,13 +3,12 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Protocol
 
 from aiohttp import web
 from typing_extensions import override
 
-from service.web.site import Web
 from service.web.tools import Limits
 
 _BACKLOG = 1024
@@ -21,10 +20,25 @@ _FIRST_WORD = 1.0
 _LOOK_EVERY = 0.005
 
 
+class Answers(Protocol):
+    """What a request is given to."""
+
+    async def answer(self, request: web.BaseRequest, /) -> web.StreamResponse: ...
+
+
+class Answering(Protocol):
+    """What is served, as `service.web.site.Web` is it."""
+
+    @property
+    def dispatch(self) -> Answers: ...
+    def running(self) -> AbstractAsyncContextManager[None]: ...
+    def hang_up(self) -> None: ...
+
+
 class _Runner(web.ServerRunner):
     """A server of one function: aiohttp's applications look for a route and wrap a handler for every request."""
 
-    def __init__(self, answering: Web, *, shutdown_timeout: float, **options: Any) -> None:
+    def __init__(self, answering: Answering, *, shutdown_timeout: float, **options: Any) -> None:
         super().__init__(web.Server(answering.dispatch.answer, **options), shutdown_timeout=shutdown_timeout)
         self._answering = answering
 
@@ -35,7 +49,7 @@ class _Runner(web.ServerRunner):
 
 @asynccontextmanager
 async def serve(
-    answering: Web,
+    answering: Answering,
     host: str,
     port: int,
     limits: Limits,

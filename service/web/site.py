@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from service.flows.look_up import LookUp
 from service.web.auth import Doorman
 from service.web.call import Site
 from service.web.dispatch import Dispatch
@@ -45,5 +46,6 @@ def make(tools: Tools) -> Web:
         tools=tools,
         doorman=Doorman(tools.database, tools.sealer, rate=limits.rate, burst=limits.burst),
         tail=Tail(tools.database, tools.bell),
+        look_up=LookUp(tools.database),
     )
     return Web(site, Dispatch(site, Table(ROUTES), Files.read()))

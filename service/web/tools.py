@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from service.core.address import NOWHERE, Allowed
@@ -65,8 +65,7 @@ class Limits:
     burst: int = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(NamedTuple):
     """One request and its answer, for the log and the metrics; `route` is the operation's name, never a path."""
 
     route: str
@@ -88,7 +87,8 @@ class Tools:
 
     `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
     `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready;
-    `slots` is how many tasks may be in flight at the provider, None without limit.
+    `chance` is for secrets and names, `new_id` names requests; `slots` is how many tasks may be in flight at the
+    provider, None without limit.
     """
 
     submit: Submit
@@ -100,6 +100,7 @@ class Tools:
     prices: Prices
     now: Clock
     chance: Chance
+    new_id: Callable[[datetime], UUID]
     bell: Bell
     limits: Limits = Limits()
     allowed: Allowed = NOWHERE

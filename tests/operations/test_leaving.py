@@ -20,18 +20,29 @@ from tests.support.waiting import eventually
 ASK = b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n"
 
 
-async def _answer(_: web.Request) -> web.Response:
-    return web.Response(text="here")
+class _Here:
+    """A web that answers everything alike."""
+
+    def __init__(self) -> None:
+        self.dispatch = self
+
+    async def answer(self, _: web.BaseRequest) -> web.Response:
+        return web.Response(text="here")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    def hang_up(self) -> None:
+        """Nobody waits here."""
 
 
 @asynccontextmanager
 async def sharing(port: int) -> AsyncIterator[tuple[AsyncExitStack, socket.socket]]:
     """Serve on a port that is shared; give what stops the server before the end of the block, and its socket."""
-    app = web.Application()
-    app.router.add_get("/", _answer)
     bound = listening("127.0.0.1", port)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve(app, "127.0.0.1", port, Limits(), bound=bound, shutdown_timeout=5))
+        await stack.enter_async_context(serve(_Here(), "127.0.0.1", port, Limits(), bound=bound, shutdown_timeout=5))
         yield stack, bound
 
 

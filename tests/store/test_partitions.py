@@ -13,7 +13,7 @@ import pytest
 from service.core.event import Facts, announce
 from service.core.ids import lower_bound, made_at, new_id
 from service.core.task import News, Signal, Status, Task, advance
-from service.store import partitions, steps
+from service.store import lookups, partitions, steps
 from service.store.schema import PARTITIONED
 from service.store.statement import Statement, columns_of
 from tests.support.outbox import Outbox, fresh_id, outbox
@@ -192,3 +192,17 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
         **columns_of("taken", list(steps._TAKEN), []),
     )
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
+
+
+async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
+    made = await task(box, NOW, "submitted")
+    touched = await explained(box, lookups._BY_IDS, asked_place=[0], asked_id=[made], asked_client=[box.client])
+    for table in ("tasks", "events"):
+        assert len([name for name in touched if name.startswith(table)]) == 1, touched
+
+
+async def test_a_batch_of_look_ups_finds_for_each_its_own_and_nobody_elses(box: Outbox) -> None:
+    made = await task(box, NOW, "submitted")
+    asked = [(made, box.client), (fresh_id(), box.client), (made, fresh_id()), (made, box.client)]
+    found = await lookups.by_ids(box.database, [task for task, _ in asked], [client for _, client in asked])
+    assert [row and row["id"] for row in found] == [made, None, None, made]

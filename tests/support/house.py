@@ -11,7 +11,6 @@ from uuid import UUID
 
 import aiohttp
 import orjson
-from aiohttp import web
 
 from service.core import price, rulebook, token
 from service.core.address import Allowed
@@ -190,6 +189,7 @@ async def house(
             prices=prices,
             now=clock,
             chance=random.getrandbits,
+            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
             bell=bell,
             limits=limits,
             allowed=Allowed.parse("127.0.0.0/8"),
