@@ -10,7 +10,7 @@ from bench.load import Calls, Load, full
 from service.store.statement import Connection
 
 DELIVERIES = 3
-CONNECTIONS = 64
+CONNECTIONS = 256
 MOST_A_SECOND = 16_000
 ANSWER = '{"code":0,"message":"ok"}'
 

@@ -8,7 +8,7 @@ from bench.figure import Figure, in_turns
 from bench.ground import KEY, Ground, program, relay
 from bench.load import Calls, full
 
-CONNECTIONS = 64
+CONNECTIONS = 256
 PATH = "/kling/v1/videos/text2video"
 ORDER = json.dumps({"model_name": "kling-v1", "prompt": "a rabbit eats grass", "mode": "std", "duration": "5"})
 

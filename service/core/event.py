@@ -19,6 +19,7 @@ from service.core.task import SHOWN, Signal, Status, Task
 
 RESULT_LIFE = timedelta(days=30)
 """How long the provider keeps results (Kling's documents)."""
+_RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
 
 
 class Type(StrEnum):
@@ -88,6 +89,7 @@ def webhook_id(subject: UUID, sequence: int) -> str:
 def shown(facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a task as clients see it in events and under /v1/tasks."""
     done = task.status is Status.SUCCEED
+    updated_at = milliseconds(task.updated_at)
     return {
         "task_id": str(facts.id),
         "external_task_id": facts.external_task_id,
@@ -95,9 +97,9 @@ def shown(facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] 
         "task_status": SHOWN[task.status],
         "task_status_msg": reason,
         "created_at": milliseconds(facts.created_at),
-        "updated_at": milliseconds(task.updated_at),
+        "updated_at": updated_at,
         "task_result": result if done else None,
-        "expires_at": milliseconds(task.updated_at + RESULT_LIFE) if done else None,
+        "expires_at": updated_at + _RESULT_LIFE if done else None,
         "sequence": task.sequence,
     }
 

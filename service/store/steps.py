@@ -109,6 +109,9 @@ _READ = Statement(
 )
 
 
+_STATUS = {status.value: status for status in Status}  # a quarter of the time of Status(…)
+
+
 async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return the tasks of these ids as they stand; who is not there is missing."""
     rows = await _READ.rows(database.ingest, asked_id=ids)
@@ -123,7 +126,7 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
             ),
             task=Task(
                 id=row["id"],
-                status=Status(row["status"]),
+                status=_STATUS[row["status"]],
                 sequence=row["sequence"],
                 updated_at=row["updated_at"],
             ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.web.call import Family, Route
 
@@ -16,22 +17,19 @@ class _Node:
     literals: "dict[str, _Node]" = field(default_factory=dict)
     parameter: "tuple[str, _Node] | None" = None
     routes: dict[str, Route] = field(default_factory=dict)
+    is_kling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The routes of one path, by method, and what its parameters are."""
+class Found(NamedTuple):
+    """The routes of one path, by method, what its parameters are, and whether it answers in Kling's manner."""
 
     routes: Mapping[str, Route]
     params: Mapping[str, str]
+    is_kling: bool
 
     @property
     def methods(self) -> Iterable[str]:
         return [*self.routes, *(["HEAD"] if "GET" in self.routes else [])]
-
-    @property
-    def is_kling(self) -> bool:
-        return any(route.family is Family.KLING for route in self.routes.values())
 
 
 class Table:
@@ -55,7 +53,7 @@ class Table:
             if following is None:
                 return None
             node = following
-        return Found(node.routes, params) if node.routes else None
+        return Found(node.routes, params, node.is_kling) if node.routes else None
 
     def _add(self, path: tuple[str, ...], route: Route) -> None:
         node = self._root
@@ -69,6 +67,7 @@ class Table:
         if route.method in node.routes:
             raise ValueError(f"two routes for {route.method} {'/'.join(path)}")
         node.routes[route.method] = route
+        node.is_kling = node.is_kling or route.family is Family.KLING
 
 
 def paths_of(route: Route) -> list[tuple[str, ...]]:

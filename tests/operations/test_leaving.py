@@ -115,6 +115,8 @@ async def test_several_processes_of_one_service_leave_together_and_say_that_all_
             "RELAY_METRICS_PORT": "0",
             "RELAY_PROCESSES": "2",
             "RELAY_DATABASE_URL": database,
+            "RELAY_PROVIDER_URL": "http://127.0.0.1:9",
+            "RELAY_PROVIDER_KEY": "hk-nobody",
             "RELAY_SIGNING_KEYS": SIGNING,
             "RELAY_SHUTDOWN_DELAY": "0.1s",
         }
