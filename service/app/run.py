@@ -17,7 +17,7 @@ from service.app.parts import Parts
 from service.app.serving import Role, listening, play_provider, serve
 from service.app.signing import signing_keys
 from service.core.key import ALL_SCOPES, Scope
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.store import migrate as migrations
 from service.store.keys import KeyRow
 from service.store.reseal import Seals, reseal
@@ -39,7 +39,6 @@ def run(
 
     Raises SettingsError for an API or a worker alone without a provider.
     """
-    _refuse_two_sandboxes(settings, role)
     if settings.processes > 1 and role != "worker":
         return _run_several(settings, role, started)
 
@@ -49,16 +48,6 @@ def run(
 
     in_loop(serve(settings, role, started=serving))
     return 0
-
-
-def _refuse_two_sandboxes(settings: Settings, role: Role) -> None:
-    """Let no role that works beside another play a provider that the other one knows nothing of."""
-    if role != "up" and settings.provider_url is None:
-        fault = (
-            f"RELAY_PROVIDER_URL is required for `{role}`: API and worker would each have a sandbox of their own, and "
-            "not know each other's tasks. Name one provider for both (`kling-relay sandbox` is one), or run `up`."
-        )
-        raise SettingsError([fault])
 
 
 def _spare_the_collector() -> None:

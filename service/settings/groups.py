@@ -49,8 +49,6 @@ class Listening(Group):
     """The port of `/metrics`, apart so that it need not be public; 0 takes any free one."""
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     """How many processes of `api` or `up` share the port."""
-    cors_origins: Words = ("*",)
-    """Web origins whose pages may call the API from a browser; `*` for all (keys are sent by hand, never by cookie)."""
     shutdown_delay: DurationOrNone = read_duration("0")
     """How long `/readyz` is red before listening ends, so that a load balancer looks elsewhere first."""
     shutdown_grace: Duration = read_duration("25s")
@@ -105,8 +103,6 @@ class Provider(Group):
     """Limits and models that orders are checked by: `seed`, `kling-2026`, or a file."""
     prices: str = "seed"
     """The price list: `seed`, `kling-2026`, or a file."""
-    result_lifetime: Duration = read_duration("30d")
-    """How long the provider keeps results; a task's `expires_at` is told by it."""
     sweep_after: Duration = read_duration("60s")
     """Silence about a task after which the provider is asked."""
     task_deadline: Duration = read_duration("6h")

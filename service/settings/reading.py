@@ -171,7 +171,8 @@ def risks(settings: Settings) -> list[str]:
         found.append("RELAY_DATABASE_URL is not set: real tasks are kept in the embedded PostgreSQL of this machine.")
     if settings.database_url and not settings.provider_url:
         found.append(
-            "RELAY_PROVIDER_URL is not set: a sandbox inside the process plays the provider, so only one `up` may run."
+            "RELAY_PROVIDER_URL is not set: a sandbox inside the process plays the provider. Run one `up` and nothing "
+            "beside it: an `api` and a `worker` apart would each ask a sandbox that the other knows nothing of."
         )
     if any(network.prefixlen == 0 for network in settings.allowed_networks):
         found.append("RELAY_ALLOWED_NETWORKS allows every address: subscribers may reach whatever this machine can.")
