@@ -14,6 +14,7 @@ from service.store.schema import PARTITIONED
 from service.store.statement import CollisionError
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.service import running, sandboxed
+from tests.support.waiting import eventually
 
 RETENTION = timedelta(days=30)
 NOW = datetime.now(UTC)
@@ -61,6 +62,11 @@ async def test_a_partition_that_was_taken_out_but_not_dropped_is_dropped(store: 
     assert await left(store) == set()
 
 
+async def is_cut_off(store: Database) -> bool:
+    working = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE % DETACH %' AND state = 'active'"
+    return not await store.pool.fetch(working)
+
+
 @pytest.mark.parametrize("parent", ["tasks", "attempts"])
 async def test_a_partition_that_was_cut_off_while_being_taken_out_is_finished(
     store: Database, database: str, parent: str
@@ -73,6 +79,7 @@ async def test_a_partition_that_was_cut_off_while_being_taken_out_is_finished(
         await reader.fetchval(f"SELECT count(*) FROM {parent}")
         with pytest.raises(asyncio.TimeoutError):
             await store.pool.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY", timeout=0.3)
+        await eventually(lambda: is_cut_off(store))  # while the reader still keeps it from its end
         await reading.rollback()
     finally:
         await reader.close()
