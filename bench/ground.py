@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -124,8 +124,9 @@ class Ground:
         postmaster = psutil.Process(int((self.server.cluster / "postmaster.pid").read_text().split()[0]))
         used = 0.0
         for process in (postmaster, *postmaster.children()):
-            times = process.cpu_times()
-            used += times.user + times.system
+            with suppress(psutil.NoSuchProcess):  # it ended just now; the postmaster has its time
+                times = process.cpu_times()
+                used += times.user + times.system
         ended = postmaster.cpu_times()
         return used + ended.children_user + ended.children_system
 
