@@ -41,6 +41,15 @@ class Figure:
         return {**asdict(self), "ratios": self.ratios, "is_reached": self.is_reached}
 
 
+Spent = dict[str, list[float]]
+"""Microseconds of CPU per thing done, by who spent them, turn by turn."""
+
+
+def spent_notes(spent: Spent) -> dict[str, float]:
+    """Return it as notes of a figure."""
+    return {f"µs of {who} each": sum(times) / len(times) for who, times in spent.items()}
+
+
 async def in_turns(turns: int, arms: Mapping[str, Arm]) -> dict[str, list[float]]:
     """Measure each arm once per turn: A B, then B A, so that neither is always the one that comes after."""
     found: dict[str, list[float]] = {name: [] for name in arms}

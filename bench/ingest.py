@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench import rows
-from bench.figure import Figure, in_turns
+from bench.figure import Figure, Spent, in_turns, spent_notes
 from bench.ground import Ground, Program, program, relay
 from bench.load import Calls, Load, full
 from service.store.statement import Connection
@@ -45,10 +45,6 @@ async def check(connection: Connection, load: Load) -> None:
         raise RuntimeError(f"{load.requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
 
 
-Spent = dict[str, list[float]]
-"""Microseconds of CPU per callback, by who spent them."""
-
-
 async def rate(ground: Ground, seconds: float, *, coalesce: bool = True, spent: Spent | None = None) -> float:
     """Return callbacks a second, once it is checked that each did what it should."""
     most = int((seconds + 1) * (MOST_A_SECOND if coalesce else MOST_A_SECOND / 3))
@@ -81,7 +77,6 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             return (await full(calls, connections=CONNECTIONS, seconds=seconds)).rate
 
     found = await in_turns(turns, {"ours": ours, "bare": bare, "alone": each_alone})
-    notes = {f"µs of {who} each": sum(times) / len(times) for who, times in spent.items()}
     return [
         Figure(
             name="callbacks, durable, 3 deliveries each",
@@ -90,7 +85,7 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             against=found["bare"],
             against_what="aiohttp answering without work",
             reach=0.40,
-            notes=notes,
+            notes=spent_notes(spent),
         ),
         Figure(
             name="callbacks, coalesced",

@@ -3,7 +3,7 @@
 import aiohttp
 
 from bench import rows
-from bench.figure import Figure, in_turns
+from bench.figure import Figure, Spent, in_turns, spent_notes
 from bench.ground import KEY, Ground, program, relay
 from bench.load import Calls, full
 
@@ -28,6 +28,7 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
         tasks = await rows.add_tasks(connection, [client], TASKS, finished=True)
         await connection.close()
         said = await _said(f"{api.url}{DOOR}/{tasks[0]}")
+        spent: Spent = {"service": [], "PostgreSQL": []}
 
         async def got(base: str, where: str) -> float:
             paths = [f"{where}/{task}" for task in tasks]
@@ -37,13 +38,18 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
                 raise RuntimeError(f"{load.failed} of {load.requests} look-ups failed")
             return load.rate
 
+        async def ours() -> float:
+            before = api.cpu(), ground.cpu()
+            rate = await got(api.url, DOOR)
+            spent["service"].append((api.cpu() - before[0]) / (rate * seconds) * 1e6)
+            spent["PostgreSQL"].append((ground.cpu() - before[1]) / (rate * seconds) * 1e6)
+            return rate
+
         async def bare() -> float:
             async with program("bare", {"act": "server", "answer": said}) as server:
                 return await got(server.url, DOOR)
 
-        found = await in_turns(
-            turns, {"ours": lambda: got(api.url, DOOR), "bare": bare, "rich": lambda: got(api.url, "/v1/tasks")}
-        )
+        found = await in_turns(turns, {"ours": ours, "bare": bare, "rich": lambda: got(api.url, "/v1/tasks")})
     return [
         Figure(
             name=f"GET task, {CONNECTIONS} connections",
@@ -52,6 +58,9 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             against=found["bare"],
             against_what="aiohttp with the same bytes, no database",
             reach=0.30,
-            notes={"1/s of GET /v1/tasks/{id}, with price and history": sum(found["rich"]) / turns},
+            notes={
+                **spent_notes(spent),
+                "1/s of GET /v1/tasks/{id}, with price and history": sum(found["rich"]) / turns,
+            },
         )
     ]

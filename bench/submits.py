@@ -4,7 +4,7 @@ import json
 
 from bench import rows
 from bench.deliveries import told
-from bench.figure import Figure, in_turns
+from bench.figure import Figure, Spent, in_turns, spent_notes
 from bench.ground import KEY, Ground, program, relay
 from bench.load import Calls, full
 
@@ -19,6 +19,7 @@ def _orders(url: str) -> Calls:
 
 async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure orders a second, with a provider that answers at once."""
+    spent: Spent = {"service": [], "PostgreSQL": []}
 
     async def ours() -> float:
         async with (
@@ -26,7 +27,10 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             program("sink", {}) as provider,
             relay(url, "api", provider=provider.url) as api,
         ):
+            before = api.cpu(), ground.cpu()
             load = await full(_orders(api.url), connections=CONNECTIONS, seconds=seconds)
+            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
+            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
             await api.end()
             connection = await rows.opened(url)
             made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'")
@@ -53,5 +57,6 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             against=found["bare"],
             against_what="bare aiohttp proxy to the same provider",
             reach=0.5,
+            notes=spent_notes(spent),
         )
     ]
