@@ -30,6 +30,7 @@ async def p99(ground: Ground, seconds: float, backlog: int) -> float:
             await rows.add_backlog(connection, behind, [of_behind], backlog)
             await rows.add_backlog(connection, hanging, [of_hanging], 1000)
         paths = rows.hooks(await rows.add_tasks(connection, clients[:HEALTHY], int(RATE * (seconds + 2))))
+        await connection.execute("CHECKPOINT", timeout=600)  # what was just written is not the service's to wait for
         service = await stack.enter_async_context(relay(url, "up"))
         warm = paths[: int(RATE * 2)]
         sent = await paced(Calls(url=service.url, paths=warm, body=rows.CALLBACK), rate=RATE)

@@ -127,6 +127,7 @@ class SyncRelay:
     deliveries = _iterating(Relay.deliveries)
     delivery = _blocking(Relay.delivery)
     retry_delivery = _blocking(Relay.retry_delivery)
+    retry_deliveries = _blocking(Relay.retry_deliveries)
     usage = _blocking(Relay.usage)
     budget = _blocking(Relay.budget)
     prices = _blocking(Relay.prices)

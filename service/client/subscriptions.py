@@ -101,6 +101,19 @@ class Subscriptions:
         """Attempt a delivery again now, whatever became of it."""
         return shapes.read_delivery(await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={}))
 
+    async def retry_deliveries(
+        self,
+        *,
+        subscription: str | None = None,
+        status: str | None = None,
+        event: str | None = None,
+        task: str | None = None,
+        most: int | None = None,
+    ) -> int:
+        """Attempt again now all that a filter finds (exhausted, where no `status` is named); return how many."""
+        filters = {"subscription": subscription, "status": status, "event": event, "task": task, "limit": most}
+        return int((await self._transport.ask("POST", "/v1/deliveries/retry", body=_given(filters)))["count"])
+
     async def usage(
         self, *, since: Moment | None = None, until: Moment | None = None, by: Sequence[str] | str | None = None
     ) -> Usage:

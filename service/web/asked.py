@@ -27,6 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799_000
 """The last second of the year 9999 in milliseconds."""
 MOST_LISTED = 500
+MOST_RETRIED = 10_000
 LONGEST_OVERLAP = 7 * 86_400
 _NO_NUL = "^[^\\u0000]*$"
 _SEQUENCE = "(?:[1-9][0-9]{0,3}|[12][0-9]{4}|3[01][0-9]{3}|32[0-6][0-9]{2}|327[0-5][0-9]|3276[0-7])"
@@ -210,6 +211,14 @@ class DeliveriesAsked(Asked):
     status: Literal["pending", "delivered", "exhausted"] | None = None
     event: EventId | None = Field(None, description="a webhook-id")
     task: Id | None = None
+
+
+class RetryAsked(Asked):
+    status: Literal["pending", "delivered", "exhausted"] = "exhausted"
+    subscription: Id | None = None
+    event: EventId | None = Field(None, description="a webhook-id")
+    task: Id | None = None
+    limit: int = Field(1_000, ge=1, le=MOST_RETRIED, description="the newest so many; ask again for the rest")
 
 
 class UsageAsked(Asked):

@@ -1,5 +1,6 @@
 """Deliveries over HTTP: listed, looked into with their attempts, retried; replays and tests of a subscription."""
 
+from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from service.web.call import Call
 
 _MOST_PAGES = 5
 """So many empty pages are turned at once."""
+_PAGE = 500
 _TASK = "task."
 _NO_SEQUENCE = 0
 """Sequences begin at 1: nothing is an event of one task and of another."""
@@ -67,6 +69,27 @@ async def retry(call: Call) -> web.Response:
     await again.retry(call.tools.database, [found.key])
     call.tools.wake()
     return plain(shown(await _found(call)), status=202)
+
+
+async def retry_found(call: Call) -> web.Response:
+    """Make due now all deliveries that the filter finds, the newest first, up to the limit."""
+    asked = call.body
+    wanted = _filter(asked.subscription, asked.status, asked.event, asked.task)
+    client, database = call.caller.client, call.tools.database
+    found: defaultdict[UUID, list[Delivery]] = defaultdict(list)
+    count, before = 0, None
+    while count < asked.limit:
+        page = await deliveries.page(database, client, wanted, before, min(_PAGE, asked.limit - count))
+        for each in page.deliveries:
+            found[each.subscription].append(each.key)
+        count += len(page.deliveries)
+        if page.after is None:
+            break
+        before = page.after
+    for keys in found.values():
+        await again.retry(database, keys)
+    call.tools.wake()
+    return plain({"count": count}, status=202)
 
 
 async def replay(call: Call) -> web.Response:

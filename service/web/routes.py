@@ -235,6 +235,17 @@ _AGAIN = [
         answer=wire.DeliveryPage,
     ),
     Route(
+        name="retry_deliveries",
+        method="POST",
+        path="/v1/deliveries/retry",
+        act=deliveries.retry_found,
+        summary="Deliver now all that a filter finds, the exhausted where it names no status",
+        scope=Scope.ADMIN,
+        body=asked.RetryAsked,
+        answer=wire.Count,
+        status=202,
+    ),
+    Route(
         name="show_delivery",
         method="GET",
         path="/v1/deliveries/{delivery}",

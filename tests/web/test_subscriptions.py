@@ -292,6 +292,22 @@ async def test_what_was_exhausted_or_delivered_can_be_made_again(home: House) ->
     ]
 
 
+async def test_what_a_filter_finds_is_retried_and_nothing_else(home: House) -> None:
+    one, two = (await subscribe(home))["id"], (await subscribe(home))["id"]
+    tasks = [await home.order(f"number {number}") for number in range(3)]
+    await settle(home, [each["id"] for each in await listed(home)], "exhausted")
+    status, said = await home.post("/v1/deliveries/retry", {"subscription": one, "task": tasks[0]})
+    assert (status, said) == (202, {"count": 1})
+    (pending,) = await listed(home, "status=pending")
+    assert (pending["subscription"], pending["task_id"]) == (one, tasks[0])
+    assert (await home.post("/v1/deliveries/retry", {"subscription": two, "limit": 2}))[1] == {"count": 2}
+    assert (await home.post("/v1/deliveries/retry", {"status": "exhausted"}))[1] == {"count": 3}
+    assert await listed(home, "status=exhausted") == []
+    assert (await home.post("/v1/deliveries/retry", {}))[1] == {"count": 0}
+    status, said = await home.post("/v1/deliveries/retry", {"status": "lost", "limit": 0, "task": "x"})
+    assert (status, {fault["field"] for fault in said["errors"]}) == (400, {"status", "limit", "task"})
+
+
 async def test_a_replay_of_what_failed_leaves_the_rest(home: House) -> None:
     one = (await subscribe(home))["id"]
     for number in range(3):
