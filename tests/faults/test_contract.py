@@ -157,9 +157,13 @@ def _is_wrong(case: Case[Any]) -> bool:
     wrong = {where for where, part in case.meta.components.items() if part.mode.is_negative} if case.meta else set()
     if isinstance(case.body, NotSet) and not case.operation.definition.raw.get("requestBody", {}).get("required"):
         wrong.discard(ParameterLocation.BODY)
-    if any(
-        not "".join(map(str, value)).strip(", ") for value in (case.query or {}).values() if isinstance(value, list)
-    ):
+    lists = {
+        each["name"]
+        for each in case.operation.definition.raw.get("parameters", [])
+        if each["in"] == "query" and "'array'" in str(each["schema"])
+    }
+    sent = [value for name, value in (case.query or {}).items() if name in lists]
+    if any(not "".join(map(str, value if isinstance(value, list) else [value])).strip(", ") for value in sent):
         wrong.discard(ParameterLocation.QUERY)  # on the wire this is the empty list, which the schema allows
     return bool(wrong)
 
