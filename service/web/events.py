@@ -44,7 +44,8 @@ class _StalledError(Exception):
 async def index(call: Call) -> web.Response:
     """Answer with a page of the log, oldest first; without a cursor from the beginning."""
     query = call.query
-    at = _cursor(query.after or query.cursor, "after") or START
+    after, cursor = _cursor(query.after, "after"), _cursor(query.cursor, "cursor")
+    at = after or cursor or START
     types = None if query.type is None else types_of(query.type)
     task = _task(query.task)
     client, database = call.caller.client, call.tools.database
@@ -59,7 +60,8 @@ async def index(call: Call) -> web.Response:
 async def stream(call: Call) -> web.StreamResponse:
     """Send events as they come, from Last-Event-ID (or ?after=) on, or from now."""
     query = call.query
-    at = _cursor(call.request.headers.get("Last-Event-ID") or query.after, "after")
+    after = _cursor(query.after, "after")
+    at = _cursor(call.request.headers.get("Last-Event-ID") or None, "Last-Event-ID") or after
     types = None if query.type is None else types_of(query.type)
     task = _task(query.task)
     limits = call.tools.limits
