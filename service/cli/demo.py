@@ -36,7 +36,7 @@ def demo(once: bool) -> None:
     """
     with told():
         from service.app.run import in_loop  # noqa: PLC0415 - the whole service, half a second
-        from service.settings import read  # noqa: PLC0415
+        from service.settings import read  # noqa: PLC0415 - as above
 
         in_loop(_demo(_adapted(read()), once=once))
 
@@ -112,8 +112,8 @@ async def _serving(
     """Run the service until the end of the block; what stops it before is raised."""
     from pydantic import SecretStr  # noqa: PLC0415 - imported by now
 
-    from service.app import database  # noqa: PLC0415
-    from service.app.serving import SANDBOX_KEY, serve  # noqa: PLC0415
+    from service.app import database  # noqa: PLC0415 - as above
+    from service.app.serving import SANDBOX_KEY, serve  # noqa: PLC0415 - as above
 
     settings = settings.model_copy(update={"provider_url": provider_url, "provider_key": SecretStr(SANDBOX_KEY)})
     if settings.database_url is not None:

@@ -79,12 +79,10 @@ class Submit:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
             return shown(sent.told.before.facts, step.task, step.signal.reason, step.signal.result)
-        if sent is None or sent.told is None:
-            return shown(standing.facts, standing.task)
-        try:
-            found = await lookups.by_id(self._database, caller.client, record.id)
-        except StoreError:  # the order is recorded and sent; how it stands can be asked when the database is back
-            return shown(standing.facts, standing.task)
+        found = None
+        if sent is not None and sent.told is not None:
+            with suppress(StoreError):  # it is recorded and sent; how it stands can be asked when the database is back
+                found = await lookups.by_id(self._database, caller.client, record.id)
         return found.shown if found else shown(standing.facts, standing.task)
 
     async def drain(self) -> None:

@@ -169,28 +169,8 @@ async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
 
 
 _TURNS = 5
-_word = unnested("word", text=Text)
 _CLAIMED: Columns = {"word": Text, "task": Uuid, "fingerprint": LargeBinary}
 _words = unnested("words", **_CLAIMED)
-_TAKE = Statement(
-    upsert(repeats)
-    .from_select(
-        ["client", "word", "task", "fingerprint"],
-        select(
-            bindparam("client", type_=Uuid),
-            _word.c.text,
-            bindparam("task", type_=Uuid),
-            bindparam("fingerprint", type_=LargeBinary),
-        ),
-    )
-    .on_conflict_do_nothing()
-)
-_TAKEN = Statement(
-    select(repeats.c.task, repeats.c.fingerprint).where(
-        repeats.c.client == bindparam("client", type_=Uuid),
-        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
-    )
-)
 
 
 async def take_words(
@@ -201,13 +181,13 @@ async def take_words(
     Where something is returned the transaction must be rolled back: some of the words may now be taken. A word that
     is given back between two looks is tried again; CollisionError where that goes on.
     """
-    taken = 0
+    taken, claims = 0, dict.fromkeys(words, Repeated(task=task, fingerprint=fingerprint))
     for _ in range(_TURNS):
-        taken += await _TAKE.run(connection, client=client, word_text=sorted(words), task=task, fingerprint=fingerprint)
+        taken += await _claim(connection, client, claims)
         if taken == len(words):
             return []
-        rows = await _TAKEN.rows(connection, client=client, words=list(words))
-        if found := [Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows if row["task"] != task]:
+        made = await made_before(connection, client, words)
+        if found := [each for each in made.values() if each.task != task]:
             return found
     raise CollisionError("words come and go")
 
@@ -245,9 +225,14 @@ async def made_before(connection: Connection, client: UUID, words: Iterable[str]
 
 async def claim_words(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> None:
     """Take these words, each for its task; CollisionError where one was taken meanwhile, and nothing holds then."""
-    rows = [(word, claims[word].task, claims[word].fingerprint) for word in sorted(claims)]
-    if rows and await _CLAIM.run(connection, client=client, **columns_of("words", list(_CLAIMED), rows)) < len(rows):
+    if claims and await _claim(connection, client, claims) < len(claims):
         raise CollisionError("a word was taken meanwhile")
+
+
+async def _claim(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> int:
+    """Take those of these words that are free, each for its task; return how many."""
+    rows = [(word, claims[word].task, claims[word].fingerprint) for word in sorted(claims)]
+    return await _CLAIM.run(connection, client=client, **columns_of("words", list(_CLAIMED), rows))
 
 
 async def free_words(database: Database, client: UUID, words: Sequence[str], task: UUID) -> None:

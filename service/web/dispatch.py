@@ -130,11 +130,12 @@ class Dispatch:
     async def _body(self, request: web.BaseRequest, route: Route) -> Any:
         """Return the body read into the model of its route."""
         raw = await bodies.read_for(request, route.size, self._site.tools.limits, self._site.in_hand)
-        content: Any = {}
         deepest = self._site.tools.limits.json_depth
-        if len(raw) > bodies.THREAD_FROM:
-            content = await asyncio.to_thread(bodies.parse, raw, deepest) if raw.strip() else {}
-        elif raw.strip():
+        if not raw.strip():
+            content: Any = {}
+        elif len(raw) > bodies.THREAD_FROM:
+            content = await asyncio.to_thread(bodies.parse, raw, deepest)
+        else:
             content = bodies.parse(raw, deepest)
         assert route.body is not None
         return _model(route.body, content, "body")
