@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from service.core.errors import Fault, InvalidOrder, InvalidRequest, Refusal, told
+from service.web.response import Response
 
 GOOD = "成功"
 """Kling's gateway says so on every good answer."""
@@ -23,28 +23,28 @@ class InvalidMembers(InvalidRequest):
         super().__init__(told(faults) or None)
 
 
-def plain(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def plain(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return `content` as JSON of ours."""
-    return web.Response(body=orjson.dumps(content), status=status, headers={**_JSON, **(headers or {})})
+    return Response(body=orjson.dumps(content), status=status, headers={**_JSON, **(headers or {})})
 
 
-def nothing(status: int = 204) -> web.Response:
+def nothing(status: int = 204) -> Response:
     """Return an answer without a body."""
-    return web.Response(status=status)
+    return Response(status=status)
 
 
-def listed(content: Sequence[Any], next_cursor: str | None) -> web.Response:
+def listed(content: Sequence[Any], next_cursor: str | None) -> Response:
     """Return a page of a list; `next_cursor` None says that it is the last."""
     return plain({"data": content, "next_cursor": next_cursor})
 
 
-def enveloped(content: Any, request_id: str) -> web.Response:
+def enveloped(content: Any, request_id: str) -> Response:
     """Return `content` in Kling's envelope."""
     envelope = {"code": 0, "message": GOOD, "request_id": request_id, "data": content}
-    return web.Response(body=orjson.dumps(envelope), headers=_JSON_UTF8)
+    return Response(body=orjson.dumps(envelope), headers=_JSON_UTF8)
 
 
-def refused(refusal: Refusal, request_id: str, *, kling: bool) -> web.Response:
+def refused(refusal: Refusal, request_id: str, *, kling: bool) -> Response:
     """Return a refusal in Kling's members (with `error` for clients that read only that), or as a problem."""
     headers = {} if refusal.retry_after is None else {"Retry-After": str(max(1, round(refusal.retry_after)))}
     if refusal.http_status == 401:
@@ -70,4 +70,4 @@ def refused(refusal: Refusal, request_id: str, *, kling: bool) -> web.Response:
         if isinstance(refusal, InvalidMembers | InvalidOrder):
             content["errors"] = [{"field": fault.field, "says": fault.says} for fault in refusal.faults]
         headers |= _PROBLEM
-    return web.Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)
+    return Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)

@@ -18,6 +18,7 @@ from service.store.statement import CollisionError, StoreUnavailableError, read_
 from service.web import bodies
 from service.web.auth import Doorman
 from service.web.bodies import Size
+from service.web.response import Response
 from service.web.tail import Tail
 from service.web.tools import Tools
 
@@ -96,7 +97,9 @@ def is_gone(request: web.BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-Act = Callable[[Call], Awaitable[web.StreamResponse]]
+Answer = Response | web.StreamResponse
+"""What is there at once, or a stream, which is over when it is returned."""
+Act = Callable[[Call], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

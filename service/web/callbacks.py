@@ -4,21 +4,21 @@ The token is checked before anything is read, so that a forged call costs neithe
 """
 
 import orjson
-from aiohttp import web
 
 from service.core import token
 from service.core.errors import NotFound
 from service.web.call import Call
+from service.web.response import Response
 
 _GOOD = orjson.dumps({"code": 0, "message": "ok"})
 _JSON = {"Content-Type": "application/json"}
 
 
-async def callback(call: Call) -> web.Response:
+async def callback(call: Call) -> Response:
     """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
     task = call.id("task")
     if not token.holds(call.tools.callback_keys, task, call.params["token"]):
         raise NotFound
     body = await call.read()
     await call.tools.ingest.callback(task, body, call.request.headers, call.now)
-    return web.Response(body=_GOOD, headers=_JSON)
+    return Response(body=_GOOD, headers=_JSON)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from aiohttp import web
+from service.web.response import Response
 
 _ALLOWED = (
     "Authorization, Content-Type, x-ptoken, x-vtoken, x-ctoken, Mj-Version, Idempotency-Key, Last-Event-ID, traceparent"
@@ -16,9 +16,9 @@ def shared() -> dict[str, str]:
     return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED}
 
 
-def preflight(methods: Iterable[str]) -> web.Response:
+def preflight(methods: Iterable[str]) -> Response:
     """Return the answer to a browser's OPTIONS."""
-    return web.Response(
+    return Response(
         status=204,
         headers={
             **shared(),

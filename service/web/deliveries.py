@@ -4,8 +4,6 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from aiohttp import web
-
 from service.core.delivery import Delivery, read_id
 from service.core.errors import Conflict, Fault, NotFound
 from service.core.event import Event, Type, dress, rfc3339, tell, webhook_id
@@ -16,6 +14,7 @@ from service.store.deliveries import Listed, Tried
 from service.store.subscriptions import Subscription
 from service.web.answers import InvalidMembers, listed, plain
 from service.web.call import Call
+from service.web.response import Response
 
 _MOST_PAGES = 5
 """So many empty pages are turned at once."""
@@ -25,7 +24,7 @@ _NO_SEQUENCE = 0
 """Sequences begin at 1: nothing is an event of one task and of another."""
 
 
-async def index(call: Call) -> web.Response:
+async def index(call: Call) -> Response:
     """Answer with a page of deliveries, newest task first."""
     query = call.query
     wanted = _filter(query.subscription, query.status, query.event, query.task)
@@ -38,7 +37,7 @@ async def index(call: Call) -> web.Response:
     return listed([shown(each) for each in page.deliveries], page.after.text if page.after else None)
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call) -> Response:
     """Answer with one delivery: what is sent, to where, and what came of each attempt."""
     found = await _found(call)
     client, database = call.caller.client, call.tools.database
@@ -63,7 +62,7 @@ async def show(call: Call) -> web.Response:
     )
 
 
-async def retry(call: Call) -> web.Response:
+async def retry(call: Call) -> Response:
     """Make a delivery due now, whatever became of it."""
     found = await _found(call)
     await again.retry(call.tools.database, [found.key])
@@ -71,7 +70,7 @@ async def retry(call: Call) -> web.Response:
     return plain(shown(await _found(call)), status=202)
 
 
-async def retry_found(call: Call) -> web.Response:
+async def retry_found(call: Call) -> Response:
     """Make due now all deliveries that the filter finds, the newest first, up to the limit."""
     asked = call.body
     wanted = _filter(asked.subscription, asked.status, asked.event, asked.task)
@@ -92,7 +91,7 @@ async def retry_found(call: Call) -> web.Response:
     return plain({"count": count}, status=202)
 
 
-async def replay(call: Call) -> web.Response:
+async def replay(call: Call) -> Response:
     """Deliver a time's events again: what failed, or all that the subscription asks for."""
     subscription = await _subscription(call)
     since, until = call.body.since, min(call.body.until or call.now, call.now)
@@ -107,7 +106,7 @@ async def replay(call: Call) -> web.Response:
     return plain({"count": count}, status=202)
 
 
-async def test(call: Call) -> web.Response:
+async def test(call: Call) -> Response:
     """Send an event of type subscription.test to this subscription alone."""
     subscription = await _subscription(call)
     if subscription.disabled_at or subscription.paused_at:

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.web import RequestPayloadError
-from multidict import CIMultiDict
 from pydantic import ValidationError
 
 from service.core.errors import (
@@ -33,14 +32,15 @@ from service.store.statement import BadRowError, CollisionError, StoreUnavailabl
 from service.telemetry import notes
 from service.web import bodies
 from service.web.answers import InvalidMembers, refused
-from service.web.call import NOBODY, Call, Model, Route, Site
+from service.web.call import NOBODY, Answer, Call, Model, Route, Site
 from service.web.cors import preflight, shared
+from service.web.response import Common, Response
 from service.web.static import Files
 from service.web.table import Found, Table
 from service.web.tools import Seen
 
-_ALWAYS = CIMultiDict({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "kling-relay"})
-_SHARED = CIMultiDict({**_ALWAYS, **shared()})
+_SERVER = {"Server": "kling-relay"}
+_ALWAYS = _SERVER | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _log = logging.getLogger(__name__)
 
 
@@ -52,8 +52,11 @@ class Dispatch:
         self._table = table
         self._files = files
         self._clock = asyncio.get_running_loop().time
+        self._of_files = Common(_SERVER)
+        self._of_shared = Common(_ALWAYS | shared())
+        self._of_others = Common(_ALWAYS)
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> Answer:
         """Answer a request, whatever it holds."""
         tools = self._site.tools
         began = self._clock()
@@ -61,6 +64,7 @@ class Dispatch:
         segments = _segments(request.rel_url.raw_path)
         found = self._table.find(segments)
         if found is None and (file := self._files.answer(request, segments)) is not None:
+            file.common = self._of_files.at(now)
             return file
         request_id = str(tools.new_id(now))
         notes.begin(request_id=request_id)
@@ -73,12 +77,11 @@ class Dispatch:
             response = await self._act(asked)
         except Exception as error:  # noqa: BLE001 - the last resort of every request; what is a bug is logged as one
             response = self._refused(asked, error, kling=is_kling, shared=is_shared)
-        if not response.prepared:
-            headers = response.headers
-            headers.extend(_SHARED if is_shared else _ALWAYS)
+        if isinstance(response, Response):  # a stream has its head written already
+            response.common = (self._of_shared if is_shared else self._of_others).at(now)
             if asked.told:
-                headers.update(asked.told)
-            headers["X-Request-Id"] = request_id
+                response.headers.update(asked.told)
+            response.headers["X-Request-Id"] = request_id
             if tools.is_draining():  # so that no client asks again on a connection that is about to be closed
                 response.force_close()
         caller = asked.caller
@@ -95,7 +98,7 @@ class Dispatch:
         )
         return response
 
-    async def _act(self, asked: "_Asked") -> web.StreamResponse:
+    async def _act(self, asked: "_Asked") -> Answer:
         found, request = asked.found, asked.request
         if found is None:
             raise NotFound
@@ -140,7 +143,7 @@ class Dispatch:
         assert route.body is not None
         return _model(route.body, content, "body")
 
-    def _refused(self, asked: "_Asked", error: Exception, *, kling: bool, shared: bool) -> web.Response:
+    def _refused(self, asked: "_Asked", error: Exception, *, kling: bool, shared: bool) -> Response:
         refusal = _refusal(error)
         asked.code = refusal.code
         response = refused(refusal, asked.request_id, kling=kling)

@@ -19,6 +19,7 @@ from service.web.answers import InvalidMembers, listed
 from service.web.call import Call, is_gone
 from service.web.cors import shared
 from service.web.deliveries import types_of
+from service.web.response import Response
 from service.web.tail import Ear
 from service.web.tasks import event_shown
 
@@ -41,7 +42,7 @@ class _StalledError(Exception):
     """The reader does not read"""
 
 
-async def index(call: Call) -> web.Response:
+async def index(call: Call) -> Response:
     """Answer with a page of the log, oldest first; without a cursor from the beginning."""
     query = call.query
     after, cursor = _cursor(query.after, "after"), _cursor(query.cursor, "cursor")

@@ -2,22 +2,21 @@
 
 import asyncio
 
-from aiohttp import web
-
 from service.store.log import head
 from service.store.statement import StoreUnavailableError
 from service.web.answers import plain
 from service.web.call import Call
+from service.web.response import Response
 
 _PATIENCE = 2.0
 
 
-async def live(_: Call) -> web.Response:
+async def live(_: Call) -> Response:
     """Answer 200 for as long as the loop turns."""
     return plain({"status": "alive"})
 
 
-async def ready(call: Call) -> web.Response:
+async def ready(call: Call) -> Response:
     """Answer 200 when requests can be served: not shutting down, the database there; else 503 with the reason."""
     reason = await _unready(call)
     if reason is None:

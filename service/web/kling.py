@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiohttp import web
-
 from service.core.address import check_url
 from service.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
 from service.core.kind import Door, Kind, door_of
@@ -21,6 +19,7 @@ from service.telemetry.notes import note
 from service.web import bodies
 from service.web.answers import enveloped
 from service.web.call import Call
+from service.web.response import Response
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
 _WORD = re.compile(IDEMPOTENCY_KEY)
@@ -29,7 +28,7 @@ _MOST_PER_PAGE = 500
 _PER_PAGE = 30
 
 
-async def order(call: Call, door: Door) -> web.Response:
+async def order(call: Call, door: Door) -> Response:
     """Take an order; 200 once it is recorded and the provider was told, or is being told."""
     wanted = await checked(call, await call.read(), lambda body: (door, body))
     headers = call.request.headers
@@ -59,7 +58,7 @@ async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door,
     return wanted
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call) -> Response:
     """Answer with one task, by our id or the client's own; whatever door it came in by."""
     found = await call.site.look_up(call.caller.client, call.params["task"])
     if found is None:
@@ -67,7 +66,7 @@ async def show(call: Call) -> web.Response:
     return enveloped(queried(found.shown), found.shown["task_id"])
 
 
-async def numbered(call: Call, door: Door) -> web.Response:
+async def numbered(call: Call, door: Door) -> Response:
     """Answer with a page of this door's tasks, newest first."""
     kinds = [kind.value for kind in Kind if door_of(kind) is door]
     number = _number(call, "pageNum", 1, _MOST_PAGES)

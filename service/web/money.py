@@ -3,8 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from aiohttp import web
-
 from service.core import budget as budget_core
 from service.core import price, rulebook
 from service.core.errors import Fault, InvalidOrder, InvalidRequest
@@ -15,22 +13,23 @@ from service.store.usage import figures, sheet
 from service.web.answers import InvalidMembers, plain
 from service.web.call import Call
 from service.web.kling import checked
+from service.web.response import Response
 
 _USUAL = timedelta(days=30)
-_AS_FILE = {"Content-Disposition": 'attachment; filename="usage.csv"'}
+_AS_FILE = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
 
 
-async def rules(call: Call) -> web.Response:
+async def rules(call: Call) -> Response:
     """Answer with the rule book that orders are checked by."""
     return plain(rulebook.describe(call.tools.rulebook))
 
 
-async def prices(call: Call) -> web.Response:
+async def prices(call: Call) -> Response:
     """Answer with the price list that orders are priced by."""
     return plain(price.describe(call.tools.prices))
 
 
-async def quote(call: Call) -> web.Response:
+async def quote(call: Call) -> Response:
     """Price an order without sending it; the body is the order with its `door` (videos/text2video and so on)."""
     raw = await call.read()
 
@@ -47,7 +46,7 @@ async def quote(call: Call) -> web.Response:
     return plain(price.quote(order, call.tools.prices).shown() | {"kind": order.kind})
 
 
-async def used(call: Call) -> web.Response:
+async def used(call: Call) -> Response:
     """Answer with what was ordered and charged, the last thirty days where nothing else is asked for."""
     until = call.query.until or call.now
     since = call.query.since or until - _USUAL
@@ -56,7 +55,7 @@ async def used(call: Call) -> web.Response:
     lines = await usage.usage(call.tools.database, call.caller.client, call.query.by, since, until)
     if _wants_csv(call):
         text = sheet(lines, call.query.by)
-        return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=_AS_FILE)
+        return Response(body=text.encode(), headers=_AS_FILE)
     return plain(
         {
             "since": rfc3339(since),
@@ -75,7 +74,7 @@ def _wants_csv(call: Call) -> bool:
     return csv >= 0 and not 0 <= json < csv
 
 
-async def budget(call: Call) -> web.Response:
+async def budget(call: Call) -> Response:
     """Answer with what the caller may spend, and has spent, as a client and by this key."""
     database, caller = call.tools.database, call.caller
     currency = call.tools.prices.currency

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from aiohttp import web
-
 from service.core.errors import Fault
 from service.core.event import rfc3339
 from service.store import overview, standing, tries
@@ -18,12 +16,13 @@ from service.store.overview import NEVER, PER_BIN, Counted, Figures, Window
 from service.store.standing import Waiting
 from service.web.answers import InvalidMembers, plain
 from service.web.call import Call
+from service.web.response import Response
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
 _NONE = Waiting(outstanding=0, exhausted=0, next_at=None)
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call) -> Response:
     """Answer with the caller's figures over the last hour or day."""
     width, count = _WINDOWS[call.query.span]
     window = _window(call.now, width, count)

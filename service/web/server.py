@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from typing_extensions import override
 
+from service.web.call import Answer
 from service.web.tools import Limits
 
 _BACKLOG = 1024
@@ -23,7 +24,7 @@ _LOOK_EVERY = 0.005
 class Answers(Protocol):
     """What a request is given to."""
 
-    async def answer(self, request: web.BaseRequest, /) -> web.StreamResponse: ...
+    async def answer(self, request: web.BaseRequest, /) -> Answer: ...
 
 
 class Answering(Protocol):
@@ -39,7 +40,8 @@ class _Runner(web.ServerRunner):
     """A server of one function: aiohttp's applications look for a route and wrap a handler for every request."""
 
     def __init__(self, answering: Answering, *, shutdown_timeout: float, **options: Any) -> None:
-        super().__init__(web.Server(answering.dispatch.answer, **options), shutdown_timeout=shutdown_timeout)
+        handler: Any = answering.dispatch.answer  # what it returns need not be one of aiohttp's responses
+        super().__init__(web.Server(handler, **options), shutdown_timeout=shutdown_timeout)
         self._answering = answering
 
     @override

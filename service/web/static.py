@@ -17,6 +17,7 @@ from aiohttp import web
 
 from service.web.cors import shared
 from service.web.openapi import document
+from service.web.response import Response
 
 ROOT = Path(__file__).parent / "console"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
@@ -24,6 +25,7 @@ _TEXT = frozenset({"text/javascript", "text/css", "text/html", "text/plain", "te
 _LEAST_ZIPPED = 600
 _FONTS_KEPT = "public, max-age=604800"
 _ASK_EACH_TIME = "no-cache"
+_TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _HEADERS = {
     # results are shown from wherever the provider keeps them, and the settings may name a service elsewhere
     "Content-Security-Policy": (
@@ -63,7 +65,7 @@ class Files:
         """Read them."""
         return cls(dict(read(ROOT)), _file(orjson.dumps(document()), "application/json", "openapi.json"))
 
-    def answer(self, request: web.BaseRequest, segments: Sequence[str]) -> web.Response | None:
+    def answer(self, request: web.BaseRequest, segments: Sequence[str]) -> Response | None:
         """Return the answer to a request for a file, or None where a path or method is not of these."""
         if request.method not in {"GET", "HEAD"} or not segments:
             return None
@@ -98,13 +100,13 @@ def _file(content: bytes, media: str, name: str) -> File:
     )
 
 
-def _answer(request: web.BaseRequest, file: File | None, more: Mapping[str, str] | None = None) -> web.Response:
+def _answer(request: web.BaseRequest, file: File | None, more: Mapping[str, str] | None = None) -> Response:
     if file is None:
-        return web.Response(status=404, text="There is no such file.\n", headers=_HEADERS)
+        return Response(status=404, body=b"There is no such file.\n", headers={**_HEADERS, **_TEXT_PLAIN})
     headers = {**_HEADERS, **(more or {}), "ETag": file.tag, "Cache-Control": file.kept, "Vary": "Accept-Encoding"}
     if file.tag in request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers)
+        return Response(status=304, headers=headers)
     headers["Content-Type"] = file.media
     if file.zipped is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
-        return web.Response(body=file.zipped, headers={**headers, "Content-Encoding": "gzip"})
-    return web.Response(body=file.content, headers=headers)
+        return Response(body=file.zipped, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(body=file.content, headers=headers)

@@ -9,8 +9,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from aiohttp import web
-
 from service.core.address import check_url
 from service.core.errors import Conflict, Fault, NotFound
 from service.core.event import rfc3339
@@ -22,13 +20,14 @@ from service.store.seal import SealError
 from service.store.subscriptions import Change, Subscription
 from service.web.answers import InvalidMembers, listed, nothing, plain
 from service.web.call import Call
+from service.web.response import Response
 
 _SECRET_BITS = 256
 _MOST_SECRETS = 3
 """The new one and those that still overlap."""
 
 
-async def create(call: Call) -> web.Response:
+async def create(call: Call) -> Response:
     """Make a subscription; the answer holds its secret, this once."""
     asked = call.body
     wish = Wish(
@@ -57,7 +56,7 @@ async def create(call: Call) -> web.Response:
     )
 
 
-async def index(call: Call) -> web.Response:
+async def index(call: Call) -> Response:
     """Answer with a page of subscriptions, newest first."""
     limit = call.query.limit
     before = _cursor(call.query.cursor)
@@ -66,12 +65,12 @@ async def index(call: Call) -> web.Response:
     return listed([_shown(call, each) for each in found[:limit]], more)
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call) -> Response:
     """Answer with one subscription, or one hook."""
     return plain(_shown(call, await _found(call)))
 
 
-async def change(call: Call) -> web.Response:
+async def change(call: Call) -> Response:
     """Change what the body names."""
     asked = call.body
     found = await _found(call)
@@ -90,26 +89,26 @@ async def change(call: Call) -> web.Response:
     return _one(call, await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now))
 
 
-async def delete(call: Call) -> web.Response:
+async def delete(call: Call) -> Response:
     """Delete a subscription and what was still to be delivered to it."""
     if not await removal.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
         raise NotFound
     return nothing()
 
 
-async def pause(call: Call) -> web.Response:
+async def pause(call: Call) -> Response:
     """Let deliveries gather."""
     identifier = call.id("subscription")
     return _one(call, await subscriptions.pause(call.tools.database, call.caller.client, identifier, call.now))
 
 
-async def resume(call: Call) -> web.Response:
+async def resume(call: Call) -> Response:
     """Deliver again, also after it was disabled."""
     identifier = call.id("subscription")
     return _one(call, await subscriptions.resume(call.tools.database, call.caller.client, identifier, call.now))
 
 
-async def rotate(call: Call) -> web.Response:
+async def rotate(call: Call) -> Response:
     """Make a new secret; the old ones sign too until the overlap is over."""
     found = await _found(call)
     if found.hook:
@@ -162,7 +161,7 @@ async def _found(call: Call) -> Subscription:
     return found
 
 
-def _one(call: Call, found: Subscription | None) -> web.Response:
+def _one(call: Call, found: Subscription | None) -> Response:
     if found is None:
         raise NotFound
     return plain(_shown(call, found))

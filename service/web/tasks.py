@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from aiohttp import web
 
 from service.core import ledger
 from service.core.errors import Fault, NotFound, RateLimited, Unavailable
@@ -20,13 +19,14 @@ from service.store.log import Told
 from service.store.lookups import Detail
 from service.web.answers import InvalidMembers, listed, plain
 from service.web.call import Call
+from service.web.response import Response
 
 _MOST_CALLBACKS = 500
 _LOOK_AT_CLIENT = 5.0
 """Seconds after which a waiter sees that its client has gone."""
 
 
-async def index(call: Call) -> web.Response:
+async def index(call: Call) -> Response:
     """Answer with a page of tasks, newest first."""
     query = call.query
     statuses = [status for word in query.status or () for status in pages.statuses_of(word)]
@@ -37,7 +37,7 @@ async def index(call: Call) -> web.Response:
     return listed([found.shown for found in page.tasks], str(page.after) if page.after else None)
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call) -> Response:
     """Answer with one task; with ?wait= as soon as it is final, or as it is after so many seconds."""
     task = call.id("task")
     found = await _detail(call, task)
@@ -47,7 +47,7 @@ async def show(call: Call) -> web.Response:
     return plain(_shown(found))
 
 
-async def events(call: Call) -> web.Response:
+async def events(call: Call) -> Response:
     """Answer with a task's history."""
     task = call.id("task")
     await _found(call, task)
@@ -55,7 +55,7 @@ async def events(call: Call) -> web.Response:
     return listed([event_shown(each) for each in told], None)
 
 
-async def callbacks(call: Call) -> web.Response:
+async def callbacks(call: Call) -> Response:
     """Answer with what the provider said of a task, as it came."""
     task = call.id("task")
     await _found(call, task)
