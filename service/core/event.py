@@ -6,10 +6,9 @@ A task is shown everywhere by one object (`shown`), whose times are milliseconds
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -58,8 +57,7 @@ def write(value: Any) -> bytes:
     return orjson.dumps(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """One event; `body` is what format `standard` sends: {"type", "timestamp", "data"}."""
 
     subject: UUID
@@ -70,8 +68,7 @@ class Event:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """What never changes of a task, as its events show it."""
 
     id: UUID

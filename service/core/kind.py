@@ -14,7 +14,10 @@ class Kind(StrEnum):
 
     @property
     def makes_images(self) -> bool:
-        return self in {Kind.TEXT2IMAGE, Kind.IMAGE2IMAGE}
+        return self in _IMAGES
+
+
+_IMAGES = frozenset({Kind.TEXT2IMAGE, Kind.IMAGE2IMAGE})
 
 
 class Door(StrEnum):

@@ -8,7 +8,7 @@ that a task can have.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from service.core.money import money, plain
 from service.core.task import FINAL, Status
@@ -16,8 +16,7 @@ from service.core.task import FINAL, Status
 Standing = Literal["reserved", "unknown", "settled", "released"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry; both figures are what it adds to the account, so that a settlement's `reserved` is negative."""
 
     entry: Literal["reserve", "settle", "release"]

@@ -19,6 +19,8 @@ from service.core.order import Order
 
 LISTS = Path(__file__).parent / "prices"
 ANY_MODEL = "*"
+MOST_QUOTES = 1000
+"""So many are remembered."""
 FIELDS = ("n", "mode", "duration")
 """What a price can depend on besides kind and model; `n` is the number of pictures."""
 
@@ -111,6 +113,24 @@ def quote(order: Order, prices: Prices) -> Quote:
         listed=listed,
         lines=tuple(lines),
     )
+
+
+class Quoter:
+    """Quotes by one list. A price depends on five fields of an order, so what was quoted is remembered by those."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+        self._known: dict[tuple[Any, ...], Quote] = {}
+
+    def __call__(self, order: Order) -> Quote:
+        """Return what `order` costs, as `quote` has it."""
+        fields = (order.kind, order.model, order.n, order.mode, order.duration)
+        known = self._known.get(fields)
+        if known is None:
+            if len(self._known) >= MOST_QUOTES:  # models that nobody lists may have any name
+                self._known.clear()
+            known = self._known[fields] = quote(order, self._prices)
+        return known
 
 
 def load(name_or_path: str | Path) -> Prices:

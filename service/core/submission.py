@@ -5,7 +5,7 @@ taken; whatever is not understood is *unknown* and never sent again blindly. HTT
 the code in the body decides. A failed query never says anything about a task's fate.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from service.core import callback
@@ -163,7 +163,7 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Outcom
     if provider_task_id is None:
         return Unknown(f"HTTP {status} and success, but no task id")
     try:
-        signal = replace(callback.read(body), provider_task_id=provider_task_id)
+        signal = callback.read(body)._replace(provider_task_id=provider_task_id)
     except Unreadable:
         signal = Signal(news=News.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)

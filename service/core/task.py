@@ -5,10 +5,9 @@ have it), and final as *succeed* or *failed*. *expired* is our own impatience: c
 late success still beats it, because the provider knows better than the clock.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 
@@ -70,8 +69,7 @@ SHOWN: dict[Status, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(NamedTuple):
     """One fact about a task, from the provider or from the clock.
 
     `result` is Kling's `task_result` ({"images": [...]} and/or {"videos": [...]}) on success, else None;
@@ -85,8 +83,7 @@ class Signal:
     provider_task_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """A task as the machine sees it; `sequence` counts its steps, 0 before the first."""
 
     id: UUID
@@ -95,8 +92,7 @@ class Task:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What one signal did: the task as it is now, and the signal that moved it."""
 
     task: Task

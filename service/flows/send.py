@@ -6,9 +6,8 @@ sent again unless the provider surely did not take it. Sending goes on when the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, assert_never
+from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
 from uuid import UUID
 
 from service.core.kind import Kind, door_of
@@ -39,8 +38,7 @@ class Takes(Protocol):
     ) -> Outcome: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Parcel(NamedTuple):
     """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking.
 
     `standing` is the task as it stood when it was recorded just now; None where that is not known.
@@ -55,16 +53,14 @@ class Parcel:
     standing: Standing | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(NamedTuple):
     """A marking that succeeded, and the attempts that the submission had by then."""
 
     sender: UUID
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class Sent(NamedTuple):
     """What came of sending: the provider's answer, and what it did to the task (None: the task did not move)."""
 
     outcome: Outcome
@@ -172,7 +168,7 @@ class Send:
             mark = await self._mark(parcel.task)
             if mark is None:
                 return None
-            parcel = replace(parcel, mark=mark.sender, attempt=mark.attempt)
+            parcel = parcel._replace(mark=mark.sender, attempt=mark.attempt)
         begun = asyncio.get_running_loop().time()
         outcome = await self._provider.submit(
             door_of(parcel.kind), parcel.payload, parcel.task, self._hook_of(parcel.task), self._now(), parcel.trace

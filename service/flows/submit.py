@@ -51,7 +51,7 @@ class Submit:
         """`body_of` makes an order's fields the provider's JSON; `patience` is in seconds."""
         self._database = database
         self._send = send
-        self._prices = prices
+        self._quote = price.Quoter(prices)
         self._body_of = body_of
         self._new_id = new_id
         self._patience = patience
@@ -95,7 +95,7 @@ class Submit:
     async def _ordered(
         self, caller: Caller, order: Order, word: str | None, trace: str | None, now: datetime
     ) -> Ordered:
-        quote = price.quote(order, self._prices)
+        quote = self._quote(order)
         hook = None
         if order.hook:
             hook = await subscriptions.ensure_hook(self._database.pool, caller.client, order.hook, now)

@@ -1,14 +1,12 @@
 """Orders to the provider, and questions about them; what comes back is judged by core.submission.
 
-A POST is never repeated here. It counts as sent from the moment its head is handed to a connection: what fails
-before that surely was not taken, what fails after it is unknown, a connection found dead when used included.
+A POST is never repeated here. It counts as sent from the moment it is handed to a connection (`OrderPayload`): what
+fails before that surely was not taken, what fails after it is unknown, a connection found dead when used included.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from io import BytesIO
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, Self, assert_never
 from urllib.parse import quote
 from uuid import UUID
@@ -24,8 +22,6 @@ from aiohttp import (
     ClientTimeout,
     DummyCookieJar,
     TCPConnector,
-    TraceConfig,
-    TraceRequestHeadersSentParams,
 )
 from yarl import URL
 
@@ -35,21 +31,13 @@ from service.core.ids import milliseconds
 from service.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
 from service.core.task import Signal
 from service.provider.dialects import OWN_FIELDS, Dialect, credential
+from service.provider.payload import OrderPayload
 
 MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; a longer one is not understood."""
 _LONGEST_PACK = timedelta(days=400)
-_PIECE = 64 * 1024
-"""Bytes of an order that are written at once."""
 """Packs are listed by when they were bought; an annual one may be that old."""
 _FAULTS = (ClientError, OSError, ValueError, RuntimeError)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Whether a request may have left."""
-
-    sent: bool = False
 
 
 class Provider:
@@ -72,6 +60,7 @@ class Provider:
         self._base = url.rstrip("/") + dialect.prefix
         self._root = self._base + "/v1/"
         self._dialect = dialect
+        self._doors: dict[str, URL] = {}
         self._credential = credential(dialect, key)
         self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
         self._most_answer = most_answer
@@ -81,13 +70,10 @@ class Provider:
         self._session: ClientSession | None = None
 
     async def start(self) -> None:
-        trace = TraceConfig()
-        trace.on_request_headers_sent.append(_mark_sent)
         self._session = ClientSession(
             connector=TCPConnector(limit=self._connections, keepalive_timeout=self._keepalive),
             cookie_jar=DummyCookieJar(),
             headers={"User-Agent": "kling-relay", "Accept": "application/json", "Accept-Encoding": "identity"},
-            trace_configs=[trace],
             trust_env=False,
         )
 
@@ -116,23 +102,22 @@ class Provider:
 
         `trace` is the traceparent that goes along.
         """
-        progress = _Progress()
-        headers = self._headers(now) | {"Content-Type": "application/json"}
+        order = OrderPayload(self._complete(body, task, hook))
+        headers = self._headers(now)
         if trace:
             headers["traceparent"] = trace
         try:
             async with self._open().post(
-                URL(self._root + door_path, encoded=True),
-                data=_in_pieces(self._complete(body, task, hook)),
+                self._door(door_path),
+                data=order,
                 headers=headers,
                 timeout=self._submit_timeout,
                 allow_redirects=False,
-                trace_request_ctx=progress,
             ) as response:
                 answer = await _bounded(response, self._most_answer)
                 return judge(response.status, answer, seconds_to_wait(response.headers.get("Retry-After"), now))
         except _FAULTS as fault:
-            if progress.sent:
+            if order.has_left:
                 return Unknown(f"the provider's answer was lost: {_says(fault)}")
             return Wait(0, f"no connection to the provider: {_says(fault)}")
 
@@ -152,7 +137,6 @@ class Provider:
                 headers=headers,
                 timeout=self._ask_timeout,
                 allow_redirects=False,
-                trace_request_ctx=_Progress(),
             ) as response:
                 finding = judge_query(response.status, await _bounded(response, self._most_answer))
         except _FAULTS as fault:
@@ -175,7 +159,6 @@ class Provider:
                 headers=self._headers(now),
                 timeout=self._ask_timeout,
                 allow_redirects=False,
-                trace_request_ctx=_Progress(),
             ) as response:
                 return read_packs(await _bounded(response, self._most_answer))
         except Unreadable as fault:
@@ -191,6 +174,12 @@ class Provider:
         rest = orjson.dumps(ours)[1:]
         return b"".join((body[:-1], b"," if len(body) > 2 and len(rest) > 1 else b"", rest))
 
+    def _door(self, path: str) -> URL:
+        """Return a door's address; the few there are are read once."""
+        if (url := self._doors.get(path)) is None:
+            url = self._doors[path] = URL(self._root + path, encoded=True)
+        return url
+
     def _headers(self, now: datetime) -> dict[str, str]:
         return {"Authorization": self._credential.authorization(now)}
 
@@ -198,16 +187,6 @@ class Provider:
         if self._session is None:
             raise RuntimeError("the provider's client is not started")
         return self._session
-
-
-def _in_pieces(body: bytes) -> bytes | BytesIO:
-    """Return the body; a long one as a file, which aiohttp writes in pieces, so that 30 MB do not hold up the loop."""
-    return body if len(body) <= _PIECE else BytesIO(body)
-
-
-async def _mark_sent(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:
-    """Comes before the first byte is written, so that `sent` errs only on the safe side."""
-    context.trace_request_ctx.sent = True
 
 
 async def _bounded(response: ClientResponse, most: int) -> bytes:

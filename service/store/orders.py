@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -34,9 +34,8 @@ from service.store.schema import Time, ledger, repeats, submissions, tasks
 from service.store.statement import CollisionError, Columns, Connection, Runner, Statement, columns_of, unnested
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A checked and priced order, ready to be recorded as a task."""
+class Record(NamedTuple):
+    """A checked and priced order, ready to be recorded as a task; its members are the columns of the batch, in turn."""
 
     id: UUID
     client: UUID
@@ -84,7 +83,7 @@ _TASK: Columns = {
     "fields": Text,
 }
 _ROW: Columns = {**_TASK, "payload": LargeBinary}
-_columns = attrgetter(*_ROW)
+assert tuple(_ROW) == Record._fields
 
 
 def _record() -> Statement:
@@ -155,8 +154,7 @@ async def record(database: Database, records: Sequence[Record], due_in: float) -
 
 async def record_on(runner: Runner, records: Sequence[Record], due_in: float) -> None:
     """Record these orders in the transaction that `runner` is in."""
-    rows = [_columns(each) for each in records]
-    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", Record._fields, records))
 
 
 _made = unnested("made", id=Uuid)
