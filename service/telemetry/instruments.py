@@ -1,14 +1,15 @@
 """Instruments: counters, histograms and gauges by name, each with a description and label names from a closed set.
 
-Children of labels are kept after the first use, so that counting costs a quarter of a microsecond; and what was made
-is listed, so that docs/metrics.md and the alerts' test know every name.
+What was made is listed, so that docs/metrics.md and the alerts' test know every name.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from service.telemetry.tallies import Counts, Spreads
 
 PREFIX = "relay_"
 
@@ -48,14 +49,15 @@ class Instruments:
         self.registry = CollectorRegistry()
         self.catalogue: list[Described] = []
 
-    def counter(self, name: str, meaning: str, *labels: str) -> Callable[..., Counter]:
-        made = Counter(self.described("counter", name, meaning, *labels), meaning, labels, registry=self.registry)
-        return cache(made.labels) if labels else lambda: made
+    def counter(self, name: str, meaning: str, *labels: str) -> Counts:
+        made = Counts(self.described("counter", name, meaning, *labels), meaning, labels)
+        self.registry.register(made)
+        return made
 
-    def histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Callable[..., Histogram]:
-        name = self.described("histogram", name, meaning, *labels)
-        made = Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
-        return cache(made.labels) if labels else lambda: made
+    def histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Spreads:
+        made = Spreads(self.described("histogram", name, meaning, *labels), meaning, labels, buckets)
+        self.registry.register(made)
+        return made
 
     def gauge(self, name: str, meaning: str, *labels: str) -> Callable[..., Gauge]:
         made = Gauge(self.described("gauge", name, meaning, *labels), meaning, labels, registry=self.registry)
