@@ -15,7 +15,7 @@ import orjson
 from service.core.foreign import Unreadable, clean, parse, word
 from service.core.task import News, Signal
 
-__all__ = ["Unreadable", "read"]
+__all__ = ["Unreadable", "of", "read"]
 
 MOST_REASON = 2048
 """Bytes of a reason that are kept."""
@@ -23,6 +23,8 @@ MOST_RESULT = 64 * 1024
 """Bytes of a result, written as JSON; a larger one is refused."""
 _MOST_URL = 8192
 _MOST_ITEMS = 64
+_SURELY_SMALL = MOST_RESULT // 4
+"""Bytes of a body up to which its result need not be measured: a byte becomes three at most, a file gains sixty."""
 
 _WORDS: dict[News, str] = {
     News.SUBMITTED: "submitted not_start queued pending waiting starting",
@@ -51,25 +53,25 @@ def read(body: bytes, depth: int = 32) -> Signal:
     The signal's texts and result hold nothing that PostgreSQL's text or json would refuse; the reason is at most
     2 KiB, the result at most 64 KiB. On success the result is a dict, empty where the provider named no files.
     """
-    top = parse(body, depth)
+    return of(parse(body, depth), len(body))
+
+
+def of(top: Any, size: int) -> Signal:
+    """Return the signal in a JSON value that was read from `size` bytes, as `read` does."""
     if not isinstance(top, dict):
         raise Unreadable("not an object")
     layers = _layers(top)
     news, home = _status(layers)
-    # The layer that tells the status is asked first for all else.
-    layers.sort(key=lambda layer: layer is not home)
+    if len(layers) > 1:  # the one that tells the status is asked first for all else
+        layers.sort(key=lambda layer: layer is not home)
     result = None
     if news is News.SUCCEED:
         result = _result(layers)
         if not result and home is top and len(layers) > 1:
             raise Unreadable("the status may be the call's, not the task's")
-    return Signal(
-        news=news,
-        reason=_reason(layers, home, news),
-        result=result,
-        charge=_charge(layers),
-        provider_task_id=_task_id(layers),
-    )
+        if size > _SURELY_SMALL and len(orjson.dumps(result)) > MOST_RESULT:
+            raise Unreadable(f"a result larger than {MOST_RESULT} bytes")
+    return Signal(news, _reason(layers, home, news), result, _charge(layers), _task_id(layers))
 
 
 def _layers(top: dict[str, Any]) -> list[dict[str, Any]]:
@@ -137,9 +139,11 @@ def _first(item: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _amount(value: Any) -> str | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = repr(value) if abs(value) < 10**12 else None
-    return value if isinstance(value, str) and _AMOUNT.fullmatch(value) else None
+    if not isinstance(value, str):
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) >= 10**12:
+            return None
+        value = repr(value)
+    return value if _AMOUNT.fullmatch(value) else None
 
 
 def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -148,11 +152,12 @@ def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
         for way in (_listed, _outputs, _single):
             found: dict[str, list[dict[str, Any]]] = {}
             for kind, item in islice(way(layer), _MOST_ITEMS):
-                if (file := _file(kind, item, len(found.get(kind, ())))) is not None:
-                    found.setdefault(kind, []).append(file)
+                files = found.get(kind)
+                if (file := _file(kind, item, len(files) if files else 0)) is not None:
+                    if files is None:
+                        found[kind] = files = []
+                    files.append(file)
             if found:
-                if len(orjson.dumps(found)) > MOST_RESULT:
-                    raise Unreadable(f"a result larger than {MOST_RESULT} bytes")
                 return found
     return {}
 
@@ -195,10 +200,10 @@ def _kind_of(item: Any) -> str:
 
 def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
     """Return one file in Kling's shape, or None where it has no address."""
-    if isinstance(item, str):
-        item = {"url": item}
     if not isinstance(item, dict):
-        return None
+        if not isinstance(item, str):
+            return None
+        item = {"url": item}
     url = _url(item.get("url"))
     if url is None:
         return None
@@ -209,7 +214,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
         file = {"index": index if usable else position, "url": url}
     else:
         file = {"id": word(item.get("id")) or "", "url": url, "duration": _duration(item.get("duration"))}
-    if (watermarked := _url(item.get("watermark_url"))) is not None:
+    if "watermark_url" in item and (watermarked := _url(item["watermark_url"])) is not None:
         file["watermark_url"] = watermarked
     return file
 
@@ -221,6 +226,8 @@ def _url(value: Any) -> str | None:
 
 def _duration(value: Any) -> str:
     """Return seconds as Kling writes them ("5.1"); "" where none are told."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = repr(value) if abs(value) < 10**6 else ""
-    return value if isinstance(value, str) and _DURATION.fullmatch(value) else ""
+    if not isinstance(value, str):
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) >= 10**6:
+            return ""
+        value = repr(value)
+    return value if _DURATION.fullmatch(value) else ""

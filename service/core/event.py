@@ -6,8 +6,10 @@ A task is shown everywhere by one object (`shown`), whose times are milliseconds
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from math import floor
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,6 +18,7 @@ import orjson
 from service.core.ids import milliseconds
 from service.core.task import SHOWN, Signal, Status, Task
 
+_ANNOUNCED = {status: f"task.{shown}" for status, shown in SHOWN.items()}
 RESULT_LIFE = timedelta(days=30)
 """How long the provider keeps results (Kling's documents)."""
 _RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
@@ -103,26 +106,31 @@ def shown(facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] 
 
 def rfc3339(at: datetime) -> str:
     """Return an aware UTC time as RFC 3339 with milliseconds."""
-    return at.isoformat(timespec="milliseconds")[:23] + "Z"
+    return f"{_to_the_second(floor(at.timestamp()))}.{at.microsecond // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(second: int) -> str:
+    """Return a second since 1970 without its zone; thousands of events share one."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def announce(facts: Facts, task: Task, signal: Signal) -> Event:
     """Return the event of the step by which `signal` made `task` what it is."""
-    kind = f"task.{SHOWN[task.status]}"
     return tell(
-        subject=facts.id,
-        sequence=task.sequence,
+        facts.id,
+        task.sequence,
         client=facts.client,
-        kind=kind,
+        kind=_ANNOUNCED[task.status],
         at=task.updated_at,
         content=shown(facts, task, signal.reason, signal.result),
     )
 
 
-def tell(*, subject: UUID, sequence: int, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]) -> Event:
+def tell(subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]) -> Event:
     """Return an event of any type, its bytes made."""
-    body = write({"type": kind, "timestamp": rfc3339(at), "data": content})
-    return Event(subject=subject, sequence=sequence, client=client, type=kind, at=at, body=body)
+    body = orjson.dumps({"type": kind, "timestamp": rfc3339(at), "data": content})
+    return Event(subject, sequence, client, kind, at, body)
 
 
 def dress(event: Event, form: Format, source: str) -> bytes:

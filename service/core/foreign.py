@@ -58,11 +58,11 @@ def clean(text: str, most_bytes: int) -> str:
 
 def word(value: Any, most: int = 128) -> str | None:
     """Return an identifier: `value` as printable text without spaces and at most `most` characters, else None."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if abs(value) < 10**most else None
-    if isinstance(value, str) and 0 < len(value) <= most and value.isprintable() and " " not in value:
-        return value
-    return None
+    if not isinstance(value, str):
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**most:
+            return None
+        value = str(value)
+    return value if 0 < len(value) <= most and value.isprintable() and " " not in value else None
 
 
 def seconds_to_wait(header: str | None, now: datetime) -> float | None:

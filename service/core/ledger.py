@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, assert_never
 from service.core.money import money, plain
 from service.core.task import FINAL, Status
 
+_NOTHING = Decimal(0)
+_OVER = frozenset({Status.SUCCEED, Status.FAILED})
 Standing = Literal["reserved", "unknown", "settled", "released"]
 
 
@@ -59,13 +61,13 @@ def on_step(before: Status, after: Status, quote: Decimal, charge: str | None) -
     `charge` is the provider's `final_unit_deduction`; where it is absent or no sane figure the quote is charged,
     and the entry says so.
     """
-    if after not in FINAL or before in {Status.SUCCEED, Status.FAILED}:
+    if after not in FINAL or before in _OVER:
         return None
-    held = Decimal(0) if before is Status.EXPIRED else quote
+    held = _NOTHING if before is Status.EXPIRED else quote
     if after is Status.SUCCEED:
         charged, note = charge_of(charge, quote)
-        return Entry(entry="settle", reserved=-held, charged=charged, note=note)
-    return None if before is Status.EXPIRED else Entry(entry="release", reserved=-held, charged=Decimal(0))
+        return Entry("settle", -held, charged, note)
+    return None if before is Status.EXPIRED else Entry("release", -held, _NOTHING)
 
 
 def charge_of(charge: str | None, quote: Decimal) -> tuple[Decimal, str]:

@@ -14,11 +14,13 @@ _PLAIN = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6}0*)?")
 
 def money(written: object) -> Decimal | None:
     """Return a plain figure in [0, MOST] with up to six places, or None for everything else, floats included."""
-    if isinstance(written, int) and not isinstance(written, bool) and 0 <= written <= MOST:
+    if not isinstance(written, str):
+        if not isinstance(written, int) or isinstance(written, bool) or not 0 <= written <= MOST:
+            return None
         written = str(written)
-    if not isinstance(written, str) or len(written) > 40 or not _PLAIN.fullmatch(written.strip()):
+    if len(written) > 40 or not _PLAIN.fullmatch(written := written.strip()):
         return None
-    figure = Decimal(written.strip())
+    figure = Decimal(written)
     return figure if figure <= MOST else None
 
 

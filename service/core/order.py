@@ -153,6 +153,10 @@ def _fields(
     fields: dict[str, Any] = {"model_name": model}
     wrong = set(poisoned)
     for name, rule in taken_by_model.items():
+        if name not in given and rule is not None and not rule.required:  # as most fields of most orders
+            if rule.default is not None:
+                fields[name] = rule.default
+            continue
         before = len(faults)
         value = _field(name, rule or rules.fields[name], given, poisoned, faults)
         if value is not None and rule is None:

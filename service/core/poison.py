@@ -24,7 +24,9 @@ def poison(name: str, value: object) -> Fault | None:
     """Return the first thing inside the member `name` that must not be in an order, with its path, or None."""
     if says := _text_fault(name):
         return Fault(safe(name), f"has a name that {says}")
-    if isinstance(value, dict | list) and (says := _shape_fault(value)):
+    if not isinstance(value, dict | list):
+        return Fault(safe(name), says) if (says := _scalar_fault(value)) else None
+    if says := _shape_fault(value):
         return Fault(safe(name), says)
     return next(_faults(safe(name), value), None)
 
@@ -64,10 +66,10 @@ def _faults(path: str, value: object) -> Iterator[Fault]:
 
 def _scalar_fault(value: object) -> str | None:
     match value:
-        case None | bool():
-            return None
         case str():
             return _text_fault(value)
+        case None | bool():
+            return None
         case int():
             return None if value in _INT64 else "is a number beyond 64 bits"
         case float():

@@ -116,7 +116,7 @@ def judge_query(status: int, body: bytes) -> Finding:
     if not 200 <= status < 300 or code not in {None, 0}:
         return Silent(_saying(status, code, _message(answer)))
     try:
-        return callback.read(body)
+        return callback.read(body) if answer is None else callback.of(answer, len(body))
     except Unreadable as fault:
         return Silent(f"HTTP {status}, {fault}")
 
@@ -163,7 +163,7 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Outcom
     if provider_task_id is None:
         return Unknown(f"HTTP {status} and success, but no task id")
     try:
-        signal = callback.read(body)._replace(provider_task_id=provider_task_id)
+        signal = callback.of(answer, len(body))._replace(provider_task_id=provider_task_id)
     except Unreadable:
         signal = Signal(news=News.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)

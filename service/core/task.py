@@ -111,5 +111,4 @@ def advance(task: Task, signal: Signal, now: datetime) -> Step | None:
     status = MOVES[task.status].get(signal.news)
     if status is None:
         return None
-    moved = Task(id=task.id, status=status, sequence=task.sequence + 1, updated_at=max(now, task.updated_at))
-    return Step(moved, signal)
+    return Step(Task(task.id, status, task.sequence + 1, max(now, task.updated_at)), signal)

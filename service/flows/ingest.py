@@ -162,16 +162,8 @@ class Ingest:
 
     async def _write_all(self, decided: "Sequence[_Decided]", *, first: bool) -> set[UUID]:
         moves = [each.move for each in decided if each.move]
-        heard = [each.heard() for each in decided if first and each.word.body]
-        taken = [
-            steps.Taken(
-                task=word.task,
-                provider_task_id=word.signal.provider_task_id,
-                is_own_id=word.source == "submit",
-            )
-            for word in (each.word for each in decided if not each.is_over)
-            if word.signal
-        ]
+        heard = [each.heard() for each in decided if each.word.body] if first else []
+        taken = [_taken(each.word, each.word.signal) for each in decided if each.word.signal and not each.is_over]
         if not (moves or heard or taken):
             return set()
         moved = await steps.write(self._database, moves, heard, taken, ask_in=self._ask_after)
@@ -197,19 +189,23 @@ class _Decided(NamedTuple):
         return (self.step.task if self.step else self.before.task).status in FINAL
 
     def told(self) -> Told:
-        return Told(step=self.step, before=self.before)
+        return Told(self.step, self.before)
 
     def heard(self) -> steps.Heard:
         outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
         word = self.word
-        return steps.Heard(task=word.task, received_at=word.at, source=word.source, outcome=outcome, body=word.body)
+        return steps.Heard(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
 
 
 def _decide(word: Word, before: steps.Standing) -> _Decided:
     step = advance(before.task, word.signal, word.at) if word.signal else None
     if step is None:
-        return _Decided(word=word, before=before, step=None, move=None)
+        return _Decided(word, before, None, None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
     event = announce(before.facts, step.task, step.signal)
-    move = steps.Move(before=before, after=step.task, event=event, is_final=step.is_final, entry=entry)
-    return _Decided(word=word, before=before, step=step, move=move)
+    return _Decided(word, before, step, steps.move(before.task, step, event, entry))
+
+
+def _taken(word: Word, signal: Signal) -> steps.Taken:
+    name = signal.provider_task_id
+    return steps.Taken(word.task, name, is_own_id=word.source == "submit" and name is not None)

@@ -191,8 +191,10 @@ class Provider:
 
 async def _bounded(response: ClientResponse, most: int) -> bytes:
     """Return the answer's body; of one that is too long the beginning, which nothing will understand."""
+    content = response.content
     parts, size = [], 0
-    async for part in response.content.iter_any():
+    while not content.at_eof():
+        part = await content.readany()
         parts.append(part)
         size += len(part)
         if size > most:

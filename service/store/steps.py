@@ -9,6 +9,7 @@ than the one that wrote the step before, which is what lets the event log be rea
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -40,7 +41,7 @@ from sqlalchemy.dialects.postgresql import array
 
 from service.core.event import Event, Facts
 from service.core.ledger import Entry
-from service.core.task import Status, Task
+from service.core.task import Status, Step, Task
 from service.store.database import Database
 from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
 from service.store.statement import Columns, Statement, columns_of, unnested
@@ -60,17 +61,44 @@ class Standing(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A step to be written: the task as it was read (`before`) and as it is to be, with its event."""
+    """A step to be written, as a row of its batch (`move`); the task must still have the sequence `expected`."""
 
-    before: Standing
-    after: Task
-    event: Event
-    is_final: bool
-    entry: Entry | None
+    id: UUID
+    expected: int
+    status: Status
+    at: datetime
+    type: str
+    body: bytes
+    final: bool
+    entry: str | None
+    reserved: str | None
+    charged: str | None
+    note: str | None
+
+
+def move(before: Task, step: Step, event: Event, entry: Entry | None) -> Move:
+    """Return the row of a step from `before`, with its event and what it moves of money."""
+    after = step.task
+    return Move(
+        after.id,
+        before.sequence,
+        after.status,
+        after.updated_at,
+        event.type,
+        event.body,
+        step.is_final,
+        *((entry.entry, str(entry.reserved), str(entry.charged), entry.note or None) if entry else _NO_ENTRY),
+    )
+
+
+_NO_ENTRY = (None,) * 4
 
 
 class Heard(NamedTuple):
-    """What the provider said of a task, as it came; `outcome` is moved, stale, unreadable or unconfirmed."""
+    """What the provider said of a task, as it came, as a row of its batch.
+
+    `outcome` is moved, stale, unreadable or unconfirmed; of `body` at most `CALLBACK_KEPT` bytes.
+    """
 
     task: UUID
     received_at: datetime
@@ -80,9 +108,9 @@ class Heard(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The provider has the task, under this id.
+    """The provider has the task, under this id, as a row of its batch.
 
-    `is_own_id`: the id is from the provider's answer to the order; a callback's may be of somebody in between.
+    `is_own_id`: there is one, from the provider's answer to the order; a callback's may be of somebody in between.
     """
 
     task: UUID
@@ -116,25 +144,14 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return the tasks of these ids as they stand; who is not there is missing."""
     rows = await _READ.rows(database.ingest, asked_id=ids)
     return {
-        row["id"]: Standing(
-            facts=Facts(
-                id=row["id"],
-                client=row["client"],
-                kind=row["kind"],
-                external_task_id=row["external_task_id"],
-                created_at=row["created_at"],
-            ),
-            task=Task(
-                id=row["id"],
-                status=_STATUS[row["status"]],
-                sequence=row["sequence"],
-                updated_at=row["updated_at"],
-            ),
-            quote=Decimal(row["quote"]),
-            currency=row["currency"],
-            trace=row["trace"],
+        task: Standing(
+            Facts(task, client, kind, name, created_at),
+            Task(task, _STATUS[status], sequence, updated_at),
+            Decimal(quote),
+            currency,
+            trace,
         )
-        for row in rows
+        for task, client, kind, name, created_at, status, sequence, updated_at, quote, currency, trace in rows
     }
 
 
@@ -293,41 +310,12 @@ async def write(
     At most one move, and one `taken`, per task; sorted by id, so that two batches lock in one order. What is taken
     is to be looked after again in `ask_in` seconds.
     """
-    rows = [
-        (
-            move.after.id,
-            move.before.task.sequence,
-            move.after.status,
-            move.after.updated_at,
-            move.event.type,
-            move.event.body,
-            move.is_final,
-            *(_booked(move.entry) if move.entry else _NO_ENTRY),
-        )
-        for move in sorted(moves, key=lambda move: move.after.id.bytes)
-    ]
-    raw = [(each.task, each.received_at, each.source, each.outcome, each.body[:CALLBACK_KEPT]) for each in heard]
-    now_taken = [
-        (
-            each.task,
-            each.provider_task_id,
-            each.is_own_id and each.provider_task_id is not None,
-        )
-        for each in taken
-    ]
     found = await _WRITE.rows(
         database.ingest,
         tx_offset=database.tx_offset,
         ask_in=timedelta(seconds=ask_in),
-        **columns_of("move", list(_MOVE), rows),
-        **columns_of("heard", list(_HEARD), raw),
-        **columns_of("taken", list(_TAKEN), now_taken),
+        **columns_of("move", Move._fields, sorted(moves, key=itemgetter(0))),
+        **columns_of("heard", Heard._fields, heard),
+        **columns_of("taken", Taken._fields, taken),
     )
-    return {row["id"] for row in found}
-
-
-_NO_ENTRY = (None,) * 4
-
-
-def _booked(entry: Entry) -> tuple[str, str, str, str | None]:
-    return entry.entry, str(entry.reserved), str(entry.charged), entry.note or None
+    return {row[0] for row in found}

@@ -69,6 +69,7 @@ class Log:
         self.info = logger.info
         self.warning = logger.warning
         self.error = logger.error
+        self._tells_all = logger.is_enabled_for(logging.DEBUG)
         self._tells_requests = logger.is_enabled_for(logging.INFO)
 
     def request(self, seen: Seen) -> None:
@@ -94,7 +95,10 @@ class Log:
 
     def step(self, step: Step, source: str) -> None:
         """Write down a step (`Ingest.observe_step`); a callback's own line tells of its step already."""
-        tell = self.info if step.is_final and source != "callback" else self.debug
+        is_told = step.is_final and source != "callback"
+        if not (is_told or self._tells_all):
+            return
+        tell = self.info if is_told else self.debug
         task = step.task
         tell(
             "step",
@@ -107,6 +111,8 @@ class Log:
 
     def submit(self, outcome: Outcome, seconds: float) -> None:
         """Write down what the provider said to an order (`Send.observe`)."""
+        if isinstance(outcome, Accepted) and not self._tells_all:
+            return
         fields: dict[str, Any] = {"outcome": SUBMIT_OUTCOME[type(outcome)], "seconds": round(seconds, 6)}
         match outcome:
             case Accepted(provider_task_id=name):

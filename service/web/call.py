@@ -47,19 +47,29 @@ class Site:
     streams: defaultdict[UUID, list[web.BaseRequest]] = field(default_factory=lambda: defaultdict(list))
 
 
-@dataclass(slots=True, kw_only=True, eq=False)  # not frozen, which doubles the time to make one; nobody changes it
+NOBODY = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name="")
+"""Who asks where nobody has to say who they are."""
+
+
+@dataclass(slots=True, eq=False)
 class Call:
-    """One request; `caller` is there on every route that asks for a scope."""
+    """One request on its way; `Dispatch` adds what path, key, query and body say, as it judges them.
+
+    `route` and `params` are there once the path was found, `caller` on every route that asks for a scope. `told` are
+    the headers of its key's rate, `code` is that of its refusal.
+    """
 
     site: Site
     request: web.BaseRequest
-    route: "Route"
-    params: Mapping[str, str]
-    caller: Caller
-    body: Any
-    query: Any
     now: datetime
     request_id: str
+    route: "Route" = field(init=False)
+    params: Mapping[str, str] = field(init=False)
+    caller: Caller = field(default=NOBODY, init=False)
+    body: Any = field(default=None, init=False)
+    query: Any = field(default=None, init=False)
+    told: Mapping[str, str] | None = field(default=None, init=False)
+    code: int = field(default=0, init=False)
 
     @property
     def tools(self) -> Tools:
@@ -126,7 +136,3 @@ class Route:
     status: int = 200
     size: Size = Size.OTHER
     refusals: tuple[int, ...] = ()
-
-
-NOBODY = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name="")
-"""Who asks where nobody has to say who they are."""

@@ -6,9 +6,6 @@ Paths are taken as clients write them: with a doubled or trailing slash, and on 
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,6 +38,8 @@ from service.web.tools import Seen
 
 _SERVER = {"Server": "kling-relay"}
 _ALWAYS = _SERVER | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_READ_AS = {"HEAD": "GET"}
+_NO_ROUTE = "none"
 _log = logging.getLogger(__name__)
 
 
@@ -66,61 +65,51 @@ class Dispatch:
         if found is None and (file := self._files.answer(request, segments)) is not None:
             file.common = self._of_files.at(now)
             return file
-        request_id = str(tools.new_id(now))
-        notes.begin(request_id=request_id)
-        asked = _Asked(request, found, now, request_id)
+        call = Call(self._site, request, now, str(tools.new_id(now)))
+        notes.begin(request_id=call.request_id)
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
         if request.method == "OPTIONS" and found and is_shared:
             return preflight(found.methods)
+        route = None if found is None else found.routes.get(_READ_AS.get(request.method, request.method))
         try:
-            response = await self._act(asked)
+            response = await self._act(call, found, route)
         except Exception as error:  # noqa: BLE001 - the last resort of every request; what is a bug is logged as one
-            response = self._refused(asked, error, kling=is_kling, shared=is_shared)
+            response = self._refused(call, found, error, kling=is_kling, shared=is_shared)
         if isinstance(response, Response):  # a stream has its head written already
             response.common = (self._of_shared if is_shared else self._of_others).at(now)
-            if asked.told:
-                response.headers.update(asked.told)
-            response.headers["X-Request-Id"] = request_id
+            if call.told:
+                response.headers.update(call.told)
+            response.headers["X-Request-Id"] = call.request_id
             if tools.is_draining():  # so that no client asks again on a connection that is about to be closed
                 response.force_close()
-        caller = asked.caller
         tools.seen(
             Seen(
-                route=asked.name,
-                method=request.method,
-                status=response.status,
-                seconds=self._clock() - began,
-                request_id=request_id,
-                key=caller.key if caller is not NOBODY else None,
-                code=asked.code,
+                route.name if route else _NO_ROUTE,
+                request.method,
+                response.status,
+                self._clock() - began,
+                call.request_id,
+                call.caller.key if call.caller is not NOBODY else None,
+                call.code,
             )
         )
         return response
 
-    async def _act(self, asked: "_Asked") -> Answer:
-        found, request = asked.found, asked.request
+    async def _act(self, call: Call, found: Found | None, route: Route | None) -> Answer:
+        """Have the route's function answer, once everything that the route asks for was judged."""
         if found is None:
             raise NotFound
-        route = found.routes.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
             raise WrongMethod(http_status=405)
-        asked.name = route.name
+        call.route, call.params = route, found.params
         if route.scope is not None:
-            asked.caller = await self._site.doorman.admit(request.headers.get("Authorization"), asked.now)
-            asked.told = self._judge(route, asked.caller)
-        query = None if route.query is None else _model(route.query, dict(request.query), "query")
-        call = Call(
-            site=self._site,
-            request=request,
-            route=route,
-            params=found.params,
-            caller=asked.caller,
-            body=None if route.body is None else await self._body(request, route),
-            query=query,
-            now=asked.now,
-            request_id=asked.request_id,
-        )
+            call.caller = await self._site.doorman.admit(call.request.headers.get("Authorization"), call.now)
+            call.told = self._judge(route, call.caller)
+        if route.query is not None:
+            call.query = _model(route.query, dict(call.request.query), "query")
+        if route.body is not None:
+            call.body = _model(route.body, await self._content(call), "body")
         return await route.act(call)
 
     def _judge(self, route: Route, caller: Caller) -> dict[str, str]:
@@ -130,44 +119,27 @@ class Dispatch:
             raise Forbidden(f"This key may not do that; it takes the scope {route.scope}.")
         return told
 
-    async def _body(self, request: web.BaseRequest, route: Route) -> Any:
-        """Return the body read into the model of its route."""
-        raw = await bodies.read_for(request, route.size, self._site.tools.limits, self._site.in_hand)
+    async def _content(self, call: Call) -> Any:
+        """Return the JSON in the body, {} where there is none."""
+        raw = await call.read()
         deepest = self._site.tools.limits.json_depth
         if not raw.strip():
-            content: Any = {}
-        elif len(raw) > bodies.THREAD_FROM:
-            content = await asyncio.to_thread(bodies.parse, raw, deepest)
-        else:
-            content = bodies.parse(raw, deepest)
-        assert route.body is not None
-        return _model(route.body, content, "body")
+            return {}
+        if len(raw) > bodies.THREAD_FROM:
+            return await asyncio.to_thread(bodies.parse, raw, deepest)
+        return bodies.parse(raw, deepest)
 
-    def _refused(self, asked: "_Asked", error: Exception, *, kling: bool, shared: bool) -> Response:
+    def _refused(self, call: Call, found: Found | None, error: Exception, *, kling: bool, shared: bool) -> Response:
         refusal = _refusal(error)
-        asked.code = refusal.code
-        response = refused(refusal, asked.request_id, kling=kling)
-        if asked.found and isinstance(refusal, WrongMethod):
-            response.headers["Allow"] = ", ".join([*asked.found.methods, *(["OPTIONS"] if shared else [])])
+        call.code = refusal.code
+        response = refused(refusal, call.request_id, kling=kling)
+        if found and isinstance(refusal, WrongMethod):
+            response.headers["Allow"] = ", ".join([*found.methods, *(["OPTIONS"] if shared else [])])
         if refusal.code == 1302:
-            asked.told = self._site.doorman.told(asked.caller.key)
+            call.told = self._site.doorman.told(call.caller.key)
         if refusal.http_status in {408, 413}:
             response.force_close()
         return response
-
-
-@dataclass(slots=True)
-class _Asked:
-    """What is known of a request so far; `told` are the headers of its key's rate."""
-
-    request: web.BaseRequest
-    found: Found | None
-    now: datetime
-    request_id: str
-    name: str = "none"
-    caller: Caller = NOBODY
-    code: int = 0
-    told: Mapping[str, str] | None = None
 
 
 def _segments(path: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ QUOTE = Decimal("3.5")
 charges = (
     st.none() | st.text(max_size=12) | st.sampled_from(["7", "3.50", "0", "-1", "NaN", "1e9", "", "9" * 40, "2,5"])
 )
-signals = st.builds(Signal, news=st.sampled_from(News), charge=charges)
+signals = st.builds(lambda news, charge: Signal(news, charge=charge), st.sampled_from(News), charges)
 quotes = st.decimals(0, 10_000, places=2)
 
 
