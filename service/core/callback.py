@@ -5,9 +5,7 @@ that nobody knows is refused, because guessing one would end somebody's task wro
 """
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
 import orjson
@@ -151,7 +149,7 @@ def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
     for layer in layers:
         for way in (_listed, _outputs, _single):
             found: dict[str, list[dict[str, Any]]] = {}
-            for kind, item in islice(way(layer), _MOST_ITEMS):
+            for kind, item in way(layer)[:_MOST_ITEMS]:
                 files = found.get(kind)
                 if (file := _file(kind, item, len(files) if files else 0)) is not None:
                     if files is None:
@@ -162,30 +160,33 @@ def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
     return {}
 
 
-def _listed(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _listed(layer: dict[str, Any]) -> list[tuple[str, Any]]:
+    named: list[tuple[str, Any]] = []
     for place in ("task_result", "result", "output"):
         inner = layer.get(place)
         if isinstance(inner, dict):
             for kind in ("images", "videos"):
                 files = inner.get(kind)
                 if isinstance(files, list):
-                    yield from ((kind, item) for item in files)
+                    named += [(kind, item) for item in files[:_MOST_ITEMS]]
+    return named
 
 
-def _outputs(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _outputs(layer: dict[str, Any]) -> list[tuple[str, Any]]:
     outputs = layer.get("outputs")
-    if isinstance(outputs, list):
-        yield from ((_kind_of(item), item) for item in outputs)
+    return [(_kind_of(item), item) for item in outputs[:_MOST_ITEMS]] if isinstance(outputs, list) else []
 
 
-def _single(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _single(layer: dict[str, Any]) -> list[tuple[str, Any]]:
+    named: list[tuple[str, Any]] = []
     output = layer.get("output")
     for source, keys in ((output, _OUTPUT_URL_KEYS), (layer, _URL_KEYS)):
         if isinstance(source, dict):
             for key, kind in keys.items():
                 url = source.get(key)
                 if isinstance(url, str) and url:
-                    yield kind or _kind_of(url), {"url": url, "duration": source.get("duration")}
+                    named.append((kind or _kind_of(url), {"url": url, "duration": source.get("duration")}))
+    return named
 
 
 def _kind_of(item: Any) -> str:

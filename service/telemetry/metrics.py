@@ -26,6 +26,7 @@ from service.core.task import Status, Step
 from service.telemetry.figures import Figures
 from service.telemetry.figures_shown import FiguresShown
 from service.telemetry.instruments import FAST, SIZES, SLOW, Described, Instruments
+from service.telemetry.tallies import Count, Spread
 
 CALLBACK = "callback"
 """The name of the provider's door in the table of routes."""
@@ -123,6 +124,7 @@ class Metrics:
             made.gauge("slots_limit", "Tasks that may be in flight at the provider")().set(slots_limit)
         else:
             made.described("gauge", "slots_limit", "Tasks that may be in flight at the provider")
+        self._answered: dict[tuple[str, int], tuple[list[Count], list[Spread]]] = {}
         self._shown = FiguresShown(made)
         self._begin()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -152,12 +154,24 @@ class Metrics:
 
     def request(self, seen: Seen) -> None:
         """Count a request (`Tools.seen`); a callback is counted by its outcome besides."""
-        self._requests(seen.route, str(seen.status)).inc()
-        self._request_seconds(seen.route).observe(seen.seconds)
-        if seen.route == CALLBACK:
-            outcome = callback_outcome(seen.status)
-            self._callbacks(outcome).inc()
-            self._callback_seconds(outcome).observe(seen.seconds)
+        answered = seen.route, seen.status
+        kept = self._answered.get(answered)
+        if kept is None:
+            kept = self._answered[answered] = self._of(*answered)
+        counts, spreads = kept
+        for count in counts:
+            count.value += 1
+        for spread in spreads:
+            spread.observe(seen.seconds)
+
+    def _of(self, route: str, status: int) -> tuple[list[Count], list[Spread]]:
+        """Return what is counted and observed of a request that was answered so."""
+        counts, spreads = [self._requests(route, str(status))], [self._request_seconds(route)]
+        if route == CALLBACK:
+            outcome = callback_outcome(status)
+            counts.append(self._callbacks(outcome))
+            spreads.append(self._callback_seconds(outcome))
+        return counts, spreads
 
     def signal(self, source: str, outcome: str) -> None:
         """Count something heard of a task."""
