@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench import rows
-from bench.figure import Figure, Spent, in_turns, spent_notes
+from bench.figure import Figure, Spent, by_seconds, in_turns, spent_notes
 from bench.ground import Ground, Program, program, relay
 from bench.load import Calls, Load, full
 from service.store.statement import Connection
 
 DELIVERIES = 3
 CONNECTIONS = 256
+WARM = 500
+"""Callbacks before anything is measured."""
 MOST_A_SECOND = 16_000
 ANSWER = '{"code":0,"message":"ok"}'
 
@@ -31,9 +33,9 @@ async def receiving(
         yield api, paths, connection
 
 
-async def check(connection: Connection, load: Load) -> None:
-    """Every good answer is a step with its event and deliveries, a 503 is none; what was cut off may be either."""
-    good = load.requests - load.failed
+async def check(connection: Connection, requests: int, failed: int, loads: int) -> None:
+    """Every good answer is a step with its event and deliveries, a 503 is none; what a load cut off may be either."""
+    good = requests - failed
     moved = await connection.fetchval(
         "SELECT count(*) FROM tasks WHERE status = 'succeed' AND client IN (SELECT id FROM clients)"
     )
@@ -41,23 +43,53 @@ async def check(connection: Connection, load: Load) -> None:
     due = await connection.fetchval("SELECT count(*) FROM outstanding")
     kept = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
     came = await connection.fetchval("SELECT count(*) FROM callbacks")
-    if not (moved == told == kept and due == DELIVERIES * told and good <= came <= good + 2 * CONNECTIONS):
-        raise RuntimeError(f"{load.requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
+    if not (moved == told == kept and due == DELIVERIES * told and good <= came <= good + loads * CONNECTIONS):
+        raise RuntimeError(f"{requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
 
 
-async def rate(ground: Ground, seconds: float, *, coalesce: bool = True, spent: Spent | None = None) -> float:
+def _part(paths: list[str], second: int) -> list[str]:
+    """Return the paths of one second; no second calls those of another."""
+    first = WARM + second * MOST_A_SECOND
+    return paths[first : first + MOST_A_SECOND]
+
+
+async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str, list[float]]:
+    """Return callbacks a second, ours and bare, second by second, once it is checked that each of ours did its work."""
+    loads: list[Load] = []
+    async with (
+        receiving(ground, WARM + round(seconds) * MOST_A_SECOND) as (api, paths, connection),
+        program("bare", {"act": "server", "answer": ANSWER}) as server,
+    ):
+        loads.append(await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2))
+
+        async def ours(second: int) -> float:
+            before = api.cpu(), ground.cpu()
+            calls = Calls(url=api.url, paths=_part(paths, second), body=rows.CALLBACK)
+            load = await full(calls, connections=CONNECTIONS, seconds=1)
+            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
+            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
+            loads.append(load)
+            return load.rate
+
+        async def bare(second: int) -> float:
+            calls = Calls(url=server.url, paths=_part(paths, second), body=rows.CALLBACK, again=True)
+            return (await full(calls, connections=CONNECTIONS, seconds=1)).rate
+
+        found = await by_seconds(seconds, {"ours": ours, "bare": bare})
+        await api.end()  # finishes what was cut off in flight
+        await check(connection, sum(each.requests for each in loads), sum(each.failed for each in loads), len(loads))
+        return found
+
+
+async def rate(ground: Ground, seconds: float, *, coalesce: bool = True) -> float:
     """Return callbacks a second, once it is checked that each did what it should."""
     most = int((seconds + 1) * (MOST_A_SECOND if coalesce else MOST_A_SECOND / 3))
     async with receiving(ground, most, coalesce=coalesce) as (api, paths, connection):
-        warm = await full(Calls(url=api.url, paths=paths[:500], body=rows.CALLBACK), connections=8, seconds=2)
-        before = api.cpu(), ground.cpu()
-        calls = Calls(url=api.url, paths=paths[500:], body=rows.CALLBACK)
+        warm = await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2)
+        calls = Calls(url=api.url, paths=paths[WARM:], body=rows.CALLBACK)
         load = await full(calls, connections=CONNECTIONS, seconds=seconds)
-        if spent is not None:
-            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
-            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
         await api.end()  # finishes what was cut off in flight
-        await check(connection, Load(load.requests + warm.requests, 0, load.failed + warm.failed, 0, 0))
+        await check(connection, load.requests + warm.requests, load.failed + warm.failed, 2)
         return load.rate
 
 
@@ -65,18 +97,18 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure callbacks a second against a server that does nothing, and against a transaction for each."""
     spent: Spent = {"service": [], "PostgreSQL": []}
 
-    async def ours() -> float:
-        return await rate(ground, seconds, spent=spent)
+    found: dict[str, list[float]] = {"ours": [], "bare": []}
+    for _ in range(turns):
+        for name, rates in (await beside_bare(ground, seconds, spent)).items():
+            found[name] += rates
+
+    async def together() -> float:
+        return await rate(ground, seconds)
 
     async def each_alone() -> float:
         return await rate(ground, seconds, coalesce=False)
 
-    async def bare() -> float:
-        async with program("bare", {"act": "server", "answer": ANSWER}) as server:
-            calls = Calls(url=server.url, paths=rows.hooks(rows.ids(5000)), body=rows.CALLBACK, again=True)
-            return (await full(calls, connections=CONNECTIONS, seconds=seconds)).rate
-
-    found = await in_turns(turns, {"ours": ours, "bare": bare, "alone": each_alone})
+    coalesced = await in_turns(turns, {"together": together, "alone": each_alone})
     return [
         Figure(
             name="callbacks, durable, 3 deliveries each",
@@ -90,8 +122,8 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
         Figure(
             name="callbacks, coalesced",
             unit="1/s",
-            ours=found["ours"],
-            against=found["alone"],
+            ours=coalesced["together"],
+            against=coalesced["alone"],
             against_what="a transaction each",
             reach=2.0,
         ),

@@ -4,9 +4,9 @@ import json
 
 from bench import rows
 from bench.deliveries import told
-from bench.figure import Figure, Spent, in_turns, spent_notes
+from bench.figure import Figure, Spent, by_seconds, spent_notes
 from bench.ground import KEY, Ground, program, relay
-from bench.load import Calls, full
+from bench.load import Calls, Load, full
 
 CONNECTIONS = 256
 PATH = "/kling/v1/videos/text2video"
@@ -17,38 +17,53 @@ def _orders(url: str) -> Calls:
     return Calls(url=url, paths=[PATH], body=ORDER, key=KEY, again=True)
 
 
+async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str, list[float]]:
+    """Return orders a second, ours and by the proxy, second by second, once each of ours was found everywhere."""
+    loads: list[Load] = []
+    async with (
+        ground.database() as url,
+        program("sink", {}) as provider,
+        relay(url, "api", provider=provider.url) as api,
+        program("sink", {}) as other,
+        program("bare", {"act": "proxy", "provider": other.url}) as proxy,
+    ):
+
+        async def ours(_: int) -> float:
+            before = api.cpu(), ground.cpu()
+            load = await full(_orders(api.url), connections=CONNECTIONS, seconds=1)
+            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
+            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
+            loads.append(load)
+            return load.rate
+
+        async def bare(_: int) -> float:
+            return (await full(_orders(proxy.url), connections=CONNECTIONS, seconds=1)).rate
+
+        found = await by_seconds(seconds, {"ours": ours, "bare": bare})
+        await api.end()
+        await check(url, (await told(provider.url))["orders"], loads)
+        return found
+
+
+async def check(url: str, orders: int, loads: list[Load]) -> None:
+    """Every good answer is a task with its event, and one order at the provider; what a load cut off may be one."""
+    connection = await rows.opened(url)
+    made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'")
+    told_of = await connection.fetchval("SELECT count(*) FROM events WHERE type = 'task.submitted'")
+    await connection.close()
+    good, failed = sum(each.requests for each in loads), sum(each.failed for each in loads)
+    if failed or not good <= made == told_of == orders <= good + len(loads) * CONNECTIONS:
+        raise RuntimeError(f"{good} answers: {made} tasks, {told_of} events, {orders} orders at the provider")
+
+
 async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure orders a second, with a provider that answers at once."""
     spent: Spent = {"service": [], "PostgreSQL": []}
 
-    async def ours() -> float:
-        async with (
-            ground.database() as url,
-            program("sink", {}) as provider,
-            relay(url, "api", provider=provider.url) as api,
-        ):
-            before = api.cpu(), ground.cpu()
-            load = await full(_orders(api.url), connections=CONNECTIONS, seconds=seconds)
-            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
-            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
-            await api.end()
-            connection = await rows.opened(url)
-            made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'")
-            told_of = await connection.fetchval("SELECT count(*) FROM events")
-            await connection.close()
-            orders = (await told(provider.url))["orders"]
-            if load.failed or not load.requests <= made == told_of == orders <= load.requests + CONNECTIONS:
-                raise RuntimeError(f"{load}: {made} tasks, {told_of} events, {orders} orders at the provider")
-            return load.rate
-
-    async def bare() -> float:
-        async with (
-            program("sink", {}) as provider,
-            program("bare", {"act": "proxy", "provider": provider.url}) as proxy,
-        ):
-            return (await full(_orders(proxy.url), connections=CONNECTIONS, seconds=seconds)).rate
-
-    found = await in_turns(turns, {"ours": ours, "bare": bare})
+    found: dict[str, list[float]] = {"ours": [], "bare": []}
+    for _ in range(turns):
+        for name, rates in (await beside_bare(ground, seconds, spent)).items():
+            found[name] += rates
     return [
         Figure(
             name="orders, durable",
