@@ -65,17 +65,20 @@ class Coalescer(Generic[Item, Result]):
     def waiting(self) -> int:
         return len(self._queue)
 
-    async def __call__(self, item: Item) -> Result:
-        """Have `item` written and return its result; OverloadedError when the queue is too long or too old."""
+    def __call__(self, item: Item) -> "asyncio.Future[Result]":
+        """Have `item` written and return its result to come; OverloadedError when the queue is too long or too old.
+
+        A caller that is cancelled cancels that alone; the item stays in its batch.
+        """
         loop = asyncio.get_running_loop()
-        if self._queue and (
-            len(self._queue) >= self._most_waiting or loop.time() - self._queue[0].since > self._longest_wait
-        ):
+        now, queue = loop.time(), self._queue
+        if queue and (len(queue) >= self._most_waiting or now - queue[0].since > self._longest_wait):
             raise OverloadedError
-        waiting: _Waiting[Item, Result] = _Waiting(item, self._key(item), loop.create_future(), loop.time())
-        self._queue.append(waiting)
-        self._flush_if_free()
-        return await waiting.future  # a caller that is cancelled cancels this alone; the item stays in its batch
+        waiting: _Waiting[Item, Result] = _Waiting(item, self._key(item), loop.create_future(), now)
+        queue.append(waiting)
+        if len(self._flushes) < self._most_flushes:
+            self._flush_if_free()
+        return waiting.future
 
     async def drain(self) -> None:
         """Wait until everything in hand is written."""

@@ -4,6 +4,7 @@ All that is in hand goes into one write: read the tasks, ask the machine, write 
 again. What the provider said is kept as it came, also where it changed nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -43,15 +44,26 @@ class Word(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a word did: the step it made (None: it changed nothing), and the task as it stood before."""
+    """What a word did: the step it made (None: it changed nothing), and the task as it stood before.
 
-    step: Step | None
+    `move` is the step as it is written.
+    """
+
+    word: Word
     before: steps.Standing
+    step: Step | None
+    move: steps.Move | None
 
     @property
     def task(self) -> Task:
         """The task as it stands."""
         return self.step.task if self.step else self.before.task
+
+    def heard(self) -> steps.Heard:
+        """Return what the provider said, as it is kept."""
+        outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
+        word = self.word
+        return steps.Heard(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
 
 
 class Ingest:
@@ -104,9 +116,9 @@ class Ingest:
         if word.outcome != "stale":
             await due.hurry(self._database, task)
 
-    async def hear(self, word: Word) -> Told:
+    def hear(self, word: Word) -> "asyncio.Future[Told]":
         """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""
-        return await self._write(word)
+        return self._write(word)
 
     async def drain(self) -> None:
         """Wait until all that was heard is written."""
@@ -151,7 +163,7 @@ class Ingest:
             found.update({word.task: NotFound() for word in left if word.task not in standings})
             for each in decided:
                 if each.move is None or each.word.task in moved:
-                    found[each.word.task] = each.told()
+                    found[each.word.task] = each
                     self._observe_word(each.word.source, "moved" if each.move else each.word.outcome)
             left = [word for word in left if word.task not in found]
             if not left:
@@ -160,10 +172,14 @@ class Ingest:
             found.update({word.task: StoreUnavailableError("too many racing moves") for word in left})
         return [found[word.task] for word in words]
 
-    async def _write_all(self, decided: "Sequence[_Decided]", *, first: bool) -> set[UUID]:
+    async def _write_all(self, decided: Sequence[Told], *, first: bool) -> set[UUID]:
         moves = [each.move for each in decided if each.move]
         heard = [each.heard() for each in decided if each.word.body] if first else []
-        taken = [_taken(each.word, each.word.signal) for each in decided if each.word.signal and not each.is_over]
+        taken = [
+            _taken(each.word, each.word.signal)
+            for each in decided
+            if each.word.signal and each.task.status not in FINAL
+        ]
         if not (moves or heard or taken):
             return set()
         moved = await steps.write(self._database, moves, heard, taken, ask_in=self._ask_after)
@@ -176,34 +192,13 @@ class Ingest:
         return moved
 
 
-class _Decided(NamedTuple):
-    """What the machine made of a word."""
-
-    word: Word
-    before: steps.Standing
-    step: Step | None
-    move: steps.Move | None
-
-    @property
-    def is_over(self) -> bool:
-        return (self.step.task if self.step else self.before.task).status in FINAL
-
-    def told(self) -> Told:
-        return Told(self.step, self.before)
-
-    def heard(self) -> steps.Heard:
-        outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
-        word = self.word
-        return steps.Heard(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
-
-
-def _decide(word: Word, before: steps.Standing) -> _Decided:
+def _decide(word: Word, before: steps.Standing) -> Told:
     step = advance(before.task, word.signal, word.at) if word.signal else None
     if step is None:
-        return _Decided(word, before, None, None)
+        return Told(word, before, None, None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
     event = announce(before.facts, step.task, step.signal)
-    return _Decided(word, before, step, steps.move(before.task, step, event, entry))
+    return Told(word, before, step, steps.move(before.task, step, event, entry))
 
 
 def _taken(word: Word, signal: Signal) -> steps.Taken:

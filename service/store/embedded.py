@@ -36,7 +36,6 @@ TUNING: Mapping[str, str] = {
     "maintenance_work_mem": "64MB",
     "max_wal_size": "2GB",
     "min_wal_size": "128MB",
-    "wal_compression": "on",
     "checkpoint_timeout": "10min",
     "random_page_cost": "1.1",
     "jit": "off",  # compiling costs more than these short statements

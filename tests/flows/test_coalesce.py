@@ -48,7 +48,10 @@ def coalescer(store: Store, **more: float) -> Coalescer[Item, str]:
 
 
 def call(gather: Coalescer[Item, str], *items: Item) -> "list[asyncio.Task[str]]":
-    return [asyncio.create_task(gather(item)) for item in items]
+    async def one(item: Item) -> str:
+        return await gather(item)
+
+    return [asyncio.create_task(one(item)) for item in items]
 
 
 async def test_one_item_is_written_at_once_and_alone() -> None:
