@@ -193,6 +193,23 @@ async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answ
         assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
 
 
+async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() -> None:
+    there, free = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.BaseRequest) -> web.Response:
+        there.set()
+        await free.wait()
+        return web.Response(body=b'{"code": 0, "data": {"task_id": "p-1"}}')
+
+    async with serving(hang) as url, provider(url, connections=1, connect_timeout=0.2) as client:
+        first = asyncio.create_task(client.submit("videos/text2video", b"{}", TASK, HOOK, NOW))
+        await there.wait()
+        second = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+        free.set()
+        assert isinstance(second, Wait)
+        assert isinstance(await first, Accepted)
+
+
 async def test_a_slow_answer_is_unknown() -> None:
     release = asyncio.Event()
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.core.delivery import Answer
@@ -23,6 +24,7 @@ from service.telemetry import lag
 from service.telemetry.exporter import export
 from service.telemetry.figures import EVERY_AGE, Figures, Queue
 from service.telemetry.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
+from service.telemetry.tallies import Counts, Spreads
 from service.web.routes import ROUTES
 from service.web.tools import Seen, Tools
 from tests.support.waiting import eventually
@@ -53,6 +55,30 @@ def seen(route: str, status: int) -> Seen:
 
 def answer(status: int | None, error: str | None = None) -> Answer:
     return Answer(status=status, error=error, retry_after=None, body=b"", latency=0.2)
+
+
+@pytest.mark.parametrize("amounts", [[], [0.0, 1.0, 1.1, 2.0, 99.0]])
+def test_tallies_are_shown_as_the_librarys_own_instruments_would_be(amounts: list[float]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    counts, spreads = Counts("orders", "Orders", ("kind",)), Spreads("wait", "Wait", ("kind",), (1, 2.5))
+    ours.register(counts)
+    ours.register(spreads)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types here
+    their_counts = Counter("orders", "Orders", ("kind",), registry=theirs)
+    their_spreads = Histogram("wait", "Wait", ("kind",), buckets=(1, 2.5), registry=theirs)
+    for amount in amounts:
+        counts("video").inc(amount)
+        spreads("video").observe(amount)
+        their_counts.labels("video").inc(amount)
+        their_spreads.labels("video").observe(amount)
+    assert generate_latest(ours) == generate_latest(theirs)
+
+
+def test_a_tally_takes_as_many_values_as_it_has_labels() -> None:
+    with pytest.raises(ValueError, match="2 values for the labels kind"):
+        Counts("orders", "Orders", ("kind",))("video", "std")
+    with pytest.raises(ValueError, match="0 values for the labels kind"):
+        Spreads("wait", "Wait", ("kind",), (1,))()
 
 
 def test_a_request_is_counted_by_route_and_status_and_timed() -> None:

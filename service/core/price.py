@@ -122,6 +122,10 @@ class Quoter:
         self._prices = prices
         self._known: dict[tuple[Any, ...], Quote] = {}
 
+    @property
+    def remembered(self) -> int:
+        return len(self._known)
+
     def __call__(self, order: Order) -> Quote:
         """Return what `order` costs, as `quote` has it."""
         fields = (order.kind, order.model, order.n, order.mode, order.duration)

@@ -34,8 +34,8 @@ from service.store.database import Database
 from service.store.log import START, Cursor, head_tx, this_tx
 from service.store.outbox import INFINITY
 from service.store.schema import Time, attempts, events, outstanding, tasks
+from service.store.shards import shard_of
 from service.store.statement import Statement, columns_of, unnested
-from service.store.steps import shard_of
 from service.store.subscriptions import Subscription
 
 LONGEST_LIFE = timedelta(days=7)

@@ -41,8 +41,8 @@ from service.core.event import Event, Type
 from service.store.database import Database
 from service.store.ledger import Spender
 from service.store.schema import Time, clients, crossings, events, keys, outstanding, subscriptions
+from service.store.shards import shard_of
 from service.store.statement import Columns, Connection, Row, Runner, Statement, columns_of, unnested
-from service.store.steps import shard_of
 
 _client = bindparam("client", type_=Uuid)
 _key = bindparam("key", type_=Uuid)

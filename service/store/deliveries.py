@@ -32,8 +32,8 @@ from service.store.candidates import Filter, candidates
 from service.store.database import Database
 from service.store.outbox import INFINITY
 from service.store.schema import attempts, events, outstanding
+from service.store.shards import shard_of
 from service.store.statement import Row, Statement, unnested
-from service.store.steps import shard_of
 
 _MOST_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)

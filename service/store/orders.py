@@ -83,7 +83,6 @@ _TASK: Columns = {
     "fields": Text,
 }
 _ROW: Columns = {**_TASK, "payload": LargeBinary}
-assert tuple(_ROW) == Record._fields
 
 
 def _record() -> Statement:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Integer,
     Interval,
     SmallInteger,
@@ -92,3 +93,8 @@ async def leave(database: Database, worker: UUID) -> None:
     async with transaction(database.pool) as connection:
         await _LEAVE.run(connection, me=worker)
         await _GONE.run(connection, me=worker)
+
+
+def shard_of(subscription: ColumnElement[UUID]) -> ColumnElement[int]:
+    """Return the shard of a subscription in SQL: the last byte of its id (`core.subscription.shard_of`)."""
+    return func.get_byte(func.uuid_send(subscription), 15)

@@ -33,8 +33,8 @@ from service.core.event import Event, Type
 from service.store import headers
 from service.store.database import Database
 from service.store.schema import Time, clients, events, outstanding, subscriptions
+from service.store.shards import shard_of
 from service.store.statement import Statement
-from service.store.steps import shard_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

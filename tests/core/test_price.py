@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.core.errors import ConfigurationError, InvalidOrder
 from service.core.order import Door, Order, check
-from service.core.price import LISTS, Prices, describe, load, quote, read
+from service.core.price import LISTS, MOST_QUOTES, Prices, Quoter, describe, load, quote, read
 from tests.core.orders import I2V, IMAGES, KLING, SEED, T2V, URL
 
 SEED_PRICES = load("seed")
@@ -102,6 +102,16 @@ def test_every_valid_order_has_a_price_above_nothing(
     assert said.amount > 0
     assert said.amount == said.amount.quantize(Decimal("0.000001"))
     assert quote(order, prices) == said
+
+
+def test_what_was_quoted_before_is_quoted_the_same_and_not_remembered_without_end() -> None:
+    quoter = Quoter(KLING_PRICES)
+    for round_ in range(2):
+        for number in range(MOST_QUOTES // 2 + 1):
+            for mode in ("std", "pro"):
+                order = video(f"kling-v9-{number}", mode, 5)
+                assert quoter(order) == quote(order, KLING_PRICES), round_
+    assert quoter.remembered <= MOST_QUOTES
 
 
 @pytest.mark.parametrize("prices", [SEED_PRICES, KLING_PRICES])
