@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -12,8 +13,9 @@ import pytest
 
 from service.core.event import Facts, announce
 from service.core.ids import lower_bound, made_at, new_id
+from service.core.ledger import on_step
 from service.core.task import News, Signal, Status, Task, advance
-from service.store import lookups, partitions, steps
+from service.store import lookups, partitions, step_statements, steps
 from service.store.schema import PARTITIONED
 from service.store.statement import Statement, columns_of
 from tests.support.outbox import Outbox, fresh_id, outbox
@@ -177,19 +179,18 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
     assert step is not None
     event = announce(facts, step.task, step.signal)
-    assert {name for name in await explained(box, steps._READ, asked_id=[made]) if name.startswith("tasks")} == {
+    assert {name for name in await explained(box, step_statements.READ, asked_id=[made]) if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
-    move = {"id": made, "expected": 1, "status": "succeed", "at": NOW, "type": event.type, "body": event.body}
-    move |= {"final": True, "entry": "settle", "reserved": "1", "charged": "1"}
+    move = steps.move(before, step, event, on_step(before.status, step.task.status, Decimal(1), "1"))
     touched = await explained(
         box,
-        steps._WRITE,
+        step_statements.WRITE,
         tx_offset=0,
         ask_in=timedelta(seconds=60),
-        **columns_of("move", list(steps._MOVE), [[move.get(name) for name in steps._MOVE]]),
-        **columns_of("heard", list(steps._HEARD), []),
-        **columns_of("taken", list(steps._TAKEN), []),
+        **columns_of("move", steps.Move._fields, [move]),
+        **columns_of("heard", steps.Heard._fields, []),
+        **columns_of("taken", steps.Taken._fields, []),
     )
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
 
