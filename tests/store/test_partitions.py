@@ -179,7 +179,8 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
     assert step is not None
     event = announce(facts, step.task, step.signal)
-    assert {name for name in await explained(box, step_statements.READ, asked_id=[made]) if name.startswith("tasks")} == {
+    read = await explained(box, step_statements.READ, asked_id=[made])
+    assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
     move = steps.move(before, step, event, on_step(before.status, step.task.status, Decimal(1), "1"))
