@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from statistics import median
 
-from bench import deliveries, ingest, lookups, rows
+from bench import deliveries, ingest, latency, lookups, rows, submits
 from bench import ground as grounds
 from bench.figure import Figure, in_turns
 from bench.ground import Ground
@@ -47,8 +50,8 @@ async def load(connection: Connection, tasks: int) -> None:
 
 
 @asynccontextmanager
-async def grown(ground: Ground, tasks: int) -> AsyncIterator[None]:
-    """Let every database of the block be a copy of one that has grown."""
+async def grown(ground: Ground, tasks: int) -> AsyncIterator[Ground]:
+    """Give a ground whose every database is a copy of one that has grown."""
     admin = await rows.opened(ground.server.url("postgres"))
     name = "bench_grown"
     try:
@@ -58,40 +61,55 @@ async def grown(ground: Ground, tasks: int) -> AsyncIterator[None]:
         await load(inside, tasks)
         await partitions.ensure(inside, datetime.now(UTC), timedelta(days=90))
         await inside.close()
-        usual, ground.template = ground.template, name
-        try:
-            yield
-        finally:
-            ground.template = usual
+        yield replace(ground, template=name)
     finally:
         await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.close()
 
 
 async def measure(ground: Ground, turns: int, seconds: float, tasks: int) -> list[Figure]:
-    """Measure callbacks, deliveries and look-ups with an empty and with a grown database."""
+    """Measure callbacks, deliveries, look-ups, orders and latency with an empty and with a grown database, by turns."""
 
-    async def callbacks() -> float:
-        return await ingest.rate(ground, seconds)
+    async def callbacks(on: Ground) -> float:
+        return await ingest.rate(on, seconds)
 
-    async def delivered() -> float:
-        return (await deliveries.drained(ground, 40_000)).rate
+    async def delivered(on: Ground) -> float:
+        return (await deliveries.drained(on, 40_000)).rate
 
-    async def looked_up() -> float:
-        return (await lookups.measure(ground, 1, seconds))[0].ours[0]
+    async def looked_up(on: Ground) -> float:
+        return (await lookups.measure(on, 1, seconds))[0].ours[0]
 
-    arms = {"callbacks": callbacks, "deliveries": delivered, "look-ups": looked_up}
-    empty = await in_turns(turns, arms)
-    async with grown(ground, tasks):
-        full = await in_turns(turns, arms)
+    async def ordered(on: Ground) -> float:
+        return await submits.rate(on, seconds)
+
+    async def late(on: Ground) -> float:
+        return latency.percentile(await latency.at_rate(on, 200, seconds), 0.99)
+
+    rates = {"callbacks": callbacks, "deliveries": delivered, "look-ups": looked_up, "orders": ordered}
+    async with grown(ground, tasks) as large:
+        found = {
+            name: await in_turns(turns, {"grown": partial(rate, large), "empty": partial(rate, ground)})
+            for name, rate in {**rates, "latency": late}.items()
+        }
+    behind = f"with {tasks:,} finished tasks, {tasks * ATTEMPTS:,} attempts"
     return [
+        *(
+            Figure(
+                name=f"{name} {behind}",
+                unit="1/s",
+                ours=found[name]["grown"],
+                against=found[name]["empty"],
+                against_what="with an empty database",
+                reach=0.85,
+            )
+            for name in rates
+        ),
         Figure(
-            name=f"{name} with {tasks:,} finished tasks, {tasks * ATTEMPTS:,} attempts",
-            unit="1/s",
-            ours=full[name],
-            against=empty[name],
-            against_what="with an empty database",
-            reach=0.85,
-        )
-        for name in arms
+            name=f"callback to subscriber at 200/s, p99, {behind}",
+            unit="ms",
+            ours=found["latency"]["grown"],
+            reach=50.0,
+            at_most=True,
+            notes={"ms with an empty database": median(found["latency"]["empty"])},
+        ),
     ]

@@ -45,11 +45,24 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
         return found
 
 
+async def rate(ground: Ground, seconds: float) -> float:
+    """Return orders a second, once it is checked that each is there."""
+    async with (
+        ground.database() as url,
+        program("sink", {}) as provider,
+        relay(url, "api", provider=provider.url) as api,
+    ):
+        load = await full(_orders(api.url), connections=CONNECTIONS, seconds=seconds)
+        await api.end()
+        await check(url, (await told(provider.url))["orders"], [load])
+        return load.rate
+
+
 async def check(url: str, orders: int, loads: list[Load]) -> None:
     """Every good answer is a task with its event, and one order at the provider; what a load cut off may be one."""
     connection = await rows.opened(url)
-    made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'")
-    told_of = await connection.fetchval("SELECT count(*) FROM events WHERE type = 'task.submitted'")
+    made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'", timeout=600)
+    told_of = await connection.fetchval("SELECT count(*) FROM events WHERE type = 'task.submitted'", timeout=600)
     await connection.close()
     good, failed = sum(each.requests for each in loads), sum(each.failed for each in loads)
     if failed or not good <= made == told_of == orders <= good + len(loads) * CONNECTIONS:
