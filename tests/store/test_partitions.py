@@ -17,7 +17,7 @@ from service.core.ledger import on_step
 from service.core.task import News, Signal, Status, Task, advance
 from service.store import lookups, partitions, step_statements, steps
 from service.store.schema import PARTITIONED
-from service.store.statement import Statement, columns_of
+from service.store.statement import Statement, columns_of, span_of
 from tests.support.outbox import Outbox, fresh_id, outbox
 
 RETENTION = timedelta(days=90)
@@ -125,8 +125,11 @@ async def test_a_name_says_the_bounds(box: Outbox) -> None:
         assert made_at(lower_bound(each.start)) == each.start
 
 
-async def explained(box: Outbox, statement: Statement, **given: Any) -> set[str]:
-    """Return the relations that a statement really touched on an ingest connection; its writes are taken back."""
+async def explained(box: Outbox, statement: Statement, *, only_run: bool = True, **given: Any) -> set[str]:
+    """Return the relations that a statement touched on an ingest connection; its writes are taken back.
+
+    Without `only_run` also those that it made ready to touch.
+    """
     async with box.database.ingest.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -137,16 +140,16 @@ async def explained(box: Outbox, statement: Statement, **given: Any) -> set[str]
         await transaction.rollback()
     return {
         node["Relation Name"]
-        for node in _nodes(json.loads(told)[0]["Plan"])
+        for node in _nodes(json.loads(told)[0]["Plan"], only_run=only_run)
         if "Relation Name" in node and node["Node Type"] != "ModifyTable"
     }
 
 
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if node["Actual Loops"]:
+def _nodes(node: dict[str, Any], *, only_run: bool) -> Iterator[dict[str, Any]]:
+    if node["Actual Loops"] or not only_run:
         yield node
     for inner in node.get("Plans", []):
-        yield from _nodes(inner)
+        yield from _nodes(inner, only_run=only_run)
 
 
 def _literal(value: Any) -> str:
@@ -179,28 +182,44 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
     assert step is not None
     event = announce(facts, step.task, step.signal)
-    read = await explained(box, step_statements.READ, asked_id=[made])
+    read = await explained(box, step_statements.READ, asked_id=[made], **span_of([made]))
     assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
     move = steps.move(before, step, event, on_step(before.status, step.task.status, Decimal(1), "1"))
-    touched = await explained(
-        box,
-        step_statements.WRITE,
-        tx_offset=0,
-        ask_in=timedelta(seconds=60),
+    written: dict[str, Any] = {
+        "tx_offset": 0,
+        "ask_in": timedelta(seconds=60),
+        **span_of([made]),
         **columns_of("move", steps.Move._fields, [move]),
         **columns_of("heard", steps.Heard._fields, []),
         **columns_of("taken", steps.Taken._fields, []),
-    )
+    }
+    touched = await explained(box, step_statements.WRITE, **written)
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
+
+
+async def test_a_batch_of_callbacks_opens_no_partition_but_its_own(box: Outbox) -> None:
+    made = await task(box, NOW, "submitted")
+    opened = await explained(box, step_statements.READ, only_run=False, asked_id=[made], **span_of([made]))
+    assert len([name for name in opened if name.startswith("tasks")]) == 1, opened
+    nothing: dict[str, Any] = {f"{name}_{key}": [] for name, keys in _BATCHES.items() for key in keys}
+    some = {**nothing, "tx_offset": 0, "ask_in": timedelta(seconds=60)}
+    for ids, count in (([made], 1), ([], 0)):
+        opened = await explained(box, step_statements.WRITE, only_run=False, **some, **span_of(ids))
+        assert len([name for name in opened if name.startswith("tasks")]) == count, opened
+
+
+_BATCHES = {"move": steps.Move._fields, "heard": steps.Heard._fields, "taken": steps.Taken._fields}
 
 
 async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
     made = await task(box, NOW, "submitted")
-    touched = await explained(box, lookups._BY_IDS, asked_place=[0], asked_id=[made], asked_client=[box.client])
-    for table in ("tasks", "events"):
-        assert len([name for name in touched if name.startswith(table)]) == 1, touched
+    asked = {"asked_place": [0], "asked_id": [made], "asked_client": [box.client], **span_of([made])}
+    for only_run in (True, False):
+        touched = await explained(box, lookups._BY_IDS, only_run=only_run, **asked)
+        for table in ("tasks", "events"):
+            assert len([name for name in touched if name.startswith(table)]) == 1, touched
 
 
 async def test_a_batch_of_look_ups_finds_for_each_its_own_and_nobody_elses(box: Outbox) -> None:
