@@ -70,7 +70,9 @@ class Dispatch:
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
         if request.method == "OPTIONS" and found and is_shared:
-            return preflight(found.methods)
+            allowed = preflight(found.methods)
+            allowed.common = self._of_files.at(now)
+            return allowed
         route = None if found is None else found.routes.get(_READ_AS.get(request.method, request.method))
         try:
             response = await self._act(call, found, route)

@@ -4,6 +4,8 @@ import base64
 import io
 import struct
 import zlib
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import orjson
 import pytest
@@ -166,6 +168,26 @@ async def test_a_browser_of_another_origin_may_ask(home: House, path: str) -> No
     assert allowed >= {name.strip() for name in asked.split(",")}
     _, _, refused = await home.full("GET", path, "", headers={"Origin": "https://page.example"})
     assert refused["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/kling/v1/videos/text2video/none", 404),
+        ("GET", "/v1/nowhere", 404),
+        ("DELETE", "/v1/tasks", 405),
+        ("GET", "/livez", 200),
+        ("GET", "/console/main.js", 200),
+        ("GET", "/console/nothing.js", 404),
+        ("OPTIONS", "/v1/tasks", 204),
+    ],
+)
+async def test_every_answer_says_when_and_whose_it_is(home: House, method: str, path: str, status: int) -> None:
+    found, _, headers = await home.full(method, path)
+    assert found == status
+    assert headers["Server"] == "kling-relay"
+    assert abs(parsedate_to_datetime(headers["Date"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert headers.get("X-Content-Type-Options") == (None if method == "OPTIONS" else "nosniff")
 
 
 async def test_an_order_of_two_large_pictures_is_taken(home: House) -> None:
