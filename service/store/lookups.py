@@ -28,7 +28,7 @@ from service.core.event import Facts, shown
 from service.core.task import Status, Task
 from service.store.database import Database
 from service.store.schema import events, ledger, repeats, submissions, tasks
-from service.store.statement import Row, Statement, span_of, unnested, within
+from service.store.statement import Row, Statement, first_of, not_before, unnested
 
 LEAN = (
     tasks.c.id,
@@ -105,10 +105,10 @@ _asked = unnested("asked", place=SmallInteger, id=Uuid, client=Uuid)
 _BY_IDS = Statement(
     select(*LEAN, _asked.c.place, events.c.body).select_from(
         _asked.join(
-            tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client, within(tasks.c.id))
+            tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client, not_before(tasks.c.id))
         ).outerjoin(
             events,
-            and_(events.c.subject == _asked.c.id, events.c.sequence == tasks.c.sequence, within(events.c.subject)),
+            and_(events.c.subject == _asked.c.id, events.c.sequence == tasks.c.sequence, not_before(events.c.subject)),
         )
     )
 )
@@ -151,7 +151,7 @@ async def by_id(database: Database, client: UUID, identifier: UUID) -> Found | N
 async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID]) -> list[Row | None]:
     """Return the rows of these tasks (see `found_in`), each None where there is none or it is not that client's."""
     found: list[Row | None] = [None] * len(ids)
-    asked = {"asked_place": range(len(ids)), "asked_id": ids, "asked_client": clients, **span_of(ids)}
+    asked = {"asked_place": range(len(ids)), "asked_id": ids, "asked_client": clients, **first_of(ids)}
     for row in await _BY_IDS.rows(database.pool, **asked):
         found[row["place"]] = row
     return found

@@ -142,21 +142,22 @@ def columns_of(name: str, keys: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     return {f"{name}_{key}": list(values) for key, values in zip(keys, zip(*rows, strict=True), strict=True)}
 
 
-def within(identifier: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return that an id of a batch lies in the batch's own span (`span_of`).
+def not_before(identifier: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return that an id of a batch is not before the batch's first (`first_of`).
 
-    It changes no result: by it PostgreSQL knows before it begins which partitions there are to open, where a join
-    alone has it make ready for all of them, in a time that grows with their number.
+    It changes no result: by it PostgreSQL knows before it begins that it need not open the partitions of the past,
+    where a join alone has it make ready for all of them, in a time that grows with their number. There is no bound
+    for the other end, because of two the planner believes that they leave next to nothing, and reads all in between.
     """
-    return identifier.between(bindparam("span_low", type_=Uuid), bindparam("span_high", type_=Uuid))
+    return identifier >= bindparam("first", type_=Uuid)
 
 
-def span_of(ids: Collection[Any]) -> dict[str, Any]:
-    """Return the arguments of `within` for these ids; nothing lies in the span of none."""
-    return {"span_low": min(ids, default=_MOST), "span_high": max(ids, default=_LEAST)}
+def first_of(ids: Collection[Any]) -> dict[str, Any]:
+    """Return the argument of `not_before` for these ids; before nothing's first is everything."""
+    return {"first": min(ids, default=_LAST)}
 
 
-_LEAST, _MOST = UUID(bytes(16)), UUID(b"\xff" * 16)
+_LAST = UUID(b"\xff" * 16)
 
 
 @asynccontextmanager

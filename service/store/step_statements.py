@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import array
 
 from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
 from service.store.shards import shard_of
-from service.store.statement import Columns, Statement, unnested, within
+from service.store.statement import Columns, Statement, not_before, unnested
 
 MOVE: Columns = {
     "id": Uuid,
@@ -65,7 +65,7 @@ READ = Statement(
         cast(tasks.c.quote, Text).label("quote"),  # read as text at a third of the driver's time
         tasks.c.currency,
         tasks.c.trace,
-    ).select_from(_asked.join(tasks, and_(tasks.c.id == _asked.c.id, within(tasks.c.id))))
+    ).select_from(_asked.join(tasks, and_(tasks.c.id == _asked.c.id, not_before(tasks.c.id))))
 )
 
 
@@ -77,7 +77,7 @@ def _moved(move: TableValuedAlias) -> CTE:
         .where(
             tasks.c.id == move.c.id,
             tasks.c.sequence == move.c.expected,
-            within(tasks.c.id),
+            not_before(tasks.c.id),
         )
         .returning(
             tasks.c.id,

@@ -17,7 +17,7 @@ from service.core.event import Event, Facts
 from service.core.ledger import Entry
 from service.core.task import Status, Step, Task
 from service.store.database import Database
-from service.store.statement import columns_of, span_of
+from service.store.statement import columns_of, first_of
 from service.store.step_statements import READ, WRITE
 
 CALLBACK_KEPT = 65_536
@@ -97,7 +97,7 @@ _STATUS = {status.value: status for status in Status}  # a quarter of the time o
 
 async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return the tasks of these ids as they stand; who is not there is missing."""
-    rows = await READ.rows(database.ingest, asked_id=ids, **span_of(ids))
+    rows = await READ.rows(database.ingest, asked_id=ids, **first_of(ids))
     return {
         task: Standing(
             Facts(task, client, kind, name, created_at),
@@ -127,7 +127,7 @@ async def write(
         database.ingest,
         tx_offset=database.tx_offset,
         ask_in=timedelta(seconds=ask_in),
-        **span_of([move.id for move in moves]),
+        **first_of([move.id for move in moves]),
         **columns_of("move", Move._fields, sorted(moves, key=itemgetter(0))),
         **columns_of("heard", Heard._fields, heard),
         **columns_of("taken", Taken._fields, taken),

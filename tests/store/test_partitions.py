@@ -17,7 +17,7 @@ from service.core.ledger import on_step
 from service.core.task import News, Signal, Status, Task, advance
 from service.store import lookups, partitions, step_statements, steps
 from service.store.schema import PARTITIONED
-from service.store.statement import Statement, columns_of, span_of
+from service.store.statement import Statement, columns_of, first_of
 from tests.support.outbox import Outbox, fresh_id, outbox
 
 RETENTION = timedelta(days=90)
@@ -130,6 +130,15 @@ async def explained(box: Outbox, statement: Statement, *, only_run: bool = True,
 
     Without `only_run` also those that it made ready to touch.
     """
+    return {
+        node["Relation Name"]
+        for node in await plan(box, statement, **given)
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable" and (node["Actual Loops"] or not only_run)
+    }
+
+
+async def plan(box: Outbox, statement: Statement, **given: Any) -> list[dict[str, Any]]:
+    """Return the nodes of the plan by which a statement was run; what it wrote is taken back."""
     async with box.database.ingest.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -138,18 +147,13 @@ async def explained(box: Outbox, statement: Statement, *, only_run: bool = True,
         values = ", ".join(_literal(value) for value in statement.arguments(given))
         told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
         await transaction.rollback()
-    return {
-        node["Relation Name"]
-        for node in _nodes(json.loads(told)[0]["Plan"], only_run=only_run)
-        if "Relation Name" in node and node["Node Type"] != "ModifyTable"
-    }
+    return list(_nodes(json.loads(told)[0]["Plan"]))
 
 
-def _nodes(node: dict[str, Any], *, only_run: bool) -> Iterator[dict[str, Any]]:
-    if node["Actual Loops"] or not only_run:
-        yield node
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
     for inner in node.get("Plans", []):
-        yield from _nodes(inner, only_run=only_run)
+        yield from _nodes(inner)
 
 
 def _literal(value: Any) -> str:
@@ -182,7 +186,7 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
     assert step is not None
     event = announce(facts, step.task, step.signal)
-    read = await explained(box, step_statements.READ, asked_id=[made], **span_of([made]))
+    read = await explained(box, step_statements.READ, asked_id=[made], **first_of([made]))
     assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
@@ -190,7 +194,7 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     written: dict[str, Any] = {
         "tx_offset": 0,
         "ask_in": timedelta(seconds=60),
-        **span_of([made]),
+        **first_of([made]),
         **columns_of("move", steps.Move._fields, [move]),
         **columns_of("heard", steps.Heard._fields, []),
         **columns_of("taken", steps.Taken._fields, []),
@@ -199,15 +203,36 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
 
 
-async def test_a_batch_of_callbacks_opens_no_partition_but_its_own(box: Outbox) -> None:
+async def test_a_batch_of_callbacks_opens_no_partition_of_the_past(box: Outbox) -> None:
+    await past(box, 90)
     made = await task(box, NOW, "submitted")
-    opened = await explained(box, step_statements.READ, only_run=False, asked_id=[made], **span_of([made]))
-    assert len([name for name in opened if name.startswith("tasks")]) == 1, opened
+    ranges = await partitions.ranges(box.connection)
+    ours = {each.name("tasks") for each in ranges if each.end > NOW}
+    assert 0 < len(ours) < len(ranges)
     nothing: dict[str, Any] = {f"{name}_{key}": [] for name, keys in _BATCHES.items() for key in keys}
     some = {**nothing, "tx_offset": 0, "ask_in": timedelta(seconds=60)}
-    for ids, count in (([made], 1), ([], 0)):
-        opened = await explained(box, step_statements.WRITE, only_run=False, **some, **span_of(ids))
-        assert len([name for name in opened if name.startswith("tasks")]) == count, opened
+    for ids, expected in (([made], ours), ([], set())):
+        read = await explained(box, step_statements.READ, only_run=False, asked_id=ids, **first_of(ids))
+        written = await explained(box, step_statements.WRITE, only_run=False, **some, **first_of(ids))
+        for opened in (read, written):
+            assert {name for name in opened if name.startswith("tasks")} == expected
+
+
+@pytest.mark.parametrize("statement", [step_statements.READ, lookups._BY_IDS])
+async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Outbox, statement: Statement) -> None:
+    ids = [new_id(NOW + timedelta(seconds=number), 7) for number in range(5000)]
+    await box.connection.execute(
+        "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
+        " prices, fields) SELECT id, $2, 'submitted', 1, $3, $3, 'text2video', 'm', 1, 1, 'unit', 'p', '{}'"
+        " FROM unnest($1::uuid[]) id",
+        *(ids, box.client, NOW),
+    )
+    await box.connection.execute("ANALYZE tasks")
+    asked: dict[str, Any] = {"asked_id": [ids[0], ids[-1]], **first_of(ids)}
+    if statement is lookups._BY_IDS:
+        asked |= {"asked_place": [0, 1], "asked_client": [box.client, box.client]}
+    nodes = [node for node in await plan(box, statement, **asked) if "tasks" in node.get("Relation Name", "")]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) == 2, nodes
 
 
 _BATCHES = {"move": steps.Move._fields, "heard": steps.Heard._fields, "taken": steps.Taken._fields}
@@ -215,11 +240,16 @@ _BATCHES = {"move": steps.Move._fields, "heard": steps.Heard._fields, "taken": s
 
 async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
     made = await task(box, NOW, "submitted")
-    asked = {"asked_place": [0], "asked_id": [made], "asked_client": [box.client], **span_of([made])}
-    for only_run in (True, False):
-        touched = await explained(box, lookups._BY_IDS, only_run=only_run, **asked)
-        for table in ("tasks", "events"):
-            assert len([name for name in touched if name.startswith(table)]) == 1, touched
+    asked = {"asked_place": [0], "asked_id": [made], "asked_client": [box.client], **first_of([made])}
+    await past(box, 90)
+    touched = await explained(box, lookups._BY_IDS, **asked)
+    opened = await explained(box, lookups._BY_IDS, only_run=False, **asked)
+    ranges = await partitions.ranges(box.connection)
+    for table in ("tasks", "events"):
+        assert len([name for name in touched if name.startswith(table)]) == 1, touched
+        assert {name for name in opened if name.startswith(table)} == {
+            each.name(table) for each in ranges if each.end > NOW
+        }
 
 
 async def test_a_batch_of_look_ups_finds_for_each_its_own_and_nobody_elses(box: Outbox) -> None:
