@@ -71,6 +71,12 @@ async def by_seconds(seconds: float, arms: Mapping[str, Callable[[int], Awaitabl
     return found
 
 
+async def all_turns(turns: int, turn: Callable[[], Awaitable[dict[str, list[float]]]]) -> dict[str, list[float]]:
+    """Return what so many turns found, each arm's numbers one after the other."""
+    found = [await turn() for _ in range(turns)]
+    return {name: [number for each in found for number in each[name]] for name in found[0]}
+
+
 def table(figures: list[Figure]) -> str:
     """Return the figures as a Markdown table."""
     lines = [

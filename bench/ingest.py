@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench import rows
-from bench.figure import Figure, Spent, by_seconds, in_turns, spent_notes
+from bench.figure import Figure, Spent, all_turns, by_seconds, in_turns, spent_notes
 from bench.ground import Ground, Program, program, relay
-from bench.load import Calls, Load, full
+from bench.load import Calls, Load, counted, full
 from service.store.statement import Connection
 
 DELIVERIES = 3
@@ -33,9 +33,10 @@ async def receiving(
         yield api, paths, connection
 
 
-async def check(connection: Connection, requests: int, failed: int, loads: int) -> None:
+async def check(connection: Connection, *loads: Load) -> None:
     """Every good answer is a step with its event and deliveries, a 503 is none; what a load cut off may be either."""
-    good = requests - failed
+    requests = sum(each.requests for each in loads)
+    good = requests - sum(each.failed for each in loads)
     moved = await connection.fetchval(
         "SELECT count(*) FROM tasks WHERE status = 'succeed' AND client IN (SELECT id FROM clients)"
     )
@@ -43,7 +44,7 @@ async def check(connection: Connection, requests: int, failed: int, loads: int) 
     due = await connection.fetchval("SELECT count(*) FROM outstanding")
     kept = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
     came = await connection.fetchval("SELECT count(*) FROM callbacks")
-    if not (moved == told == kept and due == DELIVERIES * told and good <= came <= good + loads * CONNECTIONS):
+    if not (moved == told == kept and due == DELIVERIES * told and good <= came <= good + len(loads) * CONNECTIONS):
         raise RuntimeError(f"{requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
 
 
@@ -63,13 +64,9 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
         loads.append(await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2))
 
         async def ours(second: int) -> float:
-            before = api.cpu(), ground.cpu()
             calls = Calls(url=api.url, paths=_part(paths, second), body=rows.CALLBACK)
-            load = await full(calls, connections=CONNECTIONS, seconds=1)
-            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
-            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
-            loads.append(load)
-            return load.rate
+            loads.append(await counted(full(calls, connections=CONNECTIONS, seconds=1), api, ground, spent))
+            return loads[-1].rate
 
         async def bare(second: int) -> float:
             calls = Calls(url=server.url, paths=_part(paths, second), body=rows.CALLBACK, again=True)
@@ -77,7 +74,7 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
 
         found = await by_seconds(seconds, {"ours": ours, "bare": bare})
         await api.end()  # finishes what was cut off in flight
-        await check(connection, sum(each.requests for each in loads), sum(each.failed for each in loads), len(loads))
+        await check(connection, *loads)
         return found
 
 
@@ -89,7 +86,7 @@ async def rate(ground: Ground, seconds: float, *, coalesce: bool = True) -> floa
         calls = Calls(url=api.url, paths=paths[WARM:], body=rows.CALLBACK)
         load = await full(calls, connections=CONNECTIONS, seconds=seconds)
         await api.end()  # finishes what was cut off in flight
-        await check(connection, load.requests + warm.requests, load.failed + warm.failed, 2)
+        await check(connection, warm, load)
         return load.rate
 
 
@@ -97,10 +94,7 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure callbacks a second against a server that does nothing, and against a transaction for each."""
     spent: Spent = {"service": [], "PostgreSQL": []}
 
-    found: dict[str, list[float]] = {"ours": [], "bare": []}
-    for _ in range(turns):
-        for name, rates in (await beside_bare(ground, seconds, spent)).items():
-            found[name] += rates
+    found = await all_turns(turns, lambda: beside_bare(ground, seconds, spent))
 
     async def together() -> float:
         return await rate(ground, seconds)

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 
 import uvloop
 
-from bench.ground import ROOT
+from bench.figure import Spent
+from bench.ground import ROOT, Ground, Program
 from bench.wire import Calling
 
 _LUA = """
@@ -82,6 +83,15 @@ async def full(calls: Calls, *, connections: int, seconds: float) -> Load:
         else:
             found = await _bundled(calls, paths, body, connections=connections, seconds=seconds)
     return Load(**{name: found[name] for name in ("requests", "seconds", "failed", "p50", "p99")})
+
+
+async def counted(load: Awaitable[Load], api: Program, ground: Ground, spent: Spent) -> Load:
+    """Return what a load did, and note the CPU of service and PostgreSQL that each of its requests took."""
+    before = api.cpu(), ground.cpu()
+    done = await load
+    spent["service"].append((api.cpu() - before[0]) / done.requests * 1e6)
+    spent["PostgreSQL"].append((ground.cpu() - before[1]) / done.requests * 1e6)
+    return done
 
 
 async def paced(calls: Calls, *, rate: float, connections: int = 64) -> dict[str, float]:

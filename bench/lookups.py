@@ -5,7 +5,7 @@ import aiohttp
 from bench import rows
 from bench.figure import Figure, Spent, in_turns, spent_notes
 from bench.ground import KEY, Ground, program, relay
-from bench.load import Calls, full
+from bench.load import Calls, Load, counted, full
 
 CONNECTIONS = 32
 TASKS = 5_000
@@ -30,26 +30,25 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
         said = await _said(f"{api.url}{DOOR}/{tasks[0]}")
         spent: Spent = {"service": [], "PostgreSQL": []}
 
-        async def got(base: str, where: str) -> float:
+        async def got(base: str, where: str) -> Load:
             paths = [f"{where}/{task}" for task in tasks]
             calls = Calls(url=base, paths=paths, method="GET", key=KEY, again=True)
             load = await full(calls, connections=CONNECTIONS, seconds=seconds)
             if load.failed:
                 raise RuntimeError(f"{load.failed} of {load.requests} look-ups failed")
-            return load.rate
+            return load
 
         async def ours() -> float:
-            before = api.cpu(), ground.cpu()
-            rate = await got(api.url, DOOR)
-            spent["service"].append((api.cpu() - before[0]) / (rate * seconds) * 1e6)
-            spent["PostgreSQL"].append((ground.cpu() - before[1]) / (rate * seconds) * 1e6)
-            return rate
+            return (await counted(got(api.url, DOOR), api, ground, spent)).rate
+
+        async def rich() -> float:
+            return (await got(api.url, "/v1/tasks")).rate
 
         async def bare() -> float:
             async with program("bare", {"act": "server", "answer": said}) as server:
-                return await got(server.url, DOOR)
+                return (await got(server.url, DOOR)).rate
 
-        found = await in_turns(turns, {"ours": ours, "bare": bare, "rich": lambda: got(api.url, "/v1/tasks")})
+        found = await in_turns(turns, {"ours": ours, "bare": bare, "rich": rich})
     return [
         Figure(
             name=f"GET task, {CONNECTIONS} connections",

@@ -4,9 +4,9 @@ import json
 
 from bench import rows
 from bench.deliveries import told
-from bench.figure import Figure, Spent, by_seconds, spent_notes
+from bench.figure import Figure, Spent, all_turns, by_seconds, spent_notes
 from bench.ground import KEY, Ground, program, relay
-from bench.load import Calls, Load, full
+from bench.load import Calls, Load, counted, full
 
 CONNECTIONS = 256
 PATH = "/kling/v1/videos/text2video"
@@ -29,12 +29,9 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
     ):
 
         async def ours(_: int) -> float:
-            before = api.cpu(), ground.cpu()
-            load = await full(_orders(api.url), connections=CONNECTIONS, seconds=1)
-            spent["service"].append((api.cpu() - before[0]) / load.requests * 1e6)
-            spent["PostgreSQL"].append((ground.cpu() - before[1]) / load.requests * 1e6)
-            loads.append(load)
-            return load.rate
+            orders = full(_orders(api.url), connections=CONNECTIONS, seconds=1)
+            loads.append(await counted(orders, api, ground, spent))
+            return loads[-1].rate
 
         async def bare(_: int) -> float:
             return (await full(_orders(proxy.url), connections=CONNECTIONS, seconds=1)).rate
@@ -73,10 +70,7 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure orders a second, with a provider that answers at once."""
     spent: Spent = {"service": [], "PostgreSQL": []}
 
-    found: dict[str, list[float]] = {"ours": [], "bare": []}
-    for _ in range(turns):
-        for name, rates in (await beside_bare(ground, seconds, spent)).items():
-            found[name] += rates
+    found = await all_turns(turns, lambda: beside_bare(ground, seconds, spent))
     return [
         Figure(
             name="orders, durable",
