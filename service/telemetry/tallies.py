@@ -5,8 +5,10 @@ to the loop: what counts in them and what reads them runs there.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
+from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -41,22 +43,35 @@ class Spread:
         self.total += amount
 
 
-class Counts(Collector):
-    """The counts of one name, by the values of their labels."""
+Tally = TypeVar("Tally")
 
-    def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
+
+class _Tallies(Collector, Generic[Tally]):
+    """The tallies of one name, by the values of their labels."""
+
+    def __init__(self, name: str, meaning: str, labels: Sequence[str], make: Callable[[], Tally]) -> None:
         self._described = name, meaning
         self._labels = labels
-        self._known: dict[tuple[str, ...], Count] = {}
+        self._make = make
+        self._known: dict[tuple[str, ...], Tally] = {}
         if not labels:
             self()
 
-    def __call__(self, *values: str) -> Count:
-        """Return the count of these values."""
+    def __call__(self, *values: str) -> Tally:
+        """Return the tally of these values. Raises ValueError where they are not as many as the labels."""
         known = self._known.get(values)
         if known is None:
-            known = self._known[_checked(values, self._labels)] = Count()
+            if len(values) != len(self._labels):
+                raise ValueError(f"{len(values)} values for the labels {', '.join(self._labels)}")
+            known = self._known[values] = self._make()
         return known
+
+
+class Counts(_Tallies[Count]):
+    """The counts of one name."""
+
+    def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
+        super().__init__(name, meaning, labels, Count)
 
     @override
     def collect(self) -> Iterator[CounterMetricFamily]:
@@ -66,24 +81,12 @@ class Counts(Collector):
         yield family
 
 
-class Spreads(Collector):
-    """The spreads of one name, by the values of their labels."""
+class Spreads(_Tallies[Spread]):
+    """The spreads of one name, over buckets with these upper ends."""
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        self._described = name, meaning
-        self._labels = labels
-        self._bounds = tuple(bounds)
-        self._ends = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]  # the library says no types here
-        self._known: dict[tuple[str, ...], Spread] = {}
-        if not labels:
-            self()
-
-    def __call__(self, *values: str) -> Spread:
-        """Return the spread of these values."""
-        known = self._known.get(values)
-        if known is None:
-            known = self._known[_checked(values, self._labels)] = Spread(self._bounds)
-        return known
+        self._ends = [floatToGoString(bound) for bound in (*bounds, float("inf"))]  # type: ignore[no-untyped-call]  # the library says no types here
+        super().__init__(name, meaning, labels, partial(Spread, tuple(bounds)))
 
     @override
     def collect(self) -> Iterator[HistogramMetricFamily]:
@@ -92,9 +95,3 @@ class Spreads(Collector):
             below = [float(count) for count in accumulate(spread.counts)]
             family.add_metric(values, list(zip(self._ends, below, strict=True)), spread.total)
         yield family
-
-
-def _checked(values: tuple[str, ...], labels: Sequence[str]) -> tuple[str, ...]:
-    if len(values) != len(labels):
-        raise ValueError(f"{len(values)} values for the labels {', '.join(labels)}")
-    return values
