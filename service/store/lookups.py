@@ -40,6 +40,7 @@ LEAN = (
     tasks.c.sequence,
     tasks.c.updated_at,
 )
+"""What a task's facts and its standing are made of; `steps.read` takes them in this order."""
 _RICH = (
     *LEAN,
     tasks.c.key,

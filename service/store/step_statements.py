@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
+from service.store.lookups import LEAN
 from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
 from service.store.shards import shard_of
 from service.store.statement import Columns, Statement, not_before, unnested
@@ -54,14 +55,7 @@ TAKEN: Columns = {"task": Uuid, "provider_task_id": Text, "is_own_id": Boolean}
 _asked = unnested("asked", id=Uuid)
 READ = Statement(
     select(
-        tasks.c.id,
-        tasks.c.client,
-        tasks.c.kind,
-        tasks.c.external_task_id,
-        tasks.c.created_at,
-        tasks.c.status,
-        tasks.c.sequence,
-        tasks.c.updated_at,
+        *LEAN,
         cast(tasks.c.quote, Text).label("quote"),  # read as text at a third of the driver's time
         tasks.c.currency,
         tasks.c.trace,

@@ -1,7 +1,7 @@
 """Partitions: made ahead, touched one at a time by ids and batches of ids, dropped whole when all in them is over."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -34,14 +34,20 @@ async def names(box: Outbox, parent: str) -> list[str]:
     return [each.name(parent) for each in await partitions.ranges(box.connection, parent)]
 
 
+async def record(box: Outbox, ids: Sequence[UUID], at: datetime, status: str) -> None:
+    """Add tasks of these ids and nothing else."""
+    await box.connection.execute(
+        "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
+        " prices, fields) SELECT id, $2, $3, 1, $4, $4, 'text2video', 'm', 1, 1, 'unit', 'p', '{}'"
+        " FROM unnest($1::uuid[]) id",
+        *(ids, box.client, status, at),
+    )
+
+
 async def task(box: Outbox, at: datetime, status: str = "succeed") -> UUID:
     """Add a task of the time `at` with its event, callback and attempt."""
     made = new_id(at, 7)
-    await box.connection.execute(
-        "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
-        " prices, fields) VALUES ($1, $2, $3, 1, $4, $4, 'text2video', 'm', 1, 1, 'unit', 'p', '{}')",
-        *(made, box.client, status, at),
-    )
+    await record(box, [made], at, status)
     await box.connection.execute(
         "INSERT INTO events (subject, sequence, client, tx, at, type, body) VALUES ($1, 1, $2, 1, $3, 'task.x', '{}')",
         *(made, box.client, at),
@@ -221,12 +227,7 @@ async def test_a_batch_of_callbacks_opens_no_partition_of_the_past(box: Outbox) 
 @pytest.mark.parametrize("statement", [step_statements.READ, lookups._BY_IDS])
 async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Outbox, statement: Statement) -> None:
     ids = [new_id(NOW + timedelta(seconds=number), 7) for number in range(5000)]
-    await box.connection.execute(
-        "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
-        " prices, fields) SELECT id, $2, 'submitted', 1, $3, $3, 'text2video', 'm', 1, 1, 'unit', 'p', '{}'"
-        " FROM unnest($1::uuid[]) id",
-        *(ids, box.client, NOW),
-    )
+    await record(box, ids, NOW, "submitted")
     await box.connection.execute("ANALYZE tasks")
     asked: dict[str, Any] = {"asked_id": [ids[0], ids[-1]], **first_of(ids)}
     if statement is lookups._BY_IDS:
