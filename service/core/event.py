@@ -129,7 +129,7 @@ def announce(facts: Facts, task: Task, signal: Signal) -> Event:
 
 def tell(subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]) -> Event:
     """Return an event of any type, its bytes made."""
-    body = orjson.dumps({"type": kind, "timestamp": rfc3339(at), "data": content})
+    body = write({"type": kind, "timestamp": rfc3339(at), "data": content})
     return Event(subject, sequence, client, kind, at, body)
 
 

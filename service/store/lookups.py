@@ -89,10 +89,10 @@ class Detail:
     next_look_at: datetime | None
 
 
-def _with_event(chosen: Select[Any], task: ColumnElement[UUID]) -> Select[Any]:
+def _with_event(chosen: Select[Any], task: ColumnElement[UUID], *bounds: ColumnElement[bool]) -> Select[Any]:
     """Join the last event; `task` is the id as it was given, so that the events' partition is pruned by it too."""
     return chosen.add_columns(events.c.body).outerjoin(
-        events, and_(events.c.subject == task, events.c.sequence == tasks.c.sequence)
+        events, and_(events.c.subject == task, events.c.sequence == tasks.c.sequence, *bounds)
     )
 
 
@@ -104,13 +104,14 @@ _BY_ID = Statement(
 # joined, since a partition is found for each id of a join but not for an array of them
 _asked = unnested("asked", place=SmallInteger, id=Uuid, client=Uuid)
 _BY_IDS = Statement(
-    select(*LEAN, _asked.c.place, events.c.body).select_from(
-        _asked.join(
-            tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client, not_before(tasks.c.id))
-        ).outerjoin(
-            events,
-            and_(events.c.subject == _asked.c.id, events.c.sequence == tasks.c.sequence, not_before(events.c.subject)),
-        )
+    _with_event(
+        select(*LEAN, _asked.c.place).select_from(
+            _asked.join(
+                tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client, not_before(tasks.c.id))
+            )
+        ),
+        _asked.c.id,
+        not_before(events.c.subject),
     )
 )
 # the id as a subquery of its own is known before any partition is opened; a join would let the planner walk them all
