@@ -23,7 +23,7 @@ setup: $(MADE) ## make .venv with everything in it, kling-relay too
 run: setup ## start everything with a sandbox provider, submit an order of each kind, stay up until Ctrl-C
 	@$(BIN)/kling-relay demo $(ARGS)
 
-test: setup ## run the test suite against a real PostgreSQL (ARGS='tests/test_settings.py -k word')
+test: setup ## run the test suite against a real PostgreSQL (ARGS='tests/unit/test_settings.py -k word')
 	@$(BIN)/pytest $(ARGS)
 
 check: setup ## lint, types, import contracts, schema and generated documents

@@ -1,4 +1,4 @@
-"""The migrations must make exactly the tables of service/store/schema.py; this says where they differ.
+"""The migrations must make exactly the tables of service/kling_relay/store/tables.py; this says where they differ.
 
 Two databases on an embedded PostgreSQL, one migrated and one made from the metadata, are compared by their catalogues:
 what Alembic's own comparison leaves out (CHECKs, partitioning, storage, comments) counts as much as columns do.
@@ -14,9 +14,9 @@ import asyncpg
 from alembic import command
 from sqlalchemy import Connection
 
-from service.store.embedded import Server, embedded
-from service.store.migrate import configuration, locked_connection, migrate
-from service.store.schema import metadata
+from kling_relay.store.embedded.server import Server, embedded
+from kling_relay.store.schema.migrate import configuration, locked_connection, migrate
+from kling_relay.store.tables import metadata
 
 _OURS = "c.relnamespace = 'public'::regnamespace AND NOT c.relispartition AND c.relname <> 'alembic_version'"
 _FACTS = f"""

@@ -5,12 +5,12 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
-from service.store.migrate import locked_connection
-from service.store.schema import metadata
+from kling_relay.store.schema.migrate import locked_connection
+from kling_relay.store.tables import metadata
 
 
 def run(connection: Connection) -> None:
-    """Run the scripts asked for on `connection`, or compare with the tables of `service.store.schema`."""
+    """Run the scripts asked for on `connection`, or compare with the tables of `kling_relay.store.tables`."""
     partitions = {name for (name,) in connection.execute(text("SELECT relname FROM pg_class WHERE relispartition"))}
     connection.rollback()
 

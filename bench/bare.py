@@ -17,8 +17,8 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from service.core import signature
-from service.core.event import webhook_id
+from kling_relay.core import signature
+from kling_relay.core.event import webhook_id
 
 _JSON = {"Content-Type": "application/json"}
 

@@ -17,9 +17,9 @@ from typing import Any
 import asyncpg
 import psutil
 
-from service.store import partitions
-from service.store.embedded import Server, embedded
-from service.store.migrate import migrate
+from kling_relay.store.embedded.server import Server, embedded
+from kling_relay.store.schema import partitions
+from kling_relay.store.schema.migrate import migrate
 
 TEMPLATE = "bench_template"
 BARE = "bench_bare"

@@ -11,8 +11,8 @@ from bench import deliveries, ingest, latency, lookups, rows, submits
 from bench import ground as grounds
 from bench.figure import Figure, in_turns
 from bench.ground import Ground
-from service.store import partitions
-from service.store.statement import Connection
+from kling_relay.store.postgres.statement import Connection
+from kling_relay.store.schema import partitions
 
 DAYS = 80
 ATTEMPTS = 3

@@ -7,7 +7,7 @@ from bench import rows
 from bench.figure import Figure, Spent, all_turns, by_seconds, in_turns, spent_notes
 from bench.ground import Ground, Program, program, relay
 from bench.load import Calls, Load, counted, full
-from service.store.statement import Connection
+from kling_relay.store.postgres.statement import Connection
 
 DELIVERIES = 3
 CONNECTIONS = 256

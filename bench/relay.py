@@ -4,9 +4,10 @@ import json
 import sys
 from functools import partial
 
-from service.app import parts, run
-from service.flows.ingest import Ingest
-from service.settings import Settings
+from kling_relay.app import wiring
+from kling_relay.app.commands import run
+from kling_relay.flows.ingest import Ingest
+from kling_relay.settings import Settings
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     said = json.loads(sys.argv[1])
     if not said["coalesce"]:
         # there is no such setting, since nobody would want it: it exists to be compared with
-        vars(parts)["Ingest"] = partial(Ingest, coalesce=False)
+        vars(wiring)["Ingest"] = partial(Ingest, coalesce=False)
     settings = Settings(**said["settings"])
     run(settings, said["role"], lambda _, real: print(json.dumps({"port": real.port}), flush=True))
 

@@ -10,14 +10,14 @@ from uuid import UUID
 import asyncpg
 
 from bench.ground import SIGNING
-from service.core import token
-from service.core.event import Event, Facts, announce
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.signature import new_secret
-from service.core.task import News, Signal, Status, Task
-from service.store import secrets
-from service.store.seal import Sealer
-from service.store.statement import Connection
+from kling_relay.core import callback_token
+from kling_relay.core.event import Event, Facts, announce
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.signature import new_secret
+from kling_relay.core.task import News, Signal, Status, Task
+from kling_relay.store.access import secrets
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.postgres.statement import Connection
 
 SECRET = new_secret(b"bench-secret-of-32-bytes-0123456")
 _SEALER = Sealer([SIGNING.encode()])
@@ -52,7 +52,7 @@ def ids(count: int) -> list[UUID]:
 def hooks(tasks: Sequence[UUID]) -> list[str]:
     """Return the paths that the provider would call for these tasks."""
     keys = [SIGNING.encode()]
-    return [f"/callbacks/{task}/{token.make(keys, task)}" for task in tasks]
+    return [f"/callbacks/{task}/{callback_token.make(keys, task)}" for task in tasks]
 
 
 def event_of(task: UUID, client: UUID) -> Event:

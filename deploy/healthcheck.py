@@ -25,6 +25,6 @@ def answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    # Not service.settings: reading all settings costs a hundred times what asking costs.
+    # Not kling_relay.settings: reading all settings costs a hundred times what asking costs.
     ports = [int(os.environ[name]) for name in ("RELAY_PORT", "RELAY_METRICS_PORT")]  # noqa: TID251 - it runs beside the service, not in it
     sys.exit(not any(answers(port) for port in ports))

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import yaml
 
-from service.cli import page as cli
-from service.core.task import FINAL, MOVES, SHOWN
-from service.settings import describe
-from service.telemetry.metrics import Metrics
-from service.web import asyncapi, openapi
+from kling_relay.cli import reference as cli
+from kling_relay.core.task import FINAL, MOVES, SHOWN
+from kling_relay.observe.metrics import Metrics
+from kling_relay.settings import describe
+from kling_relay.web.spec import asyncapi, openapi
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by `make docs`; change its source instead. -->\n"
 
 
 def settings_page() -> str:
-    """All settings as tables, from service/settings/groups.py."""
+    """All settings as tables, from service/kling_relay/settings/groups.py."""
     text = f"""{_NOTE}
 # Settings
 
@@ -39,7 +39,7 @@ Times are written `250ms`, `15s`, `2m`, `6h`, `90d`; sizes `512B`, `64KiB`, `32M
 
 
 def states_page() -> str:
-    """The machine of a task as a diagram, from MOVES in service/core/task.py."""
+    """The machine of a task as a diagram, from MOVES in service/kling_relay/core/task.py."""
     lines = [
         f"    {status} --> {target}: {news}"
         for status, moves in MOVES.items()
@@ -52,8 +52,8 @@ def states_page() -> str:
     return f"""{_NOTE}
 # States of a task
 
-Drawn from `MOVES` in `service/core/task.py`. A signal without an arrow is stale: it is kept with the callbacks, and
-changes nothing. The arrow's word is the signal that moves the task; each move is one event.
+Drawn from `MOVES` in `service/kling_relay/core/task.py`. A signal without an arrow is stale: it is kept with the
+callbacks, and changes nothing. The arrow's word is the signal that moves the task; each move is one event.
 
 ```mermaid
 {diagram}
@@ -65,7 +65,7 @@ changes nothing. The arrow's word is the signal that moves the task; each move i
 
 
 def metrics_page() -> str:
-    """Every metric of ours, from the catalogue of service/telemetry."""
+    """Every metric of ours, from the catalogue of service/kling_relay/telemetry."""
     text = f"""{_NOTE}
 # Metrics
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from service.store.embedded import Server
+from kling_relay.store.embedded.server import Server
 from tests.support.postgres import fresh_database, shared_postgres
 
 _FIGURE = "figure"

@@ -10,7 +10,7 @@ _BUG = 70
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
-    from service.cli.program import NAME, program  # noqa: PLC0415 - so that even an import that fails is told below
+    from kling_relay.cli.program import NAME, program  # noqa: PLC0415 - so that even an import that fails is told below
 
     try:
         code = program.main(prog_name=NAME, standalone_mode=False)  # what `ctx.exit` said, without exiting

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.house import House, house
+from tests.support.relay import House, house
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 import jwt
 import pytest
 
-from service.core.key import Scope, id_of
-from service.store import keys
-from service.web.tools import Limits
-from tests.support.house import House, house
+from kling_relay.core.key import Scope, id_of
+from kling_relay.store.access import client_keys
+from kling_relay.web.http.context import Limits
+from tests.support.relay import House, house
 from tests.support.waiting import eventually
 
 
@@ -78,7 +78,7 @@ async def test_a_key_may_do_what_its_scopes_say(
 async def test_a_revoked_key_is_refused_within_five_seconds_of_use(home: House) -> None:
     key = await home.key_of("leaving")
     assert (await home.get("/v1/tasks", key))[0] == 200
-    assert len(await keys.revoke(home.database, "leaving", datetime.now(UTC))) == 1
+    assert len(await client_keys.revoke(home.database, "leaving", datetime.now(UTC))) == 1
 
     async def is_out() -> bool:
         return (await home.get("/v1/tasks", key))[0] == 401
@@ -94,7 +94,7 @@ async def test_an_expired_key_is_refused(home: House) -> None:
 
 async def test_the_last_use_of_a_key_is_noted(home: House) -> None:
     await home.get("/v1/tasks")
-    row = await keys.by_id(home.database, id_of(home.key))
+    row = await client_keys.by_id(home.database, id_of(home.key))
     assert row is not None
     assert row.last_used_at is not None
 
@@ -113,7 +113,7 @@ async def test_a_key_beyond_its_rate_waits_and_others_do_not(database: str) -> N
 
 
 async def test_no_secret_stands_in_the_table_of_keys(home: House) -> None:
-    for row in await keys.everyone(home.database):
+    for row in await client_keys.everyone(home.database):
         assert home.key not in repr(row)
         assert home.key.encode() not in row.secret
 

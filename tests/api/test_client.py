@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.client import (
+from kling_relay.client import (
     ConflictError,
     InvalidError,
     Kind,
@@ -19,8 +19,8 @@ from service.client import (
     UnauthenticatedError,
     verify,
 )
-from service.sandbox.pictures import draw
-from tests.support.house import VIDEO, House, house
+from kling_relay.sandbox.images import draw
+from tests.support.relay import VIDEO, House, house
 from tests.support.service import KEY, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import (
+from kling_relay.client import (
     ForgedError,
     ProviderError,
     RateLimitedError,
@@ -22,8 +22,8 @@ from service.client import (
     UnreachableError,
     verify,
 )
-from service.client.stream import Message, Reader
-from service.core.signature import new_secret, sign
+from kling_relay.client.sse import Message, Reader
+from kling_relay.core.signature import new_secret, sign
 
 SECRET = new_secret(b"s" * 32)
 STREAM = (

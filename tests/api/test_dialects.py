@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.sandbox import Temper
+from kling_relay.sandbox import Temper
 from tests.support.service import QUICK, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]  # it has no types of its own
 
-from service.client import Relay as Client
-from service.core.event import Format, Type
-from service.web import asyncapi, openapi
-from service.web.call import Family
-from service.web.routes import ROUTES
-from tests.money.test_budgets import limit
-from tests.support.house import House, house
+from kling_relay.client import Relay as Client
+from kling_relay.core.event import Format, Type
+from kling_relay.web.api.routes import ROUTES
+from kling_relay.web.http.request import Family
+from kling_relay.web.spec import asyncapi, openapi
+from tests.flows.money.test_budgets import limit
+from tests.support.relay import House, house
 from tests.support.service import KEY, Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

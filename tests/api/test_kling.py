@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 import pytest
 
-from tests.support.house import VIDEO, House
+from tests.support.relay import VIDEO, House
 
 
 def large_picture(size: int) -> str:

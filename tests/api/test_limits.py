@@ -13,18 +13,18 @@ from uuid import UUID, uuid1
 import aiohttp
 import pytest
 
-from service.core import token
-from service.core.address import Allowed
-from service.flows.coalesce import OverloadedError
-from service.store.statement import StoreUnavailableError
-from service.web.tools import Limits
-from tests.support.cable import cable
-from tests.support.house import CALLBACK_KEY, House, house
+from kling_relay.core import callback_token
+from kling_relay.core.address import Allowed
+from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.store.postgres.statement import StoreUnavailableError
+from kling_relay.web.http.context import Limits
+from tests.support.link import cable
+from tests.support.relay import CALLBACK_KEY, House, house
 from tests.support.service import running, sandboxed
 
 
 def door(task: str, given: str | None = None) -> str:
-    return f"/callbacks/{task}/{given or token.make([CALLBACK_KEY], UUID(task))}"
+    return f"/callbacks/{task}/{given or callback_token.make([CALLBACK_KEY], UUID(task))}"
 
 
 class Failing:
@@ -54,9 +54,9 @@ async def test_a_forged_token_costs_no_database(home: House) -> None:
     task = await home.order()
     forged = [
         door(task, "x" * 32),
-        door(str(uuid1()), token.make([CALLBACK_KEY], UUID(task))),
+        door(str(uuid1()), callback_token.make([CALLBACK_KEY], UUID(task))),
         door("nonsense", "x"),
-        door(task, token.make([b"another key"], UUID(task))),
+        door(task, callback_token.make([b"another key"], UUID(task))),
     ]
     await home.database.pool.close()
     for path in forged:

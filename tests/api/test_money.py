@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.house import House
+from tests.support.relay import House
 
 
 async def test_the_rule_book_and_the_prices_can_be_read(home: House) -> None:

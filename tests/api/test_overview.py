@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.store.overview import PER_BIN, Figures
-from service.web.overview import reckoned
-from tests.support.house import house
+from kling_relay.store.stats.tasks import PER_BIN, Figures
+from kling_relay.web.api.overview import reckoned
+from tests.support.relay import house
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

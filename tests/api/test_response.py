@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from service.web.response import Common, Response, lines
+from kling_relay.web.http.response import Common, Response, lines
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, 0, 5, 900_000, tzinfo=UTC)

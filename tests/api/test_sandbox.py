@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
-from service.sandbox import Temper
-from service.sandbox.codes import CODES
+from kling_relay.sandbox import Temper
+from kling_relay.sandbox.errors import CODES
 from tests.support.sandboxed import QUICK, scene
 
 ACCESS_KEY, SECRET_KEY = Temper().access_keys[0]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from service.sandbox import STYLES, Temper
+from kling_relay.sandbox import STYLES, Temper
 from tests.support.sandboxed import QUICK, scene
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="

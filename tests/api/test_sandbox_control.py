@@ -5,16 +5,16 @@ import random
 import re
 from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from service.sandbox import WORDS, KnobError, Sandbox, Temper
+from kling_relay.sandbox import WORDS, KnobError, Sandbox, Temper
+from tests.support.paths import ROOT
 from tests.support.sandboxed import QUICK, scene
 
-PAGE = (Path(__file__).parent.parent / "docs" / "sandbox.md").read_text()
+PAGE = (ROOT / "docs" / "sandbox.md").read_text()
 DOOR = "/kling/v1/videos/text2video"
 
 

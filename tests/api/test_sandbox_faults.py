@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from service.sandbox import Temper
-from service.sandbox.codes import RefusalError
-from service.sandbox.plan import NOTHING, Fate, throw
-from service.sandbox.words import WORDS, read_words
+from kling_relay.sandbox import Temper
+from kling_relay.sandbox.directives import WORDS, read_words
+from kling_relay.sandbox.errors import RefusalError
+from kling_relay.sandbox.schedule import NOTHING, Fate, throw
 from tests.support.sandboxed import QUICK, Scene, scene
 
 PATH = "/kling/v1/videos/text2video"

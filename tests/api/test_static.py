@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from service.web import static
-from tests.support.house import house
+from kling_relay.web import static
+from tests.support.relay import house
 
 CONSOLE = Path(static.__file__).parent / "console"
 OUTSIDE = (

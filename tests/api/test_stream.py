@@ -12,9 +12,9 @@ import asyncpg
 import orjson
 import pytest
 
-from service.store import keys
-from service.web.tools import Limits
-from tests.support.house import House, house
+from kling_relay.store.access import client_keys
+from kling_relay.web.http.context import Limits
+from tests.support.relay import House, house
 from tests.support.waiting import eventually
 
 
@@ -209,7 +209,7 @@ async def test_a_reader_that_does_not_read_is_cut_and_resumes_without_loss(datab
 async def test_a_revoked_keys_stream_ends(home: House) -> None:
     key = await home.key_of("leaving")
     async with stream(home, key=key) as reader:
-        await keys.revoke(home.database, "leaving", datetime.now(UTC))
+        await client_keys.revoke(home.database, "leaving", datetime.now(UTC))
         async with asyncio.timeout(8):
             await reader.answer.content.read()
 

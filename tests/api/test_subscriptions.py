@@ -7,13 +7,14 @@ from uuid import UUID
 
 import pytest
 
-from service.core.delivery import read_id
-from service.core.ids import hook_id
-from service.core.key import Scope
-from service.store import headers, outbox, secrets, subscriptions
-from service.store.outbox import Settled
-from service.web.tools import Limits
-from tests.support.house import House, house
+from kling_relay.core.delivery import read_id
+from kling_relay.core.ids import hook_id
+from kling_relay.core.key import Scope
+from kling_relay.store.access import headers, secrets
+from kling_relay.store.deliveries import outbox, subscriptions
+from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.web.http.context import Limits
+from tests.support.relay import House, house
 
 URL = "https://93.184.215.14/hook"
 

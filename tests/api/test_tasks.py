@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from service.core.key import Scope
-from tests.support.house import VIDEO, House
+from kling_relay.core.key import Scope
+from tests.support.relay import VIDEO, House
 from tests.support.waiting import eventually
 
 

@@ -11,9 +11,9 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from service.core.trace import Trace, parse
-from service.telemetry import tracing as tracing_module
-from service.telemetry.tracing import MissingExtraError, tracing
+from kling_relay.core.trace import Trace, parse
+from kling_relay.observe import tracing as tracing_module
+from kling_relay.observe.tracing import MissingExtraError, tracing
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from service.sandbox import Temper
+from kling_relay.sandbox import Temper
 from tests.support import browsing
 from tests.support.browsing import Complaints, chromium
 from tests.support.service import KEY, Relay, running, sandboxed

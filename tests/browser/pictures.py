@@ -13,17 +13,17 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.async_api import Browser, Page
 
-from service.client import Relay
+from kling_relay.client import Relay
 from tests.support.browsing import CHROMIUM, MISSING, chromium
+from tests.support.paths import ROOT
 from tests.support.service import subscriber
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 MINUTES = 4.0
 PROMPTS = (
     "A tram turns a corner in old Lisbon, golden hour",

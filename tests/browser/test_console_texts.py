@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service.web import static
+from kling_relay.web import static
 
 CONSOLE = Path(static.__file__).parent / "console"
 SOURCES = [path for folder in ("lib", "parts", "pages") for path in (CONSOLE / folder).glob("*.js")]

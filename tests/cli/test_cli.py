@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.program import program
+from kling_relay.cli.program import program
+from tests.support.paths import ROOT
 from tests.support.service import KEY, Subscriber, running, sandboxed, subscriber
 from tests.support.service import Relay as Service
 from tests.support.waiting import eventually
@@ -143,7 +144,7 @@ async def test_the_log_is_printed_and_carried_to_a_program_here(terminal: Termin
     words = ("listen", "--forward-to", hook.url, "--after", "0", "--json", "--url", terminal.service.url, "--key", KEY)
     listener = await asyncio.create_subprocess_exec(
         *(".venv/bin/python", "-m", "service", *words),
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

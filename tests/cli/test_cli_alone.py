@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.program import COMMANDS, program
-from service.cli.screen import Screen
+from kling_relay.cli.output import Screen
+from kling_relay.cli.program import COMMANDS, program
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 HEAVY = ("aiohttp", "asyncpg", "sqlalchemy", "pydantic", "rich", "PIL", "uvloop", "structlog")
 
 
@@ -30,7 +30,7 @@ def test_every_command_explains_itself_in_a_sentence_that_fits(name: str) -> Non
 
 
 def test_help_brings_nothing_heavy_along() -> None:
-    code = f"import sys, service.cli.program; print([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"import sys, kling_relay.cli.program; print([m for m in {HEAVY!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
 KEY = re.compile(r"kr-[0-9a-f]{32}-[\w-]{43}")
 

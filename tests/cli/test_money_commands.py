@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli.program import program
+from kling_relay.cli.program import program
 from tests.support.service import SIGNING, Relay, running, sandboxed
 
 DOOR = "/kling/v1/videos/text2video"

@@ -10,7 +10,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from service.cli.program import program
+from kling_relay.cli.program import program
 from tests.support.service import SIGNING, running, sandboxed
 
 

@@ -2,8 +2,8 @@
 
 import socket
 
-from service.app.serving import listening
-from service.cli.port import is_free, would_be_shared
+from kling_relay.app.serving import listening
+from kling_relay.cli.port import is_free, would_be_shared
 from tests.support.processes import fleet
 from tests.support.service import SIGNING, sandboxed
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from service.app import keys
-from service.sandbox import Sandbox
-from service.sandbox.pictures import draw
-from service.store.embedded import Server
+from kling_relay.app import keys
+from kling_relay.sandbox import Sandbox
+from kling_relay.sandbox.images import draw
+from kling_relay.store.embedded.server import Server
 from tests.support.postgres import fresh_database
 from tests.support.service import KEY, SIGNING, Relay, Subscriber, running, sandboxed, subscriber
 

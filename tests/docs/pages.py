@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 _FENCE = re.compile(r"^( *)```([\w-]*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
-_LEFT_OUT = {"service/web/console/vendor"}
+_LEFT_OUT = {"service/kling_relay/web/console/vendor"}
 """Other people's pages."""
 
 
@@ -68,7 +69,7 @@ def pages() -> list[str]:
 def blocks(*languages: str) -> list[Block]:
     """Return the fenced blocks of pages that are in one of these languages, or in any where none is given.
 
-    The guides' blocks build on one another; tests/test_guides.py runs each guide from its first to its last.
+    The guides' blocks build on one another; tests/docs/test_guides.py runs each guide from its first to its last.
     """
     return [
         Block(page, body.count("\n", 0, fence.start()) + 1, fence[2], _flush(fence[3], fence[1]))

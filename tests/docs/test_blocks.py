@@ -19,8 +19,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.cli.program import NAME
-from service.sandbox import Sandbox, Temper
+from kling_relay.cli.program import NAME
+from kling_relay.sandbox import Sandbox, Temper
 from tests.docs.conftest import Stage
 from tests.docs.pages import Block, blocks
 from tests.support.service import Subscriber, subscriber
@@ -35,16 +35,16 @@ LOOKED_AT = {"text": "said to be no program", "ini": "of other programs", "merma
 """Languages of blocks that nobody runs, and what they are."""
 NOT_RUN = {
     f"{NAME} up": "stays up; every test of the whole service starts it",
-    f"{NAME} demo": "stays up; tests/test_cli_demo.py runs it",
-    f"{NAME} sandbox": "stays up; tests/test_cli_alone.py runs it",
-    f"{NAME} events --follow": "goes on until Ctrl-C; tests/test_cli.py follows",
-    f"{NAME} listen": "goes on until Ctrl-C; tests/test_cli.py listens",
+    f"{NAME} demo": "stays up; tests/cli/test_demo.py runs it",
+    f"{NAME} sandbox": "stays up; tests/cli/test_cli_alone.py runs it",
+    f"{NAME} events --follow": "goes on until Ctrl-C; tests/cli/test_cli.py follows",
+    f"{NAME} listen": "goes on until Ctrl-C; tests/cli/test_cli.py listens",
     f"{NAME} doctor": "judges a deployment, which this is not; it has tests of its own",
     f"{NAME} migrate --restored": "is for a restored database; tests/operations/test_restore.py",
-    "make ": "a gate, or starts everything; tests/docs/test_words.py looks for the target",
+    "make ": "a gate, or starts everything; tests/docs/test_links_and_names.py looks for the target",
     "pg_restore": "overwrites a database; tests/operations/test_restore.py restores one",
     "kubectl ": "needs a cluster",
-    "helm ": "needs a cluster; tests/test_chart.py renders the chart",
+    "helm ": "needs a cluster; tests/operations/test_chart.py renders the chart",
     "systemctl ": "changes the machine",
     "install -d": "changes the machine",
     "cp -r deploy/": "changes the machine",
@@ -53,7 +53,7 @@ NOT_RUN = {
 }
 """How a command begins that is not run, and why."""
 SHOWN = {
-    "  console": "what `make run` prints; tests/test_cli_demo.py reads it",
+    "  console": "what `make run` prints; tests/cli/test_demo.py reads it",
     " client ": "a picture",
     "             order": "a picture",
     "client's span": "a picture",
@@ -62,13 +62,13 @@ SHOWN = {
 }
 """How a block begins that is no program, and what it is."""
 PYTHON_ELSEWHERE = {
-    "docs/client.md": "tests/test_client_page.py runs its programs",
+    "docs/client.md": "tests/docs/test_client_page.py runs its programs",
     "docs/sandbox.md": "below, with an order where it has dots",
     "CONTRIBUTING.md": "a pattern of a test, with dots in it",
 }
 JSON_ELSEWHERE = {
-    "docs/money.md": "the event of a budget; tests/money/test_budgets.py",
-    "docs/observability.md": "a line of the log; tests/test_telemetry_logs.py",
+    "docs/money.md": "the event of a budget; tests/flows/money/test_budgets.py",
+    "docs/observability.md": "a line of the log; tests/unit/test_logs.py",
 }
 GIVES_UP = ("-m 5 ", "-m 1 ")
 """The sandbox never answers that one: a second shows it as well as five; curl then ends with 28."""

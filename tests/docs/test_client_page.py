@@ -16,12 +16,13 @@ import uvicorn
 from aiohttp import web
 from werkzeug.serving import make_server
 
-from service.client import Relay
-from service.sandbox.pictures import draw
+from kling_relay.client import Relay
+from kling_relay.sandbox.images import draw
+from tests.support.paths import ROOT
 from tests.support.service import KEY, running, sandboxed
 from tests.support.waiting import eventually
 
-PAGE = (Path(__file__).parents[1] / "docs" / "client.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "client.md").read_text("utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

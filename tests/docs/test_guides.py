@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox import Temper
-from tests.support.house import add_key
+from kling_relay.sandbox import Temper
+from tests.support.paths import ROOT
+from tests.support.relay import add_key
 from tests.support.service import Relay, running, sandboxed
 
-ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 BLOCK = re.compile(r"(?:`([\w.]+)`:\n\n)?```(\w+)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)\)")

@@ -11,9 +11,10 @@ import click
 import pytest
 import yaml
 
-from service.cli.program import NAME, program
-from service.settings import describe
-from tests.docs.pages import ROOT, blocks, pages, prose, text, tracked
+from kling_relay.cli.program import NAME, program
+from kling_relay.settings import describe
+from tests.docs.pages import blocks, pages, prose, text, tracked
+from tests.support.paths import ROOT
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _SETTING = re.compile(r"RELAY_[A-Z_]*[A-Z]")

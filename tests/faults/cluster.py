@@ -10,9 +10,10 @@ from pathlib import Path
 
 import asyncpg
 
-from service.store import embedded, partitions
-from service.store.embedded import Server, acquire
-from service.store.migrate import migrate
+from kling_relay.store.embedded import server as embedded
+from kling_relay.store.embedded.server import Server, acquire
+from kling_relay.store.schema import partitions
+from kling_relay.store.schema.migrate import migrate
 
 _OPTIONS = {"shared_buffers": "64MB", "max_wal_size": "1GB", "log_min_messages": "fatal", "fsync": "on"}
 

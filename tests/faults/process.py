@@ -18,23 +18,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from service.app import parts
-from service.app.run import in_loop
-from service.app.serving import Role, serve
-from service.endpoint import Endpoint
-from service.flows import feed, submit, sweep
-from service.provider.client import Provider
-from service.store import orders, outbox, steps, submissions
+from kling_relay.app import wiring
+from kling_relay.app.commands import in_loop
+from kling_relay.app.serving import Role, serve
+from kling_relay.destinations.webhook import Endpoint
+from kling_relay.flows import fetch, submit, sweep
+from kling_relay.provider.client import Provider
+from kling_relay.store.deliveries import outbox
+from kling_relay.store.tasks import record, steps, submissions
 from tests.support.service import settings_for
 
 Act = Callable[..., Awaitable[Any]]
 
 QUICK: Mapping[tuple[Any, str], float] = {
-    (feed, "LEASE"): 1.5,
-    (feed, "HEARTBEAT"): 0.3,
+    (fetch, "LEASE"): 1.5,
+    (fetch, "HEARTBEAT"): 0.3,
     (sweep, "CLAIMED_FOR"): 3.0,
     (submit, "UNSENT_FOR"): 1.0,
-    (parts, "TAKEN_FOR"): 1.0,
+    (wiring, "TAKEN_FOR"): 1.0,
 }
 """Times that are right for years of service and too long for a test of seconds."""
 
@@ -58,7 +59,7 @@ class Point:
 
 
 POINTS: Mapping[str, Point] = {
-    "submit: nothing recorded": Point(orders, "record_on"),
+    "submit: nothing recorded": Point(record, "record_on"),
     "submit: recorded, not marked": Point(submissions, "mark_sending"),
     "submit: marked, POST not sent": Point(Provider, "submit"),
     "submit: POST sent, answer not read": Point(Provider, "submit", after=True),
@@ -68,7 +69,7 @@ POINTS: Mapping[str, Point] = {
     "submit: put back, not sent again": Point(submissions, "set_waiting", after=True),
     "submit: answer lost, not noted as unknown": Point(submissions, "set_unknown"),
     "submit: noted as unknown, not asked about": Point(submissions, "set_unknown", after=True),
-    "submit: refused, word not free": Point(orders, "free_words"),
+    "submit: refused, word not free": Point(record, "free_words"),
     "ingest: callback read, not written": Point(steps, "write", when=_is_callback),
     "ingest: written, provider not answered": Point(steps, "write", after=True, when=_is_callback),
     "deliver: due, POST not made": Point(Endpoint, "post"),

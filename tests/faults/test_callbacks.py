@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from service.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Sandbox, Temper
 from tests.support.service import SIGNING, Relay, running, sandboxed
 from tests.support.waiting import eventually
 

@@ -19,16 +19,16 @@ from schemathesis.core import NotSet
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from service.app import keys
-from service.core.key import Scope
-from service.sandbox import Temper
-from service.store.embedded import Server
-from service.web import openapi
-from tests.core.test_image import png
+from kling_relay.app import keys
+from kling_relay.core.key import Scope
+from kling_relay.sandbox import Temper
+from kling_relay.store.embedded.server import Server
+from kling_relay.web.spec import openapi
 from tests.faults.client import Client
 from tests.support.postgres import fresh_database
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
+from tests.unit.test_image import png
 
 EXAMPLES = {Scope.ADMIN: 8, Scope.READ: 3, Scope.SUBMIT: 2}
 LENIENT = {

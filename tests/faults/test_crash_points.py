@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from service.sandbox import Sandbox, Temper
-from service.store.embedded import Server
+from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.store.embedded.server import Server
 from tests.faults.client import Client
 from tests.faults.process import POINTS, Part, Process, dying, reserved_port, started
 from tests.support.postgres import fresh_database

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import psutil
 
-from service.core import token
-from service.sandbox import Sandbox, Temper
-from service.store.embedded import Server
+from kling_relay.core import callback_token
+from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.store.embedded.server import Server
 from tests.faults.cluster import back, cluster, killed
 from tests.support.service import Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -26,7 +26,7 @@ DOOR = "/kling/v1/videos/text2video"
 
 def hook(relay: Relay, task: str) -> str:
     """Return the path of a task's own callback."""
-    return f"/callbacks/{task}/{token.make(relay.parts.tools.callback_keys, UUID(task))}"
+    return f"/callbacks/{task}/{callback_token.make(relay.parts.tools.callback_keys, UUID(task))}"
 
 
 def orders(sandbox: Sandbox) -> int:

@@ -1,13 +1,12 @@
 """What SECURITY.md and docs/reliability.md say is tested, is."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.faults.process import POINTS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 _NAMED = re.compile(r"`(test_[a-z_0-9]+)`")
 _DEFINED = re.compile(r"^(?:async )?def (test_[a-z_0-9]+)\(", re.MULTILINE)
 

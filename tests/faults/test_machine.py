@@ -22,16 +22,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.core.event import Format
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.subscription import Ordering, Wish
-from service.core.task import FINAL, MOVES, News, Signal, Status
-from service.flows.ingest import Ingest, Word
-from service.store import orders, subscriptions
-from service.store.database import Database, connect
-from service.store.embedded import Server
-from service.store.orders import Record
-from service.store.subscriptions import Subscription
+from kling_relay.core.event import Format
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.subscription import Ordering, Wish
+from kling_relay.core.task import FINAL, MOVES, News, Signal, Status
+from kling_relay.flows.ingest import Ingest, Word
+from kling_relay.store.deliveries import subscriptions
+from kling_relay.store.deliveries.subscriptions import Subscription
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.tasks import record as orders
+from kling_relay.store.tasks.record import Record
 from tests.support.postgres import fresh_database
 
 CLIENT = UUID(int=7)

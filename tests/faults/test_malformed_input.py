@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.core import callback
-from service.core.foreign import Unreadable
-from service.core.poison import safe
-from service.sandbox import Sandbox, Temper
+from kling_relay.core import callback
+from kling_relay.core.json_limits import safe
+from kling_relay.core.untrusted import Unreadable
+from kling_relay.sandbox import Sandbox, Temper
 from tests.faults.test_callbacks import SUCCESS, path
 from tests.support.service import Relay, running, sandboxed
 

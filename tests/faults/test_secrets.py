@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 
-from service.app import keys
-from service.core.key import Scope
-from service.sandbox import Sandbox, Temper
+from kling_relay.app import keys
+from kling_relay.core.key import Scope
+from kling_relay.sandbox import Sandbox, Temper
 from tests.faults.client import Client
 from tests.faults.process import Part, reserved_port, started
 from tests.support.service import KEY, SIGNING, running, sandboxed, settings_for, subscriber

@@ -5,8 +5,8 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
-from service.app import keys
-from service.sandbox import Sandbox, Temper
+from kling_relay.app import keys
+from kling_relay.sandbox import Sandbox, Temper
 from tests.faults.client import Client
 from tests.faults.process import Part, Process, dying, reserved_port, started
 from tests.support.service import running, sandboxed

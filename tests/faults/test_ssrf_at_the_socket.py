@@ -17,8 +17,8 @@ import asyncpg
 import pytest
 import uvloop
 
-from service.core.address import NOWHERE, Allowed, check_url
-from service.endpoint import Endpoint
+from kling_relay.core.address import NOWHERE, Allowed, check_url
+from kling_relay.destinations.webhook import Endpoint
 from tests.support.names import Asking, nameserver
 from tests.support.service import running, sandboxed
 from tests.support.sockets import heard

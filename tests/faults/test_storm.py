@@ -21,8 +21,8 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from service.sandbox import Sandbox, Temper
-from service.store.embedded import Server
+from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.store.embedded.server import Server
 from tests.faults.client import Client
 from tests.faults.cluster import cluster
 from tests.faults.process import Part, Ward, reserved_port

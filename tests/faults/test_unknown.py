@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.flows.sweep import AT_ONCE
-from service.provider.client import Provider
-from service.sandbox import Sandbox, Temper
+from kling_relay.flows.sweep import AT_ONCE
+from kling_relay.provider.client import Provider
+from kling_relay.sandbox import Sandbox, Temper
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
 

@@ -4,7 +4,7 @@ turn for a slot, and without its client.
 
 from itertools import pairwise
 
-from service.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Sandbox, Temper
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from service.flows.coalesce import MOST_FLUSHES, MOST_TRIES, Coalescer, OverloadedError
-from service.store.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.flows.coalesce import MOST_FLUSHES, MOST_TRIES, Coalescer, OverloadedError
+from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 from tests.support.waiting import eventually
 
 Item = tuple[int, str]

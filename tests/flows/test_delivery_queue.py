@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.delivery import Answer
-from service.flows import feed as feeding
+from kling_relay.core.delivery import Answer
+from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import asyncpg
 import pytest
 
-from service.core.delivery import Answer
-from service.flows import feed as feeding
-from service.flows import lane as lanes
+from kling_relay.core.delivery import Answer
+from kling_relay.flows import delivery_queue as lanes
+from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually
 

@@ -14,10 +14,10 @@ import jwt
 import pytest
 from aiohttp import web
 
-from service.core.submission import Accepted, Never, NotFound, Refused, Silent, Unknown, Wait
-from service.core.task import News, Signal
-from service.provider.client import MOST_ANSWER, Provider
-from service.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
+from kling_relay.core.submission import Accepted, Never, NotFound, Refused, Silent, Unknown, Wait
+from kling_relay.core.task import News, Signal
+from kling_relay.provider.client import MOST_ANSWER, Provider
+from kling_relay.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASK = UUID("0193569d-7c00-7000-8000-000000000001")

@@ -12,10 +12,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-import service.endpoint
-from service.core.address import NOWHERE, Allowed
-from service.core.delivery import Answer
-from service.endpoint import MOST_KEPT, Endpoint, Names
+import kling_relay.destinations.webhook
+from kling_relay.core.address import NOWHERE, Allowed
+from kling_relay.core.delivery import Answer
+from kling_relay.destinations.webhook import MOST_KEPT, Endpoint, Names
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LOOPBACK = Allowed.parse("127.0.0.1/32,::1/128")
@@ -83,7 +83,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
         def __getattr__(self, name: str) -> Any:
             return getattr(socket, name)
 
-    monkeypatch.setattr(service.endpoint, "socket", Module())
+    monkeypatch.setattr(kling_relay.destinations.webhook, "socket", Module())
     yield counted
     for made in counted.made:
         made.close()

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,12 +13,12 @@ import click
 import pytest
 import yaml
 
-from service.cli.program import program
-from service.telemetry.instruments import Described
-from service.telemetry.metrics import ACTS, ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, Metrics
-from service.web.routes import ROUTES
+from kling_relay.cli.program import program
+from kling_relay.observe.instruments import Described
+from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, Metrics
+from kling_relay.web.api.routes import ROUTES
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 FILES = ROOT / "helm" / "kling-relay" / "files"
 RULES = [rule for group in yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}

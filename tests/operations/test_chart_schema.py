@@ -2,7 +2,7 @@
 
 import click
 
-from service.cli.program import program
+from kling_relay.cli.program import program
 from tests.support.chart import CI, LEAST, Manifest, objects, of_kind, one, render, selects, templates
 
 

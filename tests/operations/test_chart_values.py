@@ -13,7 +13,7 @@ import helm_python
 import pytest
 import yaml
 
-from service.settings import Row, describe, read
+from kling_relay.settings import Row, describe, read
 from tests.support.chart import CHART, CI, LEAST, chart, containers, leaves, objects, one, render, templates, values
 
 HELM = CHART.parent

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import describe
+from kling_relay.settings import describe
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "deploy" / "systemd"
 SHARED = UNITS / "kling-relay-.service.d" / "hardening.conf"
 ROLES = ("api", "worker", "migrate")

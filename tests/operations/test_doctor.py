@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from service.app.doctor import examine
-from service.app.finding import Finding, Word, clock
-from service.settings import Settings
-from service.store import epoch
-from service.store.condition import Condition
-from service.store.embedded import Server
+from kling_relay.app.doctor import examine
+from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.settings import Settings
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.postgres.server_check import Condition
+from kling_relay.store.schema import restored
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.postgres import fresh_database
 from tests.support.service import running, sandboxed, settings_for
@@ -88,7 +88,7 @@ async def test_events_ahead_of_the_server_s_transactions_are_found_and_a_migrati
         await relay.final(await relay.submit())
     await do(database, "UPDATE events SET tx = tx + 1000000000")
     assert worst((await found(settings_for(database, NOBODY)))["events"]).state is Word.BAD
-    assert await epoch.renew(database)
+    assert await restored.renew(database)
     assert worst((await found(settings_for(database, NOBODY)))["events"]).state is Word.GOOD
 
 

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 from click.testing import CliRunner, Result
 
-from service.cli.program import program
+from kling_relay.cli.program import program
 from tests.support.service import SIGNING, running, sandboxed
 
 NEW = "the-next-signing-key-0123456789abcdef0123456789abc"

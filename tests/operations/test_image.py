@@ -23,7 +23,8 @@ from typing import NamedTuple
 import pytest
 from typing_extensions import override
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 HOME = "/opt/kling-relay"
 
 
@@ -145,7 +146,10 @@ def test_the_command_starts_from_what_the_build_installed(built: Path) -> None:
 
 def test_the_build_holds_the_package_the_migrations_and_their_bytecode(built: Path) -> None:
     where = in_image(
-        built, "python", "-c", "import service.store.migrate as it; print(it.__file__, it.scripts(), it.head())"
+        built,
+        "python",
+        "-c",
+        "import kling_relay.store.schema.migrate as it; print(it.__file__, it.scripts(), it.head())",
     )
     module, scripts, head = where.stdout.split()
     assert module.startswith(f"{built}{HOME}/lib/")
@@ -217,7 +221,20 @@ def test_every_dependency_is_held_to_its_hash_and_needs_no_compiler() -> None:
 
 
 def test_the_build_sees_only_what_it_needs() -> None:
-    kept = ["service/__init__.py", "alembic/env.py", "requirements/run.txt", "pyproject.toml", "deploy/healthcheck.py"]
-    out = [".git/config", ".relay/keys", ".env", "tests/test_image.py", "service/__pycache__/x.pyc", ".venv/bin/python"]
+    kept = [
+        "service/kling_relay/__init__.py",
+        "alembic/env.py",
+        "requirements/run.txt",
+        "pyproject.toml",
+        "deploy/healthcheck.py",
+    ]
+    out = [
+        ".git/config",
+        ".relay/keys",
+        ".env",
+        "tests/operations/test_image.py",
+        "service/__pycache__/x.pyc",
+        ".venv/bin/python",
+    ]
     assert [it for it in kept if ignored(it)] == []
     assert [it for it in out if not ignored(it)] == []

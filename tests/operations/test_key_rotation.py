@@ -2,12 +2,12 @@
 
 import asyncpg
 
-from service.app.serving import listening
-from service.app.signing import signing_keys
-from service.sandbox import Temper
-from service.store.database import connect
-from service.store.reseal import reseal, survey
-from service.store.seal import Sealer
+from kling_relay.app.serving import listening
+from kling_relay.app.signing_keys import signing_keys
+from kling_relay.sandbox import Temper
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.reencrypt import reseal, survey
+from kling_relay.store.postgres.database import connect
 from tests.support.service import SIGNING, running, sandboxed, settings_for, subscriber
 from tests.support.waiting import eventually
 

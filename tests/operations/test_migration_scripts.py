@@ -13,7 +13,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 
-from service.store.migrate import configuration
+from kling_relay.store.schema.migrate import configuration
 
 _CONCURRENTLY = "postgresql_concurrently=True in an autocommit_block(), as in 0006"
 FORBIDDEN = {
@@ -25,7 +25,7 @@ FORBIDDEN = {
     r"ADD CONSTRAINT \S+ (?:CHECK|FOREIGN KEY)(?!.*NOT VALID)": "NOT VALID, validated in a script of its own",
     r"ADD COLUMN (?:(?!DEFAULT).)*NOT NULL": "a column that may be null, or a constant default",
     r"DROP TABLE|DROP COLUMN|RENAME ": "the release after, which may take away what nobody uses any more",
-    r"LOCK TABLE|lock_timeout|statement_timeout": "nothing: service/store/migrate.py bounds every wait",
+    r"LOCK TABLE|lock_timeout|statement_timeout": "nothing: store/schema/migrate.py bounds every wait",
 }
 """What may not be said of a table that was there before, and what to say instead."""
 

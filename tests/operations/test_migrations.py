@@ -10,12 +10,13 @@ import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 
-from service.app.serving import listening
-from service.store import migrate as migrations
-from service.store.embedded import Server
-from service.store.migrate import configuration, current, downgrade, head, migrate
+from kling_relay.app.serving import listening
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.schema import migrate as migrations
+from kling_relay.store.schema.migrate import configuration, current, downgrade, head, migrate
+from tests.support.paths import ROOT
 from tests.support.postgres import fresh_database
-from tests.support.processes import ROOT, fleet
+from tests.support.processes import fleet
 from tests.support.releases import code_of, newest_tag
 from tests.support.service import KEY, SIGNING, running, sandboxed, subscriber
 from tests.support.waiting import eventually

@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import BigInteger, bindparam, cast, select
 
-from service.store.database import connect, connect_once
-from service.store.embedded import Server
-from service.store.migrate import current, downgrade, head, is_ready, migrate
-from service.store.statement import Statement, transaction
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.postgres.database import connect, connect_once
+from kling_relay.store.postgres.statement import Statement, transaction
+from kling_relay.store.schema.migrate import current, downgrade, head, is_ready, migrate
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer, server_connections
 from tests.support.service import Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually

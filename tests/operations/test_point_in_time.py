@@ -7,8 +7,8 @@ from pathlib import Path
 
 import asyncpg
 
-from service.app.database import prepare
-from service.store.embedded import Server
+from kling_relay.app.database import prepare
+from kling_relay.store.embedded.server import Server
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import running, sandboxed, settings_for
 from tests.support.waiting import eventually

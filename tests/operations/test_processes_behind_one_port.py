@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 
-from service.client import Relay
+from kling_relay.client import Relay
 from tests.faults.process import reserved_port
 from tests.support.processes import fleet
 from tests.support.service import KEY, SIGNING, sandboxed, subscriber

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.app.database import prepare
-from service.store.embedded import Server
-from service.store.epoch import EPOCH, renew
-from service.store.migrate import MigrationError
+from kling_relay.app.database import prepare
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.schema.migrate import MigrationError
+from kling_relay.store.schema.restored import EPOCH, renew
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import Relay, Subscriber, running, sandboxed, settings_for, subscriber
 from tests.support.waiting import eventually

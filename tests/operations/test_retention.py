@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from service.store.database import Database, connect
-from service.store.embedded import Server
-from service.store.partitions import NotOurTablesError, Range, drop_old, ensure, ranges
-from service.store.schema import PARTITIONED
-from service.store.statement import CollisionError
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.postgres.statement import CollisionError
+from kling_relay.store.schema.partitions import NotOurTablesError, Range, drop_old, ensure, ranges
+from kling_relay.store.tables import PARTITIONED
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.service import running, sandboxed
 from tests.support.waiting import eventually

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from service.app.serving import Role, listening
-from service.sandbox import Temper
+from kling_relay.app.serving import Role, listening
+from kling_relay.sandbox import Temper
 from tests.support.processes import Fleet, Running, fleet
 from tests.support.service import KEY, SIGNING, Subscriber, sandboxed, subscriber
 from tests.support.waiting import eventually

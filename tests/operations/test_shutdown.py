@@ -10,9 +10,9 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from service.app.serving import listening
-from service.web.server import serve
-from service.web.tools import Limits
+from kling_relay.app.serving import listening
+from kling_relay.web.http.context import Limits
+from kling_relay.web.server import serve
 from tests.support.processes import fleet
 from tests.support.service import SIGNING, running, sandboxed
 from tests.support.waiting import eventually

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from service.settings import Settings, risks
+from kling_relay.settings import Settings, risks
 from tests.support.processes import fleet
 from tests.support.service import SIGNING
 

@@ -13,16 +13,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.app.doctor import examine
-from service.app.finding import Word
-from service.flows.sweep import Sweep
-from service.store.database import Database, connect
-from service.store.embedded import Server
-from service.store.epoch import renew
-from service.store.migrate import MigrationError
-from service.store.partitions import ensure, ranges
+from kling_relay.app.doctor import examine
+from kling_relay.app.doctor_finding import Word
+from kling_relay.flows.sweep import Sweep
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.schema.migrate import MigrationError
+from kling_relay.store.schema.partitions import ensure, ranges
+from kling_relay.store.schema.restored import renew
+from tests.support.paths import ROOT
 from tests.support.postgres import fresh_database
-from tests.support.processes import ROOT
 from tests.support.service import SIGNING, running, sandboxed, settings_for, subscriber
 from tests.support.waiting import eventually
 

@@ -14,14 +14,15 @@ import asyncpg
 import psutil
 import pytest
 
-from service.store.embedded import EmbeddedError, Server, acquire, embedded
+from kling_relay.store.embedded.server import EmbeddedError, Server, acquire, embedded
+from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB"}
 USER = """
 import sys, time
 from pathlib import Path
-from service.store.embedded import acquire
+from kling_relay.store.embedded.server import acquire
 print(acquire(Path(sys.argv[1])).url(), flush=True)
 time.sleep(600)
 """
@@ -75,7 +76,7 @@ async def test_it_keeps_what_was_committed_and_listens_on_no_network(directory: 
 
 async def test_a_killed_user_leaves_a_server_that_the_next_one_finds_and_stops(directory: Path) -> None:
     user = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", USER, str(directory), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", USER, str(directory), stdout=subprocess.PIPE, cwd=ROOT
     )
     assert user.stdout
     assert b"postgresql://" in await user.stdout.readline()
@@ -89,7 +90,7 @@ async def test_a_killed_user_leaves_a_server_that_the_next_one_finds_and_stops(d
 async def test_several_processes_at_once_share_one_server(directory: Path) -> None:
     users = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", USER, str(directory), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+            sys.executable, "-c", USER, str(directory), stdout=subprocess.PIPE, cwd=ROOT
         )
         for _ in range(3)
     ]

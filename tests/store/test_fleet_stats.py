@@ -10,12 +10,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.core.ids import CHANCE_BITS, made_at, new_id
-from service.core.subscription import SHARDS
-from service.flows.survey import Survey
-from service.store import backlog, figures
-from service.store.database import Database, connect
-from service.telemetry.figures import EVERY_AGE, Figures, Queue
+from kling_relay.core.ids import CHANCE_BITS, made_at, new_id
+from kling_relay.core.subscription import SHARDS
+from kling_relay.flows.fleet_stats import Survey
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.stats import backlog, fleet
+from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -71,7 +71,7 @@ async def submission(store: Database, state: str, *, age: float = 0, units: int 
 
 
 async def test_an_empty_database_has_every_figure_at_nought(store: Database) -> None:
-    found = await figures.read(store, NOW)
+    found = await fleet.read(store, NOW)
     assert found.queues == {
         state: Queue(subscriptions=0, by_age=dict.fromkeys(EVERY_AGE, 0), oldest_due=0)
         for state in ("healthy", "failing", "closed")
@@ -134,10 +134,10 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
     oldest = await submission(store, "recorded", age=300)
     await submission(store, "recorded", age=10)
     await submission(store, "sending")
-    await submission(store, "accepted", units=9, attempt=figures.ASKED_IN_VAIN)
-    await submission(store, "accepted", attempt=figures.ASKED_IN_VAIN - 1)
-    await submission(store, "unknown", attempt=figures.ASKED_IN_VAIN + 7)
-    found = await figures.read(store, NOW)
+    await submission(store, "accepted", units=9, attempt=fleet.ASKED_IN_VAIN)
+    await submission(store, "accepted", attempt=fleet.ASKED_IN_VAIN - 1)
+    await submission(store, "unknown", attempt=fleet.ASKED_IN_VAIN + 7)
+    found = await fleet.read(store, NOW)
     assert found.submissions == {"recorded": 2, "sending": 1, "accepted": 2, "unknown": 1}
     assert found.silent_tasks == 2
     assert found.slots_used == 1 + 9 + 1 + 1
@@ -145,28 +145,28 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
 
 
 async def test_partitions_ahead_end_at_the_first_that_is_missing(store: Database) -> None:
-    before = (await figures.read(store, NOW)).partitions_ahead
+    before = (await fleet.read(store, NOW)).partitions_ahead
     assert 7 <= before < 11
     last = await store.pool.fetchval(
         "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'attempts'::regclass"
     )
     await store.pool.execute(f"DROP TABLE {last}")
-    assert (await figures.read(store, NOW)).partitions_ahead == pytest.approx(before - 3, abs=0.01)
-    assert (await figures.read(store, NOW + timedelta(days=60))).partitions_ahead == 0
+    assert (await fleet.read(store, NOW)).partitions_ahead == pytest.approx(before - 3, abs=0.01)
+    assert (await fleet.read(store, NOW + timedelta(days=60))).partitions_ahead == 0
 
 
 async def test_a_snapshot_held_by_somebody_shows_with_its_age(store: Database, database: str) -> None:
     async def held() -> float:
-        return (await figures.read(store, NOW)).oldest_snapshot
+        return (await fleet.read(store, NOW)).oldest_snapshot
 
     connection = await asyncpg.connect(database)
     try:
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute("CREATE TABLE held ()")
-            span = (await figures.read(store, NOW)).snapshot_span
+            span = (await fleet.read(store, NOW)).snapshot_span
             for _ in range(3):
                 await store.pool.execute("SELECT pg_current_xact_id()")
-            assert (await figures.read(store, NOW)).snapshot_span >= span + 3
+            assert (await fleet.read(store, NOW)).snapshot_span >= span + 3
             since = await held()
             await eventually(lambda: _more(held, since + 0.05))
     finally:

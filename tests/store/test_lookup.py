@@ -7,10 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from service.core.ids import lower_bound
-from service.store import again, candidates, deliveries, log, lookups, pages
-from service.store.statement import Statement
-from tests.support.house import House, house
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.deliveries import listed_subscriptions, listing, redelivery
+from kling_relay.store.events import log
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tasks import listing as tasks_listing
+from kling_relay.store.tasks import lookup
+from tests.support.relay import House, house
 
 _LAST = UUID(int=(1 << 128) - 1)
 
@@ -50,16 +53,16 @@ async def test_a_look_up_by_id_touches_one_partition_of_each_table(home: House) 
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'tasks'::regclass"
     )
     assert partitions > 1
-    nodes = await plan(home, lookups._BY_ID, id=task, client=home.client)
+    nodes = await plan(home, lookup._BY_ID, id=task, client=home.client)
     assert sorted(name.split("_")[0] for name in relations(nodes)) == ["events", "tasks"]
     assert is_indexed(nodes)
-    detail = relations(await plan(home, lookups._DETAIL, id=task, client=home.client))
+    detail = relations(await plan(home, lookup._DETAIL, id=task, client=home.client))
     assert len([name for name in detail if name.startswith(("tasks", "events"))]) == 2
 
 
 async def test_a_look_up_by_the_clients_own_name_touches_one_partition(home: House) -> None:
     await home.order(external_task_id="mine")
-    nodes = await plan(home, lookups._BY_EXTERNAL_ID, client=home.client, word="e:mine")
+    nodes = await plan(home, lookup._BY_EXTERNAL_ID, client=home.client, word="e:mine")
     assert len([name for name in relations(nodes) if name.startswith(("tasks", "events"))]) == 2
     assert is_indexed(nodes)
 
@@ -69,9 +72,9 @@ async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
         await home.done(await home.order(f"number {number}"))
     low = lower_bound(home.tools.now()).int - (1 << 100)
     given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "most": 2}
-    assert is_indexed(await plan(home, pages._PLAIN_LIST, **given))
+    assert is_indexed(await plan(home, tasks_listing._PLAIN_LIST, **given))
     given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
-    assert is_indexed(await plan(home, pages._FILTERED_LIST, **given))
+    assert is_indexed(await plan(home, tasks_listing._FILTERED_LIST, **given))
     start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "most": 10}
     assert is_indexed(await plan(home, log._AFTER, client=home.client, **start))
     types = {"types": ["task.succeed"], "window": 100}
@@ -91,7 +94,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
     )
     nodes = await plan(
         home,
-        deliveries._ROWS,
+        listing._ROWS,
         mine_id=[UUID(small)],
         subject=_LAST,
         sequence=32767,
@@ -112,13 +115,13 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
 
 
 async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "WINDOW", 2)
+    monkeypatch.setattr(tasks_listing, "WINDOW", 2)
     rabbit = await home.order("rabbit")
     for number in range(4):
         await home.order(f"number {number}")
-    wanted, after, seen = pages.Filter(text="rabbit"), None, []
+    wanted, after, seen = tasks_listing.Filter(text="rabbit"), None, []
     for _ in range(5):
-        page = await pages.page(home.database, home.client, wanted, after, 10)
+        page = await tasks_listing.page(home.database, home.client, wanted, after, 10)
         seen += [str(found.id) for found in page.tasks]
         after = page.after
         if after is None:
@@ -148,12 +151,12 @@ async def test_rare_events_are_found_behind_many_others(home: House, monkeypatch
 
 
 async def test_hooks_of_older_orders_are_found_behind_the_window(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "WINDOW", 2)
+    monkeypatch.setattr(listed_subscriptions, "WINDOW", 2)
     tasks = [await home.order(f"{n}", notify_hook=f"https://93.184.215.14/{n}") for n in range(7)]
     seen: list[str] = []
     before = None
     while True:
-        page = await deliveries.page(home.database, home.client, candidates.Filter(), before, 3)
+        page = await listing.page(home.database, home.client, listed_subscriptions.Filter(), before, 3)
         seen += [str(found.subject) for found in page.deliveries]
         before = page.after
         if before is None:
@@ -170,4 +173,4 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
 
 
 def test_the_batch_of_a_replay_is_bounded() -> None:
-    assert again._BATCH <= 5000
+    assert redelivery._BATCH <= 5000

@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.store.embedded import Server
-from service.store.migrate import (
+from kling_relay.store.embedded.server import Server
+from kling_relay.store.schema.migrate import (
     MigrationError,
     current,
     downgrade,

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from service.store import outbox as store
-from service.store.outbox import Settled, Wanted
-from service.store.statement import Statement, columns_of
+from kling_relay.store.deliveries import outbox as store
+from kling_relay.store.deliveries.outbox import Settled, Wanted
+from kling_relay.store.postgres.statement import Statement, columns_of
 from tests.support.outbox import Outbox, fresh_id, outbox
 
 

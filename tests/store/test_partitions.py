@@ -11,13 +11,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.core.event import Facts, announce
-from service.core.ids import lower_bound, made_at, new_id
-from service.core.ledger import on_step
-from service.core.task import News, Signal, Status, Task, advance
-from service.store import lookups, partitions, step_statements, steps
-from service.store.schema import PARTITIONED
-from service.store.statement import Statement, columns_of, first_of
+from kling_relay.core.event import Facts, announce
+from kling_relay.core.ids import lower_bound, made_at, new_id
+from kling_relay.core.ledger import on_step
+from kling_relay.core.task import News, Signal, Status, Task, advance
+from kling_relay.store.postgres.statement import Statement, columns_of, first_of
+from kling_relay.store.schema import partitions
+from kling_relay.store.tables import PARTITIONED
+from kling_relay.store.tasks import lookup, step_statements, steps
 from tests.support.outbox import Outbox, fresh_id, outbox
 
 RETENTION = timedelta(days=90)
@@ -224,13 +225,13 @@ async def test_a_batch_of_callbacks_opens_no_partition_of_the_past(box: Outbox) 
             assert {name for name in opened if name.startswith("tasks")} == expected
 
 
-@pytest.mark.parametrize("statement", [step_statements.READ, lookups._BY_IDS])
+@pytest.mark.parametrize("statement", [step_statements.READ, lookup._BY_IDS])
 async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Outbox, statement: Statement) -> None:
     ids = [new_id(NOW + timedelta(seconds=number), 7) for number in range(5000)]
     await record(box, ids, NOW, "submitted")
     await box.connection.execute("ANALYZE tasks")
     asked: dict[str, Any] = {"asked_id": [ids[0], ids[-1]], **first_of(ids)}
-    if statement is lookups._BY_IDS:
+    if statement is lookup._BY_IDS:
         asked |= {"asked_place": [0, 1], "asked_client": [box.client, box.client]}
     nodes = [node for node in await plan(box, statement, **asked) if "tasks" in node.get("Relation Name", "")]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) == 2, nodes
@@ -243,8 +244,8 @@ async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box
     made = await task(box, NOW, "submitted")
     asked = {"asked_place": [0], "asked_id": [made], "asked_client": [box.client], **first_of([made])}
     await past(box, 90)
-    touched = await explained(box, lookups._BY_IDS, **asked)
-    opened = await explained(box, lookups._BY_IDS, only_run=False, **asked)
+    touched = await explained(box, lookup._BY_IDS, **asked)
+    opened = await explained(box, lookup._BY_IDS, only_run=False, **asked)
     ranges = await partitions.ranges(box.connection)
     for table in ("tasks", "events"):
         assert len([name for name in touched if name.startswith(table)]) == 1, touched
@@ -256,5 +257,5 @@ async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box
 async def test_a_batch_of_look_ups_finds_for_each_its_own_and_nobody_elses(box: Outbox) -> None:
     made = await task(box, NOW, "submitted")
     asked = [(made, box.client), (fresh_id(), box.client), (made, fresh_id()), (made, box.client)]
-    found = await lookups.by_ids(box.database, [task for task, _ in asked], [client for _, client in asked])
+    found = await lookup.by_ids(box.database, [task for task, _ in asked], [client for _, client in asked])
     assert [row and row["id"] for row in found] == [made, None, None, made]

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service.store.database import connect
-from service.store.statement import Pool
+from kling_relay.store.postgres.database import connect
+from kling_relay.store.postgres.statement import Pool
 from tests.support.waiting import eventually
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from service.core.subscription import SHARDS
-from service.store import shards
-from service.store.database import Database, connect
+from kling_relay.core.subscription import SHARDS
+from kling_relay.store.deliveries import shards
+from kling_relay.store.postgres.database import Database, connect
 from tests.support.outbox import fresh_id
 
 

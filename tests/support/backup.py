@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from service.store.embedded import Server, _programs, acquire
+from kling_relay.store.embedded.server import Server, _programs, acquire
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB"}
 

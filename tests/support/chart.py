@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import helm_python
 import yaml
 
+from tests.support.paths import ROOT
+
 Manifest = dict[str, Any]
-CHART = Path(__file__).parents[2] / "helm" / "kling-relay"
+CHART = ROOT / "helm" / "kling-relay"
 CI = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 LEAST: Manifest = {
     "secrets": {"existingSecret": "kling-relay"},

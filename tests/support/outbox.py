@@ -11,14 +11,14 @@ from uuid import UUID
 
 import asyncpg
 
-from service.core.delivery import Answer
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.schedule import Schedule
-from service.flows.bell import Bell
-from service.flows.deliver import Deliver
-from service.flows.feed import Feed
-from service.store.database import Database, connect
-from service.store.targets import Target
+from kling_relay.core.delivery import Answer
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.schedule import Schedule
+from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.fetch import Feed
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.deliveries.recipients import Target
+from kling_relay.store.postgres.database import Database, connect
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 GOOD = Answer(status=200, error=None, retry_after=None, body=b"", latency=0.001)

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import asyncpg
 
-from service.store.embedded import OWNER, Server
+from kling_relay.store.embedded.server import OWNER, Server
 from tests.support.waiting import eventually
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

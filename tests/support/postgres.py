@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from service.store import partitions
-from service.store.embedded import EmbeddedError, Server, acquire
-from service.store.migrate import migrate
+from kling_relay.store.embedded.server import EmbeddedError, Server, acquire
+from kling_relay.store.schema import partitions
+from kling_relay.store.schema.migrate import migrate
 
 TEMPLATE = "relay_template"
 _PREFIX = "kling-relay-tests-"

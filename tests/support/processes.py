@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.app.serving import Role
+from kling_relay.app.serving import Role
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 _BEGUN = {"api": "listens on", "up": "listens on", "worker": "has begun"}
 _START_WITHIN = 30.0
 

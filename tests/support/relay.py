@@ -12,24 +12,24 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from service.core import price, rulebook, token
-from service.core.address import Allowed
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.key import ALL_SCOPES, Scope, digest, id_of, make
-from service.core.signature import new_secret
-from service.core.submission import Accepted, Outcome
-from service.core.task import News, Signal
-from service.flows.bell import Bell
-from service.flows.ingest import Ingest
-from service.flows.send import Send
-from service.flows.submit import Submit
-from service.store import keys, secrets
-from service.store.database import Database, connect
-from service.store.keys import NewKey
-from service.store.seal import Sealer
-from service.web import site
-from service.web.server import serve
-from service.web.tools import Limits, Seen, Tools
+from kling_relay.core import callback_token, price, rulebook
+from kling_relay.core.address import Allowed
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.key import ALL_SCOPES, Scope, digest, id_of, make
+from kling_relay.core.signature import new_secret
+from kling_relay.core.submission import Accepted, Outcome
+from kling_relay.core.task import News, Signal
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.send import Send
+from kling_relay.flows.submit import Submit
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.access import client_keys, secrets
+from kling_relay.store.access.client_keys import NewKey
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.web import application
+from kling_relay.web.http.context import Limits, Seen, Tools
+from kling_relay.web.server import serve
 from tests.support.waiting import eventually
 
 CALLBACK_KEY = b"k" * 32
@@ -62,7 +62,7 @@ class House:
     database: Database
     sealer: Sealer
     tools: Tools
-    web: site.Web
+    web: application.Web
     stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
@@ -110,7 +110,7 @@ class House:
     async def called_back(self, task: str, status: str, **members: Any) -> None:
         """Let the provider say something of a task."""
         said = {"task_id": "p", "task_status": status, **members}
-        path = f"/callbacks/{task}/{token.make([CALLBACK_KEY], UUID(task))}"
+        path = f"/callbacks/{task}/{callback_token.make([CALLBACK_KEY], UUID(task))}"
         code, answer = await self.call("POST", path, "", json=said)
         assert (code, answer) == (200, {"code": 0, "message": "ok"})
 
@@ -143,7 +143,7 @@ async def add_key(
         client_name=client,
         hook_secret=secrets.seal_hook_secret(sealer, owner, hook_secret),
     )
-    await keys.create(database, replace(new, **more))
+    await client_keys.create(database, replace(new, **more))
     return text
 
 
@@ -165,7 +165,7 @@ async def house(
             database,
             provider,
             ingest,
-            hook_of=lambda task: f"http://relay/callbacks/{task}/{token.make([CALLBACK_KEY], task)}",
+            hook_of=lambda task: f"http://relay/callbacks/{task}/{callback_token.make([CALLBACK_KEY], task)}",
             now=clock,
             chance=random.random,
             new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
@@ -197,9 +197,9 @@ async def house(
         )
         tools = change(tools)
         key = await add_key(database, sealer, "tests")
-        row = await keys.by_digest(database, digest(key))
+        row = await client_keys.by_digest(database, digest(key))
         assert row is not None
-        made = site.make(tools)
+        made = application.make(tools)
         async with AsyncExitStack() as server:
             port = await server.enter_async_context(serve(made, "127.0.0.1", 0, limits, shutdown_timeout=2))
             yield House(

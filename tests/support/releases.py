@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.processes import ROOT
+from tests.support.paths import ROOT
 
 
 def newest_tag() -> str | None:

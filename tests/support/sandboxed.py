@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from service.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Sandbox, Temper
 
 QUICK = (0.0, 0.0)
 """Seconds of a task that ends as soon as the loop comes round to it."""

@@ -13,10 +13,10 @@ import orjson
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from service.app.parts import Parts
-from service.app.serving import Role, serve
-from service.sandbox import Sandbox, Temper
-from service.settings import Settings
+from kling_relay.app.serving import Role, serve
+from kling_relay.app.wiring import Parts
+from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.settings import Settings
 from tests.support.waiting import eventually
 
 KEY = "test-key-with-every-scope-0123456789abcdef"

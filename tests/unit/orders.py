@@ -5,9 +5,9 @@ import struct
 
 import pytest
 
-from service.core.errors import InvalidOrder
-from service.core.order import Door, check
-from service.core.rulebook import Rulebook, load
+from kling_relay.core.errors import InvalidOrder
+from kling_relay.core.order import Door, check
+from kling_relay.core.rulebook import Rulebook, load
 
 SEED = load("seed")
 KLING = load("kling-2026")

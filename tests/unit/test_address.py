@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.address import NOWHERE, Address, Allowed, check_url, is_public
+from kling_relay.core.address import NOWHERE, Address, Allowed, check_url, is_public
 
 INNER = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",

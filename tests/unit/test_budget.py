@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.budget import (
+from kling_relay.core.budget import (
     EVER,
     LIMIT_NAMES,
     Crossing,
@@ -19,7 +19,7 @@ from service.core.budget import (
     window_of,
     windows,
 )
-from service.core.errors import InvalidRequest
+from kling_relay.core.errors import InvalidRequest
 
 amounts = st.decimals(0, 1000, places=2)
 limits = st.builds(Limits, **{name: st.none() | amounts for name in LIMIT_NAMES})

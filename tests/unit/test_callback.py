@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.callback import MOST_REASON, Unreadable, read
-from service.core.foreign import clean, parse
-from service.core.task import News
+from kling_relay.core.callback import MOST_REASON, Unreadable, read
+from kling_relay.core.task import News
+from kling_relay.core.untrusted import clean, parse
 
 VIDEO = {"id": "cb6a5273", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}
 IMAGE = {"index": 0, "url": "https://cdn.example.com/i.png"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.delivery import (
+from kling_relay.core.delivery import (
     BREAK_AFTER,
     HEALTHY,
     Answer,
@@ -20,8 +20,8 @@ from service.core.delivery import (
     read_id,
     settle,
 )
-from service.core.schedule import LONGEST_RETRY_AFTER, Schedule
-from service.core.subscription import HEADER_NAME, event_faults, header_faults
+from kling_relay.core.schedule import LONGEST_RETRY_AFTER, Schedule
+from kling_relay.core.subscription import HEADER_NAME, event_faults, header_faults
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 WAITS = st.lists(st.floats(0, 86_400), max_size=12).map(lambda waits: Schedule(tuple(waits)))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.costs import read_packs
-from service.core.difference import Books, agreed, compare
-from service.core.foreign import Unreadable
-from service.core.submission import Finding, NotFound, Silent
-from service.core.task import News, Signal, Status
+from kling_relay.core.discrepancy import Books, agreed, compare
+from kling_relay.core.resource_packs import read_packs
+from kling_relay.core.submission import Finding, NotFound, Silent
+from kling_relay.core.task import News, Signal, Status
+from kling_relay.core.untrusted import Unreadable
 
 OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
     Status.RECORDED: ("2", "0", ["reserve"]),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.store.seal import Sealer, SealError
+from kling_relay.store.access.encryption import Sealer, SealError
 
 HERE = b"subscriptions.secret:1"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.core import errors
-from service.core.errors import HTTP_STATUS, Fault, InvalidOrder, ProviderRefused, Refusal, told
+from kling_relay.core import errors
+from kling_relay.core.errors import HTTP_STATUS, Fault, InvalidOrder, ProviderRefused, Refusal, told
 
 KINDS = [
     kind

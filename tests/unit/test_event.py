@@ -9,8 +9,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.event import Event, Facts, Format, Type, announce, dress, rfc3339, tell, webhook_id
-from service.core.task import News, Signal, Status, Task
+from kling_relay.core.event import Event, Facts, Format, Type, announce, dress, rfc3339, tell, webhook_id
+from kling_relay.core.task import News, Signal, Status, Task
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 FACTS = Facts(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.core.image import ImageFacts, other_format, read_base64, sniff
+from kling_relay.core.image import ImageFacts, other_format, read_base64, sniff
 
 SOI = b"\xff\xd8"
 

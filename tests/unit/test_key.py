@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core import key
-from service.core.key import Caller, Scope
+from kling_relay.core import key
+from kling_relay.core.key import Caller, Scope
 
 
 @given(st.uuids(), st.integers(0, 2**256 - 1))

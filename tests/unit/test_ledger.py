@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.ledger import Balance, Entry, balance, charge_of, on_record, on_step, standing
-from service.core.money import MOST, money, plain
-from service.core.task import FINAL, News, Signal, Status, Task, advance
+from kling_relay.core.ledger import Balance, Entry, balance, charge_of, on_record, on_step, standing
+from kling_relay.core.money import MOST, money, plain
+from kling_relay.core.task import FINAL, News, Signal, Status, Task, advance
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 QUOTE = Decimal("3.5")

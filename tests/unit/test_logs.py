@@ -12,15 +12,15 @@ from uuid import UUID
 import orjson
 import pytest
 
-from service.core.delivery import Answer
-from service.core.submission import Accepted, Never, Unknown
-from service.core.task import News, Signal, Status, Step, Task
-from service.store.outbox import Settled
-from service.telemetry import notes
-from service.telemetry.log import Log
-from service.telemetry.logs import Level, set_up, tear_down
-from service.telemetry.redact import HIDDEN, Redactor
-from service.web.tools import Seen
+from kling_relay.core.delivery import Answer
+from kling_relay.core.submission import Accepted, Never, Unknown
+from kling_relay.core.task import News, Signal, Status, Step, Task
+from kling_relay.flows import log_context
+from kling_relay.observe.event_log import Log
+from kling_relay.observe.logging_setup import Level, set_up, tear_down
+from kling_relay.observe.redact import HIDDEN, Redactor
+from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.web.http.context import Seen
 
 TASK = UUID("019302ab-4c00-7000-8000-00000000000a")
 KEY = UUID("019302ab-4c00-7000-8000-00000000000b")
@@ -72,7 +72,7 @@ def begun(form: Any = "json", level: Level = "debug") -> Written:
 @pytest.fixture(autouse=True)
 def _torn_down() -> Iterator[None]:
     level = logging.getLogger().level
-    notes.begin()
+    log_context.begin()
     yield
     tear_down()
     logging.getLogger().setLevel(level)
@@ -84,8 +84,8 @@ def seen(route: str = "callback", status: int = 200) -> Seen:
 
 def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
     written = begun()
-    notes.begin()
-    notes.note(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
+    log_context.begin()
+    log_context.note(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
     written.log.request(seen())
     line = written.line
     assert {"at", "level", "event", "trace"} < line.keys()
@@ -96,9 +96,9 @@ def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
 
 def test_what_one_request_noted_is_not_in_the_next_ones_line() -> None:
     written = begun()
-    notes.begin(request_id="r-0")
-    notes.note(task=TASK)
-    notes.begin(request_id="r-1")
+    log_context.begin(request_id="r-0")
+    log_context.note(task=TASK)
+    log_context.begin(request_id="r-1")
     written.log.request(seen("show_task"))
     assert "task" not in written.line
 
@@ -231,9 +231,9 @@ def test_libraries_log_the_same_way() -> None:
 
 def test_a_fault_in_the_web_is_logged_with_its_request_but_one_in_a_batch_is_not() -> None:
     written = begun()
-    notes.begin(request_id="r-9")
-    logging.getLogger("service.web.dispatch").error("a request failed")
-    logging.getLogger("service.flows.settle").error("a batch failed")
+    log_context.begin(request_id="r-9")
+    logging.getLogger("kling_relay.web.dispatch").error("a request failed")
+    logging.getLogger("kling_relay.flows.settle").error("a batch failed")
     web, flow = written.lines
     assert web["request_id"] == "r-9"
     assert "request_id" not in flow
@@ -266,7 +266,7 @@ def test_notes_outside_a_request_are_nobodys() -> None:
     import contextvars
 
     def outside() -> dict[str, Any]:
-        notes.note(task=TASK)
-        return dict(notes.noted())
+        log_context.note(task=TASK)
+        return dict(log_context.noted())
 
     assert contextvars.Context().run(outside) == {}

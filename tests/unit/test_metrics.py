@@ -12,21 +12,21 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.core.delivery import Answer
-from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
-from service.core.task import News, Signal, Status, Step, Task
-from service.flows.deliver import Deliver
-from service.flows.ingest import Ingest
-from service.flows.inquiry import Pass
-from service.flows.send import Send
-from service.flows.sweep import Sweep
-from service.telemetry import lag
-from service.telemetry.exporter import export
-from service.telemetry.figures import EVERY_AGE, Figures, Queue
-from service.telemetry.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
-from service.telemetry.tallies import Counts, Spreads
-from service.web.routes import ROUTES
-from service.web.tools import Seen, Tools
+from kling_relay.core.delivery import Answer
+from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
+from kling_relay.core.task import News, Signal, Status, Step, Task
+from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.poll import Pass
+from kling_relay.flows.send import Send
+from kling_relay.flows.sweep import Sweep
+from kling_relay.observe import loop_lag
+from kling_relay.observe.exporter import export
+from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
+from kling_relay.observe.tallies import Counts, Spreads
+from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
+from kling_relay.web.api.routes import ROUTES
+from kling_relay.web.http.context import Seen, Tools
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -308,7 +308,7 @@ async def test_the_exporter_serves_metrics_and_says_whether_the_process_is_ready
 
 async def test_a_blocked_loop_shows_as_lag() -> None:
     lags: list[float] = []
-    watching = asyncio.create_task(lag.watch(lags.append, every=0.01))
+    watching = asyncio.create_task(loop_lag.watch(lags.append, every=0.01))
     await eventually(lambda: lags)
     asyncio.get_running_loop().call_soon(blocking(0.1))
     await eventually(lambda: max(lags) >= 0.05)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.core.order import Door, Kind, Order, check, door_of, fingerprint
-from tests.core.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
+from kling_relay.core.order import Door, Kind, Order, check, door_of, fingerprint
+from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
 
 
 def test_the_seeds_first_example_is_a_text_to_image_order_without_a_hook() -> None:

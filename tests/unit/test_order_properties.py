@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.core.errors import InvalidOrder
-from service.core.order import Door, check, fingerprint
-from tests.core.orders import I2V, IMAGES, KLING, SEED, T2V, URL, png
+from kling_relay.core.errors import InvalidOrder
+from kling_relay.core.order import Door, check, fingerprint
+from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL, png
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.characters().map(str)

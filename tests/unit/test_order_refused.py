@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.core.order import Door, check
-from tests.core.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
+from kling_relay.core.order import Door, check
+from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.errors import ConfigurationError, InvalidOrder
-from service.core.order import Door, Order, check
-from service.core.price import LISTS, MOST_QUOTES, Prices, Quoter, describe, load, quote, read
-from tests.core.orders import I2V, IMAGES, KLING, SEED, T2V, URL
+from kling_relay.core.errors import ConfigurationError, InvalidOrder
+from kling_relay.core.order import Door, Order, check
+from kling_relay.core.price import LISTS, MOST_QUOTES, Prices, Quoter, describe, load, quote, read
+from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL
 
 SEED_PRICES = load("seed")
 KLING_PRICES = load("kling-2026")

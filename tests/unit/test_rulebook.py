@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from service.core.errors import ConfigurationError
-from service.core.kind import Door
-from service.core.order import check
-from service.core.rulebook import BOOKS, describe, load, read
+from kling_relay.core.errors import ConfigurationError
+from kling_relay.core.operation import Door
+from kling_relay.core.order import check
+from kling_relay.core.rulebook import BOOKS, describe, load, read
 
 
 @pytest.mark.parametrize("name", [path.stem for path in BOOKS.glob("*.json")])

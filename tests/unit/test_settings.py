@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsError, describe, read, risks
-from service.settings.units import Ports, read_duration, read_size, write_duration, write_size
+from kling_relay.settings import Settings, SettingsError, describe, read, risks
+from kling_relay.settings.units import Ports, read_duration, read_size, write_duration, write_size
 
 KEY = "k" * 32
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from service.core import signature, token
+from kling_relay.core import callback_token, signature
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 BODY = b'{"id":"1234567890","status":"succeeded","message":"","create_time":1781080778802,"update_time":1781080794151}'
@@ -72,19 +72,19 @@ keys = st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=3, uniq
 
 @given(keys, st.uuids(), st.uuids())
 def test_a_token_opens_its_own_task_alone(old: list[bytes], task: UUID, other: UUID) -> None:
-    made = token.make(old, task)
-    assert token.holds(old, task, made)
-    assert token.holds([b"a newer key", *old], task, made)
-    assert token.holds(old, other, made) == (task == other)
+    made = callback_token.make(old, task)
+    assert callback_token.holds(old, task, made)
+    assert callback_token.holds([b"a newer key", *old], task, made)
+    assert callback_token.holds(old, other, made) == (task == other)
     assert len(made) == 32
     assert made.replace("-", "").replace("_", "").isalnum()
 
 
 def test_a_token_dies_with_its_key() -> None:
     task = UUID(int=7)
-    assert not token.holds([b"new"], task, token.make([b"old"], task))
+    assert not callback_token.holds([b"new"], task, callback_token.make([b"old"], task))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[])))
 def test_a_forged_token_is_refused_without_a_fault(forged: str) -> None:
-    assert not token.holds([b"key"], UUID(int=7), forged)
+    assert not callback_token.holds([b"key"], UUID(int=7), forged)

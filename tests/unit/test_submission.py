@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.submission import (
+from kling_relay.core.submission import (
     Accepted,
     Never,
     NotFound,
@@ -21,7 +21,7 @@ from service.core.submission import (
     judge,
     judge_query,
 )
-from service.core.task import News, Signal
+from kling_relay.core.task import News, Signal
 
 
 def body(code: Any, data: Any = None, message: str = "said") -> bytes:

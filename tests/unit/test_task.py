@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.task import FINAL, MOVES, SHOWN, News, Signal, Status, Step, Task, advance
+from kling_relay.core.task import FINAL, MOVES, SHOWN, News, Signal, Status, Step, Task, advance
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SIGNALS = st.sampled_from(News).map(Signal)

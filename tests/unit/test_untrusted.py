@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.foreign import seconds_to_wait, word
+from kling_relay.core.untrusted import seconds_to_wait, word
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

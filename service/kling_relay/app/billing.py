@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 
-from service.app import sources
-from service.app.database import opened
-from service.app.parts import provider_of
-from service.core import price
-from service.core.budget import Limits, Spent
-from service.flows.reconcile import Reconcile, Report
-from service.settings import Settings
-from service.store import budgets, ledger, usage
-from service.store.ledger import Spender
-from service.store.usage import Line
+from kling_relay.app import clock
+from kling_relay.app.database import opened
+from kling_relay.app.wiring import provider_of
+from kling_relay.core import price
+from kling_relay.core.budget import Limits, Spent
+from kling_relay.flows.reconcile import Reconcile, Report
+from kling_relay.settings import Settings
+from kling_relay.store.money import balances, budgets, usage
+from kling_relay.store.money.balances import Spender
+from kling_relay.store.money.usage import Line
 
 _CLOSED_AT_ONCE = 500_000
 """So many entries are added up in one statement."""
@@ -24,21 +24,21 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
 
     Sums are closed up to now, a little at a time, so that the next order does not add up years.
     """
-    currency, now = price.load(settings.prices).currency, sources.now()
+    currency, now = price.load(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for spender in await budgets.limited(database):
-            while await ledger.close(database.pool, spender, currency, now, most=_CLOSED_AT_ONCE):
+            while await balances.close(database.pool, spender, currency, now, most=_CLOSED_AT_ONCE):
                 continue
         return count
 
 
 async def limited(settings: Settings) -> list[tuple[Spender, Spent]]:
     """Return every client and key that has a limit, with what counts against it now."""
-    currency, now = price.load(settings.prices).currency, sources.now()
+    currency, now = price.load(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         return [
-            (spender, await ledger.spent(database.pool, spender, currency, now))
+            (spender, await balances.spent(database.pool, spender, currency, now))
             for spender in await budgets.limited(database)
         ]
 
@@ -46,7 +46,7 @@ async def limited(settings: Settings) -> list[tuple[Spender, Spent]]:
 async def used(settings: Settings, by: Sequence[str], since: datetime, until: datetime | None) -> list[Line]:
     """Return the usage of all clients."""
     async with opened(settings) as database:
-        return await usage.usage(database, None, by, since, until or sources.now())
+        return await usage.usage(database, None, by, since, until or clock.now())
 
 
 async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
@@ -56,5 +56,5 @@ async def reconcile(settings: Settings, since: datetime, until: datetime | None,
         provider = None
         if settings.provider_url is not None:
             provider = await stack.enter_async_context(provider_of(settings, settings.provider_url))
-        compare = Reconcile(database, provider, currency=currency, now=sources.now)
-        return await compare(since, until or sources.now(), ask_all=ask_all)
+        compare = Reconcile(database, provider, currency=currency, now=clock.now)
+        return await compare(since, until or clock.now(), ask_all=ask_all)

@@ -5,8 +5,8 @@ import secrets
 from datetime import UTC, datetime
 from uuid import UUID
 
-from service.core.ids import CHANCE_BITS, new_number
-from service.store.statement import read_id
+from kling_relay.core.ids import CHANCE_BITS, new_number
+from kling_relay.store.postgres.statement import read_id
 
 
 def now() -> datetime:

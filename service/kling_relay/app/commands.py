@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from service.app import database, keys
-from service.app.parts import Parts
-from service.app.serving import Role, listening, play_provider, serve
-from service.app.signing import signing_keys
-from service.core.key import ALL_SCOPES, Scope
-from service.settings import Settings
-from service.store import migrate as migrations
-from service.store.keys import KeyRow
-from service.store.reseal import Seals, reseal
-from service.store.seal import Sealer
+from kling_relay.app import database, keys
+from kling_relay.app.serving import Role, listening, play_provider, serve
+from kling_relay.app.signing_keys import signing_keys
+from kling_relay.app.wiring import Parts
+from kling_relay.core.key import ALL_SCOPES, Scope
+from kling_relay.settings import Settings
+from kling_relay.store.access.client_keys import KeyRow
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.reencrypt import Seals, reseal
+from kling_relay.store.schema import migrate as migrations
 
 Result = TypeVar("Result")
 

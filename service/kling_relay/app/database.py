@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.app import sources
-from service.settings import Settings
-from service.store import epoch, migrate, partitions
-from service.store.database import Database, connect, connect_once
-from service.store.embedded import embedded
-from service.store.statement import translated
+from kling_relay.app import clock
+from kling_relay.settings import Settings
+from kling_relay.store.embedded.server import embedded
+from kling_relay.store.postgres.database import Database, connect, connect_once
+from kling_relay.store.postgres.statement import translated
+from kling_relay.store.schema import migrate, partitions
+from kling_relay.store.schema import restored as epoch
 
 
 @asynccontextmanager
@@ -32,8 +33,8 @@ async def prepare(url: str, settings: Settings, *, restored: bool = False, drop_
     with translated():
         connection = await connect_once(url)
     try:
-        await partitions.ensure(connection, sources.now(), settings.retention)
-        return await partitions.drop_old(connection, sources.now(), settings.retention) if drop_old else []
+        await partitions.ensure(connection, clock.now(), settings.retention)
+        return await partitions.drop_old(connection, clock.now(), settings.retention) if drop_old else []
     finally:
         await connection.close()
 

@@ -8,11 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from service.app import sources
-from service.app.finding import Finding, Word, clock
-from service.app.inside import look_inside
-from service.provider.dialects import DIALECTS, credential
-from service.settings import Settings, risks
+from kling_relay.app import clock as sources
+from kling_relay.app.doctor_database import look_inside
+from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.provider.dialects import DIALECTS, credential
+from kling_relay.settings import Settings, risks
 
 PATIENCE = 10.0
 """Seconds that one look may take."""

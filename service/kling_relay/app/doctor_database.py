@@ -7,17 +7,20 @@ from pathlib import Path
 
 import asyncpg
 
-from service.app import sources
-from service.app.database import located
-from service.app.finding import Finding, Word, clock
-from service.app.signing import signing_keys
-from service.settings import Settings
-from service.store import condition, epoch, figures, migrate, reseal
-from service.store.condition import Condition
-from service.store.database import Database, connect, connect_once
-from service.store.embedded import EmbeddedError
-from service.store.seal import Sealer
-from service.store.statement import StoreError
+from kling_relay.app import clock as sources
+from kling_relay.app.database import located
+from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.app.signing_keys import signing_keys
+from kling_relay.settings import Settings
+from kling_relay.store.access import reencrypt
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.embedded.server import EmbeddedError
+from kling_relay.store.postgres import server_check
+from kling_relay.store.postgres.database import Database, connect, connect_once
+from kling_relay.store.postgres.server_check import Condition
+from kling_relay.store.postgres.statement import StoreError
+from kling_relay.store.schema import migrate, restored
+from kling_relay.store.stats import fleet
 
 SECRETS = 1_000
 """Secrets of each kind that are tried with our keys."""
@@ -69,7 +72,7 @@ async def _of_server(url: str, settings: Settings) -> list[Finding]:
     connection = await connect_once(url)
     try:
         before = sources.now()
-        said = await condition.look(connection)
+        said = await server_check.look(connection)
         after = sources.now()
     finally:
         await connection.close()
@@ -103,14 +106,14 @@ async def _of_schema(url: str) -> Finding:
 
 
 async def _of_log(database: Database) -> Finding:
-    if await epoch.is_needed(database):
+    if await restored.is_needed(database):
         says = "the newest events lie ahead of this server's transactions, as after a restore, and are shown to nobody"
         return Finding("events", Word.BAD, says, "Stop every process, run `kling-relay migrate`, start them again.")
     return Finding("events", Word.GOOD, "in the order of this server's transactions")
 
 
 async def _of_secrets(database: Database, settings: Settings) -> Finding:
-    found = await reseal.survey(database, Sealer(signing_keys(settings)), SECRETS)
+    found = await reencrypt.survey(database, Sealer(signing_keys(settings)), SECRETS)
     if found.lost:
         says = f"{found.lost} are sealed under a key that RELAY_SIGNING_KEYS does not have: nothing is signed with them"
         return Finding("secrets", Word.BAD, says, "Give the missing key too, behind the others.")
@@ -121,7 +124,7 @@ async def _of_secrets(database: Database, settings: Settings) -> Finding:
 
 
 async def _of_figures(database: Database) -> list[Finding]:
-    read = await figures.read(database, sources.now())
+    read = await fleet.read(database, sources.now())
     days = read.partitions_ahead
     advice = "A running worker makes them every hour; `kling-relay migrate` does too."
     state = Word.GOOD if days > 2 else Word.POOR if days > 0 else Word.BAD

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from service.app import sources
-from service.core import key as key_core
-from service.core import signature
-from service.core.key import ALL_SCOPES, Scope
-from service.store import keys, secrets
-from service.store.database import Database
-from service.store.keys import KeyRow, NewKey
-from service.store.seal import Sealer
+from kling_relay.app import clock
+from kling_relay.core import key as key_core
+from kling_relay.core import signature
+from kling_relay.core.key import ALL_SCOPES, Scope
+from kling_relay.store.access import client_keys, secrets
+from kling_relay.store.access.client_keys import KeyRow, NewKey
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.postgres.database import Database
 
 BOOTSTRAP = "bootstrap"
 
@@ -24,25 +24,25 @@ async def create(
     expires_at: datetime | None = None,
 ) -> str:
     """Make a key and return its text, which is kept nowhere in the clear; its client is `name` where none is said."""
-    text = key_core.make(sources.new_id(sources.now()), sources.bits(key_core.CHANCE_BITS))
+    text = key_core.make(clock.new_id(clock.now()), clock.bits(key_core.CHANCE_BITS))
     await _write(database, sealer, text, name, client or name, scopes, expires_at)
     return text
 
 
 async def ensure(database: Database, sealer: Sealer, text: str) -> None:
     """Make sure that the bootstrap key is there, with all scopes."""
-    if await keys.by_digest(database, key_core.digest(text)) is None:
+    if await client_keys.by_digest(database, key_core.digest(text)) is None:
         await _write(database, sealer, text, BOOTSTRAP, BOOTSTRAP, ALL_SCOPES, None)
 
 
 async def everyone(database: Database) -> list[KeyRow]:
     """Return all keys."""
-    return await keys.everyone(database)
+    return await client_keys.everyone(database)
 
 
 async def revoke(database: Database, name: str) -> int:
     """Revoke the keys of this name or id, and return how many were."""
-    return len(await keys.revoke(database, name, sources.now()))
+    return len(await client_keys.revoke(database, name, clock.now()))
 
 
 async def _write(
@@ -54,10 +54,10 @@ async def _write(
     scopes: frozenset[Scope],
     expires_at: datetime | None,
 ) -> None:
-    now = sources.now()
-    identifier, client_id = key_core.id_of(text), sources.new_id(now)
-    hook_secret = signature.new_secret(sources.bits(256).to_bytes(32, "big"))
-    await keys.create(
+    now = clock.now()
+    identifier, client_id = key_core.id_of(text), clock.new_id(now)
+    hook_secret = signature.new_secret(clock.bits(256).to_bytes(32, "big"))
+    await client_keys.create(
         database,
         NewKey(
             id=identifier,

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from importlib import metadata
 from uuid import UUID
 
-from service.app import sources
-from service.core.delivery import Answer
-from service.core.submission import Never, Outcome
-from service.core.task import Step
-from service.endpoint import Endpoint
-from service.flows.ingest import Ingest
-from service.flows.inquiry import Pass
-from service.flows.submit import Submit
-from service.provider.client import Provider
-from service.settings import Settings
-from service.store.database import Database
-from service.store.outbox import Settled
-from service.telemetry import lag, traced
-from service.telemetry.exporter import export
-from service.telemetry.log import Log
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracer, tracing
-from service.web.tools import Seen
+from kling_relay.app import clock
+from kling_relay.core.delivery import Answer
+from kling_relay.core.submission import Never, Outcome
+from kling_relay.core.task import Step
+from kling_relay.destinations.webhook import Endpoint
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.poll import Pass
+from kling_relay.flows.submit import Submit
+from kling_relay.observe import loop_lag, traced
+from kling_relay.observe.event_log import Log
+from kling_relay.observe.exporter import export
+from kling_relay.observe.metrics import Metrics
+from kling_relay.observe.tracing import Tracer, tracing
+from kling_relay.provider.client import Provider
+from kling_relay.settings import Settings
+from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.postgres.database import Database
+from kling_relay.web.http.context import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Insight:
 async def insight(settings: Settings, log: Log) -> AsyncIterator[Insight]:
     """Give the insight of one process; at the end its last spans are sent. Raises MissingExtraError."""
     version = metadata.version("kling-relay")
-    async with tracing(settings.otlp_endpoint, version=version, now=sources.now) as tracer:
+    async with tracing(settings.otlp_endpoint, version=version, now=clock.now) as tracer:
         yield Insight(log, Metrics(version=version, slots_limit=settings.provider_slots), tracer)
 
 
@@ -91,7 +91,7 @@ async def shown(
 ) -> AsyncIterator[int]:
     """Serve /metrics, /livez and /readyz on RELAY_METRICS_PORT and watch the loop."""
     seen.metrics.watch_pools({"look-up": database.pool, "ingest": database.ingest, "deliver": database.settle})
-    watching = asyncio.ensure_future(lag.watch(seen.metrics.lag))
+    watching = asyncio.ensure_future(loop_lag.watch(seen.metrics.lag))
     try:
         async with export(seen.metrics, settings.host, settings.metrics_port, ready=ready) as port:
             yield port

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from service.app import keys, sources
-from service.app.database import opened
-from service.app.insight import insight, shown
-from service.app.parts import SANDBOX_KEY, Parts, assemble
-from service.sandbox import Sandbox, Temper
-from service.settings import Settings
-from service.telemetry.log import Log
-from service.telemetry.logs import set_up
-from service.web import server as web_server
-from service.web import site
+from kling_relay.app import clock, keys
+from kling_relay.app.database import opened
+from kling_relay.app.observation import insight, shown
+from kling_relay.app.wiring import SANDBOX_KEY, Parts, assemble
+from kling_relay.observe.event_log import Log
+from kling_relay.observe.logging_setup import set_up
+from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.settings import Settings
+from kling_relay.web import application
+from kling_relay.web import server as web_server
 
 Role = Literal["up", "api", "worker"]
 
@@ -63,7 +63,7 @@ async def serve(
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(
-                site.make(parts.tools),
+                application.make(parts.tools),
                 settings.host,
                 settings.port,
                 parts.tools.limits,
@@ -126,7 +126,7 @@ def sandbox(settings: Settings) -> Sandbox:
     """Return a sandbox of the temper that the settings say; raises KnobError."""
     knobs = [knob.partition("=") for knob in settings.sandbox_temper.split()]
     temper = Temper().with_knobs([(name, text) for name, _, text in knobs])
-    return Sandbox(temper, now=sources.now, chance=sources.generator())
+    return Sandbox(temper, now=clock.now, chance=clock.generator())
 
 
 async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:

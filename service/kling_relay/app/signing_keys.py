@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.settings import Settings
+from kling_relay.settings import Settings
 
 FILE = "signing-keys"
 

@@ -4,32 +4,32 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from service.app import sources
-from service.app.insight import Insight
-from service.app.signing import signing_keys
-from service.core import price, rulebook, token
-from service.core.address import Allowed
-from service.core.schedule import Schedule
-from service.endpoint import Endpoint
-from service.flows.bell import Bell
-from service.flows.budget import Budget
-from service.flows.deliver import Deliver
-from service.flows.feed import Feed
-from service.flows.ingest import Ingest
-from service.flows.send import TAKEN_FOR, Send
-from service.flows.submit import Submit
-from service.flows.survey import SHARD, Survey
-from service.flows.sweep import Sweep
-from service.provider.client import Provider
-from service.provider.dialects import DIALECTS
-from service.settings import Settings
-from service.store import headers, secrets
-from service.store.database import Database
-from service.store.seal import Sealer
-from service.store.targets import Target
-from service.telemetry.traced import Provides
-from service.web.tools import Limits, Tools
-from service.worker import Worker
+from kling_relay.app import clock
+from kling_relay.app.observation import Insight
+from kling_relay.app.signing_keys import signing_keys
+from kling_relay.app.worker import Worker
+from kling_relay.core import callback_token, price, rulebook
+from kling_relay.core.address import Allowed
+from kling_relay.core.schedule import Schedule
+from kling_relay.destinations.webhook import Endpoint
+from kling_relay.flows.budget import Budget
+from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.fetch import Feed
+from kling_relay.flows.fleet_stats import SHARD, Survey
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.send import TAKEN_FOR, Send
+from kling_relay.flows.submit import Submit
+from kling_relay.flows.sweep import Sweep
+from kling_relay.flows.wakeup import Bell
+from kling_relay.observe.traced import Provides
+from kling_relay.provider.client import Provider
+from kling_relay.provider.dialects import DIALECTS
+from kling_relay.settings import Settings
+from kling_relay.store.access import headers, secrets
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.deliveries.recipients import Target
+from kling_relay.store.postgres.database import Database
+from kling_relay.web.http.context import Limits, Tools
 
 __all__ = ["Parts", "assemble"]
 SANDBOX_KEY = "hk-sandbox"
@@ -83,10 +83,10 @@ async def assemble(
         database,
         asked,
         ingest,
-        hook_of=lambda task: f"{public_url}/callbacks/{task}/{token.make(keys, task)}",
-        now=sources.now,
-        chance=sources.fraction,
-        new_id=sources.new_id,
+        hook_of=lambda task: f"{public_url}/callbacks/{task}/{callback_token.make(keys, task)}",
+        now=clock.now,
+        chance=clock.fraction,
+        new_id=clock.new_id,
         ask_after=min(ask_after, 10.0),
         taken_for=max(TAKEN_FOR, 2 * settings.provider_timeout.total_seconds()),
         slots_limit=settings.provider_slots,
@@ -97,12 +97,12 @@ async def assemble(
     budget = Budget(
         database,
         currency=prices.currency,
-        now=sources.now,
-        new_id=sources.new_id,
+        now=clock.now,
+        new_id=clock.new_id,
         bells=[web_bell, worker_bell],
         log=seen.log.said,
     )
-    submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=sources.new_id, budget=budget)
+    submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=clock.new_id, budget=budget)
     bells = (worker_bell, slot_bell)
     deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, sealer, bells, seen, budget)
     seen.metrics.watch(
@@ -119,9 +119,9 @@ async def assemble(
         callback_keys=keys,
         rulebook=rulebook.load(settings.rulebook),
         prices=prices,
-        now=sources.now,
-        chance=sources.bits,
-        new_id=sources.new_id,
+        now=clock.now,
+        chance=clock.bits,
+        new_id=clock.new_id,
         bell=web_bell,
         public_url=public_url,
         wake=worker_bell.ring,
@@ -176,8 +176,8 @@ def _worker(
         database,
         seen.endpoint(endpoint),
         schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
-        now=sources.now,
-        chance=sources.fraction,
+        now=clock.now,
+        chance=clock.fraction,
         source=settings.own_url,
         concurrency=settings.delivery_concurrency,
         observe=seen.attempt,
@@ -186,10 +186,10 @@ def _worker(
     feed = Feed(
         database,
         deliver,
-        worker=sources.new_id(sources.now()),
+        worker=clock.new_id(clock.now()),
         bell=bell,
-        now=sources.now,
-        new_id=sources.new_id,
+        now=clock.now,
+        new_id=clock.new_id,
         open_secrets=lambda target: _secrets(sealer, target),
         log=seen.log.said,
     )
@@ -198,9 +198,9 @@ def _worker(
         provider,
         ingest,
         send,
-        now=sources.now,
-        chance=sources.fraction,
-        new_id=sources.new_id,
+        now=clock.now,
+        chance=clock.fraction,
+        new_id=clock.new_id,
         sweep_after=settings.sweep_after,
         deadline=settings.task_deadline,
         retention=settings.retention,
@@ -209,7 +209,7 @@ def _worker(
         log=seen.log.said,
     )
     survey = Survey(
-        database, owns=lambda: SHARD in feed.shards, show=seen.metrics.figures, now=sources.now, log=seen.log.said
+        database, owns=lambda: SHARD in feed.shards, show=seen.metrics.figures, now=clock.now, log=seen.log.said
     )
     return deliver, Worker(deliver, feed, sweep, budget, survey)
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.store.statement import StoreError
+from kling_relay.store.postgres.statement import StoreError
 
 LEAVE_WITHIN = 5.0
 """Seconds in which a stopping worker tries to hand its shards on."""

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from typing_extensions import override
 
-from service.cli.connection import json_option
-from service.cli.faults import Failure, told
-from service.cli.listing import ListingGroup
-from service.cli.moments import Moment
-from service.cli.money import GROUPS
-from service.cli.screen import Screen
-from service.core.budget import LIMIT_NAMES, Limits
-from service.core.money import money, plain
+from kling_relay.cli.connection import json_option
+from kling_relay.cli.errors import Failure, told
+from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.output import Screen
+from kling_relay.cli.time_arguments import Moment
+from kling_relay.cli.usage import GROUPS
+from kling_relay.core.budget import LIMIT_NAMES, Limits
+from kling_relay.core.money import money, plain
 
 if TYPE_CHECKING:
-    from service.flows.reconcile import Report
-    from service.settings import Settings
+    from kling_relay.flows.reconcile import Report
+    from kling_relay.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -47,9 +47,9 @@ def budgets() -> None:
 def list_(as_json: bool) -> None:
     """List what has a limit, with what is spent of it: in all, today, this month, reserved at once."""
     with told(as_json=as_json):
-        from service.app import books  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay.app import billing  # noqa: PLC0415 - the whole service, half a second
 
-        found = _run(books.limited)
+        found = _run(billing.limited)
     screen = Screen(as_json)
     if as_json:
         screen.document(
@@ -101,9 +101,9 @@ def set_(
     """Give the client NAME exactly these limits; what is not said is without limit. They hold within two seconds."""
     limits = Limits(total=total, day=day, month=month, open=open_)
     with told(as_json=as_json):
-        from service.app import books  # noqa: PLC0415 - as above
+        from kling_relay.app import billing  # noqa: PLC0415 - as above
 
-        count = _run(lambda settings: books.set_limits(settings, name, limits, of_key=of_key))
+        count = _run(lambda settings: billing.set_limits(settings, name, limits, of_key=of_key))
         if not count:
             whose = "key" if of_key else "client"
             raise Failure(f"There is no {whose} {name!r}.", advice="`kling-relay keys list` shows them all.")
@@ -125,10 +125,10 @@ def set_(
 def bill(since: datetime, until: datetime | None, by: tuple[str, ...], as_csv: bool, as_json: bool) -> None:
     """Print what every client used, from the ledger."""
     with told(as_json=as_json):
-        from service.app import books  # noqa: PLC0415 - as above
-        from service.store.usage import FIGURES, figures, sheet  # noqa: PLC0415 - as above
+        from kling_relay.app import billing  # noqa: PLC0415 - as above
+        from kling_relay.store.money.usage import FIGURES, figures, sheet  # noqa: PLC0415 - as above
 
-        lines = _run(lambda settings: books.used(settings, by, since, until))
+        lines = _run(lambda settings: billing.used(settings, by, since, until))
     screen = Screen(as_json)
     if as_csv:
         click.echo(sheet(lines, by), nl=False)
@@ -153,9 +153,9 @@ def reconcile(since: datetime, until: datetime | None, ask_all: bool, as_json: b
     Every difference is listed with its task. It changes nothing. The exit code is 1 where there are differences.
     """
     with told(as_json=as_json):
-        from service.app import books  # noqa: PLC0415 - as above
+        from kling_relay.app import billing  # noqa: PLC0415 - as above
 
-        report = _run(lambda settings: books.reconcile(settings, since, until, ask_all=ask_all))
+        report = _run(lambda settings: billing.reconcile(settings, since, until, ask_all=ask_all))
     if as_json:
         Screen(as_json).document(report.shown())
     else:
@@ -188,7 +188,7 @@ def _or_unknown(amount: Decimal | None) -> str:
 
 def _run(work: "Callable[[Settings], Coroutine[Any, Any, Result]]") -> Result:
     """Run what `work` makes of the settings."""
-    from service import settings  # noqa: PLC0415 - as above
-    from service.app.run import in_loop  # noqa: PLC0415 - as above
+    from kling_relay import settings  # noqa: PLC0415 - as above
+    from kling_relay.app.commands import in_loop  # noqa: PLC0415 - as above
 
     return in_loop(work(settings.read()))

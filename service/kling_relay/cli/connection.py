@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
 
-from service.cli.faults import told
-from service.cli.screen import Screen
+from kling_relay.cli.errors import told
+from kling_relay.cli.output import Screen
 
 if TYPE_CHECKING:
-    from service.client import Relay
+    from kling_relay.client import Relay
 
 DEMO_FILE = "demo.json"
 """Where `demo` keeps its key, under RELAY_DATA_DIR."""
@@ -47,7 +47,7 @@ def calls_service(
             key = _key_of_demo(Path(data_dir))
 
         async def work() -> int | None:
-            from service.client import Relay  # noqa: PLC0415 - a third of a second that --help does not wait for
+            from kling_relay.client import Relay  # noqa: PLC0415 - a third of a second that --help does not wait for
 
             async with Relay(url or _address(host, port), key) as relay:
                 return await act(relay, Screen(as_json), **given)

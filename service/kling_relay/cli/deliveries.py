@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.connection import calls_service
-from service.cli.listing import ListingGroup
-from service.cli.screen import Screen, coloured, moment
+from kling_relay.cli.connection import calls_service
+from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.output import Screen, coloured, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from service.client import Delivery, Relay
+    from kling_relay.client import Delivery, Relay
 
 STATUSES = click.Choice(["pending", "delivered", "exhausted"])
 

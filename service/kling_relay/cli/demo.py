@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.faults import Failure, Misused, told
-from service.cli.port import is_free
+from kling_relay.cli.errors import Failure, Misused, told
+from kling_relay.cli.port import is_free
 
 if TYPE_CHECKING:
-    from service.app.parts import Parts
-    from service.settings import Settings
+    from kling_relay.app.wiring import Parts
+    from kling_relay.settings import Settings
 
 SANDBOX_PORT = 8090
 """Fixed, so that the addresses of yesterday's pictures still lead to them."""
@@ -35,8 +35,8 @@ def demo(once: bool) -> None:
     gets; data and key are kept in RELAY_DATA_DIR (.relay) for the next time. `make run` does the same.
     """
     with told():
-        from service.app.run import in_loop  # noqa: PLC0415 - the whole service, half a second
-        from service.settings import read  # noqa: PLC0415 - as above
+        from kling_relay.app.commands import in_loop  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay.settings import read  # noqa: PLC0415 - as above
 
         in_loop(_demo(_adapted(read()), once=once))
 
@@ -67,7 +67,7 @@ async def _demo(settings: "Settings", *, once: bool) -> None:
             f"Port {settings.port} is in use: a demo that still runs, perhaps.",
             advice=f"Stop what listens there, or choose another port: RELAY_PORT={settings.port + 1} make run",
         )
-    from service.cli.story import Story  # noqa: PLC0415 - brings aiohttp along
+    from kling_relay.cli.demo_script import Story  # noqa: PLC0415 - brings aiohttp along
 
     click.echo("Starting PostgreSQL, the sandbox and the service; the first time takes some ten seconds.")
     stopping = asyncio.Event()
@@ -91,7 +91,7 @@ async def _demo(settings: "Settings", *, once: bool) -> None:
 @asynccontextmanager
 async def _provider(settings: "Settings") -> AsyncIterator[str]:
     """Run the sandbox on its own port where that is free, and give its address."""
-    from service.app.serving import sandbox  # noqa: PLC0415 - imported by now
+    from kling_relay.app.serving import sandbox  # noqa: PLC0415 - imported by now
 
     provider = sandbox(settings)
     try:
@@ -112,8 +112,8 @@ async def _serving(
     """Run the service until the end of the block; what stops it before is raised."""
     from pydantic import SecretStr  # noqa: PLC0415 - imported by now
 
-    from service.app import database  # noqa: PLC0415 - as above
-    from service.app.serving import SANDBOX_KEY, serve  # noqa: PLC0415 - as above
+    from kling_relay.app import database  # noqa: PLC0415 - as above
+    from kling_relay.app.serving import SANDBOX_KEY, serve  # noqa: PLC0415 - as above
 
     settings = settings.model_copy(update={"provider_url": provider_url, "provider_key": SecretStr(SANDBOX_KEY)})
     if settings.database_url is not None:

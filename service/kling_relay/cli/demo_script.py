@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from service.app import keys, sources
-from service.cli.connection import DEMO_FILE
-from service.cli.faults import Failure
-from service.cli.following import FINAL, steps
-from service.cli.screen import COLOURS
-from service.cli.subscriber import Subscriber, listening
-from service.client import Event, Kind, NotFoundError, Relay, Task, UnauthenticatedError
-from service.sandbox.pictures import draw
+from kling_relay.app import clock, keys
+from kling_relay.cli.connection import DEMO_FILE
+from kling_relay.cli.errors import Failure
+from kling_relay.cli.output import COLOURS
+from kling_relay.cli.subscriber import Subscriber, listening
+from kling_relay.cli.watch import FINAL, steps
+from kling_relay.client import Event, Kind, NotFoundError, Relay, Task, UnauthenticatedError
+from kling_relay.sandbox.images import draw
 
 if TYPE_CHECKING:
-    from service.app.parts import Parts
-    from service.settings import Settings
+    from kling_relay.app.wiring import Parts
+    from kling_relay.settings import Settings
 
 WITHIN = 60.0
 """Seconds that the four may take; the sandbox needs three."""
@@ -133,7 +133,7 @@ class Story:
             self._line(task, status, *told)
 
     def _line(self, task: str, status: str, giver: str, taker: str, more: str) -> None:
-        at = sources.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
+        at = clock.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
         word = click.style(f"{status:<10}", fg=COLOURS.get(status))
         who = f"{giver} -> {taker}"
         click.echo(f"{at}  {_short(task)}  {self.tasks[task].kind:<11}  {word}  {who:<25}  {more}".rstrip())

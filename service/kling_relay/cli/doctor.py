@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.connection import json_option
-from service.cli.screen import Screen
+from kling_relay.cli.connection import json_option
+from kling_relay.cli.output import Screen
 
 if TYPE_CHECKING:
-    from service.app.finding import Finding
+    from kling_relay.app.doctor_finding import Finding
 
 MARKS = {"good": ("✓", "green"), "poor": ("!", "yellow"), "bad": ("✗", "red")}
 
@@ -46,9 +46,9 @@ async def _all(screen: Screen) -> "list[Finding]":
 
 
 async def _looks() -> "AsyncIterator[Finding]":
-    from service.app.doctor import examine  # noqa: PLC0415 - the whole service, half a second
-    from service.app.finding import Finding, Word  # noqa: PLC0415
-    from service.settings import SettingsError, read  # noqa: PLC0415
+    from kling_relay.app.doctor import examine  # noqa: PLC0415 - the whole service, half a second
+    from kling_relay.app.doctor_finding import Finding, Word  # noqa: PLC0415
+    from kling_relay.settings import SettingsError, read  # noqa: PLC0415
 
     try:
         settings = read()

@@ -61,16 +61,36 @@ class NotYet(Failure):
 
 # Named by module, because importing all of them would cost each command half a second.
 _OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
-    ("service.settings", "SettingsError", Misused, "`kling-relay settings` explains every setting."),
-    ("service.telemetry.tracing", "MissingExtraError", Misused, "Or leave RELAY_OTLP_ENDPOINT unset."),
-    ("service.core.errors", "ConfigurationError", Misused, "Mend the file, or take one that comes along."),
-    ("service.sandbox", "KnobError", Misused, "The knobs are in docs/sandbox.md."),
-    ("service.store.embedded", "EmbeddedError", Failure, "Or use a PostgreSQL of your own: RELAY_DATABASE_URL."),
-    ("service.store.migrate", "MigrationError", Failure, "`kling-relay migrate` brings the schema up."),
-    ("service.store.partitions", "NotOurTablesError", Failure, 'docs/operations.md, "Two roles", says who may what.'),
-    ("service.store.statement", "CollisionError", Away, "A worker is at it; there is nothing to do."),
-    ("service.store.seal", "SealError", Misused, "RELAY_SIGNING_KEYS must still have the key that it was sealed with."),
-    ("service.store.statement", "StoreUnavailableError", Away, "`kling-relay doctor` looks at the database."),
+    ("kling_relay.settings", "SettingsError", Misused, "`kling-relay settings` explains every setting."),
+    ("kling_relay.observe.tracing", "MissingExtraError", Misused, "Or leave RELAY_OTLP_ENDPOINT unset."),
+    ("kling_relay.core.errors", "ConfigurationError", Misused, "Mend the file, or take one that comes along."),
+    ("kling_relay.sandbox", "KnobError", Misused, "The knobs are in docs/sandbox.md."),
+    (
+        "kling_relay.store.embedded.server",
+        "EmbeddedError",
+        Failure,
+        "Or use a PostgreSQL of your own: RELAY_DATABASE_URL.",
+    ),
+    ("kling_relay.store.schema.migrate", "MigrationError", Failure, "`kling-relay migrate` brings the schema up."),
+    (
+        "kling_relay.store.schema.partitions",
+        "NotOurTablesError",
+        Failure,
+        'docs/operations.md, "Two roles", says who may what.',
+    ),
+    ("kling_relay.store.postgres.statement", "CollisionError", Away, "A worker is at it; there is nothing to do."),
+    (
+        "kling_relay.store.access.encryption",
+        "SealError",
+        Misused,
+        "RELAY_SIGNING_KEYS must still have the key that it was sealed with.",
+    ),
+    (
+        "kling_relay.store.postgres.statement",
+        "StoreUnavailableError",
+        Away,
+        "`kling-relay doctor` looks at the database.",
+    ),
     ("asyncpg", "PostgresError", Away, "`kling-relay doctor` looks at the database."),
 )
 
@@ -92,7 +112,7 @@ def told(*, as_json: bool = False) -> Iterator[None]:
 
 
 def _of_client(error: Exception, as_json: bool) -> Failure | None:
-    from service.client import errors  # noqa: PLC0415 - a third of a second, paid only when something went wrong
+    from kling_relay.client import errors  # noqa: PLC0415 - a third of a second, paid only when something went wrong
 
     if not isinstance(error, errors.RelayError):
         return None

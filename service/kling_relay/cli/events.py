@@ -8,16 +8,16 @@ from uuid import UUID
 
 import click
 
-from service.cli.connection import calls_service
-from service.cli.screen import Screen, coloured, moment, safe
-from service.core.event import CONTENT_TYPE, Event, Format, dress, write
-from service.core.signature import new_secret, sign, timestamp
+from kling_relay.cli.connection import calls_service
+from kling_relay.cli.output import Screen, coloured, moment, safe
+from kling_relay.core.event import CONTENT_TYPE, Event, Format, dress, write
+from kling_relay.core.signature import new_secret, sign, timestamp
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from service.client import Event as Told
-    from service.client import Relay
+    from kling_relay.client import Event as Told
+    from kling_relay.client import Relay
 
 _TYPES = "Only these, as in task.succeed or task.*; may be given several times."
 _FORMATS = click.Choice([each.value for each in Format])
@@ -136,9 +136,9 @@ async def _forward(
 
 
 def _present() -> datetime:
-    from service.app import sources  # noqa: PLC0415 - brings the whole service along
+    from kling_relay.app import clock  # noqa: PLC0415 - brings the whole service along
 
-    return sources.now()
+    return clock.now()
 
 
 def _line(event: "Told") -> str:

@@ -4,9 +4,9 @@ from itertools import groupby
 
 import click
 
-from service.cli.connection import json_option
-from service.cli.faults import told
-from service.cli.screen import Screen, plain
+from kling_relay.cli.connection import json_option
+from kling_relay.cli.errors import told
+from kling_relay.cli.output import Screen, plain
 
 SHELLS = click.Choice(["bash", "zsh", "fish"])
 
@@ -19,7 +19,7 @@ def settings(ctx: click.Context, as_json: bool) -> None:
 
     A value is shown where it differs from the default. Exits with 2 where one is wrong.
     """
-    from service.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
+    from kling_relay.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
 
     faults: tuple[str, ...] = ()
     try:
@@ -47,7 +47,7 @@ def openapi(*, as_json: bool) -> None:
     """Print the API's description (OpenAPI 3.1), as JSON."""
     del as_json  # there is no other form
     with told():
-        from service.web.openapi import document  # noqa: PLC0415 - the whole web
+        from kling_relay.web.spec.openapi import document  # noqa: PLC0415 - the whole web
 
         Screen().document(document())
 

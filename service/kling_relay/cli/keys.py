@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.connection import json_option
-from service.cli.faults import Failure, told
-from service.cli.listing import ListingGroup
-from service.cli.moments import Moment
-from service.cli.screen import Screen, moment
-from service.core.key import ALL_SCOPES, Scope, scopes_of
+from kling_relay.cli.connection import json_option
+from kling_relay.cli.errors import Failure, told
+from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.output import Screen, moment
+from kling_relay.cli.time_arguments import Moment
+from kling_relay.core.key import ALL_SCOPES, Scope, scopes_of
 
 if TYPE_CHECKING:
-    from service.store.keys import KeyRow
+    from kling_relay.store.access.client_keys import KeyRow
 
 SCOPES = click.Choice([scope.value for scope in Scope])
 
@@ -33,7 +33,7 @@ def keys() -> None:
 def create(name: str, scopes: tuple[str, ...], expires: datetime | None, client: str | None, as_json: bool) -> None:
     """Make a key and print it alone: it is kept nowhere in the clear, so this is the only time."""
     with told(as_json=as_json):
-        from service import app, settings  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
         wanted = scopes_of(scopes) if scopes else ALL_SCOPES
         key = app.keys_create(settings.read(), name, client=client, scopes=wanted, expires_at=expires)
@@ -51,7 +51,7 @@ def create(name: str, scopes: tuple[str, ...], expires: datetime | None, client:
 def list_(as_json: bool) -> None:
     """List all keys of all clients, without their texts."""
     with told(as_json=as_json):
-        from service import app, settings  # noqa: PLC0415 - as above
+        from kling_relay import app, settings  # noqa: PLC0415 - as above
 
         found = [_shown(row) for row in app.keys_list(settings.read())]
     screen = Screen(as_json)
@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
 def revoke(name: str, as_json: bool) -> None:
     """Revoke every key of this NAME, or the key of this id; they stop working within 5 s."""
     with told(as_json=as_json):
-        from service import app, settings  # noqa: PLC0415 - as above
+        from kling_relay import app, settings  # noqa: PLC0415 - as above
 
         count = app.keys_revoke(settings.read(), name)
         if not count:
@@ -89,7 +89,7 @@ def revoke(name: str, as_json: bool) -> None:
 def reseal(as_json: bool) -> None:
     """Seal every secret at rest anew, under the newest of RELAY_SIGNING_KEYS; beside a running service, at any time."""
     with told(as_json=as_json):
-        from service import app, settings  # noqa: PLC0415 - as above
+        from kling_relay import app, settings  # noqa: PLC0415 - as above
 
         found = app.keys_reseal(settings.read())
         if found.lost:

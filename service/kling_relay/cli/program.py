@@ -3,9 +3,9 @@
 import click
 from typing_extensions import override
 
-from service.cli import budgets, demo, doctor, explain, keys, log, money, orders, serve
-from service.cli.deliveries import deliveries
-from service.cli.subscriptions import subscriptions
+from kling_relay.cli import budgets, demo, doctor, events, explain, keys, serve, tasks, usage
+from kling_relay.cli.deliveries import deliveries
+from kling_relay.cli.subscriptions import subscriptions
 
 NAME = "kling-relay"
 COMMANDS: tuple[click.Command, ...] = (
@@ -18,15 +18,15 @@ COMMANDS: tuple[click.Command, ...] = (
     keys.keys,
     explain.settings,
     doctor.doctor,
-    orders.submit,
-    orders.tasks,
-    orders.watch,
-    log.events,
-    log.listen,
+    tasks.submit,
+    tasks.tasks,
+    tasks.watch,
+    events.events,
+    events.listen,
     subscriptions,
     deliveries,
-    money.usage,
-    money.prices,
+    usage.usage,
+    usage.prices,
     budgets.budgets,
     budgets.bill,
     budgets.reconcile,

@@ -5,7 +5,7 @@ from inspect import cleandoc
 
 import click
 
-from service.cli.program import NAME, program
+from kling_relay.cli.program import NAME, program
 
 _BEFORE = f"""\
 # The command line

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from service.cli.faults import told
-from service.cli.moments import Length
-from service.cli.port import would_be_shared
+from kling_relay.cli.errors import told
+from kling_relay.cli.port import would_be_shared
+from kling_relay.cli.time_arguments import Length
 
 if TYPE_CHECKING:
-    from service.app.parts import Parts
-    from service.sandbox import Temper
-    from service.settings import Settings
+    from kling_relay.app.wiring import Parts
+    from kling_relay.sandbox import Temper
+    from kling_relay.settings import Settings
 
 
 @click.command()
@@ -50,7 +50,7 @@ def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> No
     if wait and (restored or drop_old):
         raise click.UsageError("--wait changes nothing; --restored and --drop-old are for the one that migrates.")
     with told():
-        from service import app, settings  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
         dropped = app.migrate(settings.read(), wait=within if wait else None, restored=restored, drop_old=drop_old)
     if dropped:
@@ -69,18 +69,18 @@ def sandbox(host: str, port: int, public_url: str | None, seed: int | None, knob
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not KNOB=VALUE.", param_hint="--set")
     with told():
-        from service.app.run import in_loop  # noqa: PLC0415 - the whole service, half a second
-        from service.sandbox import Temper  # noqa: PLC0415
+        from kling_relay.app.commands import in_loop  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay.sandbox import Temper  # noqa: PLC0415
 
         temper = Temper().with_knobs([(name, text) for name, _, text in (knob.partition("=") for knob in knobs)])
         in_loop(_sandbox(temper, host, port, public_url, seed))
 
 
 async def _sandbox(temper: "Temper", host: str, port: int, public_url: str | None, seed: int | None) -> None:
-    from service.app import sources  # noqa: PLC0415 - imported by now
-    from service.sandbox import Sandbox  # noqa: PLC0415
+    from kling_relay.app import clock  # noqa: PLC0415 - imported by now
+    from kling_relay.sandbox import Sandbox  # noqa: PLC0415
 
-    one = Sandbox(temper, now=sources.now, chance=sources.generator(seed), public_url=public_url)
+    one = Sandbox(temper, now=clock.now, chance=clock.generator(seed), public_url=public_url)
     url = await one.start(host, port)
     click.echo(f"The sandbox listens on {url} and lets in the key {temper.keys[0] if temper.keys else '(none)'}.")
     click.echo("Words and knobs for misbehaving are at its front page. Ctrl-C ends it.")
@@ -100,7 +100,7 @@ async def _stopped() -> None:
 
 def _run(role: Literal["up", "api", "worker"]) -> None:
     with told():
-        from service import app, settings  # noqa: PLC0415 - the whole service, half a second
+        from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
         found = settings.read()
         for risk in settings.risks(found):
@@ -133,7 +133,7 @@ def _said(sentence: str, settings: "Settings", *, level: str = "info", before: s
     if settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty()):
         click.echo(before + sentence, err=True)
         return
-    from service.app import sources  # noqa: PLC0415 - imported by now
+    from kling_relay.app import clock  # noqa: PLC0415 - imported by now
 
-    at = sources.now().isoformat().replace("+00:00", "Z")
+    at = clock.now().isoformat().replace("+00:00", "Z")
     click.echo(json.dumps({"at": at, "level": level, "event": sentence}, ensure_ascii=False), err=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from service.client import Event, ForgedError, verify
+from kling_relay.client import Event, ForgedError, verify
 
 
 @dataclass(slots=True)

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.connection import calls_service
-from service.cli.listing import ListingGroup
-from service.cli.moments import Length, Moment
-from service.cli.screen import Screen, moment
-from service.core.event import Format
-from service.core.subscription import Ordering
+from kling_relay.cli.connection import calls_service
+from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.output import Screen, moment
+from kling_relay.cli.time_arguments import Length, Moment
+from kling_relay.core.event import Format
+from kling_relay.core.subscription import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from service.client import Relay, Subscription
+    from kling_relay.client import Relay, Subscription
 
 _ID = click.argument("subscription")
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli import following
-from service.cli.connection import calls_service
-from service.cli.moments import Length, Moment
-from service.cli.screen import Screen, coloured, moment, plain, safe
-from service.core.kind import Kind
+from kling_relay.cli import watch as watching
+from kling_relay.cli.connection import calls_service
+from kling_relay.cli.output import Screen, coloured, moment, plain, safe
+from kling_relay.cli.time_arguments import Length, Moment
+from kling_relay.core.operation import Kind
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from service.client import Relay, Task
-    from service.client.order import Image
+    from kling_relay.client import Relay, Task
+    from kling_relay.client.order import Image
 
 KINDS = click.Choice([kind.value for kind in Kind])
 STATUSES = click.Choice(["submitted", "processing", "succeed", "failed"])
@@ -95,8 +95,8 @@ async def submit(
         return None
     if not screen.is_live:
         screen.say(f"{task.task_id} {task.task_status}")
-    final = await following.wait(relay, screen, task, within)
-    saved = await following.download(final, download) if download else []
+    final = await watching.wait(relay, screen, task, within)
+    saved = await watching.download(final, download) if download else []
     _show(screen, final, saved)
     return 0 if final.has_succeeded else 1
 
@@ -146,7 +146,7 @@ async def watch(relay: "Relay", screen: Screen, *, task: str, within: "timedelta
 
     Exits with 1 where it failed.
     """
-    return 0 if await following.follow(relay, screen, task, within) == "succeed" else 1
+    return 0 if await watching.follow(relay, screen, task, within) == "succeed" else 1
 
 
 def _show(screen: Screen, task: "Task", saved: list[Path] | None = None) -> None:

@@ -24,9 +24,9 @@ class Moment(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         if length := length_of(value):
-            from service.app import sources  # noqa: PLC0415 - brings the whole service along
+            from kling_relay.app import clock  # noqa: PLC0415 - brings the whole service along
 
-            return sources.now() + length if self.ahead else sources.now() - length
+            return clock.now() + length if self.ahead else clock.now() - length
         try:
             found = datetime.fromisoformat(value)
         except ValueError:

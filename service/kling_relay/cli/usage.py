@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.connection import calls_service
-from service.cli.moments import Moment
-from service.cli.screen import Screen
-from service.core.money import plain
+from kling_relay.cli.connection import calls_service
+from kling_relay.cli.output import Screen
+from kling_relay.cli.time_arguments import Moment
+from kling_relay.core.money import plain
 
 if TYPE_CHECKING:
-    from service.client import Relay, Usage
-    from service.client.shapes import UsageLine
+    from kling_relay.client import Relay, Usage
+    from kling_relay.client.models import UsageLine
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 _BAR = 24

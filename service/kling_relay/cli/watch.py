@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from service.cli.faults import Failure, NotYet
-from service.cli.screen import Screen, coloured, moment, safe
+from kling_relay.cli.errors import Failure, NotYet
+from kling_relay.cli.output import Screen, coloured, moment, safe
 
 if TYPE_CHECKING:
-    from service.client import Event, Relay, Task, TaskDetail
+    from kling_relay.client import Event, Relay, Task, TaskDetail
 
 STEPS = ("submitted", "processing", "succeed")
 FINAL = ("succeed", "failed")

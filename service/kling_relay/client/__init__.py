@@ -3,8 +3,7 @@
 Built on the HTTP API alone; it needs nothing of a service but its address and a key.
 """
 
-from service.client.blocking import SyncRelay
-from service.client.errors import (
+from kling_relay.client.errors import (
     BudgetError,
     ConflictError,
     Fault,
@@ -23,20 +22,11 @@ from service.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from service.client.relay import Relay
-from service.client.shapes import (
-    Attempt,
-    Delivery,
-    Event,
-    Quote,
-    Subscription,
-    Task,
-    TaskDetail,
-    Usage,
-    UsageLine,
-)
-from service.client.webhook import verify
-from service.core.kind import Kind
+from kling_relay.client.models import Attempt, Delivery, Event, Quote, Subscription, Task, TaskDetail, Usage, UsageLine
+from kling_relay.client.relay import Relay
+from kling_relay.client.sync_relay import SyncRelay
+from kling_relay.client.webhook import verify
+from kling_relay.core.operation import Kind
 
 __all__ = [
     "Attempt",

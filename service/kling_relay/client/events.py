@@ -6,12 +6,12 @@ from json import loads
 
 import aiohttp
 
-from service.client import shapes
-from service.client.errors import RateLimitedError, UnavailableError, UnreachableError, refusal
-from service.client.shapes import Event
-from service.client.stream import Message, Reader
-from service.client.tasks import PAGE
-from service.client.transport import BROKEN, Transport, flat, unreachable
+from kling_relay.client import models
+from kling_relay.client.errors import RateLimitedError, UnavailableError, UnreachableError, refusal
+from kling_relay.client.models import Event
+from kling_relay.client.sse import Message, Reader
+from kling_relay.client.tasks import PAGE
+from kling_relay.client.transport import BROKEN, Transport, flat, unreachable
 
 SILENCE = 60.0
 """Seconds without even a heartbeat after which a stream counts as broken; the service sends one every 15 s."""
@@ -40,7 +40,7 @@ class Log:
             query = {"after": after, "type": type, "task": task, "limit": size}
             answer = await self._transport.ask("GET", "/v1/events", query=query)
             for content in answer["data"]:
-                event = shapes.read_event(content)
+                event = models.read_event(content)
                 yield event
                 after = event.cursor or after
             left = None if left is None else left - len(answer["data"])
@@ -98,4 +98,4 @@ class Log:
 def _event(message: Message, cursor: str | None) -> Event:
     """Return the event in a message; its webhook-id is made of the cursor, which ends with subject and sequence."""
     name = "evt_" + "_".join((cursor or "").split("-")[-2:])
-    return shapes.read_event({"id": name, "cursor": cursor, **loads(message.data)})
+    return models.read_event({"id": name, "cursor": cursor, **loads(message.data)})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from service.core.kind import Kind
+from kling_relay.core.operation import Kind
 
 FINAL = frozenset({"succeed", "failed"})
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from service.core.kind import Kind, door_of
+from kling_relay.core.operation import Kind, door_of
 
 Image = str | bytes | Path
 """A URL, Base64, the picture itself, or the file that it is in."""

@@ -5,10 +5,10 @@ from secrets import SystemRandom, token_hex
 from types import TracebackType
 from typing import Self
 
-from service.client.log import Log
-from service.client.subscriptions import Subscriptions
-from service.client.tasks import Tasks
-from service.client.transport import Transport
+from kling_relay.client.events import Log
+from kling_relay.client.subscriptions import Subscriptions
+from kling_relay.client.tasks import Tasks
+from kling_relay.client.transport import Transport
 
 _CHANCE = SystemRandom().random
 

@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
-from service.client import shapes
-from service.client.shapes import Delivery, Subscription, Usage
-from service.client.tasks import Moment, moment, pages
-from service.client.transport import Transport
+from kling_relay.client import models
+from kling_relay.client.models import Delivery, Subscription, Usage
+from kling_relay.client.tasks import Moment, moment, pages
+from kling_relay.client.transport import Transport
 
 
 class SubscriptionWishes(TypedDict, total=False):
@@ -28,23 +28,23 @@ class Subscriptions:
     async def subscribe(self, url: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
         """Subscribe an address to events; the answer holds the secret, this once."""
         body = {"url": url, **_given(wishes)}
-        return shapes.read_subscription(await self._transport.ask("POST", "/v1/subscriptions", body=body))
+        return models.read_subscription(await self._transport.ask("POST", "/v1/subscriptions", body=body))
 
     async def subscriptions(self, *, most: int | None = None) -> AsyncGenerator[Subscription, None]:
         """Go through the subscriptions, newest first."""
         async for content in pages(self._transport, "/v1/subscriptions", {}, most):
-            yield shapes.read_subscription(content)
+            yield models.read_subscription(content)
 
     async def subscription(self, subscription_id: str) -> Subscription:
         """Return one subscription. Raises NotFoundError."""
-        return shapes.read_subscription(await self._transport.ask("GET", _path(subscription_id)))
+        return models.read_subscription(await self._transport.ask("GET", _path(subscription_id)))
 
     async def change_subscription(
         self, subscription_id: str, *, url: str | None = None, **wishes: Unpack[SubscriptionWishes]
     ) -> Subscription:
         """Change what is given, and leave the rest as it is."""
         body = _given({"url": url, **wishes})
-        return shapes.read_subscription(await self._transport.ask("PATCH", _path(subscription_id), body=body))
+        return models.read_subscription(await self._transport.ask("PATCH", _path(subscription_id), body=body))
 
     async def unsubscribe(self, subscription_id: str) -> None:
         """Delete a subscription and what is outstanding for it."""
@@ -56,11 +56,11 @@ class Subscriptions:
 
     async def pause(self, subscription_id: str) -> Subscription:
         """Let deliveries gather until `resume`."""
-        return shapes.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/pause"), body={}))
+        return models.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/pause"), body={}))
 
     async def resume(self, subscription_id: str) -> Subscription:
         """Deliver again, also after the subscription was disabled."""
-        return shapes.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/resume"), body={}))
+        return models.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/resume"), body={}))
 
     async def rotate_secret(self, subscription_id: str, *, overlap_seconds: int | None = None) -> str:
         """Return a new secret; the old one signs beside it for so many seconds, a day unless given."""
@@ -91,15 +91,15 @@ class Subscriptions:
         """Go through the deliveries, newest first; `status` pending, delivered or exhausted."""
         query = {"subscription": subscription, "status": status, "event": event, "task": task}
         async for content in pages(self._transport, "/v1/deliveries", query, most):
-            yield shapes.read_delivery(content)
+            yield models.read_delivery(content)
 
     async def delivery(self, delivery_id: str) -> Delivery:
         """Return one delivery with its attempts. Raises NotFoundError."""
-        return shapes.read_delivery(await self._transport.ask("GET", f"/v1/deliveries/{delivery_id}"))
+        return models.read_delivery(await self._transport.ask("GET", f"/v1/deliveries/{delivery_id}"))
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
         """Attempt a delivery again now, whatever became of it."""
-        return shapes.read_delivery(await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={}))
+        return models.read_delivery(await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={}))
 
     async def retry_deliveries(
         self,
@@ -119,7 +119,7 @@ class Subscriptions:
     ) -> Usage:
         """Return what was ordered and charged, by day, month, kind, model, mode, key, client or currency."""
         query = {"since": moment(since), "until": moment(until), "by": by}
-        return shapes.read_usage(await self._transport.ask("GET", "/v1/usage", query=query))
+        return models.read_usage(await self._transport.ask("GET", "/v1/usage", query=query))
 
     async def budget(self) -> Mapping[str, Any]:
         """Return what this client and this key may spend, have spent, and have left."""

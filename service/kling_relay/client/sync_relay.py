@@ -11,7 +11,7 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from service.client.relay import Relay
+from kling_relay.client.relay import Relay
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from service.client import shapes
-from service.client.errors import NotFinalError
-from service.client.order import Image, VideoWishes, Wishes, body_of, path_of
-from service.client.shapes import Event, Quote, Task, TaskDetail
-from service.client.transport import Transport
-from service.core.kind import Kind, door_of
+from kling_relay.client import models
+from kling_relay.client.errors import NotFinalError
+from kling_relay.client.models import Event, Quote, Task, TaskDetail
+from kling_relay.client.order import Image, VideoWishes, Wishes, body_of, path_of
+from kling_relay.client.transport import Transport
+from kling_relay.core.operation import Kind, door_of
 
 PAGE = 100
 """How many are fetched at a time by what goes through a list."""
@@ -40,7 +40,7 @@ class Tasks:
             body=body_of(fields),
             headers={"Idempotency-Key": idempotency_key or self._word()},
         )
-        return shapes.read_created(wanted, answer["data"])
+        return models.read_created(wanted, answer["data"])
 
     async def text_to_image(self, prompt: str, *, n: int | None = None, **wishes: Unpack[Wishes]) -> Task:
         """Order `n` pictures of what the prompt says."""
@@ -78,11 +78,11 @@ class Tasks:
     async def quote(self, kind: Kind | str, fields: Mapping[str, Any]) -> Quote:
         """Return what an order would cost, without sending it. Raises InvalidError as the order would."""
         body = {**body_of(fields), "door": str(door_of(Kind(kind)))}
-        return shapes.read_quote(await self._transport.ask("POST", "/v1/quotes", body=body))
+        return models.read_quote(await self._transport.ask("POST", "/v1/quotes", body=body))
 
     async def task(self, task_id: str) -> TaskDetail:
         """Return all that is known of one task. Raises NotFoundError."""
-        return shapes.read_detail(await self._transport.ask("GET", f"/v1/tasks/{task_id}"))
+        return models.read_detail(await self._transport.ask("GET", f"/v1/tasks/{task_id}"))
 
     async def wait(self, task_id: str, *, within: float | None = None) -> TaskDetail:
         """Return a task once it is final, succeeded or failed. Raises NotFinalError after `within` seconds."""
@@ -94,7 +94,7 @@ class Tasks:
             content = await self._transport.ask(
                 "GET", f"/v1/tasks/{task_id}", query={"wait": f"{seconds:.3f}"}, seconds=seconds + 30
             )
-            found = shapes.read_detail(content)
+            found = models.read_detail(content)
             if found.is_final:
                 return found
             if until is not None and loop.time() >= until:
@@ -115,12 +115,12 @@ class Tasks:
         """Go through the tasks, newest first, at most so many; filters as in the API."""
         query = {"status": status, "kind": kind, "since": moment(since), "until": moment(until), "text": text}
         async for content in pages(self._transport, "/v1/tasks", query, most):
-            yield shapes.read_task(content)
+            yield models.read_task(content)
 
     async def history(self, task_id: str) -> list[Event]:
         """Return a task's events, oldest first."""
         answer = await self._transport.ask("GET", f"/v1/tasks/{task_id}/events")
-        return [shapes.read_event(each) for each in answer["data"]]
+        return [models.read_event(each) for each in answer["data"]]
 
     async def callbacks(self, task_id: str) -> list[Mapping[str, Any]]:
         """Return what the provider said of a task, as it came."""

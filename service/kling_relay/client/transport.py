@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from service.client.errors import (
+from kling_relay.client.errors import (
     RateLimitedError,
     RelayError,
     UnavailableError,

@@ -6,8 +6,8 @@ from typing import Any
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from service.client.errors import ForgedError
-from service.client.shapes import Event
+from kling_relay.client.errors import ForgedError
+from kling_relay.client.models import Event
 
 
 def verify(secret: str | Sequence[str], headers: Mapping[str, str], body: bytes | str) -> Event:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from service.core.errors import BudgetExceeded, Fault, InvalidRequest, told
-from service.core.money import money, plain
+from kling_relay.core.errors import BudgetExceeded, Fault, InvalidRequest, told
+from kling_relay.core.money import money, plain
 
 THRESHOLDS = (80, 100)
 """Percentages of a limit whose crossing is announced."""

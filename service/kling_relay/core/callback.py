@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from service.core.foreign import Unreadable, clean, parse, word
-from service.core.task import News, Signal
+from kling_relay.core.task import News, Signal
+from kling_relay.core.untrusted import Unreadable, clean, parse, word
 
 __all__ = ["Unreadable", "of", "read"]
 

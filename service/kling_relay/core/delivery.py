@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from service.core.schedule import Schedule
+from kling_relay.core.schedule import Schedule
 
 DISABLE_AFTER = timedelta(days=5)
 """A subscription with nothing but failures for so long is disabled."""

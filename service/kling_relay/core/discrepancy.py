@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any, Literal, assert_never
 from uuid import UUID
 
-from service.core.money import money, plain
-from service.core.submission import Finding, NotFound, Silent
-from service.core.task import FINAL, News, Signal, Status
+from kling_relay.core.money import money, plain
+from kling_relay.core.submission import Finding, NotFound, Silent
+from kling_relay.core.task import FINAL, News, Signal, Status
 
 About = Literal["books", "charge", "fate", "open", "missing", "unknown"]
 """books: our own entries do not add up. charge: it cost another sum there. fate: it ended otherwise there. open: it is

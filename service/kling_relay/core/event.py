@@ -15,8 +15,8 @@ from uuid import UUID
 
 import orjson
 
-from service.core.ids import milliseconds
-from service.core.task import SHOWN, Signal, Status, Task
+from kling_relay.core.ids import milliseconds
+from kling_relay.core.task import SHOWN, Signal, Status, Task
 
 _ANNOUNCED = {status: f"task.{shown}" for status, shown in SHOWN.items()}
 RESULT_LIFE = timedelta(days=30)

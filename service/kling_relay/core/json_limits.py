@@ -5,7 +5,7 @@ that only an attack has. Each is a named fault, never an exception; the shape is
 import math
 from collections.abc import Iterator
 
-from service.core.errors import Fault
+from kling_relay.core.errors import Fault
 
 MOST_VALUES = 10_000
 """A body of Kling's has some dozen values; one with more keeps a CPU busy instead of making a picture."""

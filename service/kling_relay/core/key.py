@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from service.core.ids import from_digest
+from kling_relay.core.ids import from_digest
 
 PREFIX = "kr"
 CHANCE_BITS = 256

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple, assert_never
 
-from service.core.money import money, plain
-from service.core.task import FINAL, Status
+from kling_relay.core.money import money, plain
+from kling_relay.core.task import FINAL, Status
 
 _NOTHING = Decimal(0)
 _OVER = frozenset({Status.SUCCEED, Status.FAILED})

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.core.errors import Fault, InvalidOrder
-from service.core.field import take, url_fault
-from service.core.image import read_base64
-from service.core.kind import Door, Kind, door_of, kind_of
-from service.core.poison import poison, safe
-from service.core.rule import Camera, Rule
-from service.core.rulebook import DoorRules, Rulebook
+from kling_relay.core.errors import Fault, InvalidOrder
+from kling_relay.core.image import read_base64
+from kling_relay.core.json_limits import poison, safe
+from kling_relay.core.operation import Door, Kind, door_of, kind_of
+from kling_relay.core.rule import Camera, Rule
+from kling_relay.core.rulebook import DoorRules, Rulebook
+from kling_relay.core.validation import take, url_fault
 
 __all__ = ["Door", "Kind", "Order", "check", "door_of", "fingerprint"]
 

@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from service.core.errors import ConfigurationError, Fault
-from service.core.kind import Kind
-from service.core.money import money, plain
-from service.core.order import Order
+from kling_relay.core.errors import ConfigurationError, Fault
+from kling_relay.core.money import money, plain
+from kling_relay.core.operation import Kind
+from kling_relay.core.order import Order
 
 LISTS = Path(__file__).parent / "prices"
 ANY_MODEL = "*"

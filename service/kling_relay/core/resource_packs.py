@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from service.core.foreign import MOST_BYTES, Unreadable, clean
-from service.core.money import MOST, PLACES
+from kling_relay.core.money import MOST, PLACES
+from kling_relay.core.untrusted import MOST_BYTES, Unreadable, clean
 
 _MOST_PACKS = 1000
 

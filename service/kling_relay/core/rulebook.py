@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from service.core.errors import ConfigurationError, Fault
-from service.core.kind import Door
-from service.core.rule import RULES, Choice, Number, Rule, kind_of_rule
+from kling_relay.core.errors import ConfigurationError, Fault
+from kling_relay.core.operation import Door
+from kling_relay.core.rule import RULES, Choice, Number, Rule, kind_of_rule
 
 BOOKS = Path(__file__).parent / "rulebooks"
 ANY_MODEL = "*"

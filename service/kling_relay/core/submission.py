@@ -8,9 +8,9 @@ the code in the body decides. A failed query never says anything about a task's 
 from dataclasses import dataclass
 from typing import Any
 
-from service.core import callback
-from service.core.foreign import Unreadable, clean, parse, word
-from service.core.task import News, Signal
+from kling_relay.core import callback
+from kling_relay.core.task import News, Signal
+from kling_relay.core.untrusted import Unreadable, clean, parse, word
 
 WAIT_CODES = frozenset({1302, 1303, 5001})
 """Too fast, over the slots, maintenance: surely not taken, ask again."""

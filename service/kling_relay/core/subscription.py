@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from service.core.event import PATTERNS, Format
+from kling_relay.core.event import PATTERNS, Format
 
 SHARDS = 256
 """Subscriptions hash to so many virtual shards, which workers share."""

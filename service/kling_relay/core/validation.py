@@ -4,10 +4,10 @@ import re
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
-from service.core.errors import Fault, InvalidOrder
-from service.core.image import Base64Image, ImageFacts, other_format, read_base64
-from service.core.poison import safe
-from service.core.rule import Camera, Choice, Number, Picture, Rule, Text
+from kling_relay.core.errors import Fault, InvalidOrder
+from kling_relay.core.image import Base64Image, ImageFacts, other_format, read_base64
+from kling_relay.core.json_limits import safe
+from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
 LONGEST_URL = 2048
 SIMPLE = "simple"

@@ -36,9 +36,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 from yarl import URL
 
-from service.core.address import Allowed
-from service.core.delivery import Answer
-from service.core.foreign import seconds_to_wait
+from kling_relay.core.address import Allowed
+from kling_relay.core.delivery import Answer
+from kling_relay.core.untrusted import seconds_to_wait
 
 MOST_KEPT = 16 * 1024
 """Bytes of an answer that are kept; what comes after is dropped, with the connection if it is not there yet."""

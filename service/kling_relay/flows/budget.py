@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from service.core.budget import Spent, exceeded, reached, window_of, windows
-from service.core.errors import BudgetExceeded
-from service.core.event import Type, rfc3339, tell
-from service.flows.bell import Bell
-from service.store import budgets, ledger
-from service.store.budgets import Announced
-from service.store.database import Database
-from service.store.ledger import CLOSED_FROM, Spender
-from service.store.orders import Record
-from service.store.statement import Connection, StoreError, transaction
+from kling_relay.core.budget import Spent, exceeded, reached, window_of, windows
+from kling_relay.core.errors import BudgetExceeded
+from kling_relay.core.event import Type, rfc3339, tell
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.money import balances, budgets
+from kling_relay.store.money.balances import CLOSED_FROM, Spender
+from kling_relay.store.money.budgets import Announced
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Connection, StoreError, transaction
+from kling_relay.store.tasks.record import Record
 
 REMEMBERED = timedelta(seconds=2)
 """For so long it is remembered that there is no limit: a new one holds after this time at the latest."""
@@ -110,7 +110,7 @@ class Budget:
                 day, _ = windows(record.created_at)
                 place = (spender.id, record.currency, day)
                 if spender.key in {None, record.key} and place not in lines:
-                    spent = await ledger.spent(
+                    spent = await balances.spent(
                         connection, spender, record.currency, record.created_at, closed_from=CLOSED_FROM
                     )
                     lines[place] = _Line(spender, spent)
@@ -130,7 +130,7 @@ class Budget:
         """Announce what limited spenders have reached without an order, and close their sums; return how many."""
         now, found = self._now(), 0
         for one in await budgets.limited(self._database):
-            spent = await ledger.spent(self._database.pool, one, self._currency, now, closed_from=1)
+            spent = await balances.spent(self._database.pool, one, self._currency, now, closed_from=1)
             async with transaction(self._database.pool) as connection:
                 found += await self.announce(connection, self._reached(one, spent, now))
         return found

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from service.core.errors import BudgetExceeded
-from service.flows.budget import Budget
-from service.flows.coalesce import Coalescer
-from service.store import orders
-from service.store.database import Database
-from service.store.orders import Record, Repeated
-from service.store.statement import StoreUnavailableError, transaction
+from kling_relay.core.errors import BudgetExceeded
+from kling_relay.flows.budget import Budget
+from kling_relay.flows.coalesce import Coalescer
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreUnavailableError, transaction
+from kling_relay.store.tasks import record as orders
+from kling_relay.store.tasks.record import Record, Repeated
 
 LONGEST_WAIT = 5.0
 """Seconds: other processes' orders of the client are in the way too, a transaction at a time."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from service.store.statement import BadRowError, CollisionError, StoreSilentError, StoreUnavailableError
+from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreSilentError, StoreUnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,24 +12,14 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from service.core import signature
-from service.core.delivery import (
-    HEALTHY,
-    Answer,
-    Delivered,
-    Exhausted,
-    Gone,
-    Health,
-    Retry,
-    Verdict,
-    settle,
-)
-from service.core.event import CONTENT_TYPE, dress, webhook_id
-from service.core.schedule import Schedule
-from service.flows.lane import Address, Lane
-from service.flows.settle import Settlement
-from service.store.database import Database
-from service.store.outbox import Claim, Settled
+from kling_relay.core import signature
+from kling_relay.core.delivery import HEALTHY, Answer, Delivered, Exhausted, Gone, Health, Retry, Verdict, settle
+from kling_relay.core.event import CONTENT_TYPE, dress, webhook_id
+from kling_relay.core.schedule import Schedule
+from kling_relay.flows.delivery_queue import Address, Lane
+from kling_relay.flows.settle import Settlement
+from kling_relay.store.deliveries.outbox import Claim, Settled
+from kling_relay.store.postgres.database import Database
 
 ANSWER_KEPT = 16_384
 OUTCOME: dict[type[Verdict], str] = {

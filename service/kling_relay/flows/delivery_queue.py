@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from service.core.delivery import HEALTHY, Health
-from service.core.event import Format
-from service.core.subscription import Ordering
-from service.store.outbox import Claim, Wanted
-from service.store.targets import Target
+from kling_relay.core.delivery import HEALTHY, Health
+from kling_relay.core.event import Format
+from kling_relay.core.subscription import Ordering
+from kling_relay.store.deliveries.outbox import Claim, Wanted
+from kling_relay.store.deliveries.recipients import Target
 
 ROOM = 200
 """Deliveries of one subscription that are held in memory at once, besides those in flight."""

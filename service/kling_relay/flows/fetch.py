@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from service.core.delivery import HEALTHY, Delivered, Gone, Health, Verdict
-from service.core.event import Format, Type, tell
-from service.flows.bell import Bell
-from service.flows.deliver import Deliver
-from service.flows.lane import Address, Lane
-from service.store import outbox, shards, targets
-from service.store.database import Database
-from service.store.seal import SealError
-from service.store.statement import StoreError
-from service.store.targets import Target
+from kling_relay.core.delivery import HEALTHY, Delivered, Gone, Health, Verdict
+from kling_relay.core.event import Format, Type, tell
+from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.delivery_queue import Address, Lane
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.access.encryption import SealError
+from kling_relay.store.deliveries import outbox, recipients, shards
+from kling_relay.store.deliveries.recipients import Target
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreError
 
 LEASE = 10.0
 HEARTBEAT = 2.5
@@ -164,7 +164,7 @@ class Feed:
         lanes = list(self._deliver.lanes.values())
         for start in range(0, len(lanes), MOST_LANES * 4):
             part = lanes[start : start + MOST_LANES * 4]
-            known = await targets.targets(self._database, [lane.id for lane in part])
+            known = await recipients.targets(self._database, [lane.id for lane in part])
             for lane in part:
                 self._aim(lane, known.get(lane.id))
         loop_now = asyncio.get_running_loop().time()
@@ -289,7 +289,7 @@ class Feed:
                 await self._disable(lane, "five days of nothing but failures")
             else:
                 since = None if isinstance(verdict, Delivered) else lane.health.failing_since
-                await targets.set_failing(self._database, lane.id, since)
+                await recipients.set_failing(self._database, lane.id, since)
 
     async def _disable(self, lane: Lane, reason: str) -> None:
         if lane.target is None:
@@ -303,7 +303,7 @@ class Feed:
             at=now,
             content={"subscription_id": str(lane.id), "url": lane.target.url, "reason": reason},
         )
-        if await targets.disable(self._database, lane.id, reason, event):
+        if await recipients.disable(self._database, lane.id, reason, event):
             self._log(str(lane.id), f"subscription disabled: {reason}")
             self._bell.ring()
         await self._refresh()

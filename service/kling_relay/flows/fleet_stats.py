@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from service.store import figures
-from service.store.database import Database
-from service.store.statement import StoreError
-from service.telemetry.figures import Figures
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreError
+from kling_relay.store.stats import fleet
+from kling_relay.store.stats.readings import Figures
 
 SHARD = 0
 """Whose owner reads."""
@@ -55,7 +55,7 @@ class Survey:
             self._show(None)
             return
         try:
-            self._show(await figures.read(self._database, self._now()))
+            self._show(await fleet.read(self._database, self._now()))
         except StoreError as error:
             self._show(None)
             self._log("figures", f"the database failed: {error}")

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from service.flows.bell import Bell
-from service.store import log
-from service.store.database import Database
-from service.store.log import Cursor, Told
-from service.store.statement import CollisionError, StoreUnavailableError
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.events import log
+from kling_relay.store.events.log import Cursor, Told
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
 
 LOOK_EVERY = 0.03
 LEAST_APART = 0.005

@@ -10,17 +10,17 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from service.core import callback, ledger, signature
-from service.core.errors import NotFound
-from service.core.event import announce
-from service.core.foreign import Unreadable
-from service.core.task import FINAL, News, Signal, Step, Task, advance
-from service.flows.bell import Bell
-from service.flows.coalesce import Coalescer
-from service.store import due, steps
-from service.store.database import Database
-from service.store.statement import StoreUnavailableError
-from service.telemetry.notes import note
+from kling_relay.core import callback, ledger, signature
+from kling_relay.core.errors import NotFound
+from kling_relay.core.event import announce
+from kling_relay.core.task import FINAL, News, Signal, Step, Task, advance
+from kling_relay.core.untrusted import Unreadable
+from kling_relay.flows.coalesce import Coalescer
+from kling_relay.flows.log_context import note
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreUnavailableError
+from kling_relay.store.tasks import due_submissions, steps
 
 MOST_READS = 20
 """How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
@@ -114,7 +114,7 @@ class Ingest:
         outcome = "moved" if told.step else word.outcome
         note(outcome=outcome, task_status=told.task.status.value, trace=told.before.trace)
         if word.outcome != "stale":
-            await due.hurry(self._database, task)
+            await due_submissions.hurry(self._database, task)
 
     def hear(self, word: Word) -> "asyncio.Future[Told]":
         """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""

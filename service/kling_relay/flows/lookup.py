@@ -7,11 +7,11 @@ own; together they cost one.
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.flows.coalesce import Coalescer
-from service.store import lookups
-from service.store.database import Database
-from service.store.lookups import Found
-from service.store.statement import read_id
+from kling_relay.flows.coalesce import Coalescer
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import read_id
+from kling_relay.store.tasks import lookup
+from kling_relay.store.tasks.lookup import Found
 
 
 class _Asked:
@@ -42,8 +42,8 @@ class LookUp:
             found = None
         else:
             found = await self._ask(_Asked(client, task))
-        return found or await lookups.by_external_id(self._database, client, name)
+        return found or await lookup.by_external_id(self._database, client, name)
 
     async def _ask_all(self, asked: Sequence[_Asked]) -> list[Found | None]:
-        found = await lookups.by_ids(self._database, [each.task for each in asked], [each.client for each in asked])
-        return [None if row is None else lookups.found_in(row) for row in found]
+        found = await lookup.by_ids(self._database, [each.task for each in asked], [each.client for each in asked])
+        return [None if row is None else lookup.found_in(row) for row in found]

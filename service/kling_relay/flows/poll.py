@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 from uuid import UUID
 
-from service.core.kind import Kind, door_of
-from service.core.submission import Finding, NotFound, Silent
-from service.core.task import FINAL, News, Signal
-from service.flows.ingest import Ingest, Word
-from service.store import due as store
-from service.store import submissions
-from service.store.database import Database
-from service.store.due import Submission
+from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.submission import Finding, NotFound, Silent
+from kling_relay.core.task import FINAL, News, Signal
+from kling_relay.flows.ingest import Ingest, Word
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.tasks import due_submissions as store
+from kling_relay.store.tasks import submissions
+from kling_relay.store.tasks.due_submissions import Submission
 
 LONGEST_PAUSE = 3600.0
 ASKED_IN_VAIN = 5

@@ -12,16 +12,16 @@ from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
-from service.core import callback
-from service.core.costs import Pack
-from service.core.difference import Books, Difference, agreed, compare
-from service.core.foreign import Unreadable
-from service.core.kind import Kind, door_of
-from service.core.money import plain
-from service.core.submission import Finding, Silent
-from service.core.task import Signal
-from service.store import reconciliation
-from service.store.database import Database
+from kling_relay.core import callback
+from kling_relay.core.discrepancy import Books, Difference, agreed, compare
+from kling_relay.core.money import plain
+from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.resource_packs import Pack
+from kling_relay.core.submission import Finding, Silent
+from kling_relay.core.task import Signal
+from kling_relay.core.untrusted import Unreadable
+from kling_relay.store.money import reconciliation
+from kling_relay.store.postgres.database import Database
 
 AT_ONCE = 8
 """Questions in flight at the provider."""

@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
 from uuid import UUID
 
-from service.core.kind import Kind, door_of
-from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait, backoff
-from service.core.task import News, Signal
-from service.flows.coalesce import Coalescer, OverloadedError
-from service.flows.ingest import Ingest, Told, Word
-from service.store import slots, submissions
-from service.store.database import Database
-from service.store.statement import StoreError
-from service.store.steps import Standing
+from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait, backoff
+from kling_relay.core.task import News, Signal
+from kling_relay.flows.coalesce import Coalescer, OverloadedError
+from kling_relay.flows.ingest import Ingest, Told, Word
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreError
+from kling_relay.store.tasks import slots, submissions
+from kling_relay.store.tasks.steps import Standing
 
 TAKEN_FOR = 90.0
 """Seconds after which a marked submission without an outcome belongs to whoever looks: longer than any POST."""

@@ -7,10 +7,10 @@ same webhook-id. While the database is away the batch is kept and tried again, a
 import asyncio
 from collections.abc import Callable, Sequence
 
-from service.store import outbox
-from service.store.database import Database
-from service.store.outbox import Settled
-from service.store.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.store.deliveries import outbox
+from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 
 MOST_AT_ONCE = 500
 MOST_FLUSHES = 2

@@ -12,23 +12,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service.core import order as orders_core
-from service.core import price
-from service.core.errors import Conflict, ProviderNever, ProviderRefused
-from service.core.event import Facts, shown, write
-from service.core.key import Caller
-from service.core.order import Order
-from service.core.submission import Never, Refused
-from service.core.task import Status, Task
-from service.flows.budget import Budget
-from service.flows.coalesce import Coalescer, OverloadedError
-from service.flows.limited import Limited, Ordered, RepeatedError
-from service.flows.send import Parcel, Send, Sent
-from service.store import lookups, orders, subscriptions
-from service.store.database import Database
-from service.store.orders import Record
-from service.store.statement import CollisionError, StoreError, transaction
-from service.store.steps import Standing
+from kling_relay.core import order as orders_core
+from kling_relay.core import price
+from kling_relay.core.errors import Conflict, ProviderNever, ProviderRefused
+from kling_relay.core.event import Facts, shown, write
+from kling_relay.core.key import Caller
+from kling_relay.core.order import Order
+from kling_relay.core.submission import Never, Refused
+from kling_relay.core.task import Status, Task
+from kling_relay.flows.budget import Budget
+from kling_relay.flows.budgeted_orders import Limited, Ordered, RepeatedError
+from kling_relay.flows.coalesce import Coalescer, OverloadedError
+from kling_relay.flows.send import Parcel, Send, Sent
+from kling_relay.store.deliveries import subscriptions
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import CollisionError, StoreError, transaction
+from kling_relay.store.tasks import lookup
+from kling_relay.store.tasks import record as orders
+from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.steps import Standing
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
@@ -82,7 +84,7 @@ class Submit:
         found = None
         if sent is not None and sent.told is not None:
             with suppress(StoreError):  # it is recorded and sent; how it stands can be asked when the database is back
-                found = await lookups.by_id(self._database, caller.client, record.id)
+                found = await lookup.by_id(self._database, caller.client, record.id)
         return found.shown if found else shown(standing.facts, standing.task)
 
     async def drain(self) -> None:
@@ -184,7 +186,7 @@ class Submit:
         tasks = {each.task for each in found}
         if len(tasks) > 1 or any(each.fingerprint != fingerprint for each in found):
             raise Conflict
-        task = await lookups.by_id(self._database, caller.client, tasks.pop())
+        task = await lookup.by_id(self._database, caller.client, tasks.pop())
         if task is None:
             raise Conflict
         return task.shown

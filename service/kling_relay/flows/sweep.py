@@ -9,17 +9,18 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from service.core.errors import NotFound as TaskNotFound
-from service.core.kind import Kind
-from service.flows.bell import Bell
-from service.flows.coalesce import OverloadedError
-from service.flows.ingest import Ingest
-from service.flows.inquiry import Asks, Inquiry, Pass
-from service.flows.send import Parcel, Send
-from service.store import due, partitions
-from service.store.database import Database
-from service.store.due import Submission
-from service.store.statement import StoreError, translated
+from kling_relay.core.errors import NotFound as TaskNotFound
+from kling_relay.core.operation import Kind
+from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.poll import Asks, Inquiry, Pass
+from kling_relay.flows.send import Parcel, Send
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import StoreError, translated
+from kling_relay.store.schema import partitions
+from kling_relay.store.tasks import due_submissions
+from kling_relay.store.tasks.due_submissions import Submission
 
 BATCH = 50
 """Tasks that are asked about in one pass: never all at once."""
@@ -125,7 +126,7 @@ class Sweep:
         await self._each_due("accepted", self._inquiry, passed)
 
     async def _each_due(self, state: str, act: Callable[[Submission, Pass], Awaitable[None]], passed: Pass) -> None:
-        claimed = await due.claim(self._database, state, BATCH, CLAIMED_FOR)
+        claimed = await due_submissions.claim(self._database, state, BATCH, CLAIMED_FOR)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(each: Submission) -> None:
@@ -169,5 +170,5 @@ class Sweep:
     async def _end_overdue(self, passed: Pass) -> None:
         """End the orders that stood in line for too long; marked first, so that nobody sends them meanwhile."""
         mark = self._new_id(self._now())
-        for task in await due.take_overdue(self._database, self._now() - self._deadline, BATCH, mark):
+        for task in await due_submissions.take_overdue(self._database, self._now() - self._deadline, BATCH, mark):
             await self._inquiry.give_up_unsent(task, passed)

@@ -6,8 +6,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from service.telemetry.figures import Figures
-from service.telemetry.instruments import Instruments
+from kling_relay.observe.instruments import Instruments
+from kling_relay.store.stats.readings import Figures
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
 Shown = tuple[str, str, tuple[str, ...], Callable[[Figures], Samples]]

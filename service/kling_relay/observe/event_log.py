@@ -13,19 +13,19 @@ from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
-from service.core.delivery import Answer
-from service.core.event import webhook_id
-from service.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
-from service.core.task import Step
-from service.telemetry import metrics
-from service.telemetry.metrics import CALLBACK, SUBMIT_OUTCOME, Passed
-from service.telemetry.notes import noted
+from kling_relay.core.delivery import Answer
+from kling_relay.core.event import webhook_id
+from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
+from kling_relay.core.task import Step
+from kling_relay.flows.log_context import noted
+from kling_relay.observe import metrics
+from kling_relay.observe.metrics import CALLBACK, SUBMIT_OUTCOME, Passed
 
 _QUIET = frozenset({"livez", "readyz"})
 
 
 class Seen(metrics.Seen, Protocol):
-    """A request and its answer, as `service.web.tools.Seen` has it."""
+    """A request and its answer, as `kling_relay.web.http.context.Seen` has it."""
 
     @property
     def method(self) -> str: ...
@@ -38,7 +38,7 @@ class Seen(metrics.Seen, Protocol):
 
 
 class Settled(Protocol):
-    """An attempt that is on disk, as `service.store.outbox.Settled` has it."""
+    """An attempt that is on disk, as `kling_relay.store.deliveries.outbox.Settled` has it."""
 
     @property
     def subscription(self) -> UUID: ...

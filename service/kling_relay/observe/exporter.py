@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import disable_created_metrics
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from service.telemetry.metrics import Metrics
+from kling_relay.observe.metrics import Metrics
 
 
 @asynccontextmanager

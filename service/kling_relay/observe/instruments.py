@@ -9,7 +9,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from service.telemetry.tallies import Counts, Spreads
+from kling_relay.observe.tallies import Counts, Spreads
 
 PREFIX = "relay_"
 

@@ -15,9 +15,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 from typing_extensions import override
 
-from service.telemetry.log import Log
-from service.telemetry.notes import noted
-from service.telemetry.redact import Redactor
+from kling_relay.flows.log_context import noted
+from kling_relay.observe.event_log import Log
+from kling_relay.observe.redact import Redactor
 
 Form = Literal["auto", "json", "human"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -76,7 +76,7 @@ class _Bridge(logging.Handler):
         fields: dict[str, Any] = {"logger": record.name}
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        if record.name.startswith("service.web"):  # only there is it sure whose notes these are
+        if record.name.startswith("kling_relay.web"):  # only there is it sure whose notes these are
             fields = {**noted(), **fields}
         try:
             self._logger.log(level, record.getMessage(), **fields)

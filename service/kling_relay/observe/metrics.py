@@ -9,8 +9,8 @@ from typing import Protocol, assert_never
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
-from service.core.delivery import Answer
-from service.core.submission import (
+from kling_relay.core.delivery import Answer
+from kling_relay.core.submission import (
     NEVER_CODES,
     REFUSED_STATUS,
     UNKNOWN_CODES,
@@ -22,11 +22,11 @@ from service.core.submission import (
     Unknown,
     Wait,
 )
-from service.core.task import Status, Step
-from service.telemetry.figures import Figures
-from service.telemetry.figures_shown import FiguresShown
-from service.telemetry.instruments import FAST, SIZES, SLOW, Described, Instruments
-from service.telemetry.tallies import Count, Spread
+from kling_relay.core.task import Status, Step
+from kling_relay.observe.database_gauges import FiguresShown
+from kling_relay.observe.instruments import FAST, SIZES, SLOW, Described, Instruments
+from kling_relay.observe.tallies import Count, Spread
+from kling_relay.store.stats.readings import Figures
 
 CALLBACK = "callback"
 """The name of the provider's door in the table of routes."""
@@ -212,7 +212,7 @@ class Metrics:
                 self._swept(act).inc(count)
 
     def lag(self, seconds: float) -> None:
-        """Note how late the event loop was (`service.telemetry.lag.watch`)."""
+        """Note how late the event loop was (`kling_relay.observe.loop_lag.watch`)."""
         self._lag().observe(seconds)
 
     def watch_pools(self, pools: Mapping[str, Pool]) -> None:

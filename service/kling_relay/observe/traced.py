@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from service.core.delivery import Answer
-from service.core.key import Caller
-from service.core.order import Order
-from service.core.submission import Accepted, Finding, NotFound, Outcome, Silent
-from service.core.task import Signal
-from service.telemetry.metrics import SUBMIT_OUTCOME
-from service.telemetry.notes import note, noted
-from service.telemetry.tracing import Tracer
+from kling_relay.core.delivery import Answer
+from kling_relay.core.key import Caller
+from kling_relay.core.order import Order
+from kling_relay.core.submission import Accepted, Finding, NotFound, Outcome, Silent
+from kling_relay.core.task import Signal
+from kling_relay.flows.log_context import note, noted
+from kling_relay.observe.metrics import SUBMIT_OUTCOME
+from kling_relay.observe.tracing import Tracer
 
 HEADER = "traceparent"
 ASK_OUTCOME: Mapping[type[Finding], str] = {Signal: "answered", NotFound: "not found", Silent: "silent"}

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from service.core import trace
+from kling_relay.core import trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

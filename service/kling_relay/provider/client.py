@@ -25,13 +25,13 @@ from aiohttp import (
 )
 from yarl import URL
 
-from service.core.costs import Pack, read_packs
-from service.core.foreign import Unreadable, seconds_to_wait
-from service.core.ids import milliseconds
-from service.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
-from service.core.task import Signal
-from service.provider.dialects import OWN_FIELDS, Dialect, credential
-from service.provider.payload import OrderPayload
+from kling_relay.core.ids import milliseconds
+from kling_relay.core.resource_packs import Pack, read_packs
+from kling_relay.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
+from kling_relay.core.task import Signal
+from kling_relay.core.untrusted import Unreadable, seconds_to_wait
+from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
+from kling_relay.provider.order_payload import OrderPayload
 
 MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; a longer one is not understood."""

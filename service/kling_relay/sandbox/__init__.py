@@ -1,9 +1,9 @@
 """The sandbox: a provider that behaves, and misbehaves, like the Kling gateway, to develop against and to test on."""
 
-from .record import Entry, Heard, Sent, Task
-from .sandbox import Sandbox
-from .temper import STATUSES, STYLES, Chance, KnobError, Temper
-from .words import WORDS
+from kling_relay.sandbox.directives import WORDS
+from kling_relay.sandbox.profile import STATUSES, STYLES, Chance, KnobError, Temper
+from kling_relay.sandbox.sandbox import Sandbox
+from kling_relay.sandbox.state import Entry, Heard, Sent, Task
 
 __all__ = [
     "STATUSES",

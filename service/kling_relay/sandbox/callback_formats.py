@@ -12,9 +12,8 @@ from typing import Any
 
 import orjson
 
-from service.core.ids import milliseconds
-
-from .record import Task
+from kling_relay.core.ids import milliseconds
+from kling_relay.sandbox.state import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 from standardwebhooks import Webhook
 
-from .bodies import Notice, callback_body
-from .plan import happens
-from .record import Record, Sent, Task
-from .temper import Chance, Temper
+from kling_relay.sandbox.callback_formats import Notice, callback_body
+from kling_relay.sandbox.profile import Chance, Temper
+from kling_relay.sandbox.schedule import happens
+from kling_relay.sandbox.state import Record, Sent, Task
 
 _HUGE = 2 * 1024 * 1024
 _GARBAGE = b"<html><body>task finished, see {task_id</body>"

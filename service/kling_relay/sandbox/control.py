@@ -12,14 +12,14 @@ from typing import Any, Protocol, TypeVar
 import orjson
 from aiohttp import web
 
-from .bodies import answer_data, units
-from .codes import RefusalError
-from .courier import Mood
-from .door import admit
-from .life import Life
-from .record import Entry, Record, Sent, Task
-from .temper import STATUSES, KnobError, Temper
-from .words import WORDS
+from kling_relay.sandbox.callback_formats import answer_data, units
+from kling_relay.sandbox.callback_sender import Mood
+from kling_relay.sandbox.directives import WORDS
+from kling_relay.sandbox.errors import RefusalError
+from kling_relay.sandbox.gate import admit
+from kling_relay.sandbox.lifecycle import Life
+from kling_relay.sandbox.profile import STATUSES, KnobError, Temper
+from kling_relay.sandbox.state import Entry, Record, Sent, Task
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from .codes import CODES, RefusalError
-from .plan import NOTHING, Fate, Fault, Plan, Trouble
-from .temper import STATUSES, STYLES, duration
+from kling_relay.sandbox.errors import CODES, RefusalError
+from kling_relay.sandbox.profile import STATUSES, STYLES, duration
+from kling_relay.sandbox.schedule import NOTHING, Fate, Fault, Plan, Trouble
 
 _WORD = re.compile(r"\[([A-Za-z0-9-]+)(?::([^\[\]]*))?\]")
 

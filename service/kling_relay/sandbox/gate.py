@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
-from .codes import RefusalError
-from .temper import Temper
+from kling_relay.sandbox.errors import RefusalError
+from kling_relay.sandbox.profile import Temper
 
 
 def admit(authorization: str | None, temper: Temper, now: datetime) -> None:

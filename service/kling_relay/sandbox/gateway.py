@@ -15,19 +15,18 @@ from itertools import islice
 import orjson
 from aiohttp import web
 
-from service.core.ids import milliseconds
-from service.core.kind import Door
-
-from .bodies import answer_data
-from .codes import RefusalError
-from .courier import Mood
-from .door import admit
-from .life import Life
-from .orders import Order, read_order
-from .plan import Fault, Trouble, happens, throw
-from .record import Heard, Record, Task
-from .temper import Chance
-from .words import read_words
+from kling_relay.core.ids import milliseconds
+from kling_relay.core.operation import Door
+from kling_relay.sandbox.callback_formats import answer_data
+from kling_relay.sandbox.callback_sender import Mood
+from kling_relay.sandbox.directives import read_words
+from kling_relay.sandbox.errors import RefusalError
+from kling_relay.sandbox.gate import admit
+from kling_relay.sandbox.lifecycle import Life
+from kling_relay.sandbox.orders import Order, read_order
+from kling_relay.sandbox.profile import Chance
+from kling_relay.sandbox.schedule import Fault, Trouble, happens, throw
+from kling_relay.sandbox.state import Heard, Record, Task
 
 _KEPT_BODY = 16 * 1024
 _MOST_STRIKES = 10_000

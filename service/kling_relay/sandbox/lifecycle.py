@@ -11,12 +11,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .courier import Courier, Mood
-from .orders import Order
-from .plan import Fate, Plan
-from .record import Record, Task
-from .results import task_result
-from .temper import Chance
+from kling_relay.sandbox.callback_sender import Courier, Mood
+from kling_relay.sandbox.orders import Order
+from kling_relay.sandbox.profile import Chance
+from kling_relay.sandbox.results import task_result
+from kling_relay.sandbox.schedule import Fate, Plan
+from kling_relay.sandbox.state import Record, Task
 
 FAILURE = "Task execution failed"
 MODERATION = "Failure to pass the risk control system"

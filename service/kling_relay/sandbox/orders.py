@@ -9,9 +9,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from service.core.kind import Door
-
-from .codes import RefusalError
+from kling_relay.core.operation import Door
+from kling_relay.sandbox.errors import RefusalError
 
 _RATIOS = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"})
 _MODES = frozenset({"std", "pro", "4k"})

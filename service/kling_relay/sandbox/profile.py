@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
-from service.core.signature import decode
-
-from .codes import CODES
+from kling_relay.core.signature import decode
+from kling_relay.sandbox.errors import CODES
 
 STATUSES = ("submitted", "processing", "succeed", "failed")
 """Kling's four status words, in the order of a task's life."""

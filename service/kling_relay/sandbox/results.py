@@ -15,10 +15,9 @@ from uuid import UUID
 
 from aiohttp import web
 
-from service.core.kind import Door
-
-from .orders import Order
-from .pictures import SIZES, draw
+from kling_relay.core.operation import Door
+from kling_relay.sandbox.images import SIZES, draw
+from kling_relay.sandbox.orders import Order
 
 _ASSETS = Path(__file__).parent / "assets"
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=86400"}

@@ -7,13 +7,13 @@ from decimal import Decimal
 
 from aiohttp import web
 
-from .control import Control
-from .courier import Courier, Mood
-from .gateway import Gateway
-from .life import Life
-from .record import Entry, Heard, Record, Sent, Task
-from .results import serve
-from .temper import Chance, Temper
+from kling_relay.sandbox.callback_sender import Courier, Mood
+from kling_relay.sandbox.control import Control
+from kling_relay.sandbox.gateway import Gateway
+from kling_relay.sandbox.lifecycle import Life
+from kling_relay.sandbox.profile import Chance, Temper
+from kling_relay.sandbox.results import serve
+from kling_relay.sandbox.state import Entry, Heard, Record, Sent, Task
 
 _LARGEST_BODY = 32 * 1024 * 1024
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum, StrEnum
 
-from .temper import Chance, Temper
+from kling_relay.sandbox.profile import Chance, Temper
 
 
 class Fate(StrEnum):

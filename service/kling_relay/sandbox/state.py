@@ -11,11 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from service.core.kind import Door
-
-from .codes import RefusalError
-from .orders import Order
-from .plan import Plan
+from kling_relay.core.operation import Door
+from kling_relay.sandbox.errors import RefusalError
+from kling_relay.sandbox.orders import Order
+from kling_relay.sandbox.schedule import Plan
 
 FINAL = frozenset({"succeed", "failed"})
 

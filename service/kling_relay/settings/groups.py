@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.settings.units import (
+from kling_relay.settings.units import (
     Address,
     Count,
     Duration,

@@ -20,8 +20,8 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
-from service.settings.groups import Bounds, Client, Deliveries, Insight, Listening, Provider, Storage
-from service.settings.table import holds_secret
+from kling_relay.settings.groups import Bounds, Client, Deliveries, Insight, Listening, Provider, Storage
+from kling_relay.settings.table import holds_secret
 
 PREFIX = "RELAY_"
 # Kubernetes tells pods about a Service called "relay" under these names, which are nobody's settings.

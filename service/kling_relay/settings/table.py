@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from service.settings.groups import GROUPS, Group
-from service.settings.units import Unset
+from kling_relay.settings.groups import GROUPS, Group
+from kling_relay.settings.units import Unset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

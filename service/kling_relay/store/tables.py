@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-from service.core.task import Status
+from kling_relay.core.task import Status
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"}

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from service.flows.look_up import LookUp
-from service.web.auth import Doorman
-from service.web.call import Site
-from service.web.dispatch import Dispatch
-from service.web.routes import ROUTES
-from service.web.static import Files
-from service.web.table import Table
-from service.web.tail import Tail
-from service.web.tools import Tools
+from kling_relay.flows.follow_log import Tail
+from kling_relay.flows.lookup import LookUp
+from kling_relay.web.api.routes import ROUTES
+from kling_relay.web.dispatch import Dispatch
+from kling_relay.web.http.auth import Doorman
+from kling_relay.web.http.context import Tools
+from kling_relay.web.http.request import Site
+from kling_relay.web.http.routing import Table
+from kling_relay.web.static import Files
 
 
 @dataclass(frozen=True, slots=True)

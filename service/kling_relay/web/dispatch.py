@@ -13,28 +13,20 @@ from aiohttp import web
 from aiohttp.web import RequestPayloadError
 from pydantic import ValidationError
 
-from service.core.errors import (
-    Fault,
-    Forbidden,
-    InvalidRequest,
-    NotFound,
-    Refusal,
-    Unavailable,
-    WrongMethod,
-)
-from service.core.key import Caller
-from service.core.poison import safe
-from service.flows.coalesce import OverloadedError
-from service.store.statement import BadRowError, CollisionError, StoreUnavailableError
-from service.telemetry import notes
-from service.web import bodies
-from service.web.answers import InvalidMembers, refused
-from service.web.call import NOBODY, Answer, Call, Model, Route, Site
-from service.web.cors import preflight, shared
-from service.web.response import Common, Response
-from service.web.static import Files
-from service.web.table import Found, Table
-from service.web.tools import Seen
+from kling_relay.core.errors import Fault, Forbidden, InvalidRequest, NotFound, Refusal, Unavailable, WrongMethod
+from kling_relay.core.json_limits import safe
+from kling_relay.core.key import Caller
+from kling_relay.flows import log_context
+from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.web.http import body
+from kling_relay.web.http.answers import InvalidMembers, refused
+from kling_relay.web.http.context import Seen
+from kling_relay.web.http.cors import preflight, shared
+from kling_relay.web.http.request import NOBODY, Answer, Call, Model, Route, Site
+from kling_relay.web.http.response import Common, Response
+from kling_relay.web.http.routing import Found, Table
+from kling_relay.web.static import Files
 
 _SERVER = {"Server": "kling-relay"}
 _ALWAYS = _SERVER | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -66,7 +58,7 @@ class Dispatch:
             file.common = self._of_files.at(now)
             return file
         call = Call(self._site, request, now, str(tools.new_id(now)))
-        notes.begin(request_id=call.request_id)
+        log_context.begin(request_id=call.request_id)
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
         if request.method == "OPTIONS" and found and is_shared:
@@ -127,9 +119,9 @@ class Dispatch:
         deepest = self._site.tools.limits.json_depth
         if not raw.strip():
             return {}
-        if len(raw) > bodies.THREAD_FROM:
-            return await asyncio.to_thread(bodies.parse, raw, deepest)
-        return bodies.parse(raw, deepest)
+        if len(raw) > body.THREAD_FROM:
+            return await asyncio.to_thread(body.parse, raw, deepest)
+        return body.parse(raw, deepest)
 
     def _refused(self, call: Call, found: Found | None, error: Exception, *, kling: bool, shared: bool) -> Response:
         refusal = _refusal(error)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from aiohttp import web
 from typing_extensions import override
 
-from service.web.call import Answer
-from service.web.tools import Limits
+from kling_relay.web.http.context import Limits
+from kling_relay.web.http.request import Answer
 
 _BACKLOG = 1024
 _LINGER = 2.0
@@ -28,7 +28,7 @@ class Answers(Protocol):
 
 
 class Answering(Protocol):
-    """What is served, as `service.web.site.Web` is it."""
+    """What is served, as `kling_relay.web.application.Web` is it."""
 
     @property
     def dispatch(self) -> Answers: ...

@@ -15,9 +15,9 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
-from service.web.cors import shared
-from service.web.openapi import document
-from service.web.response import Response
+from kling_relay.web.http.cors import shared
+from kling_relay.web.http.response import Response
+from kling_relay.web.spec.openapi import document
 
 ROOT = Path(__file__).parent / "console"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}

@@ -10,9 +10,9 @@ import orjson
 import pytest_asyncio
 from yarl import URL
 
-from service.core.key import id_of
-from service.sandbox import Sandbox
-from service.store.embedded import Server
+from kling_relay.core.key import id_of
+from kling_relay.sandbox import Sandbox
+from kling_relay.store.embedded.server import Server
 from tests.support.postgres import fresh_database
 from tests.support.service import KEY, Relay, Subscriber, running, sandboxed, subscriber
 

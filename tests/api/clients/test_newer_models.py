@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from service.store.embedded import Server
-from tests.clients.conftest import Place
-from tests.clients.test_web_ui import JPEG
+from kling_relay.store.embedded.server import Server
+from tests.api.clients.conftest import Place
+from tests.api.clients.test_web_ui import JPEG
 from tests.support.postgres import fresh_database
 from tests.support.service import Relay, running, sandboxed
 

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from jsonschema.validators import Draft7Validator  # type: ignore[import-untyped]  # it has no types of its own
 
+from tests.support.paths import ROOT
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
 HERE = Path(__file__).parent / "node"
-EVENTS = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
+EVENTS = ROOT / "docs" / "asyncapi.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.clients.conftest import Place
+from tests.api.clients.conftest import Place
 from tests.support.service import Heard, Relay, Subscriber, subscriber
 from tests.support.waiting import eventually
 

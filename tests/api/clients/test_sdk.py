@@ -8,8 +8,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.clients.conftest import ACCESS_KEY, Place
-from tests.clients.test_web_ui import JPEG
+from tests.api.clients.conftest import ACCESS_KEY, Place
+from tests.api.clients.test_web_ui import JPEG
 from tests.support.service import KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

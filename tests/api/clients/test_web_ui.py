@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.clients.conftest import Place
+from tests.api.clients.conftest import Place
 from tests.support.service import KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

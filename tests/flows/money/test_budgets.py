@@ -9,18 +9,20 @@ from uuid import UUID
 
 import pytest
 
-from service.core.budget import Limits
-from service.core.errors import BudgetExceeded
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.key import digest
-from service.flows.budget import Budget
-from service.flows.limited import Limited, Ordered, RepeatedError
-from service.store import budgets, keys, partitions
-from service.store.database import Database, connect
-from service.store.orders import Record
-from service.store.seal import Sealer
-from service.store.statement import transaction
-from tests.support.house import add_key
+from kling_relay.core.budget import Limits
+from kling_relay.core.errors import BudgetExceeded
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.key import digest
+from kling_relay.flows.budget import Budget
+from kling_relay.flows.budgeted_orders import Limited, Ordered, RepeatedError
+from kling_relay.store.access import client_keys
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.money import budgets
+from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.postgres.statement import transaction
+from kling_relay.store.schema import partitions
+from kling_relay.store.tasks.record import Record
+from tests.support.relay import add_key
 from tests.support.service import Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
@@ -143,7 +145,7 @@ def flow(database: Database) -> Budget:
 
 async def client_and_key(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
     """Return client and key, made here."""
-    row = await keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
+    row = await client_keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
     assert row is not None
     return row.client, row.id
 

@@ -4,11 +4,13 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 
-from service.core.budget import Limits
-from service.store import budgets, epoch, ledger, orders, partitions
-from service.store.database import connect
-from service.store.orders import Record
-from tests.money.test_budgets import NOW, client_and_key, flow, ordered, record
+from kling_relay.core.budget import Limits
+from kling_relay.store.money import balances, budgets
+from kling_relay.store.postgres.database import connect
+from kling_relay.store.schema import partitions, restored
+from kling_relay.store.tasks import record as orders
+from kling_relay.store.tasks.record import Record
+from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, record
 
 
 async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) -> None:
@@ -25,16 +27,16 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
             async with db.pool.acquire() as connection:
                 await partitions.ensure(connection, now, timedelta(days=90))
             assert await ordered(db, budget, recorded[-1]) is None
-            spent = await ledger.spent(db.pool, spender, "unit", now, closed_from=chance.choice([None, 1, 9]))
+            spent = await balances.spent(db.pool, spender, "unit", now, closed_from=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
             assert spent.total == spent.open == sum(one.quote for one in recorded)
             assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
             assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
         assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
-        spent, rounds = await ledger.spent(db.pool, spender, "unit", now), 0
+        spent, rounds = await balances.spent(db.pool, spender, "unit", now), 0
         await db.pool.execute("DELETE FROM closings")
-        while await ledger.close(db.pool, spender, "unit", now, most=9):
-            assert await ledger.spent(db.pool, spender, "unit", now) == spent
+        while await balances.close(db.pool, spender, "unit", now, most=9):
+            assert await balances.spent(db.pool, spender, "unit", now) == spent
             rounds += 1
         assert rounds == 6
         until = await db.pool.fetchval("SELECT until FROM closings")
@@ -49,10 +51,10 @@ async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
         async with db.pool.acquire() as connection, connection.transaction():
             await orders.record_on(connection, [record(client, key, NOW - timedelta(hours=9), "4")], 10)
             await orders.record(db, [record(client, key, NOW, "2")], 10)
-            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
+            assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
             assert await db.pool.fetchval("SELECT count(*) FROM closings") == 0
         for closed_from in (1, 1, None):
-            assert (await ledger.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
+            assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
         assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
 
 
@@ -62,14 +64,14 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
         client, key = await client_and_key(db)
         (spender, _) = await budgets.spenders(db.pool, client, key)
         await orders.record(db, [record(client, key, NOW, "4")], 10)
-        await ledger.spent(db.pool, spender, "unit", NOW, closed_from=1)
+        await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)
         await db.pool.execute("UPDATE ledger SET tx = tx + 1000000")
         await db.pool.execute("UPDATE closings SET until = until + 1000000")
-    assert await epoch.renew(database)
-    assert not await epoch.renew(database)
+    assert await restored.renew(database)
+    assert not await restored.renew(database)
     async with connect(database) as db:
         for quote, spent in (("2", 6), ("1", 7)):
             await orders.record(db, [record(client, key, NOW, quote)], 10)
             for closed_from in (None, 1, 1):
-                found = await ledger.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)
+                found = await balances.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)
                 assert found.total == found.open == spent

@@ -8,14 +8,15 @@ from uuid import UUID
 
 import pytest
 
-from service.core.difference import compare
-from service.core.submission import Silent
-from service.core.task import FINAL, News, Signal, Status
-from service.flows.ingest import Ingest, Word
-from service.store import orders, reconciliation
-from service.store.database import connect
-from service.store.statement import transaction
-from tests.money.test_budgets import client_and_key, record
+from kling_relay.core.discrepancy import compare
+from kling_relay.core.submission import Silent
+from kling_relay.core.task import FINAL, News, Signal, Status
+from kling_relay.flows.ingest import Ingest, Word
+from kling_relay.store.money import reconciliation
+from kling_relay.store.postgres.database import connect
+from kling_relay.store.postgres.statement import transaction
+from kling_relay.store.tasks import record as orders
+from tests.flows.money.test_budgets import client_and_key, record
 
 TASKS = 12
 WORDS = 10

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from service.app.parts import provider_of
-from service.core.money import plain
-from service.flows.reconcile import Reconcile
-from service.sandbox import Sandbox, Temper
+from kling_relay.app.wiring import provider_of
+from kling_relay.core.money import plain
+from kling_relay.flows.reconcile import Reconcile
+from kling_relay.sandbox import Sandbox, Temper
 from tests.support.service import QUICK, Relay, running, sandboxed
 from tests.support.waiting import eventually
 

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from service.core.budget import LIMIT_NAMES, Limits
-from service.core.errors import BudgetExceeded
-from service.flows.limited import Limited, Ordered
-from service.store import budgets
-from service.store.database import connect
-from tests.money.test_budgets import NOW, client_and_key, flow, record
+from kling_relay.core.budget import LIMIT_NAMES, Limits
+from kling_relay.core.errors import BudgetExceeded
+from kling_relay.flows.budgeted_orders import Limited, Ordered
+from kling_relay.store.money import budgets
+from kling_relay.store.postgres.database import connect
+from tests.flows.money.test_budgets import NOW, client_and_key, flow, record
 
 RACING = 50
 

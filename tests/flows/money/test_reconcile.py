@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from service.app.parts import provider_of
-from service.flows.reconcile import Account, Reconcile, Report
-from service.provider.client import Provider
-from service.sandbox import Sandbox
+from kling_relay.app.wiring import provider_of
+from kling_relay.flows.reconcile import Account, Reconcile, Report
+from kling_relay.provider.client import Provider
+from kling_relay.sandbox import Sandbox
 from tests.support.service import Relay, running, sandboxed
 from tests.support.waiting import eventually
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from service.cli.money import draw
-from service.cli.screen import Screen
-from service.client.shapes import Usage, UsageLine
-from service.core.budget import Limits
-from service.store import budgets
-from service.store.usage import Line, sheet
-from tests.support.house import House, house
+from kling_relay.cli.output import Screen
+from kling_relay.cli.usage import draw
+from kling_relay.client.models import Usage, UsageLine
+from kling_relay.core.budget import Limits
+from kling_relay.store.money import budgets
+from kling_relay.store.money.usage import Line, sheet
+from tests.support.relay import House, house
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 

@@ -1,10 +1,10 @@
-"""Makes the clips beside it anew: `python -m service.sandbox.assets.make_clips`; it alone needs ffmpeg."""
+"""Makes the clips beside it anew: `python -m kling_relay.sandbox.assets.make_clips`; it alone needs ffmpeg."""
 
 import subprocess
 import tempfile
 from pathlib import Path
 
-from service.sandbox.pictures import draw
+from kling_relay.sandbox.images import draw
 
 _HERE = Path(__file__).parent
 _FRAMES_PER_SECOND = 12

@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Interval, Text, Uuid, any_, bindparam, cast, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from service.core.key import Scope
-from service.store.database import Database
-from service.store.schema import Time, clients, keys
-from service.store.statement import Row, Statement
+from kling_relay.core.key import Scope
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement
+from kling_relay.store.tables import Time, clients, keys
 
 TOUCH_EVERY = timedelta(minutes=1)
 """A key's last use is written this often at most."""

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, case, func, literal_column
 
-from service.store.schema import subscriptions
-from service.store.seal import Sealer
-from service.store.secrets import context
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.secrets import context
+from kling_relay.store.tables import subscriptions
 
 NAME = "subscriptions.headers"
 """What they are sealed for."""

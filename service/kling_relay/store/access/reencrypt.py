@@ -11,11 +11,12 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, LargeBinary, Table, Uuid, bindparam, select, update
 from sqlalchemy.types import Integer
 
-from service.store import headers, schema
-from service.store.database import Database
-from service.store.seal import Sealer, SealError
-from service.store.secrets import context
-from service.store.statement import Statement
+from kling_relay.store import tables
+from kling_relay.store.access import headers
+from kling_relay.store.access.encryption import Sealer, SealError
+from kling_relay.store.access.secrets import context
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
 
 PAGE = 500
 """Rows that are read at once."""
@@ -60,12 +61,12 @@ def _column(column: Column[bytes]) -> _Sealed:
 
 
 _COLUMNS = (
-    _column(schema.clients.c.hook_secret),
-    _column(schema.keys.c.secret),
-    _column(schema.subscriptions.c.secrets),
+    _column(tables.clients.c.hook_secret),
+    _column(tables.keys.c.secret),
+    _column(tables.subscriptions.c.secrets),
     _Sealed(
         headers.NAME,
-        schema.subscriptions,
+        tables.subscriptions,
         headers.KEPT,
         {"sealed_headers": _ANEW, "headers": headers.NONE_IN_CLEAR},
     ),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from service.store.seal import Sealer
+from kling_relay.store.access.encryption import Sealer
 
 
 def seal_key(sealer: Sealer, key: UUID, text: str) -> bytes:

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Uuid, bindparam, literal_column, select, union_all
 
-from service.store.database import Database
-from service.store.schema import subscriptions, tasks
-from service.store.statement import Statement
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import subscriptions, tasks
 
 WINDOW = 2000
 """A page without a status looks at the hooks of so many tasks at most."""

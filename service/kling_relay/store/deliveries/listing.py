@@ -27,13 +27,13 @@ from sqlalchemy import (
     union_all,
 )
 
-from service.core.delivery import Delivery
-from service.store.candidates import Filter, candidates
-from service.store.database import Database
-from service.store.outbox import INFINITY
-from service.store.schema import attempts, events, outstanding
-from service.store.shards import shard_of
-from service.store.statement import Row, Statement, unnested
+from kling_relay.core.delivery import Delivery
+from kling_relay.store.deliveries.listed_subscriptions import Filter, candidates
+from kling_relay.store.deliveries.outbox import INFINITY
+from kling_relay.store.deliveries.shards import shard_of
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, unnested
+from kling_relay.store.tables import attempts, events, outstanding
 
 _MOST_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)

@@ -35,10 +35,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.core.event import Event
-from service.store.database import Database
-from service.store.schema import Time, attempts, events, outstanding
-from service.store.statement import Columns, Row, Statement, columns_of, unnested
+from kling_relay.core.event import Event
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Columns, Row, Statement, columns_of, unnested
+from kling_relay.store.tables import Time, attempts, events, outstanding
 
 INFINITY: ColumnElement[datetime] = literal_column("'infinity'::timestamptz")
 

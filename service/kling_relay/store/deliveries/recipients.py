@@ -29,12 +29,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
-from service.core.event import Event, Type
-from service.store import headers
-from service.store.database import Database
-from service.store.schema import Time, clients, events, outstanding, subscriptions
-from service.store.shards import shard_of
-from service.store.statement import Statement
+from kling_relay.core.event import Event, Type
+from kling_relay.store.access import headers
+from kling_relay.store.deliveries.shards import shard_of
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import Time, clients, events, outstanding, subscriptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

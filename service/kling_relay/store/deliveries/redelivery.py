@@ -26,17 +26,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from service.core.delivery import Delivery
-from service.core.event import Event
-from service.core.ids import lower_bound
-from service.core.subscription import shard_of as shard_number
-from service.store.database import Database
-from service.store.log import START, Cursor, head_tx, this_tx
-from service.store.outbox import INFINITY
-from service.store.schema import Time, attempts, events, outstanding, tasks
-from service.store.shards import shard_of
-from service.store.statement import Statement, columns_of, unnested
-from service.store.subscriptions import Subscription
+from kling_relay.core.delivery import Delivery
+from kling_relay.core.event import Event
+from kling_relay.core.ids import lower_bound
+from kling_relay.core.subscription import shard_of as shard_number
+from kling_relay.store.deliveries.outbox import INFINITY
+from kling_relay.store.deliveries.shards import shard_of
+from kling_relay.store.deliveries.subscriptions import Subscription
+from kling_relay.store.events.log import START, Cursor, head_tx, this_tx
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement, columns_of, unnested
+from kling_relay.store.tables import Time, attempts, events, outstanding, tasks
 
 LONGEST_LIFE = timedelta(days=7)
 """Tasks older than this at the beginning of a replay's time are taken to have ended before it."""

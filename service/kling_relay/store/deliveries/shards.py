@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.core.subscription import SHARDS
-from service.store.database import Database
-from service.store.schema import shards, workers
-from service.store.statement import Statement, transaction
+from kling_relay.core.subscription import SHARDS
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement, transaction
+from kling_relay.store.tables import shards, workers
 
 _me = bindparam("me", type_=Uuid)
 _lease = bindparam("lease", type_=Interval)

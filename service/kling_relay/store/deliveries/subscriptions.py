@@ -31,13 +31,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from service.core.event import Format
-from service.core.ids import hook_id
-from service.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish
-from service.store import headers
-from service.store.database import Database
-from service.store.schema import Time, subscriptions
-from service.store.statement import Columns, Row, Runner, Statement
+from kling_relay.core.event import Format
+from kling_relay.core.ids import hook_id
+from kling_relay.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish
+from kling_relay.store.access import headers
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Columns, Row, Runner, Statement
+from kling_relay.store.tables import Time, subscriptions
 
 MOST_PER_CLIENT = 1000
 """Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, SmallInteger, Uuid, and_, bindparam, delete, func, literal_column, select, update
 
-from service.core.subscription import shard_of
-from service.store.database import Database
-from service.store.schema import Time, outstanding, subscriptions
-from service.store.statement import Statement
+from kling_relay.core.subscription import shard_of
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import Time, outstanding, subscriptions
 
 _BATCH = 5000
 _NOW = bindparam("now", type_=Time)

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import psutil
 
-from service.store.account import Account, account_for, let_read, let_through
+from kling_relay.store.embedded.os_account import Account, account_for, let_read, let_through
 
 DATABASE = "relay"
 OWNER = "postgres"

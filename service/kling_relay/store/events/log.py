@@ -30,9 +30,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from service.store.database import Database
-from service.store.schema import events
-from service.store.statement import Row, Statement, columns_of, unnested
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, columns_of, unnested
+from kling_relay.store.tables import events
 
 WINDOW = 5_000
 """So many events are looked at for their types at once, so that rare ones hold no connection."""

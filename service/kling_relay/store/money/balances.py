@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from service.core.budget import Limits, Spent, windows
-from service.core.ids import lower_bound
-from service.store.schema import closings, ledger
-from service.store.statement import Row, Runner, Statement
+from kling_relay.core.budget import Limits, Spent, windows
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.postgres.statement import Row, Runner, Statement
+from kling_relay.store.tables import closings, ledger
 
 CLOSED_FROM = 1000
 """So many entries are added up again and again before they are closed."""

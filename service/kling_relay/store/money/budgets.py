@@ -36,13 +36,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array, insert
 
-from service.core.budget import LIMIT_NAMES, Limits
-from service.core.event import Event, Type
-from service.store.database import Database
-from service.store.ledger import Spender
-from service.store.schema import Time, clients, crossings, events, keys, outstanding, subscriptions
-from service.store.shards import shard_of
-from service.store.statement import Columns, Connection, Row, Runner, Statement, columns_of, unnested
+from kling_relay.core.budget import LIMIT_NAMES, Limits
+from kling_relay.core.event import Event, Type
+from kling_relay.store.deliveries.shards import shard_of
+from kling_relay.store.money.balances import Spender
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Columns, Connection, Row, Runner, Statement, columns_of, unnested
+from kling_relay.store.tables import Time, clients, crossings, events, keys, outstanding, subscriptions
 
 _client = bindparam("client", type_=Uuid)
 _key = bindparam("key", type_=Uuid)

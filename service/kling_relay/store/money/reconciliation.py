@@ -8,12 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Integer, Text, Uuid, any_, bindparam, func, literal_column, select, true
 
-from service.core.difference import Books
-from service.core.ids import lower_bound
-from service.core.task import Status
-from service.store.database import Database
-from service.store.schema import callbacks, clients, ledger, submissions, tasks
-from service.store.statement import Row, Statement, unnested
+from kling_relay.core.discrepancy import Books
+from kling_relay.core.ids import lower_bound
+from kling_relay.core.task import Status
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, unnested
+from kling_relay.store.tables import callbacks, clients, ledger, submissions, tasks
 
 PAGE = 200
 MOST_KEPT = 20

@@ -17,10 +17,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, Text, Uuid, and_, bindparam, cast, func, literal_column, select
 
-from service.core.money import plain
-from service.store.database import Database
-from service.store.schema import Time, clients, ledger
-from service.store.statement import Statement
+from kling_relay.core.money import plain
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import Time, clients, ledger
 
 _reserve = ledger.alias("reserve")
 """The entry that says what was ordered."""

@@ -14,9 +14,9 @@ import asyncpg
 from sqlalchemy import select
 from typing_extensions import override
 
-from service.store import schema
-from service.store.pool import QuickPool
-from service.store.statement import Pool, Statement, StoreUnavailableError, translated
+from kling_relay.store import tables
+from kling_relay.store.postgres.pool import QuickPool
+from kling_relay.store.postgres.statement import Pool, Statement, StoreUnavailableError, translated
 
 _STEADY = {
     "jit": "off",
@@ -33,7 +33,7 @@ _FORGETFUL = {"synchronous_commit": "off"}
 
 _BEGIN = "BEGIN;"
 """What the driver begins a transaction with."""
-_OFFSET = Statement(select(schema.cell.c.tx_offset))
+_OFFSET = Statement(select(tables.cell.c.tx_offset))
 
 
 class _LeanConnection(asyncpg.Connection):

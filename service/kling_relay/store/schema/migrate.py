@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from service.store.database import connect_once
+from kling_relay.store.postgres.database import connect_once
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ class MigrationError(Exception):
 
 def scripts() -> Path:
     """Return the directory of the scripts: beside the package in a source tree, else where the wheel put them."""
-    beside = Path(__file__).parents[2] / "alembic"
+    beside = Path(__file__).parents[4] / "alembic"
     if (beside / "env.py").exists():
         return beside
     for path in metadata.files("kling-relay") or []:

@@ -14,9 +14,9 @@ import asyncpg
 from sqlalchemy import bindparam, column, delete, func, literal_column, select, table, text
 from sqlalchemy.types import Text
 
-from service.core.ids import lower_bound
-from service.store.schema import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
-from service.store.statement import CollisionError, Connection, Statement, StoreError, translated
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.postgres.statement import CollisionError, Connection, Statement, StoreError, translated
+from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
 
 MOST_PARTITIONS = 30
 """A retention is cut into about so many partitions; many more would slow every look-up down."""

@@ -11,10 +11,10 @@ the restore are over, so theirs becomes 0, and the sums that were closed below s
 from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, delete, func, select, table, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.database import Database
-from service.store.migrate import PATIENCE, MigrationError, locked_connection, patiently
-from service.store.schema import cell, clients, closings, events, ledger
-from service.store.statement import Statement
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.schema.migrate import PATIENCE, MigrationError, locked_connection, patiently
+from kling_relay.store.tables import cell, clients, closings, events, ledger
 
 EPOCH = 2**40
 """More transactions than are made between a backup and its use: four months of a hundred thousand a second."""

@@ -23,11 +23,11 @@ from sqlalchemy import (
     union_all,
 )
 
-from service.core.ids import lower_bound
-from service.store.database import Database
-from service.store.overview import NEVER, SINCE, Counted, Figures, Window, bin_of, figures_of, read
-from service.store.schema import attempts, subscriptions, tasks
-from service.store.statement import Statement, unnested
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement, unnested
+from kling_relay.store.stats.tasks import NEVER, SINCE, Counted, Figures, Window, bin_of, figures_of, read
+from kling_relay.store.tables import attempts, subscriptions, tasks
 
 PER_SUBSCRIPTION = 1000
 MOST_SUBSCRIPTIONS = 200

@@ -11,13 +11,14 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Integer, Text, and_, cast, column, func, literal_column, or_, select, table
 from sqlalchemy.types import DateTime
 
-from service.core.ids import made_at
-from service.store import backlog, partitions
-from service.store.backlog import seconds_since
-from service.store.database import Database
-from service.store.schema import PARTITIONED, submissions
-from service.store.statement import Row, Statement, translated
-from service.telemetry.figures import Figures
+from kling_relay.core.ids import made_at
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, translated
+from kling_relay.store.schema import partitions
+from kling_relay.store.stats import backlog
+from kling_relay.store.stats.backlog import seconds_since
+from kling_relay.store.stats.readings import Figures
+from kling_relay.store.tables import PARTITIONED, submissions
 
 MOST_SUBMISSIONS = 100_000
 ASKED_IN_VAIN = 5

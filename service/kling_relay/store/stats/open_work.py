@@ -24,12 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from service.core.ids import lower_bound, made_at
-from service.core.subscription import shard_of
-from service.store.database import Database
-from service.store.outbox import INFINITY
-from service.store.schema import events, outstanding, submissions, tasks
-from service.store.statement import Statement, columns_of, unnested
+from kling_relay.core.ids import lower_bound, made_at
+from kling_relay.core.subscription import shard_of
+from kling_relay.store.deliveries.outbox import INFINITY
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement, columns_of, unnested
+from kling_relay.store.tables import events, outstanding, submissions, tasks
 
 WINDOW = 20_000
 MOST_COUNTED = 10_000

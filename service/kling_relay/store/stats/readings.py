@@ -1,6 +1,7 @@
 """Figures: what is read of the database as a whole now and then, by one worker for all of them.
 
-No figure names a client, a task or a subscription; each is bounded in what it costs to read (`service.store.figures`).
+No figure names a client, a task or a subscription; each is bounded in what it costs to read
+(`kling_relay.store.stats.fleet`).
 """
 
 from collections.abc import Mapping

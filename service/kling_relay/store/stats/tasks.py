@@ -26,11 +26,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from service.core.ids import lower_bound
-from service.core.task import FINAL, Status
-from service.store.database import Database
-from service.store.schema import Time, tasks
-from service.store.statement import Row, Statement, columns_of, unnested
+from kling_relay.core.ids import lower_bound
+from kling_relay.core.task import FINAL, Status
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, columns_of, unnested
+from kling_relay.store.tables import Time, tasks
 
 PER_BIN = 400
 NEVER = 1_000_000

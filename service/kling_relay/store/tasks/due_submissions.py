@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
-from service.core.ids import lower_bound
-from service.store.database import Database
-from service.store.schema import submissions, tasks
-from service.store.statement import Columns, Row, Statement, columns_of, unnested
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Columns, Row, Statement, columns_of, unnested
+from kling_relay.store.tables import submissions, tasks
 
 _due_in = bindparam("due_in", type_=Interval)
 _sender = bindparam("by", type_=Uuid)

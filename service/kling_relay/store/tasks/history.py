@@ -6,10 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Uuid, bindparam, select
 
-from service.store.database import Database
-from service.store.log import COLUMNS, Told, told
-from service.store.schema import callbacks, events, tasks
-from service.store.statement import Statement
+from kling_relay.store.events.log import COLUMNS, Told, told
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import callbacks, events, tasks
 
 _CLIENT = bindparam("client", type_=Uuid)
 

@@ -25,12 +25,12 @@ from sqlalchemy import (
     true,
 )
 
-from service.core.ids import lower_bound
-from service.core.task import SHOWN, Status
-from service.store.database import Database
-from service.store.lookups import LEAN, Found, found_in
-from service.store.schema import events, tasks
-from service.store.statement import Statement
+from kling_relay.core.ids import lower_bound
+from kling_relay.core.task import SHOWN, Status
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import events, tasks
+from kling_relay.store.tasks.lookup import LEAN, Found, found_in
 
 WINDOW = 20_000
 """A filtered page looks at so many tasks at most, so that no filter, however rare its hits, holds a connection."""

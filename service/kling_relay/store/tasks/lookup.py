@@ -24,11 +24,11 @@ from sqlalchemy import (
     select,
 )
 
-from service.core.event import Facts, shown
-from service.core.task import Status, Task
-from service.store.database import Database
-from service.store.schema import events, ledger, repeats, submissions, tasks
-from service.store.statement import Row, Statement, first_of, not_before, unnested
+from kling_relay.core.event import Facts, shown
+from kling_relay.core.task import Status, Task
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, first_of, not_before, unnested
+from kling_relay.store.tables import events, ledger, repeats, submissions, tasks
 
 LEAN = (
     tasks.c.id,

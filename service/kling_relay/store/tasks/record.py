@@ -29,9 +29,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.store.database import Database
-from service.store.schema import Time, ledger, repeats, submissions, tasks
-from service.store.statement import CollisionError, Columns, Connection, Runner, Statement, columns_of, unnested
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import (
+    CollisionError,
+    Columns,
+    Connection,
+    Runner,
+    Statement,
+    columns_of,
+    unnested,
+)
+from kling_relay.store.tables import Time, ledger, repeats, submissions, tasks
 
 
 class Record(NamedTuple):

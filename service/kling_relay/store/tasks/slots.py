@@ -24,9 +24,9 @@ from sqlalchemy import (
     update,
 )
 
-from service.store.database import Database
-from service.store.schema import clients, submissions, tasks
-from service.store.statement import Row, Statement, transaction
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Row, Statement, transaction
+from kling_relay.store.tables import clients, submissions, tasks
 
 _LOCK = Statement(select(func.pg_advisory_xact_lock(literal_column("7307498"))))
 _USED = Statement(

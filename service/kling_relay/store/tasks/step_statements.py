@@ -30,10 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
-from service.store.lookups import LEAN
-from service.store.schema import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
-from service.store.shards import shard_of
-from service.store.statement import Columns, Statement, not_before, unnested
+from kling_relay.store.deliveries.shards import shard_of
+from kling_relay.store.postgres.statement import Columns, Statement, not_before, unnested
+from kling_relay.store.tables import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
+from kling_relay.store.tasks.lookup import LEAN
 
 MOVE: Columns = {
     "id": Uuid,

@@ -13,12 +13,12 @@ from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from service.core.event import Event, Facts
-from service.core.ledger import Entry
-from service.core.task import Status, Step, Task
-from service.store.database import Database
-from service.store.statement import columns_of, first_of
-from service.store.step_statements import READ, WRITE
+from kling_relay.core.event import Event, Facts
+from kling_relay.core.ledger import Entry
+from kling_relay.core.task import Status, Step, Task
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import columns_of, first_of
+from kling_relay.store.tasks.step_statements import READ, WRITE
 
 CALLBACK_KEPT = 65_536
 """Bytes of a raw callback that are kept."""

@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import Update
 
-from service.store.database import Database
-from service.store.schema import submissions
-from service.store.statement import Statement
+from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.tables import submissions
 
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 _due_in = bindparam("due_in", type_=Interval)

@@ -5,10 +5,10 @@ The token is checked before anything is read, so that a forged call costs neithe
 
 import orjson
 
-from service.core import token
-from service.core.errors import NotFound
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core import callback_token
+from kling_relay.core.errors import NotFound
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _GOOD = orjson.dumps({"code": 0, "message": "ok"})
 _JSON = {"Content-Type": "application/json"}
@@ -17,7 +17,7 @@ _JSON = {"Content-Type": "application/json"}
 async def callback(call: Call) -> Response:
     """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
     task = call.id("task")
-    if not token.holds(call.tools.callback_keys, task, call.params["token"]):
+    if not callback_token.holds(call.tools.callback_keys, task, call.params["token"]):
         raise NotFound
     body = await call.read()
     await call.tools.ingest.callback(task, body, call.request.headers, call.now)

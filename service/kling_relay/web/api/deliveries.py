@@ -4,17 +4,18 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from service.core.delivery import Delivery, read_id
-from service.core.errors import Conflict, Fault, NotFound
-from service.core.event import Event, Type, dress, rfc3339, tell, webhook_id
-from service.core.ids import CHANCE_BITS, new_id
-from service.store import again, deliveries, log, subscriptions
-from service.store.candidates import Filter
-from service.store.deliveries import Listed, Tried
-from service.store.subscriptions import Subscription
-from service.web.answers import InvalidMembers, listed, plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core.delivery import Delivery, read_id
+from kling_relay.core.errors import Conflict, Fault, NotFound
+from kling_relay.core.event import Event, Type, dress, rfc3339, tell, webhook_id
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.store.deliveries import listing, redelivery, subscriptions
+from kling_relay.store.deliveries.listed_subscriptions import Filter
+from kling_relay.store.deliveries.listing import Listed, Tried
+from kling_relay.store.deliveries.subscriptions import Subscription
+from kling_relay.store.events import log
+from kling_relay.web.http.answers import InvalidMembers, listed, plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _MOST_PAGES = 5
 """So many empty pages are turned at once."""
@@ -29,11 +30,11 @@ async def index(call: Call) -> Response:
     query = call.query
     wanted = _filter(query.subscription, query.status, query.event, query.task)
     before = None if query.cursor is None else _cursor(query.cursor)
-    page = await deliveries.page(call.tools.database, call.caller.client, wanted, before, query.limit)
+    page = await listing.page(call.tools.database, call.caller.client, wanted, before, query.limit)
     for _ in range(_MOST_PAGES):
         if page.deliveries or page.after is None:
             break
-        page = await deliveries.page(call.tools.database, call.caller.client, wanted, page.after, query.limit)
+        page = await listing.page(call.tools.database, call.caller.client, wanted, page.after, query.limit)
     return listed([shown(each) for each in page.deliveries], page.after.text if page.after else None)
 
 
@@ -43,7 +44,7 @@ async def show(call: Call) -> Response:
     client, database = call.caller.client, call.tools.database
     subscription = await subscriptions.get(database, client, found.subscription)
     told = await log.event(database, client, found.subject, found.sequence)
-    tried = await deliveries.tried(database, found.key)
+    tried = await listing.tried(database, found.key)
     if subscription is None:
         raise NotFound
     body = None
@@ -65,7 +66,7 @@ async def show(call: Call) -> Response:
 async def retry(call: Call) -> Response:
     """Make a delivery due now, whatever became of it."""
     found = await _found(call)
-    await again.retry(call.tools.database, [found.key])
+    await redelivery.retry(call.tools.database, [found.key])
     call.tools.wake()
     return plain(shown(await _found(call)), status=202)
 
@@ -78,7 +79,7 @@ async def retry_found(call: Call) -> Response:
     found: defaultdict[UUID, list[Delivery]] = defaultdict(list)
     count, before = 0, None
     while count < asked.limit:
-        page = await deliveries.page(database, client, wanted, before, min(_PAGE, asked.limit - count))
+        page = await listing.page(database, client, wanted, before, min(_PAGE, asked.limit - count))
         for each in page.deliveries:
             found[each.subscription].append(each.key)
         count += len(page.deliveries)
@@ -86,7 +87,7 @@ async def retry_found(call: Call) -> Response:
             break
         before = page.after
     for keys in found.values():
-        await again.retry(database, keys)
+        await redelivery.retry(database, keys)
     call.tools.wake()
     return plain({"count": count}, status=202)
 
@@ -98,10 +99,10 @@ async def replay(call: Call) -> Response:
     if since >= until:
         raise InvalidMembers([Fault("since", "must be before until, and in the past")])
     if call.body.only == "failed":
-        count = await again.replay_failed(call.tools.database, subscription.id, since, until)
+        count = await redelivery.replay_failed(call.tools.database, subscription.id, since, until)
     else:
         types = types_of(subscription.wish.events)
-        count = await again.replay_all(call.tools.database, subscription, types, since, until)
+        count = await redelivery.replay_all(call.tools.database, subscription, types, since, until)
     call.tools.wake()
     return plain({"count": count}, status=202)
 
@@ -119,7 +120,7 @@ async def test(call: Call) -> Response:
         at=call.now,
         content={"subscription": str(subscription.id), "message": "It works."},
     )
-    made = await again.announce_to(call.tools.database, event, subscription.id)
+    made = await redelivery.announce_to(call.tools.database, event, subscription.id)
     call.tools.wake()
     return plain({"delivery": made.text, "event": webhook_id(event.subject, event.sequence)}, status=202)
 
@@ -166,7 +167,7 @@ def _tried(attempt: Tried) -> dict[str, Any]:
 
 async def _found(call: Call) -> Listed:
     key = read_id(call.params["delivery"])
-    found = None if key is None else await deliveries.one(call.tools.database, call.caller.client, key)
+    found = None if key is None else await listing.one(call.tools.database, call.caller.client, key)
     if found is None:
         raise NotFound
     return found

@@ -11,17 +11,17 @@ from uuid import UUID
 
 from aiohttp import web
 
-from service.core.errors import Fault, RateLimited, Unavailable
-from service.store import log
-from service.store.log import START, Cursor, Told, read_cursor
-from service.store.statement import CollisionError, StoreUnavailableError
-from service.web.answers import InvalidMembers, listed
-from service.web.call import Call, is_gone
-from service.web.cors import shared
-from service.web.deliveries import types_of
-from service.web.response import Response
-from service.web.tail import Ear
-from service.web.tasks import event_shown
+from kling_relay.core.errors import Fault, RateLimited, Unavailable
+from kling_relay.flows.follow_log import Ear
+from kling_relay.store.events import log
+from kling_relay.store.events.log import START, Cursor, Told, read_cursor
+from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
+from kling_relay.web.api.deliveries import types_of
+from kling_relay.web.api.tasks import event_shown
+from kling_relay.web.http.answers import InvalidMembers, listed
+from kling_relay.web.http.cors import shared
+from kling_relay.web.http.request import Call, is_gone
+from kling_relay.web.http.response import Response
 
 _STREAMS = "streams"
 _PAGE = 200

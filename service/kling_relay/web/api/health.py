@@ -2,11 +2,11 @@
 
 import asyncio
 
-from service.store.log import head
-from service.store.statement import StoreUnavailableError
-from service.web.answers import plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.store.events.log import head
+from kling_relay.store.postgres.statement import StoreUnavailableError
+from kling_relay.web.http.answers import plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _PATIENCE = 2.0
 

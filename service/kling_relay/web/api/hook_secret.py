@@ -1,18 +1,18 @@
 """The secret by which a client's hooks (an order's own `notify_hook`) are signed: shown to who administers, rotated."""
 
-from service.core.errors import NotFound
-from service.core.signature import new_secret
-from service.store import keys, secrets
-from service.web.answers import plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core.errors import NotFound
+from kling_relay.core.signature import new_secret
+from kling_relay.store.access import client_keys, secrets
+from kling_relay.web.http.answers import plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _SECRET_BITS = 256
 
 
 async def show(call: Call) -> Response:
     """Answer with the secret; unlike a subscription's it is made with the client, so that it can be asked for."""
-    sealed = await keys.hook_secret(call.tools.database, call.caller.client)
+    sealed = await client_keys.hook_secret(call.tools.database, call.caller.client)
     if sealed is None:
         raise NotFound
     return plain({"secret": secrets.open_hook_secret(call.tools.sealer, call.caller.client, sealed)})
@@ -22,6 +22,6 @@ async def rotate(call: Call) -> Response:
     """Make a new secret; the old one signs nothing more."""
     secret = new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
     sealed = secrets.seal_hook_secret(call.tools.sealer, call.caller.client, secret)
-    if not await keys.set_hook_secret(call.tools.database, call.caller.client, sealed):
+    if not await client_keys.set_hook_secret(call.tools.database, call.caller.client, sealed):
         raise NotFound
     return plain({"secret": secret})

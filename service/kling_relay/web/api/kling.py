@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from service.core.address import check_url
-from service.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
-from service.core.kind import Door, Kind, door_of
-from service.core.order import Order, check
-from service.core.trace import parse
-from service.store import pages
-from service.telemetry.notes import note
-from service.web import bodies
-from service.web.answers import enveloped
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core.address import check_url
+from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
+from kling_relay.core.operation import Door, Kind, door_of
+from kling_relay.core.order import Order, check
+from kling_relay.core.trace import parse
+from kling_relay.flows.log_context import note
+from kling_relay.store.tasks import listing
+from kling_relay.web.http import body as bodies
+from kling_relay.web.http.answers import enveloped
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
 _WORD = re.compile(IDEMPOTENCY_KEY)
@@ -71,7 +71,7 @@ async def numbered(call: Call, door: Door) -> Response:
     kinds = [kind.value for kind in Kind if door_of(kind) is door]
     number = _number(call, "pageNum", 1, _MOST_PAGES)
     size = _number(call, "pageSize", _PER_PAGE, _MOST_PER_PAGE)
-    found = await pages.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
+    found = await listing.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
     return enveloped([queried(each.shown) for each in found], call.request_id)
 
 

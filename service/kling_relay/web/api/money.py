@@ -3,17 +3,17 @@
 from datetime import timedelta
 from typing import Any
 
-from service.core import budget as budget_core
-from service.core import price, rulebook
-from service.core.errors import Fault, InvalidOrder, InvalidRequest
-from service.core.event import rfc3339
-from service.core.kind import Door
-from service.store import budgets, ledger, usage
-from service.store.usage import figures, sheet
-from service.web.answers import InvalidMembers, plain
-from service.web.call import Call
-from service.web.kling import checked
-from service.web.response import Response
+from kling_relay.core import budget as budget_core
+from kling_relay.core import price, rulebook
+from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
+from kling_relay.core.event import rfc3339
+from kling_relay.core.operation import Door
+from kling_relay.store.money import balances, budgets, usage
+from kling_relay.store.money.usage import figures, sheet
+from kling_relay.web.api.kling import checked
+from kling_relay.web.http.answers import InvalidMembers, plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _USUAL = timedelta(days=30)
 _AS_FILE = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
@@ -88,7 +88,7 @@ async def budget(call: Call) -> Response:
     }
     for spender in await budgets.spenders(database.pool, caller.client, caller.key):
         # closed here too: who has no limit has nobody else who would, and the sum of a long life takes a second
-        spent = await ledger.spent(database.pool, spender, currency, call.now, closed_from=ledger.CLOSED_FROM)
+        spent = await balances.spent(database.pool, spender, currency, call.now, closed_from=balances.CLOSED_FROM)
         said["key" if spender.key else "client"] = {
             "name": spender.name,
             "limits": spender.limits.shown(),

@@ -9,14 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from service.core.errors import Fault
-from service.core.event import rfc3339
-from service.store import overview, standing, tries
-from service.store.overview import NEVER, PER_BIN, Counted, Figures, Window
-from service.store.standing import Waiting
-from service.web.answers import InvalidMembers, plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core.errors import Fault
+from kling_relay.core.event import rfc3339
+from kling_relay.store.stats import attempts as tries
+from kling_relay.store.stats import open_work
+from kling_relay.store.stats import tasks as overview
+from kling_relay.store.stats.open_work import Waiting
+from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
+from kling_relay.web.http.answers import InvalidMembers, plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
 _NONE = Waiting(outstanding=0, exhausted=0, next_at=None)
@@ -30,11 +32,11 @@ async def show(call: Call) -> Response:
     mine = await tries.mine(database, client, _only(call.query.subscription))
     tasks = await overview.count_tasks(database, client, window)
     attempts = await tries.count_attempts(database, mine, window)
-    waiting = await standing.waiting(database, mine)
-    now_open = await standing.open_tasks(database, client)
+    waiting = await open_work.waiting(database, mine)
+    now_open = await open_work.open_tasks(database, client)
     spans = Counter(attempts.lasting)
-    spans.update((int((at - window.since) / width), NEVER) for at in await standing.untried(database, mine))
-    reasons = await standing.reasons(database, client, window.since)
+    spans.update((int((at - window.since) / width), NEVER) for at in await open_work.untried(database, mine))
+    reasons = await open_work.reasons(database, client, window.since)
     outstanding = sum(each.outstanding for each in waiting.values())
     open_then = _lasting(tasks.lasting, count, now_open.count)
     bins = _bins(window, tasks, attempts, open_then, _lasting(spans, count, outstanding))

@@ -5,25 +5,24 @@ Kling's paths stand here once, under `/kling/v1`; they answer under `/v1` and `/
 
 from functools import partial
 
-from service.core.key import Scope
-from service.core.kind import Door
-from service.web import (
-    asked,
+from kling_relay.core.key import Scope
+from kling_relay.core.operation import Door
+from kling_relay.web.api import (
     callbacks,
     deliveries,
     events,
-    figures,
     health,
-    hooks,
+    hook_secret,
     kling,
     money,
     overview,
     subscriptions,
     tasks,
-    wire,
 )
-from service.web.bodies import Size
-from service.web.call import Family, Route
+from kling_relay.web.http.body import Size
+from kling_relay.web.http.request import Family, Route
+from kling_relay.web.models import fields, responses
+from kling_relay.web.models import overview as figures
 
 _ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
 
@@ -42,7 +41,7 @@ def _kling() -> list[Route]:
                 summary=f"Order at {door.value}",
                 scope=Scope.SUBMIT,
                 family=Family.KLING,
-                answer=wire.KlingAnswer,
+                answer=responses.KlingAnswer,
                 size=Size.ORDER,
                 refusals=_ORDER,
             ),
@@ -53,7 +52,7 @@ def _kling() -> list[Route]:
                 act=partial(kling.numbered, door=door),
                 summary=f"A page of the tasks ordered at {door.value}",
                 family=Family.KLING,
-                answer=wire.KlingPage,
+                answer=responses.KlingPage,
                 refusals=(1201,),
             ),
             Route(
@@ -63,7 +62,7 @@ def _kling() -> list[Route]:
                 act=kling.show,
                 summary="One task, by task_id or external_task_id",
                 family=Family.KLING,
-                answer=wire.KlingAnswer,
+                answer=responses.KlingAnswer,
                 refusals=(1203,),
             ),
         ]
@@ -77,8 +76,8 @@ _TASKS = [
         path="/v1/tasks",
         act=tasks.index,
         summary="Tasks, newest first",
-        query=asked.TasksAsked,
-        answer=wire.TaskPage,
+        query=fields.TasksAsked,
+        answer=responses.TaskPage,
     ),
     Route(
         name="show_task",
@@ -86,8 +85,8 @@ _TASKS = [
         path="/v1/tasks/{task}",
         act=tasks.show,
         summary="One task; with ?wait= as soon as it is final",
-        query=asked.TaskAsked,
-        answer=wire.TaskDetail,
+        query=fields.TaskAsked,
+        answer=responses.TaskDetail,
         refusals=(1203,),
     ),
     Route(
@@ -96,8 +95,8 @@ _TASKS = [
         path="/v1/tasks/{task}/events",
         act=tasks.events,
         summary="A task's history",
-        query=asked.Nothing,
-        answer=wire.EventPage,
+        query=fields.Nothing,
+        answer=responses.EventPage,
         refusals=(1203,),
     ),
     Route(
@@ -106,8 +105,8 @@ _TASKS = [
         path="/v1/tasks/{task}/callbacks",
         act=tasks.callbacks,
         summary="What the provider said of a task, as it came",
-        query=asked.Nothing,
-        answer=wire.CallbackPage,
+        query=fields.Nothing,
+        answer=responses.CallbackPage,
         refusals=(1203,),
     ),
 ]
@@ -120,8 +119,8 @@ _SUBSCRIPTIONS = [
         act=subscriptions.create,
         summary="Subscribe; the answer holds the secret, this once",
         scope=Scope.ADMIN,
-        body=asked.SubscriptionAsked,
-        answer=wire.SubscriptionWithSecret,
+        body=fields.SubscriptionAsked,
+        answer=responses.SubscriptionWithSecret,
         status=201,
         refusals=(1204,),
     ),
@@ -131,8 +130,8 @@ _SUBSCRIPTIONS = [
         path="/v1/subscriptions",
         act=subscriptions.index,
         summary="Subscriptions, newest first",
-        query=asked.Paged,
-        answer=wire.SubscriptionPage,
+        query=fields.Paged,
+        answer=responses.SubscriptionPage,
     ),
     Route(
         name="show_subscription",
@@ -140,8 +139,8 @@ _SUBSCRIPTIONS = [
         path=_ONE,
         act=subscriptions.show,
         summary="One subscription",
-        query=asked.Nothing,
-        answer=wire.Subscription,
+        query=fields.Nothing,
+        answer=responses.Subscription,
         refusals=(1203,),
     ),
     Route(
@@ -151,8 +150,8 @@ _SUBSCRIPTIONS = [
         act=subscriptions.change,
         summary="Change a subscription",
         scope=Scope.ADMIN,
-        body=asked.SubscriptionChange,
-        answer=wire.Subscription,
+        body=fields.SubscriptionChange,
+        answer=responses.Subscription,
         refusals=(1203,),
     ),
     Route(
@@ -162,7 +161,7 @@ _SUBSCRIPTIONS = [
         act=subscriptions.delete,
         summary="Delete a subscription and what is outstanding for it",
         scope=Scope.ADMIN,
-        query=asked.Nothing,
+        query=fields.Nothing,
         status=204,
         refusals=(1203,),
     ),
@@ -173,8 +172,8 @@ _SUBSCRIPTIONS = [
         act=subscriptions.rotate,
         summary="A new secret; the old one signs too for a while",
         scope=Scope.ADMIN,
-        body=asked.RotationAsked,
-        answer=wire.Secret,
+        body=fields.RotationAsked,
+        answer=responses.Secret,
         refusals=(1203, 1204),
     ),
     Route(
@@ -184,8 +183,8 @@ _SUBSCRIPTIONS = [
         act=subscriptions.pause,
         summary="Let deliveries gather",
         scope=Scope.ADMIN,
-        body=asked.Nothing,
-        answer=wire.Subscription,
+        body=fields.Nothing,
+        answer=responses.Subscription,
         refusals=(1203,),
     ),
     Route(
@@ -195,8 +194,8 @@ _SUBSCRIPTIONS = [
         act=subscriptions.resume,
         summary="Deliver again, also after it was disabled",
         scope=Scope.ADMIN,
-        body=asked.Nothing,
-        answer=wire.Subscription,
+        body=fields.Nothing,
+        answer=responses.Subscription,
         refusals=(1203,),
     ),
 ]
@@ -208,8 +207,8 @@ _AGAIN = [
         act=deliveries.test,
         summary="Send subscription.test to this subscription alone",
         scope=Scope.ADMIN,
-        body=asked.Nothing,
-        answer=wire.Tested,
+        body=fields.Nothing,
+        answer=responses.Tested,
         status=202,
         refusals=(1203, 1204),
     ),
@@ -220,8 +219,8 @@ _AGAIN = [
         act=deliveries.replay,
         summary="Deliver a time's events again: what failed, or all",
         scope=Scope.ADMIN,
-        body=asked.ReplayAsked,
-        answer=wire.Count,
+        body=fields.ReplayAsked,
+        answer=responses.Count,
         status=202,
         refusals=(1203,),
     ),
@@ -231,8 +230,8 @@ _AGAIN = [
         path="/v1/deliveries",
         act=deliveries.index,
         summary="Deliveries, newest task first",
-        query=asked.DeliveriesAsked,
-        answer=wire.DeliveryPage,
+        query=fields.DeliveriesAsked,
+        answer=responses.DeliveryPage,
     ),
     Route(
         name="retry_deliveries",
@@ -241,8 +240,8 @@ _AGAIN = [
         act=deliveries.retry_found,
         summary="Deliver now all that a filter finds, the exhausted where it names no status",
         scope=Scope.ADMIN,
-        body=asked.RetryAsked,
-        answer=wire.Count,
+        body=fields.RetryAsked,
+        answer=responses.Count,
         status=202,
     ),
     Route(
@@ -251,8 +250,8 @@ _AGAIN = [
         path="/v1/deliveries/{delivery}",
         act=deliveries.show,
         summary="One delivery with its attempts",
-        query=asked.Nothing,
-        answer=wire.DeliveryDetail,
+        query=fields.Nothing,
+        answer=responses.DeliveryDetail,
         refusals=(1203,),
     ),
     Route(
@@ -262,8 +261,8 @@ _AGAIN = [
         act=deliveries.retry,
         summary="Deliver now, whatever became of it",
         scope=Scope.ADMIN,
-        body=asked.Nothing,
-        answer=wire.Delivery,
+        body=fields.Nothing,
+        answer=responses.Delivery,
         status=202,
         refusals=(1203,),
     ),
@@ -271,21 +270,21 @@ _AGAIN = [
         name="show_hook_secret",
         method="GET",
         path="/v1/hook-secret",
-        act=hooks.show,
+        act=hook_secret.show,
         summary="The secret that signs what goes to notify_hook",
         scope=Scope.ADMIN,
-        query=asked.Nothing,
-        answer=wire.HookSecret,
+        query=fields.Nothing,
+        answer=responses.HookSecret,
     ),
     Route(
         name="rotate_hook_secret",
         method="POST",
         path="/v1/hook-secret/rotate",
-        act=hooks.rotate,
+        act=hook_secret.rotate,
         summary="A new secret for notify_hook; the old one signs nothing more",
         scope=Scope.ADMIN,
-        body=asked.Nothing,
-        answer=wire.HookSecret,
+        body=fields.Nothing,
+        answer=responses.HookSecret,
     ),
 ]
 _LOG = [
@@ -295,8 +294,8 @@ _LOG = [
         path="/v1/events",
         act=events.index,
         summary="The log of events by cursor, oldest first",
-        query=asked.EventsAsked,
-        answer=wire.EventPage,
+        query=fields.EventsAsked,
+        answer=responses.EventPage,
     ),
     Route(
         name="stream_events",
@@ -304,7 +303,7 @@ _LOG = [
         path="/v1/events/stream",
         act=events.stream,
         summary="The log as Server-Sent Events, resumed by Last-Event-ID",
-        query=asked.StreamAsked,
+        query=fields.StreamAsked,
         media="text/event-stream",
         refusals=(1302, 5001),
     ),
@@ -316,8 +315,8 @@ _MONEY = [
         path="/v1/rulebook",
         act=money.rules,
         summary="The rule book that orders are checked by",
-        query=asked.Nothing,
-        answer=wire.Free,
+        query=fields.Nothing,
+        answer=responses.Free,
     ),
     Route(
         name="show_prices",
@@ -325,8 +324,8 @@ _MONEY = [
         path="/v1/prices",
         act=money.prices,
         summary="The price list that orders are priced by",
-        query=asked.Nothing,
-        answer=wire.Free,
+        query=fields.Nothing,
+        answer=responses.Free,
     ),
     Route(
         name="quote",
@@ -334,7 +333,7 @@ _MONEY = [
         path="/v1/quotes",
         act=money.quote,
         summary="The price of an order, without ordering; the body is the order with its door",
-        answer=wire.QuoteShown,
+        answer=responses.QuoteShown,
         size=Size.ORDER,
         refusals=(1200, 1201, 1205),
     ),
@@ -344,8 +343,8 @@ _MONEY = [
         path="/v1/usage",
         act=money.used,
         summary="What was ordered and charged; as CSV with ?format=csv or Accept: text/csv",
-        query=asked.UsageAsked,
-        answer=wire.Usage,
+        query=fields.UsageAsked,
+        answer=responses.Usage,
         text="text/csv",
     ),
     Route(
@@ -354,8 +353,8 @@ _MONEY = [
         path="/v1/budget",
         act=money.budget,
         summary="What this client and this key may spend, have spent, and have left",
-        query=asked.Nothing,
-        answer=wire.Budgets,
+        query=fields.Nothing,
+        answer=responses.Budgets,
     ),
 ]
 _OVERVIEW = [
@@ -377,7 +376,7 @@ _OPEN = [
         act=callbacks.callback,
         summary="The provider's door",
         scope=None,
-        answer=wire.Acknowledged,
+        answer=responses.Acknowledged,
         size=Size.CALLBACK,
         refusals=(1203, 1205, 5001),
     ),
@@ -388,7 +387,7 @@ _OPEN = [
         act=health.live,
         summary="Whether the process lives",
         scope=None,
-        answer=wire.Health,
+        answer=responses.Health,
     ),
     Route(
         name="readyz",
@@ -397,7 +396,7 @@ _OPEN = [
         act=health.ready,
         summary="Whether it should be sent requests",
         scope=None,
-        answer=wire.Health,
+        answer=responses.Health,
         refusals=(5001,),
     ),
 ]

@@ -9,18 +9,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from service.core.address import check_url
-from service.core.errors import Conflict, Fault, NotFound
-from service.core.event import rfc3339
-from service.core.ids import CHANCE_BITS, new_id
-from service.core.signature import new_secret
-from service.core.subscription import Wish, shown_headers, with_hidden
-from service.store import headers, removal, secrets, subscriptions
-from service.store.seal import SealError
-from service.store.subscriptions import Change, Subscription
-from service.web.answers import InvalidMembers, listed, nothing, plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core.address import check_url
+from kling_relay.core.errors import Conflict, Fault, NotFound
+from kling_relay.core.event import rfc3339
+from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.signature import new_secret
+from kling_relay.core.subscription import Wish, shown_headers, with_hidden
+from kling_relay.store.access import headers, secrets
+from kling_relay.store.access.encryption import SealError
+from kling_relay.store.deliveries import subscriptions, unsubscribe
+from kling_relay.store.deliveries.subscriptions import Change, Subscription
+from kling_relay.web.http.answers import InvalidMembers, listed, nothing, plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _SECRET_BITS = 256
 _MOST_SECRETS = 3
@@ -91,7 +92,7 @@ async def change(call: Call) -> Response:
 
 async def delete(call: Call) -> Response:
     """Delete a subscription and what was still to be delivered to it."""
-    if not await removal.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
+    if not await unsubscribe.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
         raise NotFound
     return nothing()
 

@@ -9,17 +9,17 @@ from uuid import UUID
 
 import orjson
 
-from service.core import ledger
-from service.core.errors import Fault, NotFound, RateLimited, Unavailable
-from service.core.event import rfc3339, webhook_id
-from service.core.money import plain as money
-from service.core.task import FINAL
-from service.store import history, lookups, pages
-from service.store.log import Told
-from service.store.lookups import Detail
-from service.web.answers import InvalidMembers, listed, plain
-from service.web.call import Call
-from service.web.response import Response
+from kling_relay.core import ledger
+from kling_relay.core.errors import Fault, NotFound, RateLimited, Unavailable
+from kling_relay.core.event import rfc3339, webhook_id
+from kling_relay.core.money import plain as money
+from kling_relay.core.task import FINAL
+from kling_relay.store.events.log import Told
+from kling_relay.store.tasks import history, listing, lookup
+from kling_relay.store.tasks.lookup import Detail
+from kling_relay.web.http.answers import InvalidMembers, listed, plain
+from kling_relay.web.http.request import Call
+from kling_relay.web.http.response import Response
 
 _MOST_CALLBACKS = 500
 _LOOK_AT_CLIENT = 5.0
@@ -29,11 +29,11 @@ _LOOK_AT_CLIENT = 5.0
 async def index(call: Call) -> Response:
     """Answer with a page of tasks, newest first."""
     query = call.query
-    statuses = [status for word in query.status or () for status in pages.statuses_of(word)]
-    wanted = pages.Filter(
+    statuses = [status for word in query.status or () for status in listing.statuses_of(word)]
+    wanted = listing.Filter(
         statuses=statuses or None, kinds=query.kind, since=query.since, until=query.until, text=query.text
     )
-    page = await pages.page(call.tools.database, call.caller.client, wanted, _task_cursor(query.cursor), query.limit)
+    page = await listing.page(call.tools.database, call.caller.client, wanted, _task_cursor(query.cursor), query.limit)
     return listed([found.shown for found in page.tasks], str(page.after) if page.after else None)
 
 
@@ -81,12 +81,12 @@ def event_shown(told: Told) -> dict[str, Any]:
 
 
 async def _found(call: Call, task: UUID) -> None:
-    if await lookups.by_id(call.tools.database, call.caller.client, task) is None:
+    if await lookup.by_id(call.tools.database, call.caller.client, task) is None:
         raise NotFound(f"There is no task {task}.")
 
 
 async def _detail(call: Call, task: UUID) -> Detail:
-    found = await lookups.detail(call.tools.database, call.caller.client, task)
+    found = await lookup.detail(call.tools.database, call.caller.client, task)
     if found is None:
         raise NotFound(f"There is no task {task}.")
     return found

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from service.core.errors import Fault, InvalidOrder, InvalidRequest, Refusal, told
-from service.web.response import Response
+from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, Refusal, told
+from kling_relay.web.http.response import Response
 
 GOOD = "成功"
 """Kling's gateway says so on every good answer."""

@@ -14,12 +14,12 @@ from uuid import UUID
 
 import jwt
 
-from service.core.errors import RateLimited, Unauthenticated
-from service.core.key import LEAST_TO_SIGN, MOST_CHARACTERS, Caller, digest, same
-from service.store import keys, secrets
-from service.store.database import Database
-from service.store.keys import KeyRow
-from service.store.seal import Sealer
+from kling_relay.core.errors import RateLimited, Unauthenticated
+from kling_relay.core.key import LEAST_TO_SIGN, MOST_CHARACTERS, Caller, digest, same
+from kling_relay.store.access import client_keys, secrets
+from kling_relay.store.access.client_keys import KeyRow
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.postgres.database import Database
 
 REMEMBERED = 4.0
 UNKNOWN_REMEMBERED = 1.0
@@ -121,7 +121,9 @@ class Doorman:
         if known is not None and known[0] > at:
             return known[1]
         row = await (
-            keys.by_id(self._database, name) if isinstance(name, UUID) else keys.by_digest(self._database, name)
+            client_keys.by_id(self._database, name)
+            if isinstance(name, UUID)
+            else client_keys.by_digest(self._database, name)
         )
         self._known[name] = (at + (UNKNOWN_REMEMBERED if row is None else REMEMBERED), row)
         self._known.move_to_end(name)
@@ -132,12 +134,12 @@ class Doorman:
     async def _touch(self, key: UUID, now: datetime) -> None:
         """Note the key's use, at most once a minute here (and by the statement's own condition everywhere)."""
         last = self._touched.get(key)
-        if last is not None and now - last < keys.TOUCH_EVERY:
+        if last is not None and now - last < client_keys.TOUCH_EVERY:
             return
         if len(self._touched) > MOST_REMEMBERED:
             self._touched.clear()
         self._touched[key] = now
-        await keys.touch(self._database, [key], now)
+        await client_keys.touch(self._database, [key], now)
 
 
 def _token(authorization: str | None) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from service.core.errors import InvalidRequest, Refusal, TooLarge, Unavailable
-from service.web.tools import Limits
+from kling_relay.core.errors import InvalidRequest, Refusal, TooLarge, Unavailable
+from kling_relay.web.http.context import Limits
 
 THREAD_FROM = 256 * 1024
 """Bytes from which a body is parsed in a thread."""

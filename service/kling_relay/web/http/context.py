@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from service.core.address import NOWHERE, Allowed
-from service.core.key import Caller
-from service.core.order import Order
-from service.core.price import Prices
-from service.core.rulebook import Rulebook
-from service.core.subscription import DEFAULT_IN_FLIGHT
-from service.flows.bell import Bell
-from service.store.database import Database
-from service.store.seal import Sealer
+from kling_relay.core.address import NOWHERE, Allowed
+from kling_relay.core.key import Caller
+from kling_relay.core.order import Order
+from kling_relay.core.price import Prices
+from kling_relay.core.rulebook import Rulebook
+from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
+from kling_relay.flows.wakeup import Bell
+from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.postgres.database import Database
 
 Clock = Callable[[], datetime]
 Chance = Callable[[int], int]
@@ -83,7 +83,7 @@ def _unseen(_: Seen) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What `service.app` hands to the web, each made once.
+    """What `kling_relay.app` hands to the web, each made once.
 
     `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
     `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready;

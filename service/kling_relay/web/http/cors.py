@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from service.web.response import Response
+from kling_relay.web.http.response import Response
 
 _ALLOWED = (
     "Authorization, Content-Type, x-ptoken, x-vtoken, x-ctoken, Mj-Version, Idempotency-Key, Last-Event-ID, traceparent"

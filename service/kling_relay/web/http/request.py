@@ -11,16 +11,16 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.core.errors import NotFound, Unauthenticated
-from service.core.key import Caller, Scope
-from service.flows.look_up import LookUp
-from service.store.statement import CollisionError, StoreUnavailableError, read_id
-from service.web import bodies
-from service.web.auth import Doorman
-from service.web.bodies import Size
-from service.web.response import Response
-from service.web.tail import Tail
-from service.web.tools import Tools
+from kling_relay.core.errors import NotFound, Unauthenticated
+from kling_relay.core.key import Caller, Scope
+from kling_relay.flows.follow_log import Tail
+from kling_relay.flows.lookup import LookUp
+from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError, read_id
+from kling_relay.web.http import body as bodies
+from kling_relay.web.http.auth import Doorman
+from kling_relay.web.http.body import Size
+from kling_relay.web.http.context import Tools
+from kling_relay.web.http.response import Response
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.web.call import Family, Route
+from kling_relay.web.http.request import Family, Route
 
 KLING_PREFIXES = (("kling", "v1"), ("v1",), ("proxy", "kling", "v1"))
 """Kling's paths answer under each of these; the table has them under the first."""

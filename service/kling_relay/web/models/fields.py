@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from service.core.event import PATTERNS, Format
-from service.core.kind import Kind
-from service.core.subscription import (
+from kling_relay.core.event import PATTERNS, Format
+from kling_relay.core.operation import Kind
+from kling_relay.core.subscription import (
     HEADER_NAME,
     MOST_DESCRIPTION,
     MOST_HEADER_BYTES,

@@ -1,11 +1,11 @@
-"""The overview's answer, as models; what the figures mean is said in `service.store.overview`."""
+"""The overview's answer, as models; what the figures mean is said in `kling_relay.store.stats.tasks`."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from service.web.asked import Asked, Id
-from service.web.wire import Shown
+from kling_relay.web.models.fields import Asked, Id
+from kling_relay.web.models.responses import Shown
 
 
 class OverviewAsked(Asked):

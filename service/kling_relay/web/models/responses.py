@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.core.event import Format
-from service.core.kind import Kind
-from service.core.subscription import Ordering
-from service.web.asked import ShownStatus
+from kling_relay.core.event import Format
+from kling_relay.core.operation import Kind
+from kling_relay.core.subscription import Ordering
+from kling_relay.web.models.fields import ShownStatus
 
 
 class Shown(BaseModel):

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from service.core.budget import LIMIT_NAMES, THRESHOLDS
-from service.core.event import CONTENT_TYPE, Format, Type
-from service.web import wire
-from service.web.shapes import SIGNED
+from kling_relay.core.budget import LIMIT_NAMES, THRESHOLDS
+from kling_relay.core.event import CONTENT_TYPE, Format, Type
+from kling_relay.web.models import responses
+from kling_relay.web.spec.schemas import SIGNED
 
 _TASK_TYPES = tuple(kind for kind in Type if kind.value.startswith("task."))
 _NAMES = {kind: "".join(word.title() for word in kind.value.split(".")) for kind in Type if kind not in _TASK_TYPES}
@@ -83,7 +83,7 @@ def _message(form: Format, kind: Type) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    task = wire.Task.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    task = responses.Task.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     inner = task.pop("$defs", {})
     text = {"type": "string"}
     members = ("task_id", "task_status", "task_status_msg", "created_at", "updated_at")

@@ -8,15 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.core.errors import HTTP_STATUS
-from service.core.kind import Door
-from service.web import wire
-from service.web.asked import PLACE
-from service.web.bodies import Size
-from service.web.call import Family, Route
-from service.web.kling import IDEMPOTENCY_KEY
-from service.web.routes import ROUTES
-from service.web.shapes import REFUSALS, order_name, orders, streamed, webhook
+from kling_relay.core.errors import HTTP_STATUS
+from kling_relay.core.operation import Door
+from kling_relay.web.api.kling import IDEMPOTENCY_KEY
+from kling_relay.web.api.routes import ROUTES
+from kling_relay.web.http.body import Size
+from kling_relay.web.http.request import Family, Route
+from kling_relay.web.models import responses
+from kling_relay.web.models.fields import PLACE
+from kling_relay.web.spec.schemas import REFUSALS, order_name, orders, streamed, webhook
 
 _ABOUT = """\
 The service between a back end and Kling: an order becomes a task on disk before the provider hears of it, and every
@@ -72,7 +72,7 @@ def document() -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of everything in the route table."""
     models = sorted({model for route in ROUTES for model in _models(route)}, key=lambda model: model.__name__)
     _, defined = models_json_schema(
-        [(model, "serialization" if issubclass(model, wire.Shown) else "validation") for model in models],
+        [(model, "serialization" if issubclass(model, responses.Shown) else "validation") for model in models],
         ref_template="#/components/schemas/{model}",
     )
     paths: dict[str, dict[str, Any]] = {}

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from service.core import rulebook
-from service.core.event import Type
-from service.core.field import LONGEST_URL, SIMPLE
-from service.core.order import LONGEST_EXTERNAL_ID, MODEL_NAME
-from service.core.rule import Camera, Choice, Number, Picture, Rule, Text
-from service.core.rulebook import ANY_MODEL, DoorRules
+from kling_relay.core import rulebook
+from kling_relay.core.event import Type
+from kling_relay.core.order import LONGEST_EXTERNAL_ID, MODEL_NAME
+from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
+from kling_relay.core.rulebook import ANY_MODEL, DoorRules
+from kling_relay.core.validation import LONGEST_URL, SIMPLE
 
 SIGNED = {
     "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
