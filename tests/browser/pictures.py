@@ -49,7 +49,7 @@ GROUND = (217, 218, 212)
 async def demo(directory: str) -> AsyncIterator[tuple[str, str]]:
     """Start `kling-relay demo` with its data in `directory`; give its address and key when its four orders are done."""
     settings = {"RELAY_DATA_DIR": directory, "RELAY_METRICS_PORT": "0", "RELAY_PROVIDER_SLOTS": "60"}
-    command = (sys.executable, "-m", "service", "demo")
+    command = (sys.executable, "-m", "kling_relay", "demo")
     running = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings}, stdout=PIPE)
     try:
         yield await begun(running)

@@ -143,7 +143,7 @@ async def test_the_log_is_printed_and_carried_to_a_program_here(terminal: Termin
     assert "succeed" in (await terminal.run("events", "--type", "task.succeed")).stdout
     words = ("listen", "--forward-to", hook.url, "--after", "0", "--json", "--url", terminal.service.url, "--key", KEY)
     listener = await asyncio.create_subprocess_exec(
-        *(".venv/bin/python", "-m", "service", *words),
+        *(".venv/bin/python", "-m", "kling_relay", *words),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -100,7 +100,7 @@ def test_shells_that_are_here_complete_with_what_is_printed_for_them(shell: str,
 
 def test_a_reader_that_has_enough_ends_it_quietly() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "service", "settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "kling_relay", "settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as running:
         assert running.stdout
         assert running.stderr

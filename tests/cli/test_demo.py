@@ -30,7 +30,7 @@ def tmp_path() -> Iterator[Path]:
 async def begun(directory: Path, *words: str, port: int = 0) -> Process:
     settings = {"RELAY_DATA_DIR": str(directory / ".relay"), "RELAY_PORT": str(port), "RELAY_METRICS_PORT": "0"}
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", *words),
+        *(sys.executable, "-m", "kling_relay", *words),
         cwd=ROOT,
         env={**ENVIRONMENT, **settings},
         stdout=PIPE,

@@ -108,7 +108,7 @@ def test_every_expression_is_well_formed(where: str, expression: str) -> None:
 
 def test_every_alert_is_tested_firing_and_quiet_with_series_that_exist() -> None:
     """Tested by promtool where it is; always looked at is that every alert has its two cases, and series of ours."""
-    cases = yaml.safe_load((ROOT / "tests" / "alerts.yaml").read_text())["tests"]
+    cases = yaml.safe_load((ROOT / "tests" / "operations" / "alerts.yaml").read_text())["tests"]
     seen: dict[str, list[bool]] = {}
     for case in cases:
         (asked,) = case["promql_expr_test"]
@@ -124,7 +124,10 @@ def test_every_alert_is_tested_firing_and_quiet_with_series_that_exist() -> None
             assert described or selector["name"] in OTHERS, given
     assert seen == {name: [True, False] for name in ALERTS}
     if promtool := shutil.which("promtool"):
-        for question in (["check", "rules", f"{FILES}/alerts.yaml"], ["test", "rules", f"{ROOT}/tests/alerts.yaml"]):
+        for question in (
+            ["check", "rules", f"{FILES}/alerts.yaml"],
+            ["test", "rules", f"{ROOT}/tests/operations/alerts.yaml"],
+        ):
             done = subprocess.run([promtool, *question], capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
 
@@ -188,7 +191,7 @@ def test_every_command_of_the_runbook_is_one_of_ours() -> None:
 
 
 def test_every_log_query_of_the_runbook_asks_for_what_is_logged() -> None:
-    source = (ROOT / "service" / "telemetry" / "log.py").read_text()
+    source = (ROOT / "service" / "kling_relay" / "observe" / "event_log.py").read_text()
     for event in re.findall(r'\.event == "([^"]+)"', RUNBOOK):
         assert f'"{event}"' in source
     flows = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py"))

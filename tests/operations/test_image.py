@@ -106,7 +106,7 @@ def run(step: Step, root: Path) -> None:
     if "-r build.txt" in command:  # the pinned setuptools: made sure to be this environment's, then used from there
         command = command.partition("&&")[0]
     # What is linked belongs to this environment: only what was really installed is compiled.
-    command = re.sub(r"(compileall .*) \S+/lib ", rf"\1 {root}{HOME}/lib/python*/site-packages/service ", command)
+    command = re.sub(r"(compileall .*) \S+/lib ", rf"\1 {root}{HOME}/lib/python*/site-packages/kling_relay ", command)
     path = f"{Path(sys.executable).parent}:{os.defpath}"  # `python` is the base image's in the Dockerfile
     subprocess.run(["/bin/sh", "-ceu", command], cwd=root / "build", env={"PATH": path}, check=True, timeout=120)
 
@@ -233,7 +233,7 @@ def test_the_build_sees_only_what_it_needs() -> None:
         ".relay/keys",
         ".env",
         "tests/operations/test_image.py",
-        "service/__pycache__/x.pyc",
+        "service/kling_relay/__pycache__/x.pyc",
         ".venv/bin/python",
     ]
     assert [it for it in kept if ignored(it)] == []

@@ -123,7 +123,7 @@ async def command(database: str, *arguments: str) -> int:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "service",
+        "kling_relay",
         *arguments,
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "RELAY_DATABASE_URL": database, "RELAY_SIGNING_KEYS": SIGNING},

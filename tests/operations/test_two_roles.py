@@ -64,7 +64,7 @@ async def roles(postgres: Server) -> AsyncIterator[Roles]:
 async def migrated(url: str, *options: str) -> tuple[int | None, str, str]:
     """Run `kling-relay migrate` as whoever `url` names, and return how it ended and what it said."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service", "migrate", *options,
+        sys.executable, "-m", "kling_relay", "migrate", *options,
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],

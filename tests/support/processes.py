@@ -1,4 +1,4 @@
-"""Processes of the service as they run in earnest: `python -m service ROLE`, with settings in the environment."""
+"""Processes of the service as they run in earnest: `python -m kling_relay ROLE`, with settings in the environment."""
 
 import asyncio
 import os
@@ -52,10 +52,15 @@ class Fleet:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "service",
+            "kling_relay",
             role,
             cwd=self.code,
-            env={"PATH": os.environ["PATH"], "RELAY_LOG_LEVEL": "warning", **self.settings},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(self.code / "service"),
+                "RELAY_LOG_LEVEL": "warning",
+                **self.settings,
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
