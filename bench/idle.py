@@ -28,7 +28,7 @@ async def measure(ground: Ground, turns: int, seconds: float, backlog: int) -> l
     """Measure callbacks and deliveries a second with and without one."""
 
     async def callbacks(*, idle: bool) -> float:
-        async with ingest.receiving(ground, int((seconds + 1) * ingest.MOST_A_SECOND)) as (api, paths, connection):
+        async with ingest.receiving(ground, int((seconds + 1) * ingest.MAX_PER_SECOND)) as (api, paths, connection):
             url = await connection.fetchval("SELECT current_database()")
             calls = Calls(url=api.url, paths=paths, body=rows.CALLBACK)
             if not idle:

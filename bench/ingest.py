@@ -13,7 +13,7 @@ DELIVERIES = 3
 CONNECTIONS = 256
 WARM = 500
 """Callbacks before anything is measured."""
-MOST_A_SECOND = 16_000
+MAX_PER_SECOND = 16_000
 ANSWER = '{"code":0,"message":"ok"}'
 
 
@@ -50,15 +50,15 @@ async def check(connection: Connection, *loads: Load) -> None:
 
 def _part(paths: list[str], second: int) -> list[str]:
     """Return the paths of one second; no second calls those of another."""
-    first = WARM + second * MOST_A_SECOND
-    return paths[first : first + MOST_A_SECOND]
+    first = WARM + second * MAX_PER_SECOND
+    return paths[first : first + MAX_PER_SECOND]
 
 
 async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str, list[float]]:
     """Return callbacks a second, ours and bare, second by second, once it is checked that each of ours did its work."""
     loads: list[Load] = []
     async with (
-        receiving(ground, WARM + round(seconds) * MOST_A_SECOND) as (api, paths, connection),
+        receiving(ground, WARM + round(seconds) * MAX_PER_SECOND) as (api, paths, connection),
         program("bare", {"act": "server", "answer": ANSWER}) as server,
     ):
         loads.append(await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2))
@@ -80,8 +80,8 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
 
 async def rate(ground: Ground, seconds: float, *, coalesce: bool = True) -> float:
     """Return callbacks a second, once it is checked that each did what it should."""
-    most = int((seconds + 1) * (MOST_A_SECOND if coalesce else MOST_A_SECOND / 3))
-    async with receiving(ground, most, coalesce=coalesce) as (api, paths, connection):
+    limit = int((seconds + 1) * (MAX_PER_SECOND if coalesce else MAX_PER_SECOND / 3))
+    async with receiving(ground, limit, coalesce=coalesce) as (api, paths, connection):
         warm = await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2)
         calls = Calls(url=api.url, paths=paths[WARM:], body=rows.CALLBACK)
         load = await full(calls, connections=CONNECTIONS, seconds=seconds)

@@ -11,10 +11,10 @@ import asyncpg
 
 from bench.ground import SIGNING
 from kling_relay.core import callback_token
-from kling_relay.core.event import Event, Facts, announce
+from kling_relay.core.event import Event, TaskIdentity, announce
 from kling_relay.core.ids import CHANCE_BITS, new_id
 from kling_relay.core.signature import new_secret
-from kling_relay.core.task import News, Signal, Status, Task
+from kling_relay.core.task import Signal, SignalKind, Status, Task
 from kling_relay.store.access import secrets
 from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.postgres.statement import Connection
@@ -57,9 +57,9 @@ def hooks(tasks: Sequence[UUID]) -> list[str]:
 
 def event_of(task: UUID, client: UUID) -> Event:
     """Return the event of a video's success, as ingest makes it."""
-    facts = Facts(id=task, client=client, kind="text2video", external_task_id=None, created_at=_PRESENT)
+    facts = TaskIdentity(id=task, client=client, kind="text2video", external_task_id=None, created_at=_PRESENT)
     done = Task(id=task, status=Status.SUCCEED, sequence=1, updated_at=_PRESENT)
-    return announce(facts, done, Signal(news=News.SUCCEED, result=RESULT))
+    return announce(facts, done, Signal(kind=SignalKind.SUCCEED, result=RESULT))
 
 
 async def add_clients(connection: Connection, count: int) -> list[UUID]:

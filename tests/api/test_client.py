@@ -47,7 +47,7 @@ async def test_each_kind_is_ordered_with_its_fields(served: House, relay: Relay,
         await relay.image_to_video(picture.read_bytes(), prompt="it hops", mode="pro"),
     ]
     assert [task.kind for task in tasks] == list(Kind)
-    assert [order["door"].split("/")[-1] for order in served.provider.orders] == [
+    assert [order["operation"].split("/")[-1] for order in served.provider.orders] == [
         "generations",
         "generations",
         "text2video",
@@ -55,7 +55,7 @@ async def test_each_kind_is_ordered_with_its_fields(served: House, relay: Relay,
     ]
     found = await relay.task(tasks[0].task_id)
     assert (found.external_task_id, found.fields["n"], found.model) == ("mine", 2, "kling-v1")
-    assert [task.task_id async for task in relay.tasks(most=3)] == [task.task_id for task in tasks[:0:-1]]
+    assert [task.task_id async for task in relay.tasks(limit=3)] == [task.task_id for task in tasks[:0:-1]]
     assert [task.kind async for task in relay.tasks(kind=[Kind.TEXT2VIDEO])] == [Kind.TEXT2VIDEO]
 
 
@@ -109,7 +109,7 @@ async def test_the_log_is_read_to_its_end_and_followed_from_there(served: House,
         event = await asyncio.wait_for(anext(stream), 10)
         assert (event.task.task_id, event.type) == (second.task_id, "task.submitted")
     assert [event.id async for event in relay.events(task=second.task_id)] == [event.id]
-    assert [event.id async for event in relay.events(type="task.succeed", most=1)] == [told[1].id]
+    assert [event.id async for event in relay.events(type="task.succeed", limit=1)] == [told[1].id]
 
 
 async def test_subscriptions_and_money_from_beginning_to_end(relay: Relay) -> None:

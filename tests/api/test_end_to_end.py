@@ -14,8 +14,8 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("door", BODIES)
-async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: str, door: str) -> None:
+@pytest.mark.parametrize("operation", BODIES)
+async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: str, operation: str) -> None:
     async with (
         sandboxed() as (_, provider),
         subscriber() as hook,
@@ -23,7 +23,9 @@ async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: s
         running(database, provider) as relay,
     ):
         secret = (await relay.subscribe(other.url))["secret"]
-        status, said = await relay.call("POST", f"/kling/v1/{door}", json={**BODIES[door], "notify_hook": hook.url})
+        status, said = await relay.call(
+            "POST", f"/kling/v1/{operation}", json={**BODIES[operation], "notify_hook": hook.url}
+        )
         assert (status, said["code"], said["message"]) == (200, 0, "成功")
         assert said["request_id"] == said["data"]["task_id"]
         task = said["data"]["task_id"]
@@ -37,9 +39,9 @@ async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: s
         hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
         for heard in hook.heard:
             assert heard.verified(hook_secret)["task_id"] == task
-        _, answer = await relay.call("GET", f"/kling/v1/{door}/{task}")
+        _, answer = await relay.call("GET", f"/kling/v1/{operation}/{task}")
         result = answer["data"]["task_result"]
-        own, sibling = ("images", "videos") if door.startswith("images") else ("videos", "images")
+        own, sibling = ("images", "videos") if operation.startswith("images") else ("videos", "images")
         assert result[own][0]["url"].startswith("http")
         assert result[sibling] is None
 

@@ -74,7 +74,7 @@ async def test_a_task_is_found_by_the_name_its_client_gave_it(home: House) -> No
 
 async def test_a_page_of_tasks_holds_the_newest_of_that_door(home: House) -> None:
     made = [await home.order(f"number {number}") for number in range(3)]
-    await home.order("a picture", door="images/generations")
+    await home.order("a picture", operation="images/generations")
     _, first = await home.get("/kling/v1/videos/text2video?pageNum=1&pageSize=2")
     _, second = await home.get("/kling/v1/videos/text2video?pageNum=2&pageSize=2")
     assert [task["task_id"] for task in first["data"] + second["data"]] == made[::-1]

@@ -23,7 +23,7 @@ from tests.support.relay import CALLBACK_KEY, House, house
 from tests.support.service import running, sandboxed
 
 
-def door(task: str, given: str | None = None) -> str:
+def operation(task: str, given: str | None = None) -> str:
     return f"/callbacks/{task}/{given or callback_token.make([CALLBACK_KEY], UUID(task))}"
 
 
@@ -53,10 +53,10 @@ async def raw(home: House, sent: bytes) -> bytes:
 async def test_a_forged_token_costs_no_database(home: House) -> None:
     task = await home.order()
     forged = [
-        door(task, "x" * 32),
-        door(str(uuid1()), callback_token.make([CALLBACK_KEY], UUID(task))),
-        door("nonsense", "x"),
-        door(task, callback_token.make([b"another key"], UUID(task))),
+        operation(task, "x" * 32),
+        operation(str(uuid1()), callback_token.make([CALLBACK_KEY], UUID(task))),
+        operation("nonsense", "x"),
+        operation(task, callback_token.make([b"another key"], UUID(task))),
     ]
     await home.database.pool.close()
     for path in forged:
@@ -65,14 +65,14 @@ async def test_a_forged_token_costs_no_database(home: House) -> None:
 
 
 async def test_a_task_that_is_no_more_is_not_found_even_with_its_token(home: House) -> None:
-    status, _ = await home.call("POST", door(str(uuid1())), "", json={"task_status": "failed"})
+    status, _ = await home.call("POST", operation(str(uuid1())), "", json={"task_status": "failed"})
     assert status == 404
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[" * 10_000, b'{"task_status": "\\u0000"}', b"\xff\xfe"])
 async def test_an_unreadable_callback_is_kept_and_answered_with_200(home: House, body: bytes) -> None:
     task = await home.order()
-    status, said = await home.call("POST", door(task), "", data=body)
+    status, said = await home.call("POST", operation(task), "", data=body)
     assert (status, said) == (200, {"code": 0, "message": "ok"})
 
 
@@ -80,25 +80,25 @@ async def test_an_unreadable_callback_is_kept_and_answered_with_200(home: House,
 async def test_when_we_fail_the_provider_is_told_to_come_again(database: str, error: Exception) -> None:
     async with house(database, change=lambda tools: replace(tools, ingest=Failing(error))) as home:
         task = await home.order()
-        status, said, headers = await home.full("POST", door(task), "", json={"task_status": "succeed"})
+        status, said, headers = await home.full("POST", operation(task), "", json={"task_status": "succeed"})
     assert status == (500 if isinstance(error, RuntimeError) else 503)
     assert "bug" not in str(said)
     assert status == 500 or headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize(
-    ("path", "most"),
+    ("path", "limit"),
     [("/callbacks", 1 << 20), ("/v1/subscriptions", 1 << 20), ("/kling/v1/videos/text2video", 1 << 25)],
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-async def test_a_body_beyond_its_limit_is_413(home: House, path: str, most: int, is_chunked: bool) -> None:
-    target = door(await home.order()) if path == "/callbacks" else path
+async def test_a_body_beyond_its_limit_is_413(home: House, path: str, limit: int, is_chunked: bool) -> None:
+    target = operation(await home.order()) if path == "/callbacks" else path
 
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(most // 65536 + 2):
+        for _ in range(limit // 65536 + 2):
             yield bytes(65536)
 
-    content: Any = chunks() if is_chunked else io.BytesIO(bytes(most + 1))
+    content: Any = chunks() if is_chunked else io.BytesIO(bytes(limit + 1))
     try:
         status, said = await home.call("POST", target, data=content)
     except aiohttp.ClientConnectionError:
@@ -117,10 +117,10 @@ async def test_how_deep_a_body_may_nest_is_a_setting(database: str) -> None:
                 assert (status, "nested deeper than 4 levels" in str(said)) == (400, depth == 4)
 
 
-@pytest.mark.parametrize("most", [1024, 8192])
-async def test_how_long_a_header_may_be_is_a_setting(database: str, most: int) -> None:
-    async with house(database, Limits(header_bytes=most)) as home:
-        for length, status in ((most - 200, 200), (most + 200, 400)):
+@pytest.mark.parametrize("limit", [1024, 8192])
+async def test_how_long_a_header_may_be_is_a_setting(database: str, limit: int) -> None:
+    async with house(database, Limits(header_bytes=limit)) as home:
+        for length, status in ((limit - 200, 200), (limit + 200, 400)):
             for sent in (f"/livez?{'x' * length} HTTP/1.1\r\n", f"/livez HTTP/1.1\r\nX-Long: {'x' * length}\r\n"):
                 answer = await raw(home, f"GET {sent}Host: x\r\nConnection: close\r\n\r\n".encode())
                 assert answer[9:12] == str(status).encode(), (length, answer[:80])
@@ -249,7 +249,7 @@ async def test_without_the_database_nothing_is_ordered_and_all_comes_back(databa
         await line.pull()
         status, said, headers = await home.full("POST", "/kling/v1/videos/text2video", json={"prompt": "a"})
         assert (status, said["code"], headers["Retry-After"]) == (503, 5001, "1")
-        status, said = await home.call("POST", door(str(uuid1())), "", json={"task_status": "succeed"})
+        status, said = await home.call("POST", operation(str(uuid1())), "", json={"task_status": "succeed"})
         assert status == 503
         assert (await home.get("/readyz", ""))[0] == 503
         assert (await home.get("/livez", ""))[0] == 200

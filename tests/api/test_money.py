@@ -11,13 +11,13 @@ async def test_the_rule_book_and_the_prices_can_be_read(home: House) -> None:
     _, rules = await home.get("/v1/rulebook")
     _, prices = await home.get("/v1/prices")
     assert rules["name"] == "seed"
-    assert "kling-v1" in rules["doors"]["videos/text2video"]["models"]
+    assert "kling-v1" in rules["operations"]["videos/text2video"]["models"]
     assert prices["currency"]
 
 
 async def test_a_quote_is_the_price_the_order_gets_and_orders_nothing(home: House) -> None:
     order = {"prompt": "a", "mode": "pro", "duration": "10"}
-    status, quote = await home.post("/v1/quotes", {"door": "videos/text2video", **order})
+    status, quote = await home.post("/v1/quotes", {"operation": "videos/text2video", **order})
     assert (status, quote["amount"], quote["kind"]) == (200, "7", "text2video")
     assert home.provider.orders == []
     task = await home.order(**order)
@@ -25,7 +25,7 @@ async def test_a_quote_is_the_price_the_order_gets_and_orders_nothing(home: Hous
     assert shown["charge"]["quote"] == quote["amount"]
 
 
-@pytest.mark.parametrize("content", [{"prompt": "a"}, {"door": "x"}, {"door": "videos/text2video"}, []])
+@pytest.mark.parametrize("content", [{"prompt": "a"}, {"operation": "x"}, {"operation": "videos/text2video"}, []])
 async def test_what_is_no_order_has_no_price(home: House, content: object) -> None:
     status, said = await home.post("/v1/quotes", content)
     assert status == 400
@@ -35,7 +35,7 @@ async def test_what_is_no_order_has_no_price(home: House, content: object) -> No
 async def test_usage_counts_what_was_ordered_charged_and_released(home: House) -> None:
     video, picture, failing = (
         await home.order("a"),
-        await home.order("b", door="images/generations", n=3),
+        await home.order("b", operation="images/generations", n=3),
         await home.order("c"),
     )
     await home.done(video)

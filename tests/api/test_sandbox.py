@@ -124,7 +124,7 @@ def _token(iss: str = ACCESS_KEY, exp: int = 1800, nbf: int = -5, secret: str = 
 
 
 @pytest.mark.parametrize(
-    ("door", "members"),
+    ("operation", "members"),
     [
         ("videos/text2video", {}),
         ("videos/text2video", {"prompt": ""}),
@@ -146,9 +146,9 @@ def _token(iss: str = ACCESS_KEY, exp: int = 1800, nbf: int = -5, secret: str = 
         ("images/generations", {"prompt": "x", "image_fidelity": "half"}),
     ],
 )
-async def test_a_wrong_order_is_refused_with_1201_and_costs_nothing(door: str, members: dict[str, Any]) -> None:
+async def test_a_wrong_order_is_refused_with_1201_and_costs_nothing(operation: str, members: dict[str, Any]) -> None:
     async with scene() as stage:
-        status, said = await stage.post(f"/kling/v1/{door}", **members)
+        status, said = await stage.post(f"/kling/v1/{operation}", **members)
         assert (status, said["code"]) == (400, 1201)
         assert set(said) == {"code", "message", "request_id"}
         assert not stage.sandbox.ledger
@@ -162,7 +162,7 @@ async def test_null_and_empty_members_and_a_numeric_duration_are_unset_or_taken(
 
 
 @pytest.mark.parametrize(
-    ("door", "members", "price"),
+    ("operation", "members", "price"),
     [
         ("images/generations", {"prompt": "x"}, "1"),
         ("images/generations", {"prompt": "x", "n": 9}, "9"),
@@ -179,12 +179,12 @@ async def test_null_and_empty_members_and_a_numeric_duration_are_unset_or_taken(
         ),
     ],
 )
-async def test_prices_are_the_seeds(door: str, members: dict[str, Any], price: str) -> None:
+async def test_prices_are_the_seeds(operation: str, members: dict[str, Any], price: str) -> None:
     async with scene() as stage:
-        status, said = await stage.post(f"/kling/v1/{door}", **members)
+        status, said = await stage.post(f"/kling/v1/{operation}", **members)
         assert status == 200
         await stage.final(said["data"]["task_id"])
-        _, polled = await stage.get(f"/kling/v1/{door}/{said['data']['task_id']}")
+        _, polled = await stage.get(f"/kling/v1/{operation}/{said['data']['task_id']}")
         assert polled["data"]["final_unit_deduction"] == price
         assert stage.sandbox.spent == Decimal(price)
 

@@ -74,7 +74,7 @@ async def test_the_record_is_not_told_to_strangers() -> None:
 
 def test_knobs_read_back_what_they_show() -> None:
     temper = Temper(loss=0.25, slots=3, refusals=((1302, 0.5), (5000, 0.1)), seconds=(0, 1), hook_fields=("a", "b"))
-    assert Temper().with_knobs(temper.shown().items()) == temper
+    assert Temper().with_knobs(temper.to_json().items()) == temper
 
 
 def test_every_wrong_knob_is_named_at_once() -> None:

@@ -63,7 +63,7 @@ async def test_pages_follow_one_another_without_a_gap(home: House) -> None:
 
 async def test_a_list_can_be_narrowed(home: House) -> None:
     rabbit, fox = await home.order("a white rabbit"), await home.order("a red fox")
-    picture = await home.order("a rabbit again", door="images/generations")
+    picture = await home.order("a rabbit again", operation="images/generations")
     await home.done(rabbit)
 
     async def found(query: str) -> list[str]:

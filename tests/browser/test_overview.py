@@ -38,7 +38,7 @@ async def test_usage_is_drawn_by_day_and_by_order_beside_the_budgets(
 ) -> None:
     for mode in ("std", "pro"):
         await relay.final(await relay.submit(mode=mode))
-    await relay.final(await relay.submit(door="images/generations", n=3))
+    await relay.final(await relay.submit(operation="images/generations", n=3))
     page = await open_page("overview")
     usage = page.get_by_role("region", name="Usage")
     await expect(usage).to_contain_text("7.5 units charged · 3 tasks")

@@ -31,7 +31,7 @@ async def test_the_list_is_filtered_by_status_kind_time_and_text_and_the_address
     open_page: Open, relay: Relay
 ) -> None:
     video = await relay.submit("a paper boat")
-    picture = await relay.submit("a red kite", door="images/generations")
+    picture = await relay.submit("a red kite", operation="images/generations")
     failed = await relay.submit("a grey day [fail:too grey]")
     for task in (video, picture, failed):
         await relay.final(task)
@@ -68,7 +68,7 @@ async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_pric
         await expect(page.get_by_role("heading", name="a paper boat")).to_be_visible()
         await expect(page.locator(".facts").first).to_contain_text("3.5")
         await expect(page.get_by_text("The provider deletes these files on")).to_be_visible()
-        for words in ("Ordered", "The provider took the order", "The provider works on it", "Done"):
+        for words in ("BudgetedOrder", "The provider took the order", "The provider works on it", "Done"):
             await expect(page.locator(".timeline")).to_contain_text(words)
         await page.locator("summary").filter(has_text="Raw body").last.click()
         await expect(page.locator(".timeline pre").last).to_contain_text('"task_status": "succeed"')

@@ -49,8 +49,8 @@ def test_completion_knows_commands_and_kinds() -> None:
 @pytest.mark.parametrize(
     ("typed", "offered", "not_offered"),
     [
-        ("kling-relay subscriptions ", "plain,rotate", "plain,--most"),
-        ("kling-relay subscriptions --", "plain,--most", "plain,rotate"),
+        ("kling-relay subscriptions ", "plain,rotate", "plain,--limit"),
+        ("kling-relay subscriptions --", "plain,--limit", "plain,rotate"),
         ("kling-relay deliveries list --st", "plain,--status", "plain,--event"),
         ("kling-relay subscriptions create --format ", "plain,cloudevents", "plain,task"),
     ],

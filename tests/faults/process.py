@@ -21,7 +21,7 @@ from typing import Any
 from kling_relay.app import wiring
 from kling_relay.app.commands import in_loop
 from kling_relay.app.serving import Role, serve
-from kling_relay.destinations.webhook import Endpoint
+from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows import fetch, submit, sweep
 from kling_relay.provider.client import Provider
 from kling_relay.store.deliveries import outbox
@@ -72,7 +72,7 @@ POINTS: Mapping[str, Point] = {
     "submit: refused, word not free": Point(record, "free_words"),
     "ingest: callback read, not written": Point(steps, "write", when=_is_callback),
     "ingest: written, provider not answered": Point(steps, "write", after=True, when=_is_callback),
-    "deliver: due, POST not made": Point(Endpoint, "post"),
+    "deliver: due, POST not made": Point(WebhookClient, "post"),
     "deliver: POST made, not settled": Point(outbox, "settle"),
     "deliver: settled": Point(outbox, "settle", after=True),
     "sweep: asked, answer not written": Point(Provider, "ask", after=True),

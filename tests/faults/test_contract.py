@@ -32,8 +32,8 @@ from tests.unit.test_image import png
 
 EXAMPLES = {Scope.ADMIN: 8, Scope.READ: 3, Scope.SUBMIT: 2}
 LENIENT = {
-    f"{act}{door}": "what real clients of Kling's send is taken: null or empty for unset, text for numbers, odd members"
-    for door in ("images_generations", "videos_text2video", "videos_image2video")
+    f"{act}{operation}": "takes what real clients send: null or empty for unset, text for numbers, unknown members"
+    for operation in ("images_generations", "videos_text2video", "videos_image2video")
     for act in ("order_", "list_")
 } | {"quote": "an order, and taken as one"}
 """Operations that take more than their schema says, and why; of all others, what is wrong is refused."""

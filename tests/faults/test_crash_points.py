@@ -29,7 +29,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SubmitOutcome:
     """What is expected after the next start: the end, charges at the provider, and what the client has to do.
 
     `posts` is how often the provider heard the order, where that is not as often as it charged.
@@ -45,27 +45,27 @@ class Outcome:
 
 
 TABLE = {
-    "submit: nothing recorded": Outcome(without_client=False),
-    "submit: recorded, not marked": Outcome(),
-    "submit: marked, POST not sent": Outcome(status="failed", charges=0, reason="has no such order"),
-    "submit: POST sent, answer not read": Outcome(prompt="a rabbit [lose]"),
-    "submit: answered, not settled": Outcome(prompt="a rabbit [lose]"),
-    "submit: settled, client not answered": Outcome(prompt="a rabbit [lose]"),
-    "submit: told to wait, not put back": Outcome(
+    "submit: nothing recorded": SubmitOutcome(without_client=False),
+    "submit: recorded, not marked": SubmitOutcome(),
+    "submit: marked, POST not sent": SubmitOutcome(status="failed", charges=0, reason="has no such order"),
+    "submit: POST sent, answer not read": SubmitOutcome(prompt="a rabbit [lose]"),
+    "submit: answered, not settled": SubmitOutcome(prompt="a rabbit [lose]"),
+    "submit: settled, client not answered": SubmitOutcome(prompt="a rabbit [lose]"),
+    "submit: told to wait, not put back": SubmitOutcome(
         status="failed", charges=0, posts=1, prompt="a rabbit [1303:1]", reason="has no such order"
     ),
-    "submit: put back, not sent again": Outcome(posts=2, prompt="a rabbit [1303:1]"),
-    "submit: answer lost, not noted as unknown": Outcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: noted as unknown, not asked about": Outcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: refused, word not free": Outcome(
+    "submit: put back, not sent again": SubmitOutcome(posts=2, prompt="a rabbit [1303:1]"),
+    "submit: answer lost, not noted as unknown": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: noted as unknown, not asked about": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: refused, word not free": SubmitOutcome(
         status="failed", charges=0, posts=1, prompt="a rabbit [1301:1]", reason="the provider refused the order"
     ),
-    "ingest: callback read, not written": Outcome(),
-    "ingest: written, provider not answered": Outcome(),
-    "deliver: due, POST not made": Outcome(),
-    "deliver: POST made, not settled": Outcome(repeated_delivery=True),
-    "deliver: settled": Outcome(),
-    "sweep: asked, answer not written": Outcome(prompt="a rabbit [lose]"),
+    "ingest: callback read, not written": SubmitOutcome(),
+    "ingest: written, provider not answered": SubmitOutcome(),
+    "deliver: due, POST not made": SubmitOutcome(),
+    "deliver: POST made, not settled": SubmitOutcome(repeated_delivery=True),
+    "deliver: settled": SubmitOutcome(),
+    "sweep: asked, answer not written": SubmitOutcome(prompt="a rabbit [lose]"),
 }
 
 

@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 from kling_relay.core.event import Format
 from kling_relay.core.ids import CHANCE_BITS, new_id
 from kling_relay.core.subscription import Ordering, Wish
-from kling_relay.core.task import FINAL, MOVES, News, Signal, Status
-from kling_relay.flows.ingest import Ingest, Word
+from kling_relay.core.task import FINAL, MOVES, Signal, SignalKind, Status
+from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.deliveries import subscriptions
 from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.embedded.server import Server
@@ -36,7 +36,7 @@ from kling_relay.store.tasks.record import Record
 from tests.support.postgres import fresh_database
 
 CLIENT = UUID(int=7)
-PROVIDER = [News.SUBMITTED, News.PROCESSING, News.SUCCEED, News.FAILED]
+PROVIDER = [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.SUCCEED, SignalKind.FAILED]
 SHOWN = {
     Status.SUBMITTED: "task.submitted",
     Status.PROCESSING: "task.processing",
@@ -50,14 +50,14 @@ def fresh() -> UUID:
     return new_id(datetime.now(UTC), random.getrandbits(CHANCE_BITS))
 
 
-def signal(news: News) -> Signal:
-    return Signal(news=news, result={"videos": []} if news is News.SUCCEED else None, provider_task_id="p")
+def signal(kind: SignalKind) -> Signal:
+    return Signal(kind=kind, result={"videos": []} if kind is SignalKind.SUCCEED else None, provider_task_id="p")
 
 
-def reached(status: Status, news: list[News]) -> set[Status]:
+def reached(status: Status, kind: list[SignalKind]) -> set[Status]:
     """Return where a task may be after these signals in any order, each any number of times but at least once."""
     found, seen = set(), set()
-    waiting = [(status, frozenset(news))]
+    waiting = [(status, frozenset(kind))]
     while waiting:
         at, left = waiting.pop()
         if (at, left) in seen:
@@ -65,7 +65,7 @@ def reached(status: Status, news: list[News]) -> set[Status]:
         seen.add((at, left))
         if not left:
             found.add(at)
-        waiting.extend((MOVES[at].get(one, at), left - {one}) for one in set(news))
+        waiting.extend((MOVES[at].get(one, at), left - {one}) for one in set(kind))
     return found
 
 
@@ -79,8 +79,8 @@ class Hammered(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.may_be: dict[UUID, set[Status]] = {}
-        self.one = Ingest(self.database, bells=[], ask_after=60)
-        self.other = Ingest(self.database, bells=[], ask_after=60)
+        self.one = Ingest(self.database, wakeups=[], ask_after=60)
+        self.other = Ingest(self.database, wakeups=[], ask_after=60)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -92,35 +92,35 @@ class Hammered(RuleBasedStateMachine):
         self.may_be[task] = {Status.RECORDED}
         return task
 
-    @rule(task=tasks, news=st.sampled_from(PROVIDER), copies=st.integers(1, 5))
-    def called_back(self, task: UUID, news: News, copies: int) -> None:
-        self._hear(task, [news] * copies, "callback")
+    @rule(task=tasks, kind=st.sampled_from(PROVIDER), copies=st.integers(1, 5))
+    def called_back(self, task: UUID, kind: SignalKind, copies: int) -> None:
+        self._hear(task, [kind] * copies, "callback")
 
-    @rule(task=tasks, news=st.lists(st.sampled_from(PROVIDER), min_size=2, max_size=8))
-    def called_back_at_once(self, task: UUID, news: list[News]) -> None:
-        self._hear(task, news, "callback")
+    @rule(task=tasks, kind=st.lists(st.sampled_from(PROVIDER), min_size=2, max_size=8))
+    def called_back_at_once(self, task: UUID, kind: list[SignalKind]) -> None:
+        self._hear(task, kind, "callback")
 
     @rule(task=tasks)
     def given_up(self, task: UUID) -> None:
-        self._hear(task, [News.EXPIRED], "clock")
+        self._hear(task, [SignalKind.EXPIRED], "clock")
 
-    @rule(task=tasks, news=st.sampled_from(PROVIDER))
-    def answered_while_called_back(self, task: UUID, news: News) -> None:
-        self._hear(task, [News.SUBMITTED, news], "submit")
+    @rule(task=tasks, kind=st.sampled_from(PROVIDER))
+    def answered_while_called_back(self, task: UUID, kind: SignalKind) -> None:
+        self._hear(task, [SignalKind.SUBMITTED, kind], "submit")
 
-    def _hear(self, task: UUID, news: list[News], source: str) -> None:
+    def _hear(self, task: UUID, kind: list[SignalKind], source: str) -> None:
         async def all_at_once() -> None:
             await asyncio.gather(
                 *(
                     (self.one, self.other)[place % 2].hear(
-                        Word(task=task, signal=signal(each), source=source, at=datetime.now(UTC), body=b"{}")
+                        Observation(task=task, signal=signal(each), source=source, at=datetime.now(UTC), body=b"{}")
                     )
-                    for place, each in enumerate(news)
+                    for place, each in enumerate(kind)
                 )
             )
 
         self.do(all_at_once())
-        self.may_be[task] = {after for before in self.may_be[task] for after in reached(before, news)}
+        self.may_be[task] = {after for before in self.may_be[task] for after in reached(before, kind)}
         self.do(self._check(task))
 
     async def _check(self, task: UUID) -> None:

@@ -18,7 +18,7 @@ import pytest
 import uvloop
 
 from kling_relay.core.address import NOWHERE, Allowed, check_url
-from kling_relay.destinations.webhook import Endpoint
+from kling_relay.destinations.webhook import WebhookClient
 from tests.support.names import Asking, nameserver
 from tests.support.service import running, sandboxed
 from tests.support.sockets import heard
@@ -82,7 +82,7 @@ def test_no_packet_leaves_for_any_form_of_an_inner_address(
         disguised += [url.format(port=port) for url in DISGUISES]
 
         async def dial() -> list[str | None]:
-            async with Endpoint(allowed=NOWHERE, resolver=Asking(server)) as endpoint:
+            async with WebhookClient(allowed=NOWHERE, resolver=Asking(server)) as endpoint:
                 return [(await endpoint.post(url, {}, b"{}", NOW)).error for url in [*certain, *disguised]]
 
         with heard(besides=server.address) as sockets, asyncio.Runner(loop_factory=loop) as runner:
@@ -102,7 +102,7 @@ def test_the_hook_hears_of_what_is_dialled() -> None:
     """The proof above is worth something only if a packet would have been seen."""
 
     async def dial(port: int) -> str | None:
-        async with Endpoint(allowed=Allowed.parse("127.0.0.1/32"), timeout=0.2) as endpoint:
+        async with WebhookClient(allowed=Allowed.parse("127.0.0.1/32"), timeout=0.2) as endpoint:
             return (await endpoint.post(f"http://127.0.0.1:{port}/", {}, b"", NOW)).error
 
     for loop in LOOPS:
@@ -135,7 +135,7 @@ def test_a_name_bound_anew_is_judged_by_the_very_address_that_is_dialled(
             async with (
                 outer,
                 inner,
-                Endpoint(allowed=Allowed.parse("127.0.0.1/32"), resolver=Asking(server), dns_ttl=0) as endpoint,
+                WebhookClient(allowed=Allowed.parse("127.0.0.1/32"), resolver=Asking(server), dns_ttl=0) as endpoint,
             ):
                 first = await endpoint.post(f"http://rebind.example:{port}/", {}, b"{}", NOW)
                 assert (first.status, first.error) == (200, None)
@@ -173,12 +173,12 @@ async def test_the_attempts_of_a_whole_service_say_blocked_and_never_where_a_nam
         assert {tuple(row) for row in rows} == {(BLOCKED, None, None)}
 
 
-async def _attempts(relay: Any, most: int) -> list[dict[str, Any]] | None:
+async def _attempts(relay: Any, limit: int) -> list[dict[str, Any]] | None:
     found = []
     for delivery in (await relay.call("GET", "/v1/deliveries?limit=100"))[1]["data"]:
         _, shown = await relay.call("GET", f"/v1/deliveries/{delivery['id']}")
         found += shown["attempts"][:1]
-    return found if len(found) == most else None
+    return found if len(found) == limit else None
 
 
 def _is_plain(host: str) -> bool:

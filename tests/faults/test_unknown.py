@@ -121,13 +121,13 @@ async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(databas
 async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once, asked, most = 0, set(), 0
+    at_once, asked, limit = 0, set(), 0
     ask = Provider.ask
 
     async def counted(provider: Provider, *given: Any, **named: Any) -> Any:
-        nonlocal at_once, most
+        nonlocal at_once, limit
         at_once += 1
-        most = max(most, at_once)
+        limit = max(limit, at_once)
         try:
             return await ask(provider, *given, **named)
         finally:
@@ -141,7 +141,7 @@ async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
     ):
         tasks = await asyncio.gather(*(relay.submit(f"a rabbit {number} [lose]") for number in range(60)))
         await eventually(lambda: len(asked) == len(tasks))
-    assert 1 < most <= AT_ONCE
+    assert 1 < limit <= AT_ONCE
 
 
 async def test_silent_tasks_are_asked_about_ever_more_seldom(database: str) -> None:

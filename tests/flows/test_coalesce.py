@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from kling_relay.flows.coalesce import MOST_FLUSHES, MOST_TRIES, Coalescer, OverloadedError
+from kling_relay.flows.coalesce import MAX_FLUSHES, MAX_TRIES, Coalescer, OverloadedError
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 from tests.support.waiting import eventually
 
@@ -22,7 +22,7 @@ class Store:
     batches: list[list[Item]] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     writing: list[int] = field(default_factory=list)
-    most_at_once: int = 0
+    max_at_once: int = 0
 
     async def write(self, items: Sequence[Item]) -> list[str | BaseException]:
         keys = [key for key, _ in items]
@@ -30,7 +30,7 @@ class Store:
         assert not set(keys) & set(self.writing)
         self.batches.append(list(items))
         self.writing += keys
-        self.most_at_once = max(self.most_at_once, len(self.batches) - sum(not batch for batch in self.batches))
+        self.max_at_once = max(self.max_at_once, len(self.batches) - sum(not batch for batch in self.batches))
         try:
             await self.gate.wait()
         finally:
@@ -65,8 +65,8 @@ async def test_what_arrives_during_two_flushes_goes_together_in_the_next() -> No
     store = Store()
     gather = coalescer(store)
     calls = call(gather, *((key, "a") for key in range(50)))
-    await eventually(lambda: gather.waiting == 50 - MOST_FLUSHES)
-    assert [len(batch) for batch in store.batches] == [1] * MOST_FLUSHES
+    await eventually(lambda: gather.waiting == 50 - MAX_FLUSHES)
+    assert [len(batch) for batch in store.batches] == [1] * MAX_FLUSHES
     store.gate.set()
     assert await asyncio.gather(*calls) == [f"{key} a" for key in range(50)]
     assert [len(batch) for batch in store.batches] == [1, 1, 48]
@@ -95,14 +95,14 @@ async def test_a_bad_item_fails_alone() -> None:
 
 
 async def test_a_collision_writes_the_batch_again() -> None:
-    store = Store(faults=[CollisionError("x")] * (MOST_TRIES - 1))
+    store = Store(faults=[CollisionError("x")] * (MAX_TRIES - 1))
     store.gate.set()
     assert await coalescer(store)((1, "a")) == "1 a"
-    assert len(store.batches) == MOST_TRIES
+    assert len(store.batches) == MAX_TRIES
 
 
 async def test_collisions_without_end_are_an_absent_store() -> None:
-    store = Store(faults=[CollisionError("x")] * MOST_TRIES)
+    store = Store(faults=[CollisionError("x")] * MAX_TRIES)
     store.gate.set()
     with pytest.raises(StoreUnavailableError):
         await coalescer(store)((1, "a"))
@@ -135,7 +135,7 @@ async def test_a_caller_that_goes_away_takes_nothing_with_it() -> None:
 
 async def test_too_many_waiting_are_refused_at_once() -> None:
     store = Store()
-    gather = coalescer(store, most_waiting=3)
+    gather = coalescer(store, max_waiting=3)
     calls = call(gather, *((key, "a") for key in range(5)))
     await eventually(lambda: gather.waiting == 3)
     with pytest.raises(OverloadedError):
@@ -146,7 +146,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
 
 async def test_where_the_oldest_waits_too_long_nobody_joins() -> None:
     store = Store()
-    gather = coalescer(store, longest_wait=0.05)
+    gather = coalescer(store, max_wait=0.05)
     calls = call(gather, *((key, "a") for key in range(3)))
     begun = asyncio.get_running_loop().time()
     await eventually(lambda: gather.waiting == 1 and asyncio.get_running_loop().time() - begun > 0.06)

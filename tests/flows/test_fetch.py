@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from kling_relay.core.delivery import Answer
-from kling_relay.flows import delivery_queue as lanes
+from kling_relay.flows import delivery_queue as queues
 from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually
@@ -84,7 +84,7 @@ async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_walk(
 async def test_more_lanes_than_one_statement_reads_all_come_to_their_turn(
     box: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "MOST_LANES", 3)
+    monkeypatch.setattr(feeding, "MAX_QUEUES", 3)
     network = Network()
     subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(20)]
     await box.events(120, *subscriptions)
@@ -108,7 +108,7 @@ async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
     async with worker(box.database, network) as hand:
         await eventually(lambda: len(network.posts) == 10)
         await asyncio.sleep(0.3)
-        assert len(hand.deliver.lanes[subscription].held) <= lanes.ROOM + 10
+        assert len(hand.deliver.queues[subscription].held) <= queues.ROOM + 10
         gate.set()
         await eventually(box.is_done, 20)
     assert len(network.posts) == 700
@@ -121,7 +121,7 @@ async def test_a_lane_without_anything_is_forgotten(box: Outbox, monkeypatch: py
     async with worker(box.database, network) as hand:
         await box.events(1, subscription)
         await eventually(box.is_done)
-        await eventually(lambda: not hand.deliver.lanes, 5)
+        await eventually(lambda: not hand.deliver.queues, 5)
         await box.events(1, subscription)
         await eventually(lambda: len(network.posts) == 2)
 

@@ -14,9 +14,9 @@ import jwt
 import pytest
 from aiohttp import web
 
-from kling_relay.core.submission import Accepted, Never, NotFound, Refused, Silent, Unknown, Wait
-from kling_relay.core.task import News, Signal
-from kling_relay.provider.client import MOST_ANSWER, Provider
+from kling_relay.core.submission import Accepted, Never, NoAnswer, NotFound, Refused, Unknown, Wait
+from kling_relay.core.task import Signal, SignalKind
+from kling_relay.provider.client import MAX_ANSWER, Provider
 from kling_relay.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -89,7 +89,7 @@ async def test_an_order_leaves_with_our_hook_and_our_id(dialect: Dialect, path: 
         body = client.order_body(fields)
         assert json.loads(body) == {"prompt": "漫画兔子"}
         outcome = await client.submit("videos/text2video", body, TASK, HOOK, NOW)
-    assert outcome == Accepted("T/1", Signal(news=News.SUBMITTED, provider_task_id="T/1"))
+    assert outcome == Accepted("T/1", Signal(kind=SignalKind.SUBMITTED, provider_task_id="T/1"))
     sent = {"prompt": "漫画兔子", "external_task_id": str(TASK)} | dict.fromkeys(hooks, HOOK)
     assert heard == [(path, f"Bearer {KEY}", sent, "application/json")]
 
@@ -117,8 +117,8 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
         return web.json_response(created())
 
     async with serving(answer) as url:
-        for most, kind in ((20, Unknown), (2000, Accepted)):
-            async with Provider(url=url, key=KEY, dialect=GATEWAY, most_answer=most) as client:
+        for limit, kind in ((20, Unknown), (2000, Accepted)):
+            async with Provider(url=url, key=KEY, dialect=GATEWAY, max_answer=limit) as client:
                 body = client.order_body({"prompt": "a"})
                 assert isinstance(await client.submit("videos/text2video", body, TASK, HOOK, NOW), kind)
 
@@ -133,7 +133,7 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
         (503, '{"code":5001,"message":"maintenance","request_id":"R"}', Wait),
         (502, "<html>Bad Gateway</html>", Unknown),
         (500, '{"code":5000,"message":"internal","request_id":"R"}', Unknown),
-        (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MOST_ANSWER + '"}}', Unknown),
+        (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MAX_ANSWER + '"}}', Unknown),
         (307, "", Never),
     ],
 )
@@ -165,7 +165,7 @@ async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, Wait)
         assert outcome.code == 0
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
@@ -190,7 +190,7 @@ async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answ
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, Unknown), outcome
         assert len(heard) == 1
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() -> None:
@@ -223,7 +223,7 @@ async def test_a_slow_answer_is_unknown() -> None:
         finding = await client.ask("videos/text2video", "T", TASK, NOW)
         release.set()
     assert outcome == Unknown("the provider's answer was lost: timed out")
-    assert finding == Silent("the provider does not answer: timed out")
+    assert finding == NoAnswer("the provider does not answer: timed out")
 
 
 async def test_a_kept_connection_that_died_makes_an_order_unknown_rather_than_doubled() -> None:
@@ -254,7 +254,7 @@ async def test_a_task_is_asked_about_by_its_id_or_by_ours() -> None:
 
     async with serving(answer) as url, provider(url) as client:
         finding = await client.ask("videos/text2video", "T/1", TASK, NOW)
-        assert finding == Signal(news=News.PROCESSING, provider_task_id="T/1")
+        assert finding == Signal(kind=SignalKind.PROCESSING, provider_task_id="T/1")
         await client.ask("images/generations", None, TASK, NOW)
     assert paths == ["/kling/v1/videos/text2video/T%2F1", f"/kling/v1/images/generations/{TASK}"]
 
@@ -265,7 +265,7 @@ async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_kno
 
     async with serving(answer) as url, provider(url) as gateway, provider(url, KLING) as kling:
         assert await gateway.ask("videos/text2video", "T", TASK, NOW) == NotFound()
-        assert isinstance(await gateway.ask("videos/text2video", None, TASK, NOW), Silent)
+        assert isinstance(await gateway.ask("videos/text2video", None, TASK, NOW), NoAnswer)
         assert await kling.ask("videos/text2video", None, TASK, NOW) == NotFound()
 
 
@@ -275,7 +275,7 @@ async def test_a_failed_question_says_nothing(status: int, text: str) -> None:
         return web.Response(status=status, text=text)
 
     async with serving(answer) as url, provider(url) as client:
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), Silent)
+        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 def test_access_keys_make_tokens_that_are_renewed_before_they_end() -> None:

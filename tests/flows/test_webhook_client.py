@@ -15,7 +15,7 @@ from typing_extensions import override
 import kling_relay.destinations.webhook
 from kling_relay.core.address import NOWHERE, Allowed
 from kling_relay.core.delivery import Answer
-from kling_relay.destinations.webhook import MOST_KEPT, Endpoint, Names
+from kling_relay.destinations.webhook import MAX_KEPT, Names, WebhookClient
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LOOPBACK = Allowed.parse("127.0.0.1/32,::1/128")
@@ -57,8 +57,8 @@ async def raw(meeting: Meeting) -> AsyncIterator[str]:
             writer.transport.abort()
 
 
-def endpoint(allowed: Allowed = LOOPBACK, **more: Any) -> Endpoint:
-    return Endpoint(allowed=allowed, **more)
+def endpoint(allowed: Allowed = LOOPBACK, **more: Any) -> WebhookClient:
+    return WebhookClient(allowed=allowed, **more)
 
 
 class Sockets:
@@ -140,11 +140,11 @@ async def test_a_post_arrives_to_the_letter_and_its_answer_comes_back() -> None:
 async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
-        return web.Response(body=b"x" * MOST_KEPT)
+        return web.Response(body=b"x" * MAX_KEPT)
 
     async with serving(answer) as url, endpoint() as client:
         for _ in range(10):
-            assert (await client.post(url, {}, b"{}", NOW)).body == b"x" * MOST_KEPT
+            assert (await client.post(url, {}, b"{}", NOW)).body == b"x" * MAX_KEPT
     assert len(sockets.made) == 1
 
 
@@ -259,7 +259,7 @@ async def test_an_endless_answer_is_read_to_its_bound_and_no_further() -> None:
 
     async with raw(pour) as url, endpoint() as client:
         got = await client.post(url, {}, b"{}", NOW)
-    assert (got.status, got.body) == (200, b"x" * MOST_KEPT)
+    assert (got.status, got.body) == (200, b"x" * MAX_KEPT)
     assert sent < 64 * 1024 * 1024
 
 

@@ -16,7 +16,7 @@ import yaml
 from tests.support.chart import (
     CHART,
     CI,
-    LEAST,
+    MIN,
     Manifest,
     chart,
     containers,
@@ -191,7 +191,7 @@ def test_the_schema_is_a_plain_job_that_every_pod_waits_for(name: str) -> None:
 
 
 def test_without_the_job_pods_still_wait() -> None:
-    found = render(changed(LEAST, "migrations.enabled", value=False))
+    found = render(changed(MIN, "migrations.enabled", value=False))
     assert of_kind(found, "Job") == of_kind(found, "NetworkPolicy", "-migrate") == []
     assert templates(found)["api"]["spec"]["initContainers"][0]["args"] == ["migrate", "--wait"]
 

@@ -10,8 +10,8 @@ each_values_file = pytest.mark.parametrize("name", CI)
 
 
 def test_the_public_sees_the_callbacks_and_nothing_else() -> None:
-    door = one(objects("full"), "Ingress", "-callbacks")["spec"]["rules"]
-    assert [(rule["host"], [it["path"] for it in rule["http"]["paths"]]) for rule in door] == [
+    operation = one(objects("full"), "Ingress", "-callbacks")["spec"]["rules"]
+    assert [(rule["host"], [it["path"] for it in rule["http"]["paths"]]) for rule in operation] == [
         ("hooks.example.com", ["/callbacks"])
     ]
     route = one(objects("gateway"), "HTTPRoute", "-callbacks")["spec"]

@@ -3,7 +3,7 @@
 import click
 
 from kling_relay.cli.program import program
-from tests.support.chart import CI, LEAST, Manifest, objects, of_kind, one, render, selects, templates
+from tests.support.chart import CI, MIN, Manifest, objects, of_kind, one, render, selects, templates
 
 
 def arguments(template: Manifest) -> list[str]:
@@ -27,11 +27,11 @@ def test_after_a_restore_the_job_says_so_and_nothing_else_runs() -> None:
     assert arguments(templates(found)["migrate"]) == ["migrate", "--restored"]
     assert [it["spec"]["replicas"] for it in of_kind(found, "Deployment")] == [0, 0]
     assert not [it for it in found if "scaleTargetRef" in it.get("spec", {})]
-    assert of_kind(render(LEAST | {"migrations": {"restored": True, "partitions": {"enabled": True}}}), "CronJob") == []
+    assert of_kind(render(MIN | {"migrations": {"restored": True, "partitions": {"enabled": True}}}), "CronJob") == []
 
 
 def test_the_day_after_it_is_as_it_was_before_but_for_the_job_that_ran() -> None:
-    usual, restored = render(LEAST), render(LEAST | {"migrations": {"restored": True}})
+    usual, restored = render(MIN), render(MIN | {"migrations": {"restored": True}})
     assert one(usual, "Job")["metadata"]["name"] != one(restored, "Job")["metadata"]["name"]
     for role in ("api", "worker"):
         assert templates(usual)[role] == templates(restored)[role]

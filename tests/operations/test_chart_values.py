@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kling_relay.settings import Row, describe, read
-from tests.support.chart import CHART, CI, LEAST, chart, containers, leaves, objects, one, render, templates, values
+from tests.support.chart import CHART, CI, MIN, chart, containers, leaves, objects, one, render, templates, values
 
 HELM = CHART.parent
 # What a pod needs no value for: the embedded PostgreSQL is for one host, the directory of secrets is the chart's own
@@ -62,12 +62,12 @@ def service_settings(*, secret: bool) -> dict[str, Row]:
 )
 def test_a_wrong_value_is_refused_by_its_name(given: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(helm_python.HelmError) as refused:
-        render(LEAST | given)
+        render(MIN | given)
     assert [word for word in words if word not in str(refused.value)] == []
 
 
 def test_an_umbrella_chart_may_pass_what_it_shares() -> None:
-    assert render(LEAST | {"global": {"anything": [1]}, "enabled": True}) == render(LEAST)
+    assert render(MIN | {"global": {"anything": [1]}, "enabled": True}) == render(MIN)
 
 
 def test_what_only_two_values_show_is_said_all_at_once() -> None:
@@ -89,9 +89,9 @@ def test_what_only_two_values_show_is_said_all_at_once() -> None:
 
 def test_without_a_provider_that_all_pods_share_nothing_is_installed() -> None:
     with pytest.raises(helm_python.HelmError, match="providerUrl is empty: api and worker would each have a sandbox"):
-        render({"secrets": LEAST["secrets"]})
+        render({"secrets": MIN["secrets"]})
     with pytest.raises(helm_python.HelmError, match=r"migrations\.restored without migrations\.enabled"):
-        render(LEAST | {"migrations": {"enabled": False, "restored": True}})
+        render(MIN | {"migrations": {"enabled": False, "restored": True}})
 
 
 def test_every_setting_of_the_service_is_a_value_and_every_value_a_setting() -> None:
@@ -131,7 +131,7 @@ def test_the_service_takes_the_settings_as_rendered(name: str, monkeypatch: pyte
 
 
 def test_a_setting_that_is_not_given_is_left_to_the_service() -> None:
-    rendered = one(render(LEAST), "ConfigMap")["data"]
+    rendered = one(render(MIN), "ConfigMap")["data"]
     assert set(rendered) == {setting(name) for name in OUR_OWN_DEFAULT | {"providerUrl"}}
 
 
@@ -237,7 +237,7 @@ def test_every_value_is_documented_and_the_readme_is_not_stale() -> None:
 def test_values_shown_in_the_documents_are_good() -> None:
     shown = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
     for given in [it for it in map(yaml.safe_load, shown) if "apiVersion" not in it]:
-        complete = {**LEAST, **given, **{key: LEAST[key] | given.get(key, {}) for key in ("callbacks", "settings")}}
+        complete = {**MIN, **given, **{key: MIN[key] | given.get(key, {}) for key in ("callbacks", "settings")}}
         assert render(complete)
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from kling_relay.app.doctor import examine
-from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.app.doctor_finding import CheckState, Finding, clock
 from kling_relay.settings import Settings
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.server_check import Condition
@@ -27,12 +27,12 @@ async def found(settings: Settings) -> dict[str, list[Finding]]:
     by_subject: dict[str, list[Finding]] = {}
     async for finding in examine(settings):
         by_subject.setdefault(finding.about, []).append(finding)
-        assert (finding.state is Word.GOOD) or finding.advice or finding.about == "settings"
+        assert (finding.state is CheckState.GOOD) or finding.advice or finding.about == "settings"
     return by_subject
 
 
 def worst(findings: list[Finding]) -> Finding:
-    order = [Word.GOOD, Word.POOR, Word.BAD]
+    order = [CheckState.GOOD, CheckState.POOR, CheckState.BAD]
     return max(findings, key=lambda each: order.index(each.state))
 
 
@@ -47,7 +47,10 @@ async def do(database: str, script: str) -> None:
 async def test_a_sound_deployment_is_called_sound(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         well = await found(settings_for(database, provider, url=relay.url, public_url=relay.url))
-        assert {about for about, each in well.items() if worst(each).state is not Word.GOOD} <= {"settings", "database"}
+        assert {about for about, each in well.items() if worst(each).state is not CheckState.GOOD} <= {
+            "settings",
+            "database",
+        }
         assert set(well) == {
             *("settings", "database", "clock", "schema", "events", "secrets", "partitions", "snapshot"),
             *("provider", "service", "public address"),
@@ -56,10 +59,10 @@ async def test_a_sound_deployment_is_called_sound(database: str) -> None:
 
 async def test_everything_that_is_away_is_told_of_at_once() -> None:
     ill = await found(settings_for("postgresql://127.0.0.1:9/none", NOBODY, public_url=NOBODY, url=NOBODY))
-    assert {about for about, each in ill.items() if worst(each).state is Word.BAD} == {
+    assert {about for about, each in ill.items() if worst(each).state is CheckState.BAD} == {
         *("database", "provider", "public address")
     }
-    assert worst(ill["service"]).state is Word.POOR
+    assert worst(ill["service"]).state is CheckState.POOR
 
 
 async def test_a_database_that_is_not_there_and_one_without_schema(postgres: Server, database: str) -> None:
@@ -79,17 +82,17 @@ async def test_a_restored_log_lost_partitions_and_secrets_of_another_key(databas
         database, f"DO $$ DECLARE t text; BEGIN FOR t IN {tables} LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$"
     )
     ill = await found(settings_for(database, NOBODY, signing_keys="another-signing-key-0123456789abcdef01234567"))
-    assert worst(ill["partitions"]).state is Word.BAD
-    assert worst(ill["secrets"]).state is Word.BAD
+    assert worst(ill["partitions"]).state is CheckState.BAD
+    assert worst(ill["secrets"]).state is CheckState.BAD
 
 
 async def test_events_ahead_of_the_server_s_transactions_are_found_and_a_migration_mends_it(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         await relay.final(await relay.submit())
     await do(database, "UPDATE events SET tx = tx + 1000000000")
-    assert worst((await found(settings_for(database, NOBODY)))["events"]).state is Word.BAD
+    assert worst((await found(settings_for(database, NOBODY)))["events"]).state is CheckState.BAD
     assert await restored.renew(database)
-    assert worst((await found(settings_for(database, NOBODY)))["events"]).state is Word.GOOD
+    assert worst((await found(settings_for(database, NOBODY)))["events"]).state is CheckState.GOOD
 
 
 async def test_secrets_under_an_older_key_are_to_be_resealed(database: str) -> None:
@@ -97,7 +100,7 @@ async def test_secrets_under_an_older_key_are_to_be_resealed(database: str) -> N
         pass
     keys = "another-signing-key-0123456789abcdef01234567,test-signing-key-0123456789abcdef0123456789abcdef"
     poor = worst((await found(settings_for(database, NOBODY, signing_keys=keys)))["secrets"])
-    assert poor.state is Word.POOR
+    assert poor.state is CheckState.POOR
     assert "reseal" in poor.advice
 
 
@@ -105,15 +108,15 @@ async def test_secrets_under_an_older_key_are_to_be_resealed(database: str) -> N
 async def test_a_pooler_that_the_settings_do_not_mention_is_found(postgres: Server, database: str) -> None:
     async with pgbouncer(postgres, database) as pooled:
         ill = await found(settings_for(pooled, NOBODY))
-        assert any("pooler" in each.says and each.state is Word.BAD for each in ill["database"])
+        assert any("pooler" in each.detail and each.state is CheckState.BAD for each in ill["database"])
         well = await found(settings_for(pooled, NOBODY, database_pooler="1"))
-        assert not any("pooler" in each.says for each in well["database"])
-        assert worst(well["secrets"]).state is Word.GOOD
+        assert not any("pooler" in each.detail for each in well["database"])
+        assert worst(well["secrets"]).state is CheckState.GOOD
 
 
 async def test_an_embedded_database_is_not_made_only_to_be_looked_at(tmp_path: Path) -> None:
     poor = worst((await found(Settings(data_dir=tmp_path / "none", url=NOBODY)))["database"])
-    assert (poor.state, "not made yet" in poor.says) == (Word.POOR, True)
+    assert (poor.state, "not made yet" in poor.detail) == (CheckState.POOR, True)
     assert not (tmp_path / "none").exists()
 
 
@@ -134,9 +137,16 @@ async def answering(status: int, headers: dict[str, str] | None = None) -> Async
 
 @pytest.mark.parametrize(
     ("status", "word"),
-    [(200, Word.GOOD), (404, Word.GOOD), (401, Word.BAD), (403, Word.BAD), (301, Word.BAD), (503, Word.POOR)],
+    [
+        (200, CheckState.GOOD),
+        (404, CheckState.GOOD),
+        (401, CheckState.BAD),
+        (403, CheckState.BAD),
+        (301, CheckState.BAD),
+        (503, CheckState.POOR),
+    ],
 )
-async def test_what_the_provider_answers_is_judged(status: int, word: Word) -> None:
+async def test_what_the_provider_answers_is_judged(status: int, word: CheckState) -> None:
     async for provider in answering(status):
         assert worst((await found(settings_for("postgresql://127.0.0.1:9/none", provider)))["provider"]).state is word
 
@@ -145,20 +155,22 @@ async def test_a_provider_whose_clock_is_far_off_is_told_of() -> None:
     late = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     async for provider in answering(200, {"Date": late}):
         ill = await found(settings_for("postgresql://127.0.0.1:9/none", provider))
-        assert worst(ill["clock"]).state is Word.BAD
+        assert worst(ill["clock"]).state is CheckState.BAD
 
 
 async def test_a_door_for_callbacks_alone_is_good_enough_and_a_stranger_is_not() -> None:
     away = "postgresql://127.0.0.1:9/none"
     async for ours in answering(404, {"X-Request-Id": "0"}):
-        assert worst((await found(settings_for(away, NOBODY, public_url=ours)))["public address"]).state is Word.GOOD
+        assert (
+            worst((await found(settings_for(away, NOBODY, public_url=ours)))["public address"]).state is CheckState.GOOD
+        )
     async for strange in answering(404):
         ill = worst((await found(settings_for(away, NOBODY, public_url=strange)))["public address"])
-        assert ill.state is Word.BAD
+        assert ill.state is CheckState.BAD
 
 
-@pytest.mark.parametrize(("apart", "word"), [(0.0, Word.GOOD), (3.0, Word.POOR), (90.0, Word.BAD)])
-def test_clocks_are_judged(apart: float, word: Word) -> None:
+@pytest.mark.parametrize(("apart", "word"), [(0.0, CheckState.GOOD), (3.0, CheckState.POOR), (90.0, CheckState.BAD)])
+def test_clocks_are_judged(apart: float, word: CheckState) -> None:
     assert clock("the database", apart).state is word
 
 

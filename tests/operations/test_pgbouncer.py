@@ -33,10 +33,12 @@ async def test_a_whole_life_of_tasks_through_two_processes_and_two_connections(d
             running(pooled, provider, "api", database_pooler="1") as second,
         ):
             secret = (await relay.subscribe(other.url, events=["task.*"]))["secret"]
-            doors = (relay, second)
-            tasks = await asyncio.gather(*(doors[n % 2].submit(f"rabbit {n}", notify_hook=hook.url) for n in range(20)))
+            operations = (relay, second)
+            tasks = await asyncio.gather(
+                *(operations[n % 2].submit(f"rabbit {n}", notify_hook=hook.url) for n in range(20))
+            )
             for n, task in enumerate(tasks):
-                assert (await doors[(n + 1) % 2].final(task))["task_status"] == "succeed"
+                assert (await operations[(n + 1) % 2].final(task))["task_status"] == "succeed"
             events = [event for task in tasks for event in await second.events(task)]
             await eventually(lambda: len(other.ids()) == len(hook.ids()) == len(events), 20)
             assert {heard.verified(secret)["data"]["task_id"] for heard in other.heard} == set(tasks)

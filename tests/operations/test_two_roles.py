@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from kling_relay.app.doctor import examine
-from kling_relay.app.doctor_finding import Word
+from kling_relay.app.doctor_finding import CheckState
 from kling_relay.flows.sweep import Sweep
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
@@ -93,8 +93,8 @@ async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_a
         await eventually(lambda: len(other.ids()) == 3)
         asked = settings_for(roles.service, provider, url=relay.url, public_url=relay.url)
         found = [finding async for finding in examine(asked)]
-        assert [finding for finding in found if finding.state is Word.BAD] == []
-        assert any("migrate --drop-old" in finding.says + finding.advice for finding in found)
+        assert [finding for finding in found if finding.state is CheckState.BAD] == []
+        assert any("migrate --drop-old" in finding.detail + finding.advice for finding in found)
         with pytest.raises(MigrationError, match="Stop them all"):
             await renew(roles.owner, restored=True)
 

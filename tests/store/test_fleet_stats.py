@@ -12,7 +12,7 @@ import pytest
 
 from kling_relay.core.ids import CHANCE_BITS, made_at, new_id
 from kling_relay.core.subscription import SHARDS
-from kling_relay.flows.fleet_stats import Survey
+from kling_relay.flows.fleet_stats import FleetStats
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.stats import backlog, fleet
 from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
@@ -109,7 +109,7 @@ async def test_a_backlog_of_one_subscription_is_counted_up_to_a_bound_and_hides_
     await outstanding(store, broken, "now() - interval '5 min'", many=30_000)
     await outstanding(store, sound, "now() - interval '3 min'")
     found = await backlog.read(store)
-    assert found["failing"].by_age["under_10m"] == backlog.MOST_OF_ONE
+    assert found["failing"].by_age["under_10m"] == backlog.MAX_OF_ONE
     assert found["healthy"].by_age["under_10m"] == 1
     assert found["healthy"].oldest_due == pytest.approx(180, abs=10)
 
@@ -181,7 +181,7 @@ async def _more(read: Any, than: float) -> bool:
 async def test_only_the_owner_of_one_shard_shows_figures_and_withdraws_them_at_its_end(store: Database) -> None:
     shown: list[Figures | None] = []
     shards: set[int] = set()
-    survey = Survey(store, owns=lambda: 0 in shards, show=shown.append, now=lambda: NOW, every=0.01)
+    survey = FleetStats(store, owns=lambda: 0 in shards, show=shown.append, now=lambda: NOW, every=0.01)
     running = asyncio.create_task(survey.run())
     await eventually(lambda: shown)
     assert shown[-1] is None
@@ -199,7 +199,7 @@ async def test_only_the_owner_of_one_shard_shows_figures_and_withdraws_them_at_i
 async def test_while_the_database_is_away_no_figure_is_shown(store: Database) -> None:
     shown: list[Figures | None] = []
     said: list[tuple[str, str]] = []
-    survey = Survey(
+    survey = FleetStats(
         store, owns=lambda: True, show=shown.append, now=lambda: NOW, log=lambda about, what: said.append((about, what))
     )
     await survey.look()

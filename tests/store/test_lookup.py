@@ -71,17 +71,17 @@ async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
     for number in range(3):
         await home.done(await home.order(f"number {number}"))
     low = lower_bound(home.tools.now()).int - (1 << 100)
-    given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "most": 2}
+    given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "limit": 2}
     assert is_indexed(await plan(home, tasks_listing._PLAIN_LIST, **given))
     given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
     assert is_indexed(await plan(home, tasks_listing._FILTERED_LIST, **given))
-    start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "most": 10}
+    start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "limit": 10}
     assert is_indexed(await plan(home, log._AFTER, client=home.client, **start))
     types = {"types": ["task.succeed"], "window": 100}
     assert is_indexed(await plan(home, log._AFTER_OF_TYPES, client=home.client, **types, **start))
     place = {f"place_{name}": [value] for name, value in {"client": home.client, **start}.items()}
-    del place["place_tx_offset"], place["place_most"]
-    assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, most=10, **place))
+    del place["place_tx_offset"], place["place_limit"]
+    assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, limit=10, **place))
 
 
 async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home: House) -> None:
@@ -104,7 +104,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
         pending=True,
         exhausted=True,
         delivered=False,
-        most=10,
+        limit=10,
     )
     read = sum(
         node["Actual Rows"] + node.get("Rows Removed by Filter", 0)

@@ -42,7 +42,7 @@ def wanted(subscription: UUID, **more: Any) -> Wanted:
             "subscription": subscription,
             "shard": subscription.int % 256,
             "cursor": None,
-            "most": 10,
+            "limit": 10,
             "ordered": False,
             **more,
         }
@@ -102,7 +102,7 @@ async def test_reading_goes_in_order_of_due_time_from_the_cursor_on(box: Outbox)
     subjects = [fresh_id() for _ in range(6)]
     for number, subject in enumerate(subjects):
         await box.step(subject, 1, subscription, other, late_by=60.0 - number)
-    found = await store.read(box.database, [wanted(subscription, most=4), wanted(other, most=2)])
+    found = await store.read(box.database, [wanted(subscription, limit=4), wanted(other, limit=2)])
     assert [claim.event.subject for claim in found if claim.subscription == subscription] == subjects[:4]
     assert [claim.event.subject for claim in found if claim.subscription == other] == subjects[:2]
     rest = await store.read(box.database, [wanted(subscription, cursor=found[3].due_at)])

@@ -11,10 +11,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from kling_relay.core.event import Facts, announce
+from kling_relay.core.event import TaskIdentity, announce
 from kling_relay.core.ids import lower_bound, made_at, new_id
 from kling_relay.core.ledger import on_step
-from kling_relay.core.task import News, Signal, Status, Task, advance
+from kling_relay.core.task import Signal, SignalKind, Status, Task, advance
 from kling_relay.store.postgres.statement import Statement, columns_of, first_of
 from kling_relay.store.schema import partitions
 from kling_relay.store.tables import PARTITIONED
@@ -188,11 +188,11 @@ def _text(value: Any) -> str:
 async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
     assert len(await partitions.ranges(box.connection)) > 2
     made = await task(box, NOW, "submitted")
-    facts = Facts(id=made, client=box.client, kind="text2video", external_task_id=None, created_at=NOW)
+    identity = TaskIdentity(id=made, client=box.client, kind="text2video", external_task_id=None, created_at=NOW)
     before = Task(id=made, status=Status.SUBMITTED, sequence=1, updated_at=NOW)
-    step = advance(before, Signal(news=News.SUCCEED, result={}), NOW)
+    step = advance(before, Signal(kind=SignalKind.SUCCEED, result={}), NOW)
     assert step is not None
-    event = announce(facts, step.task, step.signal)
+    event = announce(identity, step.task, step.signal)
     read = await explained(box, step_statements.READ, asked_id=[made], **first_of([made]))
     assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
@@ -203,8 +203,8 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
         "ask_in": timedelta(seconds=60),
         **first_of([made]),
         **columns_of("move", steps.Move._fields, [move]),
-        **columns_of("heard", steps.Heard._fields, []),
-        **columns_of("taken", steps.Taken._fields, []),
+        **columns_of("heard", steps.RawCallback._fields, []),
+        **columns_of("taken", steps.Acceptance._fields, []),
     }
     touched = await explained(box, step_statements.WRITE, **written)
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
@@ -237,7 +237,7 @@ async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Out
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) == 2, nodes
 
 
-_BATCHES = {"move": steps.Move._fields, "heard": steps.Heard._fields, "taken": steps.Taken._fields}
+_BATCHES = {"move": steps.Move._fields, "heard": steps.RawCallback._fields, "taken": steps.Acceptance._fields}
 
 
 async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 Manifest = dict[str, Any]
 CHART = ROOT / "helm" / "kling-relay"
 CI = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
-LEAST: Manifest = {
+MIN: Manifest = {
     "secrets": {"existingSecret": "kling-relay"},
     "settings": {"providerUrl": "https://api.openai-hk.com"},
     "callbacks": {"host": "hooks.example.com"},

@@ -12,7 +12,7 @@ from threading import Thread
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-Table = Mapping[tuple[str, bool], list[list[str]]]
+Router = Mapping[tuple[str, bool], list[list[str]]]
 """For a name, and whether its IPv6 addresses are asked for: what each question gets, the last answer for ever."""
 _A, _AAAA = 1, 28
 
@@ -20,7 +20,7 @@ _A, _AAAA = 1, 28
 class Nameserver:
     """Answers A and AAAA from a table with a time to live of nothing; what is not in it does not exist."""
 
-    def __init__(self, table: Table, bound: socket.socket) -> None:
+    def __init__(self, table: Router, bound: socket.socket) -> None:
         self._left = {key: list(answers) for key, answers in table.items()}
         self._names = {name for name, _ in table}
         self._bound = bound
@@ -54,7 +54,7 @@ class Nameserver:
 
 
 @contextmanager
-def nameserver(table: Table) -> Iterator[Nameserver]:
+def nameserver(table: Router) -> Iterator[Nameserver]:
     """Serve `table` until the end of the block."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))

@@ -15,9 +15,9 @@ from kling_relay.core.delivery import Answer
 from kling_relay.core.ids import CHANCE_BITS, new_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.deliver import Deliver
-from kling_relay.flows.fetch import Feed
-from kling_relay.flows.wakeup import Bell
-from kling_relay.store.deliveries.recipients import Target
+from kling_relay.flows.fetch import Fetch
+from kling_relay.flows.wakeup import Wakeup
+from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database, connect
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -132,8 +132,8 @@ class Hand:
     """A worker's hands: what delivers and what feeds it."""
 
     deliver: Deliver
-    feed: Feed
-    bell: Bell
+    feed: Fetch
+    wakeup: Wakeup
     tasks: list["asyncio.Task[None]"]
 
     async def stop(self) -> None:
@@ -165,12 +165,12 @@ async def worker(
         source="https://relay.example.com",
         concurrency=concurrency,
     )
-    bell = Bell()
-    feed = Feed(
-        database, deliver, worker=fresh_id(), bell=bell, now=now, new_id=lambda _: fresh_id(), open_secrets=_opened
+    wakeup = Wakeup()
+    feed = Fetch(
+        database, deliver, worker=fresh_id(), wakeup=wakeup, now=now, new_id=lambda _: fresh_id(), open_secrets=_opened
     )
     tasks = [asyncio.create_task(deliver.run()), asyncio.create_task(feed.run())]
-    hand = Hand(deliver=deliver, feed=feed, bell=bell, tasks=tasks)
+    hand = Hand(deliver=deliver, feed=feed, wakeup=wakeup, tasks=tasks)
     try:
         yield hand
     finally:
@@ -179,5 +179,5 @@ async def worker(
                 await hand.stop()
 
 
-def _opened(target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
+def _opened(target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(target.secrets.decode().split()), {}

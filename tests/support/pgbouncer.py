@@ -69,10 +69,10 @@ async def pgbouncer(server: Server, database: str, size: int = 2) -> AsyncIterat
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _listens(door: Path) -> bool:
+def _listens(operation: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as caller:
         try:
-            caller.connect(str(door))
+            caller.connect(str(operation))
         except OSError:
             return False
     return True

@@ -17,18 +17,18 @@ from kling_relay.core.address import Allowed
 from kling_relay.core.ids import CHANCE_BITS, new_id
 from kling_relay.core.key import ALL_SCOPES, Scope, digest, id_of, make
 from kling_relay.core.signature import new_secret
-from kling_relay.core.submission import Accepted, Outcome
-from kling_relay.core.task import News, Signal
+from kling_relay.core.submission import Accepted, SubmitOutcome
+from kling_relay.core.task import Signal, SignalKind
 from kling_relay.flows.ingest import Ingest
 from kling_relay.flows.send import Send
 from kling_relay.flows.submit import Submit
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.web import application
-from kling_relay.web.http.context import Limits, Seen, Tools
+from kling_relay.web.http.context import Context, Limits, Seen
 from kling_relay.web.server import serve
 from tests.support.waiting import eventually
 
@@ -41,15 +41,15 @@ class StandIn:
 
     def __init__(self) -> None:
         self.orders: list[dict[str, Any]] = []
-        self.next: list[Outcome] = []
+        self.next: list[SubmitOutcome] = []
 
     async def submit(
-        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> Outcome:
-        self.orders.append({"door": door_path, "task": task, "hook": hook, **orjson.loads(body)})
+        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> SubmitOutcome:
+        self.orders.append({"operation": operation_path, "task": task, "hook": hook, **orjson.loads(body)})
         if self.next:
             return self.next.pop(0)
-        return Accepted(f"p-{task.hex}", Signal(news=News.SUBMITTED, provider_task_id=f"p-{task.hex}"))
+        return Accepted(f"p-{task.hex}", Signal(kind=SignalKind.SUBMITTED, provider_task_id=f"p-{task.hex}"))
 
 
 @dataclass(kw_only=True)
@@ -61,8 +61,8 @@ class House:
     client: UUID
     database: Database
     sealer: Sealer
-    tools: Tools
-    web: application.Web
+    tools: Context
+    web: application.WebApplication
     stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
@@ -101,9 +101,9 @@ class House:
     async def post(self, path: str, content: Any = None, key: str | None = None, **more: Any) -> tuple[int, Any]:
         return await self.call("POST", path, key, json=content, **more)
 
-    async def order(self, prompt: str = "a rabbit", door: str = "videos/text2video", **fields: Any) -> str:
+    async def order(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **fields: Any) -> str:
         """Order something and return the task's id."""
-        status, said = await self.post(f"/kling/v1/{door}", {"prompt": prompt, **fields})
+        status, said = await self.post(f"/kling/v1/{operation}", {"prompt": prompt, **fields})
         assert status == 200, said
         return str(said["data"]["task_id"])
 
@@ -149,7 +149,7 @@ async def add_key(
 
 @asynccontextmanager
 async def house(
-    url: str, limits: Limits | None = None, *, change: Callable[[Tools], Tools] = lambda tools: tools
+    url: str, limits: Limits | None = None, *, change: Callable[[Context], Context] = lambda tools: tools
 ) -> AsyncIterator[House]:
     """Serve a web on a port of its own, on the database at `url`, its tools changed by `change`."""
 
@@ -157,10 +157,10 @@ async def house(
         return datetime.now(UTC)
 
     limits = limits or Limits()
-    provider, bell, sealer = StandIn(), Bell(), Sealer([b"s" * 32])
+    provider, wakeup, sealer = StandIn(), Wakeup(), Sealer([b"s" * 32])
     seen: list[Seen] = []
     async with connect(url) as database, aiohttp.ClientSession() as session:
-        ingest = Ingest(database, bells=[bell], ask_after=60)
+        ingest = Ingest(database, wakeups=[wakeup], ask_after=60)
         send = Send(
             database,
             provider,
@@ -179,7 +179,7 @@ async def house(
             body_of=orjson.dumps,
             new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
         )
-        tools = Tools(
+        tools = Context(
             submit=submit,
             ingest=ingest,
             database=database,
@@ -190,7 +190,7 @@ async def house(
             now=clock,
             chance=random.getrandbits,
             new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
-            bell=bell,
+            wakeup=wakeup,
             limits=limits,
             allowed=Allowed.parse("127.0.0.0/8"),
             seen=seen.append,

@@ -19,7 +19,7 @@ QUICK = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Request:
     """A callback as its receiver got it."""
 
     headers: dict[str, str]
@@ -40,12 +40,12 @@ class Scene:
     url: str
     hook: str
     client: aiohttp.ClientSession
-    calls: list[Call]
+    calls: list[Request]
     answers: list[int] = field(default_factory=list)
 
-    async def submit(self, prompt: str = "a rabbit", door: str = "videos/text2video", **members: Any) -> str:
+    async def submit(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **members: Any) -> str:
         """Submit as the gateway's clients do, and return the task's id."""
-        status, said = await self.post(f"/kling/v1/{door}", prompt=prompt, **members)
+        status, said = await self.post(f"/kling/v1/{operation}", prompt=prompt, **members)
         assert status == 200, said
         return str(said["data"]["task_id"])
 
@@ -75,11 +75,11 @@ class Scene:
 async def scene(temper: Temper | None = None, now: Callable[[], datetime] | None = None) -> AsyncIterator[Scene]:
     """Start a quick sandbox (or one of `temper`), its dice seeded with 1; stop it and all its company at the end."""
     sandbox = Sandbox(temper or Temper(seconds=QUICK), now=now or (lambda: datetime.now(UTC)), chance=random.Random(1))
-    calls: list[Call] = []
+    calls: list[Request] = []
     answers: list[int] = []
 
     async def receive(request: web.Request) -> web.Response:
-        calls.append(Call({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        calls.append(Request({name.lower(): value for name, value in request.headers.items()}, await request.read()))
         return web.Response(status=answers.pop(0) if answers else 200)
 
     app = web.Application(client_max_size=4 * 1024 * 1024)

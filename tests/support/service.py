@@ -99,9 +99,9 @@ class Relay:
             body = await answer.read()
             return answer.status, orjson.loads(body) if body else None
 
-    async def submit(self, prompt: str = "a rabbit", door: str = "videos/text2video", **members: Any) -> str:
+    async def submit(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **members: Any) -> str:
         """Submit as a client does and return the task's id."""
-        status, said = await self.call("POST", f"/kling/v1/{door}", json={"prompt": prompt, **members})
+        status, said = await self.call("POST", f"/kling/v1/{operation}", json={"prompt": prompt, **members})
         assert status == 200, said
         return str(said["data"]["task_id"])
 

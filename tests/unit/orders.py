@@ -6,13 +6,13 @@ import struct
 import pytest
 
 from kling_relay.core.errors import InvalidOrder
-from kling_relay.core.order import Door, check
+from kling_relay.core.order import Operation, check
 from kling_relay.core.rulebook import Rulebook, load
 
 SEED = load("seed")
 KLING = load("kling-2026")
 URL = "https://pics2.baidu.com/feed/fc1f4134970a304e8662f052c91a3188c8175c32.jpeg"
-T2V, I2V, IMAGES = Door.TEXT2VIDEO, Door.IMAGE2VIDEO, Door.GENERATIONS
+T2V, I2V, IMAGES = Operation.TEXT2VIDEO, Operation.IMAGE2VIDEO, Operation.GENERATIONS
 
 
 def png(width: int, height: int, padding: int = 0) -> str:
@@ -20,10 +20,10 @@ def png(width: int, height: int, padding: int = 0) -> str:
     return base64.b64encode(head).decode()
 
 
-def faults(door: Door, body: object, book: Rulebook = SEED) -> dict[str, str]:
+def faults(operation: Operation, body: object, book: Rulebook = SEED) -> dict[str, str]:
     with pytest.raises(InvalidOrder) as refusal:
-        check(door, body, book)
+        check(operation, body, book)
     assert refusal.value.code == 1201
     assert refusal.value.http_status == 400
     assert all(fault.field in refusal.value.message for fault in refusal.value.faults)
-    return {fault.field: fault.says for fault in refusal.value.faults}
+    return {fault.field: fault.detail for fault in refusal.value.faults}

@@ -73,7 +73,7 @@ def test_an_order_may_go_exactly_when_no_limit_is_passed(budget: Limits, spent: 
 def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     budget = Limits(total=d(10), month=d(100))
     said = reached(budget, Spent(total=d(8), month=d("79.9")))
-    assert [one.shown() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
+    assert [one.to_json() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
     assert [one.percent for one in reached(budget, Spent(total=d(12)))] == [80, 100]
     assert reached(budget, Spent(total=d("7.9"))) == ()
 
@@ -105,8 +105,8 @@ def test_days_and_months_are_utcs() -> None:
 def test_limits_are_read_from_json_and_shown_again() -> None:
     budget = read_limits({"total": "99.50", "day": 10, "month": None})
     assert budget == Limits(total=d("99.5"), day=d(10))
-    assert budget.shown() == {"total": "99.5", "day": "10", "month": None, "open": None}
-    assert read_limits(budget.shown()) == budget
+    assert budget.to_json() == {"total": "99.5", "day": "10", "month": None, "open": None}
+    assert read_limits(budget.to_json()) == budget
 
 
 def test_every_wrong_limit_is_named_at_once() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.callback import MOST_REASON, Unreadable, read
-from kling_relay.core.task import News
+from kling_relay.core.callback import MAX_REASON, Unreadable, read
+from kling_relay.core.task import SignalKind
 from kling_relay.core.untrusted import clean, parse
 
 VIDEO = {"id": "cb6a5273", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}
@@ -21,19 +21,29 @@ def body(value: Any) -> bytes:
 
 
 WORDS = {
-    News.SUBMITTED: ["submitted", "SUBMITTED", "NOT_START", "queued", "QUEUED", "pending", "waiting", "starting"],
-    News.PROCESSING: ["processing", "IN_PROGRESS", "running", "dreaming", "in progress"],
-    News.SUCCEED: ["succeed", "succeeded", "SUCCEED", "SUCCESS", "success", "completed", "complete", "OK", "finished"],
-    News.FAILED: ["failed", "FAILED", "FAILURE", "fail", "error", "ERROR", "canceled", "expired"],
+    SignalKind.SUBMITTED: ["submitted", "SUBMITTED", "NOT_START", "queued", "QUEUED", "pending", "waiting", "starting"],
+    SignalKind.PROCESSING: ["processing", "IN_PROGRESS", "running", "dreaming", "in progress"],
+    SignalKind.SUCCEED: [
+        "succeed",
+        "succeeded",
+        "SUCCEED",
+        "SUCCESS",
+        "success",
+        "completed",
+        "complete",
+        "OK",
+        "finished",
+    ],
+    SignalKind.FAILED: ["failed", "FAILED", "FAILURE", "fail", "error", "ERROR", "canceled", "expired"],
 }
 
 
-@pytest.mark.parametrize(("news", "word"), [(news, word) for news, words in WORDS.items() for word in words])
+@pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind, words in WORDS.items() for word in words])
 @pytest.mark.parametrize("key", ["task_status", "status", "state"])
-def test_every_status_word_is_understood_flat_and_enveloped(news: News, word: str, key: str) -> None:
+def test_every_status_word_is_understood_flat_and_enveloped(kind: SignalKind, word: str, key: str) -> None:
     task = {"task_id": "T1", key: word, "task_result": {"videos": [VIDEO]}}
-    assert read(body(task)).news is news
-    assert read(body({"code": 0, "message": "SUCCEED", "request_id": "R", "data": task})).news is news
+    assert read(body(task)).kind is kind
+    assert read(body({"code": 0, "message": "SUCCEED", "request_id": "R", "data": task})).kind is kind
 
 
 @pytest.mark.parametrize("key", ["task_id", "id", "taskId", "request_id"])
@@ -174,12 +184,12 @@ def test_brackets_inside_strings_are_not_nesting() -> None:
 
 
 def test_not_a_number_is_borne_with() -> None:
-    assert read(b'{"status":"failed","updated_at":NaN,"x":-Infinity,"created_at":1e999}').news is News.FAILED
+    assert read(b'{"status":"failed","updated_at":NaN,"x":-Infinity,"created_at":1e999}').kind is SignalKind.FAILED
 
 
 def test_a_reason_is_cut_between_characters() -> None:
     reason = read(body({"status": "failed", "error": "可" * 5000})).reason
-    assert reason == "可" * (MOST_REASON // 3)
+    assert reason == "可" * (MAX_REASON // 3)
 
 
 MEMBERS = [
@@ -226,15 +236,15 @@ def test_no_bytes_raise_anything_but_unreadable_and_all_that_comes_out_can_be_st
         assert "\x00" not in text
         assert "\\u0000" not in text
         text.encode()
-    assert len(signal.reason.encode()) <= MOST_REASON
+    assert len(signal.reason.encode()) <= MAX_REASON
     assert signal.charge is None or Decimal(signal.charge).is_finite()
-    assert (signal.result is not None) == (signal.news is News.SUCCEED)
+    assert (signal.result is not None) == (signal.kind is SignalKind.SUCCEED)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[])), st.integers(0, 50))
-def test_cleaned_text_is_storable_and_bounded(text: str, most: int) -> None:
-    cleaned = clean(text, most)
-    assert len(cleaned.encode()) <= most
+def test_cleaned_text_is_storable_and_bounded(text: str, limit: int) -> None:
+    cleaned = clean(text, limit)
+    assert len(cleaned.encode()) <= limit
     assert "\x00" not in cleaned
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kling_relay.core.discrepancy import Books, agreed, compare
 from kling_relay.core.resource_packs import read_packs
-from kling_relay.core.submission import Finding, NotFound, Silent
-from kling_relay.core.task import News, Signal, Status
+from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.task import Signal, SignalKind, Status
 from kling_relay.core.untrusted import Unreadable
 
 OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
@@ -40,28 +40,28 @@ def books(status: Status, *, is_unknown: bool = False, **other: object) -> Books
     )
 
 
-def about(ours: Books, theirs: Finding) -> list[tuple[str, str | None]]:
+def about(ours: Books, theirs: PollResult) -> list[tuple[str, str | None]]:
     return [(each.about, None if each.theirs is None else str(each.theirs)) for each in compare(ours, theirs)]
 
 
 SUCCEED, FAILED, PROCESSING = (
-    Signal(news=News.SUCCEED, charge="3.5"),
-    Signal(news=News.FAILED),
-    Signal(news=News.PROCESSING),
+    Signal(kind=SignalKind.SUCCEED, charge="3.5"),
+    Signal(kind=SignalKind.FAILED),
+    Signal(kind=SignalKind.PROCESSING),
 )
 
 
 @pytest.mark.parametrize(
     ("status", "theirs", "found"),
     [
-        (Status.SUCCEED, Signal(news=News.SUCCEED, charge="2.00"), []),
-        (Status.SUCCEED, Signal(news=News.SUCCEED), []),
+        (Status.SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="2.00"), []),
+        (Status.SUCCEED, Signal(kind=SignalKind.SUCCEED), []),
         (Status.SUCCEED, SUCCEED, [("charge", "3.5")]),
         (Status.SUCCEED, FAILED, [("fate", "0")]),
         (Status.SUCCEED, PROCESSING, [("fate", None)]),
         (Status.SUCCEED, NotFound(), [("missing", "0")]),
         (Status.FAILED, SUCCEED, [("fate", "3.5")]),
-        (Status.FAILED, Signal(news=News.SUCCEED), [("fate", "2")]),
+        (Status.FAILED, Signal(kind=SignalKind.SUCCEED), [("fate", "2")]),
         (Status.FAILED, FAILED, []),
         (Status.FAILED, NotFound(), []),
         (Status.EXPIRED, SUCCEED, [("fate", "3.5")]),
@@ -71,17 +71,17 @@ SUCCEED, FAILED, PROCESSING = (
         (Status.PROCESSING, FAILED, [("open", "0")]),
         (Status.PROCESSING, PROCESSING, []),
         (Status.SUBMITTED, NotFound(), [("missing", "0")]),
-        (Status.SUBMITTED, Silent("502"), []),
+        (Status.SUBMITTED, NoAnswer("502"), []),
     ],
 )
 def test_what_the_provider_says_is_held_against_the_books(
-    status: Status, theirs: Finding, found: list[tuple[str, str | None]]
+    status: Status, theirs: PollResult, found: list[tuple[str, str | None]]
 ) -> None:
     assert about(books(status), theirs) == found
 
 
 def test_an_unknown_order_says_so_until_the_provider_answers() -> None:
-    assert about(books(Status.RECORDED, is_unknown=True), Silent("timed out")) == [("unknown", None)]
+    assert about(books(Status.RECORDED, is_unknown=True), NoAnswer("timed out")) == [("unknown", None)]
     assert about(books(Status.RECORDED, is_unknown=True), PROCESSING) == []
 
 
@@ -102,15 +102,15 @@ def test_books_that_do_not_add_up_are_found_whatever_the_provider_says(
         and reserved == right.reserved
         and (charged == right.charged or status is Status.SUCCEED)
     )
-    said = [each for each in compare(ours, Silent("away")) if each.about == "books"]
+    said = [each for each in compare(ours, NoAnswer("away")) if each.about == "books"]
     assert (said == []) == is_right
 
 
 def test_what_was_kept_counts_only_where_it_never_contradicts_itself() -> None:
     assert agreed([PROCESSING]) is None
-    assert agreed([PROCESSING, Signal(news=News.SUCCEED), SUCCEED]) == SUCCEED
+    assert agreed([PROCESSING, Signal(kind=SignalKind.SUCCEED), SUCCEED]) == SUCCEED
     assert agreed([SUCCEED, FAILED]) is None
-    assert agreed([SUCCEED, Signal(news=News.SUCCEED, charge="4")]) is None
+    assert agreed([SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="4")]) is None
 
 
 def test_an_account_is_read_to_the_last_digit() -> None:

@@ -9,11 +9,11 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.event import Event, Facts, Format, Type, announce, dress, rfc3339, tell, webhook_id
-from kling_relay.core.task import News, Signal, Status, Task
+from kling_relay.core.event import Event, Format, TaskIdentity, Type, announce, dress, rfc3339, tell, webhook_id
+from kling_relay.core.task import Signal, SignalKind, Status, Task
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
-FACTS = Facts(
+FACTS = TaskIdentity(
     id=UUID("01a20444-32e8-7000-97b9-70b16df0d6b3"),
     client=UUID(int=7),
     kind="text2image",
@@ -25,7 +25,7 @@ RESULT = {"images": [{"index": 0, "url": "https://cdn.example.com/0.png"}]}
 
 def succeeded(reason: str = "") -> Event:
     task = Task(id=FACTS.id, status=Status.SUCCEED, sequence=3, updated_at=NOW)
-    return announce(FACTS, task, Signal(news=News.SUCCEED, result=RESULT, reason=reason))
+    return announce(FACTS, task, Signal(kind=SignalKind.SUCCEED, result=RESULT, reason=reason))
 
 
 def said(event: Event, form: Format) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_an_event_about_no_task_has_no_flat_form() -> None:
 
 def test_an_expired_task_is_told_as_failed() -> None:
     task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
-    event = announce(FACTS, task, Signal(news=News.EXPIRED, reason="given up"))
+    event = announce(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))
     body = said(event, Format.STANDARD)
     assert (body["type"], body["data"]["task_status"], body["data"]["expires_at"]) == ("task.failed", "failed", None)
 

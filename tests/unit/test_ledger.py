@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_relay.core.ledger import Balance, Entry, balance, charge_of, on_record, on_step, standing
-from kling_relay.core.money import MOST, money, plain
-from kling_relay.core.task import FINAL, News, Signal, Status, Task, advance
+from kling_relay.core.money import MAX_AMOUNT, money, plain
+from kling_relay.core.task import FINAL, Signal, SignalKind, Status, Task, advance
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 QUOTE = Decimal("3.5")
@@ -18,7 +18,7 @@ QUOTE = Decimal("3.5")
 charges = (
     st.none() | st.text(max_size=12) | st.sampled_from(["7", "3.50", "0", "-1", "NaN", "1e9", "", "9" * 40, "2,5"])
 )
-signals = st.builds(lambda news, charge: Signal(news, charge=charge), st.sampled_from(News), charges)
+signals = st.builds(lambda news, charge: Signal(news, charge=charge), st.sampled_from(SignalKind), charges)
 quotes = st.decimals(0, 10_000, places=2)
 
 
@@ -121,7 +121,7 @@ def test_the_state_of_the_money_follows_the_task() -> None:
     assert standing(Status.SUCCEED, is_unknown=True) == "settled"
 
 
-@given(st.decimals(0, MOST, places=6))
+@given(st.decimals(0, MAX_AMOUNT, places=6))
 def test_money_written_plainly_is_read_back_exactly(amount: Decimal) -> None:
     assert money(plain(amount)) == amount
 

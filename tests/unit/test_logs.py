@@ -14,7 +14,7 @@ import pytest
 
 from kling_relay.core.delivery import Answer
 from kling_relay.core.submission import Accepted, Never, Unknown
-from kling_relay.core.task import News, Signal, Status, Step, Task
+from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
 from kling_relay.flows import log_context
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import Level, set_up, tear_down
@@ -157,7 +157,7 @@ def test_flows_tell_steps_submissions_and_troubles() -> None:
     log.step(step(Status.SUBMITTED), "query")
     log.step(step(Status.SUCCEED), "callback")  # told by the callback's own line
     log.step(step(Status.SUCCEED), "query")
-    log.submit(Accepted("p-1", Signal(news=News.SUBMITTED)), 0.2)
+    log.submit(Accepted("p-1", Signal(kind=SignalKind.SUBMITTED)), 0.2)
     log.submit(Unknown("the answer was lost"), 30.0)
     log.never(TASK, Never(1102, "no balance"))
     log.attempt("delivered", Answer(status=200, error=None, retry_after=None, body=b"", latency=0.1))
@@ -174,7 +174,7 @@ def test_flows_tell_steps_submissions_and_troubles() -> None:
 
 
 def step(status: Status) -> Step:
-    return Step(Task(id=TASK, status=status, sequence=1, updated_at=NOW), Signal(news=News.SUCCEED))
+    return Step(Task(id=TASK, status=status, sequence=1, updated_at=NOW), Signal(kind=SignalKind.SUCCEED))
 
 
 def hidden_everywhere(log: Log, secret: str, text: str) -> None:

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.parser import text_string_to_metric_families
 
 from kling_relay.core.delivery import Answer
-from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
-from kling_relay.core.task import News, Signal, Status, Step, Task
+from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait
+from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.poll import Pass
+from kling_relay.flows.poll import SweepPass
 from kling_relay.flows.send import Send
 from kling_relay.flows.sweep import Sweep
 from kling_relay.observe import loop_lag
@@ -26,7 +26,7 @@ from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, 
 from kling_relay.observe.tallies import Counts, Spreads
 from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
 from kling_relay.web.api.routes import ROUTES
-from kling_relay.web.http.context import Seen, Tools
+from kling_relay.web.http.context import Context, Seen
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -116,7 +116,7 @@ def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> Non
 @pytest.mark.parametrize(
     ("outcome", "name", "code"),
     [
-        (Accepted("p", Signal(news=News.SUBMITTED)), "accepted", "0"),
+        (Accepted("p", Signal(kind=SignalKind.SUBMITTED)), "accepted", "0"),
         (Refused(1301, "risk", 400), "refused", "1301"),
         (Refused(1999, "new", 400), "refused", "other"),
         (Wait(1303, "slots"), "wait", "1303"),
@@ -124,7 +124,7 @@ def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> Non
         (Unknown("lost"), "unknown", "none"),
     ],
 )
-def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: Outcome, name: str, code: str) -> None:
+def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: SubmitOutcome, name: str, code: str) -> None:
     metrics = Metrics()
     metrics.submit(outcome, 0.7)
     assert of(metrics, "submits_total", outcome=name, code=code) == 1
@@ -151,11 +151,13 @@ def test_attempts_are_counted_by_outcome_and_class_of_answer(given: Answer, show
 
 def test_steps_signals_batches_passes_and_lag_are_counted() -> None:
     metrics = Metrics()
-    metrics.step(Step(Task(id=TASK, status=Status.EXPIRED, sequence=1, updated_at=NOW), Signal(news=News.EXPIRED)))
+    metrics.step(
+        Step(Task(id=TASK, status=Status.EXPIRED, sequence=1, updated_at=NOW), Signal(kind=SignalKind.EXPIRED))
+    )
     metrics.signal("callback", "stale")
     metrics.signal("somebody", "something")
     metrics.batch("ingest")(5, 0.002)
-    metrics.swept(Pass(asked=3, answered=2), 0.4)
+    metrics.swept(SweepPass(asked=3, answered=2), 0.4)
     metrics.lag(0.3)
     assert of(metrics, "steps_total", status="expired") == 1
     assert of(metrics, "signals_total", source="callback", outcome="stale") == 1
@@ -261,7 +263,7 @@ def everything_at_once(metrics: Metrics) -> None:
         (Send, "observe", "submit"),
         (Deliver, "observe", "attempt"),
         (Sweep, "swept", "swept"),
-        (Tools, "seen", "request"),
+        (Context, "seen", "request"),
     ],
 )
 def test_a_method_takes_as_much_as_its_flow_tells(flow: type, argument: str, method: str) -> None:
@@ -271,8 +273,8 @@ def test_a_method_takes_as_much_as_its_flow_tells(flow: type, argument: str, met
 
 
 def test_acts_and_outcomes_are_those_of_the_flows() -> None:
-    assert set(ACTS) == set(Pass.__slots__)
-    assert set(SUBMIT_OUTCOME) == set(Outcome.__args__)
+    assert set(ACTS) == set(SweepPass.__slots__)
+    assert set(SUBMIT_OUTCOME) == set(SubmitOutcome.__args__)
 
 
 async def test_the_exporter_serves_metrics_and_says_whether_the_process_is_ready() -> None:

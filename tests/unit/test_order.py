@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kling_relay.core.order import Door, Kind, Order, check, door_of, fingerprint
+from kling_relay.core.order import Kind, Operation, Order, check, fingerprint, operation_of
 from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
 
 
@@ -67,7 +67,7 @@ def test_an_image_makes_a_picture_order_image_to_image() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_its_door(kind: Kind) -> None:
-    assert door_of(kind) in Door
+    assert operation_of(kind) in Operation
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from kling_relay.core.order import Door, check
+from kling_relay.core.order import Operation, check
 from tests.unit.orders import I2V, IMAGES, KLING, T2V, URL, faults, png
 
 
 @pytest.mark.parametrize(
-    ("door", "body"),
+    ("operation", "body"),
     [
         (T2V, {"prompt": "x" * 2500}),
         (T2V, {"prompt": "x", "model_name": "kling-v3", "mode": "4k", "duration": 15}),
@@ -23,12 +23,12 @@ from tests.unit.orders import I2V, IMAGES, KLING, T2V, URL, faults, png
                "camera_control": {"config": {"zoom": 2.5}}}),
     ],
 )  # fmt: skip
-def test_what_kling_takes_now(door: Door, body: dict[str, Any]) -> None:
-    check(door, body, KLING)
+def test_what_kling_takes_now(operation: Operation, body: dict[str, Any]) -> None:
+    check(operation, body, KLING)
 
 
 @pytest.mark.parametrize(
-    ("door", "body", "field"),
+    ("operation", "body", "field"),
     [
         (T2V, {"prompt": "x", "model_name": "kling-v1-5"}, "model_name"),
         (T2V, {"prompt": "x", "mode": "4k"}, "mode"),
@@ -47,8 +47,8 @@ def test_what_kling_takes_now(door: Door, body: dict[str, Any]) -> None:
         (IMAGES, {"prompt": "x", "image": png(100, 100)}, "image"),
     ],
 )  # fmt: skip
-def test_what_kling_refuses_now(door: Door, body: dict[str, Any], field: str) -> None:
-    assert list(faults(door, body, KLING)) == [field]
+def test_what_kling_refuses_now(operation: Operation, body: dict[str, Any], field: str) -> None:
+    assert list(faults(operation, body, KLING)) == [field]
 
 
 def test_a_model_without_modes_is_sent_none() -> None:

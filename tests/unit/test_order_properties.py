@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_relay.core.errors import InvalidOrder
-from kling_relay.core.order import Door, check, fingerprint
+from kling_relay.core.order import Operation, check, fingerprint
 from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL, png
 
 scalars = (
@@ -29,17 +29,17 @@ names = st.sampled_from(
 bodies = values | st.dictionaries(names | st.text(max_size=6), values, max_size=12)
 
 
-@given(st.sampled_from(Door), bodies, st.sampled_from([SEED, KLING]))
+@given(st.sampled_from(Operation), bodies, st.sampled_from([SEED, KLING]))
 @settings(max_examples=400)
-def test_any_json_value_is_an_order_or_an_invalid_order(door: Door, body: object, book: Any) -> None:
+def test_any_json_value_is_an_order_or_an_invalid_order(operation: Operation, body: object, book: Any) -> None:
     try:
-        order = check(door, body, book)
+        order = check(operation, body, book)
     except InvalidOrder as refusal:
         assert refusal.faults  # noqa: PT017 - most bodies are refused, and none must raise anything else
         refusal.message.encode()
         return
     json.dumps(order.fields, allow_nan=False).encode()
-    json.dumps(order.shown()).encode()
+    json.dumps(order.to_json()).encode()
     assert order.units >= 1
 
 
@@ -64,7 +64,7 @@ good: dict[str, st.SearchStrategy[Any]] = {
     st.fixed_dictionaries(good),
 )
 @settings(max_examples=200)
-def test_checking_what_was_checked_changes_nothing(at: tuple[Door, Any], body: dict[str, Any]) -> None:
+def test_checking_what_was_checked_changes_nothing(at: tuple[Operation, Any], body: dict[str, Any]) -> None:
     try:
         once = check(*at[:1], body, at[1])
     except InvalidOrder as refusal:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from kling_relay.core.order import Door, check
+from kling_relay.core.order import Operation, check
 from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
 
 
 @pytest.mark.parametrize(
-    ("door", "body", "field"),
+    ("operation", "body", "field"),
     [
         (IMAGES, {}, "prompt"),
         (IMAGES, {"prompt": "  "}, "prompt"),
@@ -59,8 +59,8 @@ from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
         (I2V, {"image": base64.b64encode(b"GIF89a" + bytes(50)).decode()}, "image"),
     ],
 )
-def test_one_fault_is_named_alone(door: Door, body: dict[str, Any], field: str) -> None:
-    assert list(faults(door, body)) == [field]
+def test_one_fault_is_named_alone(operation: Operation, body: dict[str, Any], field: str) -> None:
+    assert list(faults(operation, body)) == [field]
 
 
 def test_every_fault_is_told_at_once() -> None:
@@ -96,8 +96,8 @@ def test_base64_reaches_the_provider_without_its_prefix() -> None:
     plain = png(400, 400)
     order = check(I2V, {"image": f"data:image/png;base64,{plain}"}, SEED)
     assert order.fields["image"] == plain
-    assert order.shown()["image"] == "Base64 image, png 400x400, 0.00 MB"
-    assert check(I2V, {"image": URL}, SEED).shown()["image"] == URL
+    assert order.to_json()["image"] == "Base64 image, png 400x400, 0.00 MB"
+    assert check(I2V, {"image": URL}, SEED).to_json()["image"] == URL
 
 
 def nested(depth: int) -> object:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_relay.core.errors import ConfigurationError, InvalidOrder
-from kling_relay.core.order import Door, Order, check
-from kling_relay.core.price import LISTS, MOST_QUOTES, Prices, Quoter, describe, load, quote, read
+from kling_relay.core.order import Operation, Order, check
+from kling_relay.core.price import LISTS, MAX_QUOTES, Prices, Quoter, describe, load, quote, read
 from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL
 
 SEED_PRICES = load("seed")
@@ -76,7 +76,7 @@ def test_what_is_not_in_the_list_has_a_price_that_says_so(model: str, mode: str,
 
 
 def test_a_quote_explains_itself() -> None:
-    assert quote(video("kling-v1-5", "pro", 10, SEED), SEED_PRICES).shown() == {
+    assert quote(video("kling-v1-5", "pro", 10, SEED), SEED_PRICES).to_json() == {
         "amount": "14",
         "currency": "unit",
         "prices": "seed@2024-09-10",
@@ -107,11 +107,11 @@ def test_every_valid_order_has_a_price_above_nothing(
 def test_what_was_quoted_before_is_quoted_the_same_and_not_remembered_without_end() -> None:
     quoter = Quoter(KLING_PRICES)
     for round_ in range(2):
-        for number in range(MOST_QUOTES // 2 + 1):
+        for number in range(MAX_QUOTES // 2 + 1):
             for mode in ("std", "pro"):
                 order = video(f"kling-v9-{number}", mode, 5)
                 assert quoter(order) == quote(order, KLING_PRICES), round_
-    assert quoter.remembered <= MOST_QUOTES
+    assert quoter.remembered <= MAX_QUOTES
 
 
 @pytest.mark.parametrize("prices", [SEED_PRICES, KLING_PRICES])
@@ -124,7 +124,7 @@ def test_a_list_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
     written |= {"name": "ours", "version": "7", "currency": "CNY"}
     written["rules"][0]["price"] = "0.025"
     (tmp_path / "p.json").write_text(json.dumps(written), encoding="utf-8")
-    said = quote(check(Door.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load(tmp_path / "p.json"))
+    said = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load(tmp_path / "p.json"))
     assert (str(said.amount), said.currency, said.version) == ("0.075", "CNY", "ours@7")
 
 

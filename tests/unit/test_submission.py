@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from kling_relay.core.submission import (
     Accepted,
     Never,
+    NoAnswer,
     NotFound,
-    Outcome,
     Refused,
-    Silent,
+    SubmitOutcome,
     Unknown,
     Wait,
     backoff,
@@ -21,7 +21,7 @@ from kling_relay.core.submission import (
     judge,
     judge_query,
 )
-from kling_relay.core.task import News, Signal
+from kling_relay.core.task import Signal, SignalKind
 
 
 def body(code: Any, data: Any = None, message: str = "said") -> bytes:
@@ -33,7 +33,7 @@ TASK = {"task_id": "T", "task_status": "submitted", "created_at": 1, "updated_at
 
 @pytest.mark.parametrize("code", [0, "0", 0.0, "success", 200, "200"])
 def test_success_in_every_spelling_is_accepted(code: Any) -> None:
-    accepted = Accepted("T", Signal(news=News.SUBMITTED, provider_task_id="T"))
+    accepted = Accepted("T", Signal(kind=SignalKind.SUBMITTED, provider_task_id="T"))
     assert judge(200, body(code, TASK)) == accepted
     assert judge(200, body(code, {"task_id": "T"})) == accepted
 
@@ -56,10 +56,10 @@ def test_newer_and_relayed_shapes_are_accepted(answer: dict[str, Any]) -> None:
 
 def test_an_answer_that_is_final_already_is_a_signal_too() -> None:
     outcome = judge(200, body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}))
-    assert outcome == Accepted("T", Signal(news=News.FAILED, reason="risk", provider_task_id="T"))
+    assert outcome == Accepted("T", Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T"))
 
 
-TABLE: list[tuple[int, int, type[Outcome]]] = [
+TABLE: list[tuple[int, int, type[SubmitOutcome]]] = [
     (401, 1000, Never),
     (401, 1001, Never),
     (401, 1002, Never),
@@ -85,7 +85,7 @@ TABLE: list[tuple[int, int, type[Outcome]]] = [
 
 
 @pytest.mark.parametrize(("status", "code", "kind"), TABLE)
-def test_the_table_of_codes_is_obeyed_even_with_http_200(status: int, code: int, kind: type[Outcome]) -> None:
+def test_the_table_of_codes_is_obeyed_even_with_http_200(status: int, code: int, kind: type[SubmitOutcome]) -> None:
     assert isinstance(judge(status, body(code)), kind)
     assert isinstance(judge(200, body(code)), kind)
     assert isinstance(judge(200, body(str(code))), kind)
@@ -130,7 +130,7 @@ HTML = b"<html><title>502 Bad Gateway</title></html>"
     ],
 )
 def test_answers_without_a_documented_code_are_judged_on_the_safe_side(
-    status: int, raw: bytes, kind: type[Outcome]
+    status: int, raw: bytes, kind: type[SubmitOutcome]
 ) -> None:
     assert isinstance(judge(status, raw), kind)
 
@@ -180,18 +180,18 @@ def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: b
     ],
 )
 def test_a_failed_query_says_nothing(status: int, raw: bytes) -> None:
-    assert isinstance(judge_query(status, raw), Silent)
+    assert isinstance(judge_query(status, raw), NoAnswer)
 
 
 def test_a_failed_task_is_a_successful_query() -> None:
     raw = body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}, message="SUCCEED")
-    assert judge_query(200, raw) == Signal(news=News.FAILED, reason="risk", provider_task_id="T")
+    assert judge_query(200, raw) == Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T")
 
 
 def test_only_the_providers_own_code_says_that_there_is_no_such_task() -> None:
     assert judge_query(404, body(1203)) == NotFound()
     assert judge_query(200, body(1203)) == NotFound()
-    assert isinstance(judge_query(404, body(1202)), Silent)
+    assert isinstance(judge_query(404, body(1202)), NoAnswer)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.task import FINAL, MOVES, SHOWN, News, Signal, Status, Step, Task, advance
+from kling_relay.core.task import FINAL, MOVES, SHOWN, Signal, SignalKind, Status, Step, Task, advance
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-SIGNALS = st.sampled_from(News).map(Signal)
+SIGNALS = st.sampled_from(SignalKind).map(Signal)
 TIMES = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds are naive by contract
 
 
@@ -55,27 +55,27 @@ def test_what_the_provider_said_last_of_all_stands(signals: list[Signal]) -> Non
 
 @given(TIMES, TIMES)
 def test_updated_at_never_goes_back_even_where_a_clock_did(first: datetime, second: datetime) -> None:
-    task = advance(recorded(), Signal(news=News.PROCESSING), first)
+    task = advance(recorded(), Signal(kind=SignalKind.PROCESSING), first)
     assert task
-    step = advance(task.task, Signal(news=News.SUCCEED), second)
+    step = advance(task.task, Signal(kind=SignalKind.SUCCEED), second)
     assert step
     assert step.task.updated_at >= task.task.updated_at >= NOW
 
 
 def test_a_late_success_beats_our_impatience() -> None:
-    steps = walk([Signal(news=News.EXPIRED), Signal(news=News.SUCCEED)])
+    steps = walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=SignalKind.SUCCEED)])
     assert [SHOWN[step.task.status] for step in steps] == ["failed", "succeed"]
 
 
-@pytest.mark.parametrize("late", [News.SUBMITTED, News.PROCESSING, News.FAILED, News.EXPIRED])
-def test_nothing_but_a_success_beats_it(late: News) -> None:
-    assert len(walk([Signal(news=News.EXPIRED), Signal(news=late)])) == 1
+@pytest.mark.parametrize("late", [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.FAILED, SignalKind.EXPIRED])
+def test_nothing_but_a_success_beats_it(late: SignalKind) -> None:
+    assert len(walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=late)])) == 1
 
 
-@pytest.mark.parametrize("end", [News.SUCCEED, News.FAILED])
-@pytest.mark.parametrize("late", list(News))
-def test_what_the_provider_ended_stays_ended(end: News, late: News) -> None:
-    assert len(walk([Signal(news=end), Signal(news=late)])) == 1
+@pytest.mark.parametrize("end", [SignalKind.SUCCEED, SignalKind.FAILED])
+@pytest.mark.parametrize("late", list(SignalKind))
+def test_what_the_provider_ended_stays_ended(end: SignalKind, late: SignalKind) -> None:
+    assert len(walk([Signal(kind=end), Signal(kind=late)])) == 1
 
 
 def test_every_status_has_a_row_and_a_word_for_clients() -> None:
@@ -84,6 +84,6 @@ def test_every_status_has_a_row_and_a_word_for_clients() -> None:
 
 
 def test_a_callback_may_overtake_every_step_before_it() -> None:
-    (step,) = walk([Signal(news=News.SUCCEED)])
+    (step,) = walk([Signal(kind=SignalKind.SUCCEED)])
     assert step.task.sequence == 1
     assert step.task.updated_at - NOW == timedelta(0)

@@ -28,7 +28,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
     async with opened(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for spender in await budgets.limited(database):
-            while await balances.close(database.pool, spender, currency, now, most=_CLOSED_AT_ONCE):
+            while await balances.close(database.pool, spender, currency, now, limit=_CLOSED_AT_ONCE):
                 continue
         return count
 

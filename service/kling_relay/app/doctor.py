@@ -10,7 +10,7 @@ import aiohttp
 
 from kling_relay.app import clock as sources
 from kling_relay.app.doctor_database import look_inside
-from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.app.doctor_finding import CheckState, Finding, clock
 from kling_relay.provider.dialects import DIALECTS, credential
 from kling_relay.settings import Settings, risks
 
@@ -21,9 +21,9 @@ _NOWHERE = uuid.UUID(int=0)
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found, the nearest first; what a look raises is a finding too."""
-    yield Finding("settings", Word.GOOD, "all can be read")
+    yield Finding("settings", CheckState.GOOD, "all can be read")
     for risk in risks(settings):
-        yield Finding("settings", Word.POOR, risk)
+        yield Finding("settings", CheckState.POOR, risk)
     async for found in look_inside(settings, PATIENCE):
         yield found
     for found in await _guarded(
@@ -44,9 +44,9 @@ async def _guarded(
         async with asyncio.timeout(PATIENCE):
             return await look(settings)
     except TimeoutError:
-        return [Finding(about, Word.BAD, f"no answer within {PATIENCE:g} s", advice)]
+        return [Finding(about, CheckState.BAD, f"no answer within {PATIENCE:g} s", advice)]
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return [Finding(about, Word.BAD, _says(error), advice)]
+        return [Finding(about, CheckState.BAD, _says(error), advice)]
 
 
 def _says(error: Exception) -> str:
@@ -67,7 +67,7 @@ async def _provider(settings: Settings) -> list[Finding]:
     """Ask the provider for a page of tasks, which costs nothing."""
     if settings.provider_url is None or settings.provider_key is None:
         advice = "For real pictures, or for `api` and `worker` apart, set RELAY_PROVIDER_URL."
-        return [Finding("provider", Word.POOR, "the sandbox, in process", advice)]
+        return [Finding("provider", CheckState.POOR, "the sandbox, in process", advice)]
     dialect = DIALECTS[settings.provider_dialect]
     key = credential(dialect, settings.provider_key.get_secret_value())
     url = f"{settings.provider_url.rstrip('/')}{dialect.prefix}/v1/videos/text2video?pageNum=1&pageSize=1"
@@ -85,12 +85,18 @@ async def _provider(settings: Settings) -> list[Finding]:
 
 def _of_status(status: int, url: str) -> Finding:
     if status in {401, 403}:
-        return Finding("provider", Word.BAD, f"refuses our key ({status})", "Check RELAY_PROVIDER_KEY and its dialect.")
+        return Finding(
+            "provider", CheckState.BAD, f"refuses our key ({status})", "Check RELAY_PROVIDER_KEY and its dialect."
+        )
     if 300 <= status < 400:
-        return Finding("provider", Word.BAD, f"sends us elsewhere ({status})", "Give RELAY_PROVIDER_URL as it is now.")
+        return Finding(
+            "provider", CheckState.BAD, f"sends us elsewhere ({status})", "Give RELAY_PROVIDER_URL as it is now."
+        )
     if status >= 500 or status == 429:
-        return Finding("provider", Word.POOR, f"is there, but answers {status}", "It may pass; orders wait for it.")
-    return Finding("provider", Word.GOOD, f"answers {status} at {url}")
+        return Finding(
+            "provider", CheckState.POOR, f"is there, but answers {status}", "It may pass; orders wait for it."
+        )
+    return Finding("provider", CheckState.GOOD, f"answers {status} at {url}")
 
 
 def _apart(date: str, now: datetime) -> float:
@@ -106,10 +112,12 @@ async def _service(settings: Settings) -> list[Finding]:
             status, _ = await _ask(session, "GET", f"{settings.service_url}/readyz")
         except aiohttp.ClientConnectorError:
             says = f"nothing listens at {settings.service_url}"
-            return [Finding("service", Word.POOR, says, "Start it: `kling-relay up`; where it runs, say RELAY_URL.")]
+            return [
+                Finding("service", CheckState.POOR, says, "Start it: `kling-relay up`; where it runs, say RELAY_URL.")
+            ]
     if status == 200:
-        return [Finding("service", Word.GOOD, f"ready at {settings.service_url}")]
-    return [Finding("service", Word.BAD, f"{settings.service_url}/readyz answers {status}", "See its log.")]
+        return [Finding("service", CheckState.GOOD, f"ready at {settings.service_url}")]
+    return [Finding("service", CheckState.BAD, f"{settings.service_url}/readyz answers {status}", "See its log.")]
 
 
 async def _public(settings: Settings) -> list[Finding]:
@@ -119,17 +127,19 @@ async def _public(settings: Settings) -> list[Finding]:
         try:
             status, _ = await _ask(session, "GET", f"{url}/livez")
             if status == 200:
-                return [Finding("public address", Word.GOOD, f"{url} leads to the service")]
+                return [Finding("public address", CheckState.GOOD, f"{url} leads to the service")]
             refused, is_ours = await _ask(session, "POST", f"{url}/callbacks/{_NOWHERE}/doctor")
         except aiohttp.ClientConnectorError as error:
             if settings.public_url is not None:
                 raise
-            return [Finding("public address", Word.POOR, _says(error), "Start the service, then look again.")]
+            return [Finding("public address", CheckState.POOR, _says(error), "Start the service, then look again.")]
     if refused == 404 and is_ours:
-        return [Finding("public address", Word.GOOD, f"{url}/callbacks leads to the service, and nothing else there")]
+        return [
+            Finding("public address", CheckState.GOOD, f"{url}/callbacks leads to the service, and nothing else there")
+        ]
     advice = "RELAY_PUBLIC_URL must lead to this service, at least below /callbacks."
-    says = f"{url}/livez answers {status}, {url}/callbacks/… is not ours ({refused})"
-    return [Finding("public address", Word.BAD, says, advice)]
+    detail = f"{url}/livez answers {status}, {url}/callbacks/… is not ours ({refused})"
+    return [Finding("public address", CheckState.BAD, detail, advice)]
 
 
 async def _ask(session: aiohttp.ClientSession, method: str, url: str) -> tuple[int, bool]:

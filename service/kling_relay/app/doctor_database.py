@@ -9,7 +9,7 @@ import asyncpg
 
 from kling_relay.app import clock as sources
 from kling_relay.app.database import located
-from kling_relay.app.doctor_finding import Finding, Word, clock
+from kling_relay.app.doctor_finding import CheckState, Finding, clock
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.settings import Settings
 from kling_relay.store.access import reencrypt
@@ -34,7 +34,7 @@ async def look_inside(settings: Settings, patience: float) -> AsyncIterator[Find
     """Yield what is found in the database, each look bounded by `patience` seconds; stop where nothing more can be."""
     if settings.database_url is None and not (Path(settings.data_dir) / "postgresql").exists():
         says = f"the embedded PostgreSQL under {settings.data_dir} is not made yet"
-        yield Finding("database", Word.POOR, says, "`kling-relay up` makes it; or set RELAY_DATABASE_URL.")
+        yield Finding("database", CheckState.POOR, says, "`kling-relay up` makes it; or set RELAY_DATABASE_URL.")
         return
     try:
         async with located(settings) as url, asyncio.timeout(patience):
@@ -42,16 +42,16 @@ async def look_inside(settings: Settings, patience: float) -> AsyncIterator[Find
                 yield found
             revision = await _of_schema(url)
             yield revision
-            if revision.state is not Word.BAD:
+            if revision.state is not CheckState.BAD:
                 async with connect(url, size=2, patience=patience, pooler=settings.database_pooler) as database:
                     for found in [await _of_log(database), await _of_secrets(database, settings)]:
                         yield found
                     for found in await _of_figures(database):
                         yield found
     except TimeoutError:
-        yield Finding("database", Word.BAD, f"no answer within {patience:g} s", _ADVICE)
+        yield Finding("database", CheckState.BAD, f"no answer within {patience:g} s", _ADVICE)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError, EmbeddedError) as error:
-        yield Finding("database", Word.BAD, str(error) or type(error).__name__, _advice(error))
+        yield Finding("database", CheckState.BAD, str(error) or type(error).__name__, _advice(error))
 
 
 def _advice(error: Exception) -> str:
@@ -77,9 +77,11 @@ async def _of_server(url: str, settings: Settings) -> list[Finding]:
     finally:
         await connection.close()
     milliseconds = (after - before).total_seconds() * 1000
-    found = [Finding("database", Word.GOOD, f"PostgreSQL {said.version} answers within {milliseconds:.0f} ms")]
-    found += [Finding("database", Word.BAD, fault, "See docs/operations.md, PostgreSQL.") for fault in said.faults]
-    found += [Finding("database", Word.POOR, risk, "See docs/operations.md, PostgreSQL.") for risk in said.risks]
+    found = [Finding("database", CheckState.GOOD, f"PostgreSQL {said.version} answers within {milliseconds:.0f} ms")]
+    found += [
+        Finding("database", CheckState.BAD, fault, "See docs/operations.md, PostgreSQL.") for fault in said.faults
+    ]
+    found += [Finding("database", CheckState.POOR, risk, "See docs/operations.md, PostgreSQL.") for risk in said.risks]
     found += _of_connections(said, settings)
     return [*found, clock("the database", abs((said.at - (before + (after - before) / 2)).total_seconds()))]
 
@@ -88,11 +90,11 @@ def _of_connections(said: Condition, settings: Settings) -> list[Finding]:
     found = []
     if said.is_pooled and not settings.database_pooler:
         says = "a pooler stands before it, which the settings do not say"
-        found.append(Finding("database", Word.BAD, says, "Set RELAY_DATABASE_POOLER=true."))
+        found.append(Finding("database", CheckState.BAD, says, "Set RELAY_DATABASE_POOLER=true."))
     wanted = (settings.pool_size + _OWN_POOLS) * settings.processes
     if not said.is_pooled and wanted > said.most_connections:
         says = f"it allows {said.most_connections} connections; this process alone may want {wanted}"
-        found.append(Finding("database", Word.POOR, says, "Lower RELAY_POOL_SIZE, or raise max_connections."))
+        found.append(Finding("database", CheckState.POOR, says, "Lower RELAY_POOL_SIZE, or raise max_connections."))
     return found
 
 
@@ -100,39 +102,43 @@ async def _of_schema(url: str) -> Finding:
     revision = await migrate.current(url)
     if not await migrate.is_ready(url):
         says = f"at {revision}, not at {migrate.head()}" if revision else "not there yet"
-        return Finding("schema", Word.BAD, says, "`kling-relay migrate` brings it up.")
+        return Finding("schema", CheckState.BAD, says, "`kling-relay migrate` brings it up.")
     newer = "" if revision == migrate.head() else ", which a newer release made"
-    return Finding("schema", Word.GOOD, f"at {revision}{newer}")
+    return Finding("schema", CheckState.GOOD, f"at {revision}{newer}")
 
 
 async def _of_log(database: Database) -> Finding:
     if await restored.is_needed(database):
         says = "the newest events lie ahead of this server's transactions, as after a restore, and are shown to nobody"
-        return Finding("events", Word.BAD, says, "Stop every process, run `kling-relay migrate`, start them again.")
-    return Finding("events", Word.GOOD, "in the order of this server's transactions")
+        return Finding(
+            "events", CheckState.BAD, says, "Stop every process, run `kling-relay migrate`, start them again."
+        )
+    return Finding("events", CheckState.GOOD, "in the order of this server's transactions")
 
 
 async def _of_secrets(database: Database, settings: Settings) -> Finding:
     found = await reencrypt.survey(database, Sealer(signing_keys(settings)), SECRETS)
     if found.lost:
         says = f"{found.lost} are sealed under a key that RELAY_SIGNING_KEYS does not have: nothing is signed with them"
-        return Finding("secrets", Word.BAD, says, "Give the missing key too, behind the others.")
+        return Finding("secrets", CheckState.BAD, says, "Give the missing key too, behind the others.")
     if found.stale:
         says = f"{found.stale} are under an older key, or in the clear as an older release left them"
-        return Finding("secrets", Word.POOR, says, "`kling-relay keys reseal`, before that key goes.")
-    return Finding("secrets", Word.GOOD, f"{found.current} looked at, all open with the newest key")
+        return Finding("secrets", CheckState.POOR, says, "`kling-relay keys reseal`, before that key goes.")
+    return Finding("secrets", CheckState.GOOD, f"{found.current} looked at, all open with the newest key")
 
 
 async def _of_figures(database: Database) -> list[Finding]:
     read = await fleet.read(database, sources.now())
     days = read.partitions_ahead
     advice = "A running worker makes them every hour; `kling-relay migrate` does too."
-    state = Word.GOOD if days > 2 else Word.POOR if days > 0 else Word.BAD
-    found = [Finding("partitions", state, f"there for {days:.0f} days ahead", "" if state is Word.GOOD else advice)]
+    state = CheckState.GOOD if days > 2 else CheckState.POOR if days > 0 else CheckState.BAD
+    found = [
+        Finding("partitions", state, f"there for {days:.0f} days ahead", "" if state is CheckState.GOOD else advice)
+    ]
     if read.oldest_snapshot > SNAPSHOT:
         says = f"a transaction has been open for {read.oldest_snapshot:.0f} s: the event log waits for it, and vacuum"
         advice = "Find it in pg_stat_activity by xact_start (or in pg_prepared_xacts), and end it."
-        found.append(Finding("snapshot", Word.POOR, says, advice))
+        found.append(Finding("snapshot", CheckState.POOR, says, advice))
     else:
-        found.append(Finding("snapshot", Word.GOOD, f"none older than {SNAPSHOT:.0f} s"))
+        found.append(Finding("snapshot", CheckState.GOOD, f"none older than {SNAPSHOT:.0f} s"))
     return found

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Word(StrEnum):
+class CheckState(StrEnum):
     """`good`; `poor` works, but is seldom meant; `bad` does not work."""
 
     GOOD = "good"
@@ -17,14 +17,16 @@ class Finding:
     """What one look found, and what to do unless it is good."""
 
     about: str
-    state: Word
-    says: str
+    state: CheckState
+    detail: str
     advice: str = ""
 
 
 def clock(whose: str, apart: float) -> Finding:
     """Judge a clock that is `apart` seconds from ours."""
     if apart < 2:
-        return Finding("clock", Word.GOOD, f"within {max(apart, 0.1):.1f} s of that of {whose}")
+        return Finding("clock", CheckState.GOOD, f"within {max(apart, 0.1):.1f} s of that of {whose}")
     advice = "Set both by NTP: signatures hold for five minutes only, tokens of the provider for seconds."
-    return Finding("clock", Word.POOR if apart < 60 else Word.BAD, f"{apart:.0f} s apart from that of {whose}", advice)
+    return Finding(
+        "clock", CheckState.POOR if apart < 60 else CheckState.BAD, f"{apart:.0f} s apart from that of {whose}", advice
+    )

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from kling_relay.app import clock
 from kling_relay.core.delivery import Answer
-from kling_relay.core.submission import Never, Outcome
+from kling_relay.core.submission import Never, SubmitOutcome
 from kling_relay.core.task import Step
-from kling_relay.destinations.webhook import Endpoint
+from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.poll import Pass
+from kling_relay.flows.poll import SweepPass
 from kling_relay.flows.submit import Submit
 from kling_relay.observe import loop_lag, traced
 from kling_relay.observe.event_log import Log
@@ -44,7 +44,7 @@ class Insight:
     def provider(self, provider: Provider) -> traced.Provides:
         return traced.TracedProvider(provider, self.tracer) if self.tracer else provider
 
-    def endpoint(self, endpoint: Endpoint) -> traced.Posts:
+    def endpoint(self, endpoint: WebhookClient) -> traced.Posts:
         return traced.TracedEndpoint(endpoint, self.tracer) if self.tracer else endpoint
 
     def request(self, seen: Seen) -> None:
@@ -55,7 +55,7 @@ class Insight:
         self.metrics.step(step)
         self.log.step(step, source)
 
-    def submit(self, outcome: Outcome, seconds: float) -> None:
+    def submit(self, outcome: SubmitOutcome, seconds: float) -> None:
         self.metrics.submit(outcome, seconds)
         self.log.submit(outcome, seconds)
 
@@ -68,7 +68,7 @@ class Insight:
     def attempts(self, batch: Sequence[Settled]) -> None:
         self.log.attempts(batch)
 
-    def swept(self, passed: Pass, seconds: float) -> None:
+    def swept(self, passed: SweepPass, seconds: float) -> None:
         self.metrics.swept(passed, seconds)
         self.log.swept(passed, seconds)
 

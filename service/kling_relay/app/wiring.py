@@ -11,25 +11,25 @@ from kling_relay.app.worker import Worker
 from kling_relay.core import callback_token, price, rulebook
 from kling_relay.core.address import Allowed
 from kling_relay.core.schedule import Schedule
-from kling_relay.destinations.webhook import Endpoint
+from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.deliver import Deliver
-from kling_relay.flows.fetch import Feed
-from kling_relay.flows.fleet_stats import SHARD, Survey
+from kling_relay.flows.fetch import Fetch
+from kling_relay.flows.fleet_stats import SHARD, FleetStats
 from kling_relay.flows.ingest import Ingest
 from kling_relay.flows.send import TAKEN_FOR, Send
 from kling_relay.flows.submit import Submit
 from kling_relay.flows.sweep import Sweep
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.observe.traced import Provides
 from kling_relay.provider.client import Provider
 from kling_relay.provider.dialects import DIALECTS
 from kling_relay.settings import Settings
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import Sealer
-from kling_relay.store.deliveries.recipients import Target
+from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
-from kling_relay.web.http.context import Limits, Tools
+from kling_relay.web.http.context import Context, Limits
 
 __all__ = ["Parts", "assemble"]
 SANDBOX_KEY = "hk-sandbox"
@@ -41,7 +41,7 @@ class Parts:
 
     database: Database
     sealer: Sealer
-    tools: Tools
+    tools: Context
     submit: Submit
     ingest: Ingest
     worker: Worker
@@ -55,24 +55,24 @@ async def assemble(
     """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
     keys = signing_keys(settings)
     sealer = Sealer(keys)
-    web_bell, worker_bell, slot_bell = Bell(), Bell(), Bell()
+    web_wakeup, worker_wakeup, slot_wakeup = Wakeup(), Wakeup(), Wakeup()
     draining = asyncio.Event()
     provider = await stack.enter_async_context(provider_of(settings, provider_url))
     ports = tuple(range(each.first, each.last + 1) for each in settings.allowed_ports)
     allowed = Allowed(networks=tuple(settings.allowed_networks), ports=ports)
     endpoint = await stack.enter_async_context(
-        Endpoint(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
+        WebhookClient(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
     )
     ask_after = settings.sweep_after.total_seconds()
     verified_by = settings.provider_webhook_secret
     ingest = Ingest(
         database,
-        bells=[web_bell, worker_bell, slot_bell],
+        wakeups=[web_wakeup, worker_wakeup, slot_wakeup],
         ask_after=ask_after,
         secrets=[verified_by.get_secret_value()] if verified_by else [],
         confirm=settings.confirm_callbacks,
         depth=settings.json_depth,
-        most_waiting=settings.ingest_queue,
+        max_waiting=settings.ingest_queue,
         observe=seen.metrics.batch("ingest"),
         observe_step=seen.step,
         observe_word=seen.metrics.signal,
@@ -99,19 +99,19 @@ async def assemble(
         currency=prices.currency,
         now=clock.now,
         new_id=clock.new_id,
-        bells=[web_bell, worker_bell],
+        wakeups=[web_wakeup, worker_wakeup],
         log=seen.log.said,
     )
     submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=clock.new_id, budget=budget)
-    bells = (worker_bell, slot_bell)
-    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, sealer, bells, seen, budget)
+    wakeups = (worker_wakeup, slot_wakeup)
+    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, sealer, wakeups, seen, budget)
     seen.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
         settlements=lambda: deliver.settlement.waiting,
-        lanes=lambda: len(deliver.lanes),
+        queues=lambda: len(deliver.queues),
     )
-    tools = Tools(
+    tools = Context(
         submit=seen.orders(submit),
         ingest=seen.callbacks(ingest),
         database=database,
@@ -122,9 +122,9 @@ async def assemble(
         now=clock.now,
         chance=clock.bits,
         new_id=clock.new_id,
-        bell=web_bell,
+        wakeup=web_wakeup,
         public_url=public_url,
-        wake=worker_bell.ring,
+        wake=worker_wakeup.ring,
         limits=_limits(settings),
         allowed=allowed,
         slots=settings.provider_slots,
@@ -154,24 +154,24 @@ def provider_of(settings: Settings, url: str) -> Provider:
         dialect=dialect,
         submit_timeout=settings.provider_timeout.total_seconds(),
         ask_timeout=min(15.0, settings.provider_timeout.total_seconds()),
-        most_answer=settings.answer_limit,
+        max_answer=settings.answer_limit,
     )
 
 
 def _worker(
     settings: Settings,
     database: Database,
-    endpoint: Endpoint,
+    endpoint: WebhookClient,
     provider: Provides,
     ingest: Ingest,
     send: Send,
     sealer: Sealer,
-    bells: tuple[Bell, Bell],
+    wakeups: tuple[Wakeup, Wakeup],
     seen: Insight,
     budget: Budget,
 ) -> tuple[Deliver, Worker]:
-    """`bells` ring for what is to be delivered, and for a slot that may be free."""
-    bell, slot_bell = bells
+    """`wakeups` ring for what is to be delivered, and for a slot that may be free."""
+    wakeup, slot_wakeup = wakeups
     deliver = Deliver(
         database,
         seen.endpoint(endpoint),
@@ -183,11 +183,11 @@ def _worker(
         observe=seen.attempt,
         observe_batch=seen.attempts,
     )
-    feed = Feed(
+    feed = Fetch(
         database,
         deliver,
         worker=clock.new_id(clock.now()),
-        bell=bell,
+        wakeup=wakeup,
         now=clock.now,
         new_id=clock.new_id,
         open_secrets=lambda target: _secrets(sealer, target),
@@ -204,17 +204,17 @@ def _worker(
         sweep_after=settings.sweep_after,
         deadline=settings.task_deadline,
         retention=settings.retention,
-        moved=slot_bell if settings.provider_slots else None,
+        moved=slot_wakeup if settings.provider_slots else None,
         swept=seen.swept,
         log=seen.log.said,
     )
-    survey = Survey(
+    survey = FleetStats(
         database, owns=lambda: SHARD in feed.shards, show=seen.metrics.figures, now=clock.now, log=seen.log.said
     )
     return deliver, Worker(deliver, feed, sweep, budget, survey)
 
 
-def _secrets(sealer: Sealer, target: Target) -> tuple[tuple[str, ...], dict[str, str]]:
+def _secrets(sealer: Sealer, target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
     own = headers.unseal(sealer, target.id, target.headers)
     if target.secrets:
         return tuple(secrets.open_list(sealer, target.id, target.secrets)), own

@@ -58,8 +58,8 @@ def list_(as_json: bool) -> None:
                     "client": str(spender.client),
                     "key": str(spender.key) if spender.key else None,
                     "name": spender.name,
-                    "limits": spender.limits.shown(),
-                    "spent": spent.shown(),
+                    "limits": spender.limits.to_json(),
+                    "spent": spent.to_json(),
                 }
                 for spender, spent in found
             ]
@@ -108,7 +108,7 @@ def set_(
             whose = "key" if of_key else "client"
             raise Failure(f"There is no {whose} {name!r}.", advice="`kling-relay keys list` shows them all.")
     if as_json:
-        Screen(as_json).document({"set": count, "limits": limits.shown()})
+        Screen(as_json).document({"set": count, "limits": limits.to_json()})
     else:
         said = ", ".join(f"{limit} {plain(getattr(limits, limit))}" for limit in limits.names)
         click.echo(f"{name}: {said or 'no limit'}")
@@ -157,7 +157,7 @@ def reconcile(since: datetime, until: datetime | None, ask_all: bool, as_json: b
 
         report = _run(lambda settings: billing.reconcile(settings, since, until, ask_all=ask_all))
     if as_json:
-        Screen(as_json).document(report.shown())
+        Screen(as_json).document(report.to_json())
     else:
         _print(report)
     if report.differences:
@@ -167,10 +167,10 @@ def reconcile(since: datetime, until: datetime | None, ask_all: bool, as_json: b
 def _print(report: "Report") -> None:
     screen = Screen()
     rows = [
-        (each.task, each.client, each.about, each.status, plain(each.ours), _or_unknown(each.theirs), each.says)
+        (each.task, each.client, each.about, each.status, plain(each.ours), _or_unknown(each.theirs), each.detail)
         for each in report.differences
     ]
-    screen.table(("task", "client", "about", "status", "ours", "theirs", "says"), rows, "No differences.")
+    screen.table(("task", "client", "about", "status", "ours", "theirs", "detail"), rows, "No differences.")
     screen.say(
         f"{report.tasks} tasks, {report.asked} asked about, {report.silent} without an answer,"
         f" {len(report.differences)} differences."
@@ -178,7 +178,7 @@ def _print(report: "Report") -> None:
     if isinstance(report.account, str):
         screen.say(f"The account: {report.account}.")
     else:
-        shown = report.account.shown()
+        shown = report.account.to_json()
         screen.say(f"The account: {shown['used']} used, {shown['ours']} in the ledger, {shown['difference']} between.")
 
 

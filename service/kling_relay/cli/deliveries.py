@@ -35,11 +35,11 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
 
 @deliveries.command("list")
 @_filters
-@click.option("--most", "-n", default=20, show_default=True, help="How many.")
+@click.option("--limit", "-n", default=20, show_default=True, help="How many.")
 @calls_service
-async def list_(relay: "Relay", screen: Screen, *, most: int, **filters: str | None) -> None:
+async def list_(relay: "Relay", screen: Screen, *, limit: int, **filters: str | None) -> None:
     """List deliveries, newest first."""
-    found = [each async for each in relay.deliveries(**filters, most=most)]
+    found = [each async for each in relay.deliveries(**filters, limit=limit)]
     if screen.as_json:
         screen.document(found)
         return
@@ -79,13 +79,15 @@ async def show(relay: "Relay", screen: Screen, *, delivery: str, answers: bool) 
 @deliveries.command()
 @click.argument("delivery", nargs=-1)
 @_filters
-@click.option("--most", "-n", default=100, show_default=True, help="How many, where they are found by options.")
+@click.option("--limit", "-n", default=100, show_default=True, help="How many, where they are found by options.")
 @calls_service
-async def retry(relay: "Relay", screen: Screen, *, delivery: tuple[str, ...], most: int, **filters: str | None) -> None:
+async def retry(
+    relay: "Relay", screen: Screen, *, delivery: tuple[str, ...], limit: int, **filters: str | None
+) -> None:
     """Attempt deliveries again now: those named, or those that the options find."""
     if bool(delivery) == any(filters.values()):
         raise click.UsageError("Name deliveries, or say by options which (as in --status exhausted).")
-    wanted = list(delivery) or [each.id async for each in relay.deliveries(**filters, most=most)]
+    wanted = list(delivery) or [each.id async for each in relay.deliveries(**filters, limit=limit)]
     for name in wanted:
         found = await relay.retry_delivery(name)
         if screen.as_json:

@@ -155,7 +155,7 @@ async def _key(parts: "Parts", url: str, kept: str) -> str:
     if kept:
         async with Relay(url, kept) as relay:
             try:
-                await anext(relay.tasks(most=1), None)
+                await anext(relay.tasks(limit=1), None)
             except UnauthenticatedError:
                 pass  # other data, or revoked: a new one is made
             else:

@@ -39,7 +39,7 @@ async def _all(screen: Screen) -> "list[Finding]":
         found.append(finding)
         if not screen.as_json:
             mark, colour = MARKS[finding.state]
-            click.echo(f"{click.style(mark, fg=colour)} {finding.about}: {finding.says}")
+            click.echo(f"{click.style(mark, fg=colour)} {finding.about}: {finding.detail}")
             if finding.advice:
                 click.echo(f"    {finding.advice}")
     return found
@@ -47,14 +47,14 @@ async def _all(screen: Screen) -> "list[Finding]":
 
 async def _looks() -> "AsyncIterator[Finding]":
     from kling_relay.app.doctor import examine  # noqa: PLC0415 - the whole service, half a second
-    from kling_relay.app.doctor_finding import Finding, Word  # noqa: PLC0415
+    from kling_relay.app.doctor_finding import CheckState, Finding  # noqa: PLC0415
     from kling_relay.settings import SettingsError, read  # noqa: PLC0415
 
     try:
         settings = read()
     except SettingsError as error:
         for fault in error.faults:
-            yield Finding("settings", Word.BAD, fault, "`kling-relay settings` explains every setting.")
+            yield Finding("settings", CheckState.BAD, fault, "`kling-relay settings` explains every setting.")
         return
     async for finding in examine(settings):
         yield finding

@@ -36,7 +36,7 @@ class Failure(click.ClickException):
         message = "The request is not valid:" if faults else self.message
         click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
         for fault in faults:
-            click.echo(f"  {fault['field']}: {fault['says']}", err=True)
+            click.echo(f"  {fault['field']}: {fault['detail']}", err=True)
         if self.advice:
             click.echo(click.style("What to do: ", bold=True) + self.advice, err=True)
 
@@ -125,7 +125,7 @@ def _of_client(error: Exception, as_json: bool) -> Failure | None:
     if isinstance(error, errors.RefusedError):
         more = {"status": error.status, "code": error.code, "request_id": error.request_id}
         if error.faults:
-            more["faults"] = [{"field": fault.field, "says": fault.says} for fault in error.faults]
+            more["faults"] = [{"field": fault.field, "detail": fault.detail} for fault in error.faults]
     message = str(error) or (type(error).__doc__ or "")
     return ending(message, advice=error.advice, as_json=as_json, **more)
 

@@ -30,7 +30,7 @@ _PATIENCE = 30
 @click.option("--after", metavar="CURSOR", help="Begin behind this one.  [default: the beginning; with -f: now]")
 @click.option("--type", "types", multiple=True, help=_TYPES)
 @click.option("--task", help="Only of this task.")
-@click.option("--most", "-n", type=int, help="How many, without -f.  [default: all]")
+@click.option("--limit", "-n", type=int, help="How many, without -f.  [default: all]")
 @calls_service
 async def events(
     relay: "Relay",
@@ -40,7 +40,7 @@ async def events(
     after: str | None,
     types: tuple[str, ...],
     task: str | None,
-    most: int | None,
+    limit: int | None,
 ) -> None:
     """Print the log of events, oldest first.
 
@@ -49,7 +49,7 @@ async def events(
     found = (
         relay.stream(after=after, type=types, task=task)
         if follow
-        else relay.events(after=after or "0", type=types, task=task, most=most)
+        else relay.events(after=after or "0", type=types, task=task, limit=limit)
     )
     if follow:
         screen.say("Waiting for events. Ctrl-C ends it.")

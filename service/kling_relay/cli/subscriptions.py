@@ -43,11 +43,11 @@ def _wishes(command: "Callable[..., Any]") -> "Callable[..., Any]":
 
 
 @subscriptions.command("list")
-@click.option("--most", "-n", type=int, help="How many.  [default: all]")
+@click.option("--limit", "-n", type=int, help="How many.  [default: all]")
 @calls_service
-async def list_(relay: "Relay", screen: Screen, *, most: int | None) -> None:
+async def list_(relay: "Relay", screen: Screen, *, limit: int | None) -> None:
     """List subscriptions, newest first."""
-    found = [each async for each in relay.subscriptions(most=most)]
+    found = [each async for each in relay.subscriptions(limit=limit)]
     if screen.as_json:
         screen.document(found)
         return

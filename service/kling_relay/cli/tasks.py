@@ -107,7 +107,7 @@ async def submit(
 @click.option("--since", type=Moment(), help="Made since: 2h, 7d, or a time.")
 @click.option("--until", type=Moment(), help="Made until.")
 @click.option("--text", help="Looked for in ids, models and orders.")
-@click.option("--most", "-n", default=20, show_default=True, help="How many.")
+@click.option("--limit", "-n", default=20, show_default=True, help="How many.")
 @calls_service
 async def tasks(
     relay: "Relay",
@@ -118,10 +118,10 @@ async def tasks(
     since: datetime | None,
     until: datetime | None,
     text: str | None,
-    most: int,
+    limit: int,
 ) -> None:
     """List tasks, newest first."""
-    found = relay.tasks(status=status, kind=kind, since=since, until=until, text=text, most=most)
+    found = relay.tasks(status=status, kind=kind, since=since, until=until, text=text, limit=limit)
     listed = [each async for each in found]
     if screen.as_json:
         screen.document(listed)

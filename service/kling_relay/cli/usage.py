@@ -48,9 +48,14 @@ def draw(screen: Screen, found: "Usage", by: tuple[str, ...]) -> None:
     rows, sums = [], []
     for currency in dict.fromkeys(line.currency for line in found.data):
         lines = [line for line in found.data if line.currency == currency]
-        most = max(Decimal(line.charged) for line in lines)
+        limit = max(Decimal(line.charged) for line in lines)
         rows += [
-            [*(line.by.get(group) or "-" for group in by), *_figures(line), currency, _bar(Decimal(line.charged), most)]
+            [
+                *(line.by.get(group) or "-" for group in by),
+                *_figures(line),
+                currency,
+                _bar(Decimal(line.charged), limit),
+            ]
             for line in lines
         ]
         if len(lines) > 1:
@@ -76,9 +81,9 @@ def _sums(lines: "list[UsageLine]") -> list[str]:
     return [plain(sum((Decimal(getattr(line, name)) for line in lines), Decimal(0))) for name in _FIGURES]
 
 
-def _bar(charged: Decimal, most: Decimal) -> str:
+def _bar(charged: Decimal, limit: Decimal) -> str:
     """Return a bar to an eighth of a character; whatever is charged at all can be seen."""
-    if charged <= 0 or most <= 0:
+    if charged <= 0 or limit <= 0:
         return ""
-    eighths = max(int(8 * _BAR * charged / most), 1)
+    eighths = max(int(8 * _BAR * charged / limit), 1)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -45,7 +45,7 @@ class Fault:
     """One thing that is wrong with a request: the field (a dotted path) and what is wrong with it."""
 
     field: str
-    says: str
+    detail: str
 
 
 class RefusedError(RelayError):
@@ -162,7 +162,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
         code=code if isinstance(code, int) else None,
         request_id=str(content["request_id"]) if content.get("request_id") else headers.get("X-Request-Id"),
         faults=tuple(
-            Fault(str(each.get("field", "")), str(each.get("says", "")))
+            Fault(str(each.get("field", "")), str(each.get("detail", "")))
             for each in content.get("errors") or ()
             if isinstance(each, dict)
         ),

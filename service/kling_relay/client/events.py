@@ -31,10 +31,10 @@ class Log:
         after: str = "0",
         type: Types = None,  # noqa: A002 - the API's word
         task: str | None = None,
-        most: int | None = None,
+        limit: int | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Go through the log from behind `after` (a cursor; "0" is the beginning) to its present end, oldest first."""
-        left = most
+        left = limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
             query = {"after": after, "type": type, "task": task, "limit": size}

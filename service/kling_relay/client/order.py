@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.operation import Kind, operation_of
 
 Image = str | bytes | Path
 """A URL, Base64, the picture itself, or the file that it is in."""
@@ -33,7 +33,7 @@ class VideoWishes(Wishes, total=False):
 
 def path_of(kind: Kind) -> str:
     """Return the path that an order of this kind is sent to."""
-    return f"/kling/v1/{door_of(kind)}"
+    return f"/kling/v1/{operation_of(kind)}"
 
 
 def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:

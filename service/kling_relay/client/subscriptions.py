@@ -30,9 +30,9 @@ class Subscriptions:
         body = {"url": url, **_given(wishes)}
         return models.read_subscription(await self._transport.ask("POST", "/v1/subscriptions", body=body))
 
-    async def subscriptions(self, *, most: int | None = None) -> AsyncGenerator[Subscription, None]:
+    async def subscriptions(self, *, limit: int | None = None) -> AsyncGenerator[Subscription, None]:
         """Go through the subscriptions, newest first."""
-        async for content in pages(self._transport, "/v1/subscriptions", {}, most):
+        async for content in pages(self._transport, "/v1/subscriptions", {}, limit):
             yield models.read_subscription(content)
 
     async def subscription(self, subscription_id: str) -> Subscription:
@@ -86,11 +86,11 @@ class Subscriptions:
         status: str | None = None,
         event: str | None = None,
         task: str | None = None,
-        most: int | None = None,
+        limit: int | None = None,
     ) -> AsyncGenerator[Delivery, None]:
         """Go through the deliveries, newest first; `status` pending, delivered or exhausted."""
         query = {"subscription": subscription, "status": status, "event": event, "task": task}
-        async for content in pages(self._transport, "/v1/deliveries", query, most):
+        async for content in pages(self._transport, "/v1/deliveries", query, limit):
             yield models.read_delivery(content)
 
     async def delivery(self, delivery_id: str) -> Delivery:
@@ -108,10 +108,10 @@ class Subscriptions:
         status: str | None = None,
         event: str | None = None,
         task: str | None = None,
-        most: int | None = None,
+        limit: int | None = None,
     ) -> int:
         """Attempt again now all that a filter finds (exhausted, where no `status` is named); return how many."""
-        filters = {"subscription": subscription, "status": status, "event": event, "task": task, "limit": most}
+        filters = {"subscription": subscription, "status": status, "event": event, "task": task, "limit": limit}
         return int((await self._transport.ask("POST", "/v1/deliveries/retry", body=_given(filters)))["count"])
 
     async def usage(

@@ -10,7 +10,7 @@ from kling_relay.client.errors import NotFinalError
 from kling_relay.client.models import Event, Quote, Task, TaskDetail
 from kling_relay.client.order import Image, VideoWishes, Wishes, body_of, path_of
 from kling_relay.client.transport import Transport
-from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.operation import Kind, operation_of
 
 PAGE = 100
 """How many are fetched at a time by what goes through a list."""
@@ -77,7 +77,7 @@ class Tasks:
 
     async def quote(self, kind: Kind | str, fields: Mapping[str, Any]) -> Quote:
         """Return what an order would cost, without sending it. Raises InvalidError as the order would."""
-        body = {**body_of(fields), "door": str(door_of(Kind(kind)))}
+        body = {**body_of(fields), "operation": str(operation_of(Kind(kind)))}
         return models.read_quote(await self._transport.ask("POST", "/v1/quotes", body=body))
 
     async def task(self, task_id: str) -> TaskDetail:
@@ -110,11 +110,11 @@ class Tasks:
         since: Moment | None = None,
         until: Moment | None = None,
         text: str | None = None,
-        most: int | None = None,
+        limit: int | None = None,
     ) -> AsyncGenerator[Task, None]:
         """Go through the tasks, newest first, at most so many; filters as in the API."""
         query = {"status": status, "kind": kind, "since": moment(since), "until": moment(until), "text": text}
-        async for content in pages(self._transport, "/v1/tasks", query, most):
+        async for content in pages(self._transport, "/v1/tasks", query, limit):
             yield models.read_task(content)
 
     async def history(self, task_id: str) -> list[Event]:
@@ -139,11 +139,11 @@ def moment(at: Moment | None) -> str | None:
 
 
 async def pages(
-    transport: Transport, path: str, query: Mapping[str, Any], most: int | None
+    transport: Transport, path: str, query: Mapping[str, Any], limit: int | None
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """Go through a list of the API, page by page, at most `most` of it."""
+    """Go through a list of the API, page by page, at most `limit` of it."""
     cursor: str | None = None
-    left = most
+    left = limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
         answer = await transport.ask("GET", path, query={**query, "limit": size, "cursor": cursor})

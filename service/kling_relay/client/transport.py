@@ -23,7 +23,7 @@ from kling_relay.client.errors import (
 
 FIRST_PAUSE = 0.25
 """Seconds before the first repetition, doubled before each further one; chance shortens them by up to half."""
-LONGEST_PAUSE = 15.0
+MAX_PAUSE = 15.0
 BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 
 
@@ -81,14 +81,14 @@ class Transport:
                 return await self._once(method, path, wishes)
             except (UnreachableError, RateLimitedError, UnavailableError) as error:
                 asked = getattr(error, "retry_after", None)
-                if asked is not None and asked > LONGEST_PAUSE:
+                if asked is not None and asked > MAX_PAUSE:
                     raise  # the caller knows better than we what to do with so much time
                 await asyncio.sleep(max(asked or 0.0, self.pause(number)))
         return await self._once(method, path, wishes)
 
     def pause(self, number: int) -> float:
         """Return the seconds to wait before repetition `number` (from 0)."""
-        return float(min(FIRST_PAUSE * 2 ** min(number, 10), LONGEST_PAUSE)) * (1 - self._chance() / 2)
+        return float(min(FIRST_PAUSE * 2 ** min(number, 10), MAX_PAUSE)) * (1 - self._chance() / 2)
 
     async def _once(self, method: str, path: str, wishes: Mapping[str, Any]) -> Any:
         try:

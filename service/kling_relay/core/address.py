@@ -59,7 +59,7 @@ _CLOSED_V6 = tuple(
     )
 )
 
-MOST_URL = 2048
+MAX_URL = 2048
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
@@ -130,8 +130,8 @@ def check_url(url: str, allowed: Allowed = NOWHERE) -> Address | str:
 
 
 def _read(url: str, allowed: Allowed) -> Address:
-    if not url or len(url) > MOST_URL:
-        raise _AddressError(f"must be a URL of at most {MOST_URL} characters")
+    if not url or len(url) > MAX_URL:
+        raise _AddressError(f"must be a URL of at most {MAX_URL} characters")
     if any(mark <= " " or mark in "\\\x7f" for mark in url) or not _can_be_sent(url):
         raise _AddressError("must not contain spaces, control characters or backslashes")
     try:

@@ -35,7 +35,7 @@ class Limits:
         rooms = {name: max(getattr(self, name) - getattr(spent, name), Decimal(0)) for name in self.names}
         return Limits(**rooms)
 
-    def shown(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, str | None]:
         return {name: None if (limit := getattr(self, name)) is None else plain(limit) for name in LIMIT_NAMES}
 
 
@@ -53,7 +53,7 @@ class Spent:
     month: Decimal = Decimal(0)
     open: Decimal = Decimal(0)
 
-    def shown(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         return {name: plain(getattr(self, name)) for name in LIMIT_NAMES}
 
     def plus(self, amount: Decimal) -> "Spent":
@@ -72,7 +72,7 @@ class Crossing:
     allowed: Decimal
     spent: Decimal
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "limit": self.limit,
             "percent": self.percent,

@@ -10,27 +10,27 @@ from typing import Any
 
 import orjson
 
-from kling_relay.core.task import News, Signal
+from kling_relay.core.task import Signal, SignalKind
 from kling_relay.core.untrusted import Unreadable, clean, parse, word
 
 __all__ = ["Unreadable", "of", "read"]
 
-MOST_REASON = 2048
+MAX_REASON = 2048
 """Bytes of a reason that are kept."""
-MOST_RESULT = 64 * 1024
+MAX_RESULT = 64 * 1024
 """Bytes of a result, written as JSON; a larger one is refused."""
-_MOST_URL = 8192
-_MOST_ITEMS = 64
-_SURELY_SMALL = MOST_RESULT // 4
+_MAX_URL = 8192
+_MAX_ITEMS = 64
+_SURELY_SMALL = MAX_RESULT // 4
 """Bytes of a body up to which its result need not be measured: a byte becomes three at most, a file gains sixty."""
 
-_WORDS: dict[News, str] = {
-    News.SUBMITTED: "submitted not_start queued pending waiting starting",
-    News.PROCESSING: "processing in_progress running dreaming",
-    News.SUCCEED: "succeed succeeded success completed complete ok finished",
-    News.FAILED: "failed failure fail error canceled cancelled expired",
+_WORDS: dict[SignalKind, str] = {
+    SignalKind.SUBMITTED: "submitted not_start queued pending waiting starting",
+    SignalKind.PROCESSING: "processing in_progress running dreaming",
+    SignalKind.SUCCEED: "succeed succeeded success completed complete ok finished",
+    SignalKind.FAILED: "failed failure fail error canceled cancelled expired",
 }
-_NEWS = {spelling: news for news, spellings in _WORDS.items() for spelling in spellings.split()}
+_KINDS = {spelling: kind for kind, spellings in _WORDS.items() for spelling in spellings.split()}
 _STATUS_KEYS = ("task_status", "status", "state")
 _ID_KEYS = ("task_id", "id", "taskId", "request_id")
 _REASON_KEYS = ("task_status_msg", "fail_reason", "failReason", "error", "detail", "msg", "message")
@@ -59,17 +59,17 @@ def of(top: Any, size: int) -> Signal:
     if not isinstance(top, dict):
         raise Unreadable("not an object")
     layers = _layers(top)
-    news, home = _status(layers)
+    kind, home = _status(layers)
     if len(layers) > 1:  # the one that tells the status is asked first for all else
         layers.sort(key=lambda layer: layer is not home)
     result = None
-    if news is News.SUCCEED:
+    if kind is SignalKind.SUCCEED:
         result = _result(layers)
         if not result and home is top and len(layers) > 1:
             raise Unreadable("the status may be the call's, not the task's")
-        if size > _SURELY_SMALL and len(orjson.dumps(result)) > MOST_RESULT:
-            raise Unreadable(f"a result larger than {MOST_RESULT} bytes")
-    return Signal(news, _reason(layers, home, news), result, _charge(layers), _task_id(layers))
+        if size > _SURELY_SMALL and len(orjson.dumps(result)) > MAX_RESULT:
+            raise Unreadable(f"a result larger than {MAX_RESULT} bytes")
+    return Signal(kind, _reason(layers, home, kind), result, _charge(layers), _task_id(layers))
 
 
 def _layers(top: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,16 +81,16 @@ def _layers(top: dict[str, Any]) -> list[dict[str, Any]]:
     return [data, inner, top] if isinstance(inner, dict) else [data, top]
 
 
-def _status(layers: list[dict[str, Any]]) -> tuple[News, dict[str, Any]]:
+def _status(layers: list[dict[str, Any]]) -> tuple[SignalKind, dict[str, Any]]:
     for key in _STATUS_KEYS:
         for layer in layers:
             status = layer.get(key)
             if not isinstance(status, str) or not status:
                 continue
-            news = _NEWS.get(status) or _NEWS.get(status[:32].strip().lower().replace(" ", "_").replace("-", "_"))
-            if news is None:
+            kind = _KINDS.get(status) or _KINDS.get(status[:32].strip().lower().replace(" ", "_").replace("-", "_"))
+            if kind is None:
                 raise Unreadable(f"unknown status {clean(status, 64)!r}")
-            return news, layer
+            return kind, layer
     raise Unreadable("no status")
 
 
@@ -102,9 +102,9 @@ def _task_id(layers: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _reason(layers: list[dict[str, Any]], home: dict[str, Any], news: News) -> str:
+def _reason(layers: list[dict[str, Any]], home: dict[str, Any], kind: SignalKind) -> str:
     """Return why, as the provider put it; of a task that did not fail, only Kling's own field counts."""
-    for key in _REASON_KEYS if news is News.FAILED else _REASON_KEYS[:1]:
+    for key in _REASON_KEYS if kind is SignalKind.FAILED else _REASON_KEYS[:1]:
         for layer in layers:
             if key in _ENVELOPE_REASONS and (layer is not home or "code" in layer):
                 continue
@@ -112,7 +112,7 @@ def _reason(layers: list[dict[str, Any]], home: dict[str, Any], news: News) -> s
             if isinstance(text, dict):
                 text = text.get("message")
             if isinstance(text, str) and text:
-                return clean(text, MOST_REASON)
+                return clean(text, MAX_REASON)
     return ""
 
 
@@ -122,7 +122,7 @@ def _charge(layers: list[dict[str, Any]]) -> str | None:
         if (amount := _amount(layer.get("final_unit_deduction"))) is not None:
             return amount
         billing = layer.get("billing")
-        if isinstance(billing, list) and 0 < len(billing) <= _MOST_ITEMS:
+        if isinstance(billing, list) and 0 < len(billing) <= _MAX_ITEMS:
             parts = [_amount(_first(item, _CHARGE_KEYS)) for item in billing]
             told = [Decimal(part) for part in parts if part is not None]
             if len(told) == len(parts):
@@ -149,7 +149,7 @@ def _result(layers: list[dict[str, Any]]) -> dict[str, Any]:
     for layer in layers:
         for way in (_listed, _outputs, _single):
             found: dict[str, list[dict[str, Any]]] = {}
-            for kind, item in way(layer)[:_MOST_ITEMS]:
+            for kind, item in way(layer)[:_MAX_ITEMS]:
                 files = found.get(kind)
                 if (file := _file(kind, item, len(files) if files else 0)) is not None:
                     if files is None:
@@ -168,13 +168,13 @@ def _listed(layer: dict[str, Any]) -> list[tuple[str, Any]]:
             for kind in ("images", "videos"):
                 files = inner.get(kind)
                 if isinstance(files, list):
-                    named += [(kind, item) for item in files[:_MOST_ITEMS]]
+                    named += [(kind, item) for item in files[:_MAX_ITEMS]]
     return named
 
 
 def _outputs(layer: dict[str, Any]) -> list[tuple[str, Any]]:
     outputs = layer.get("outputs")
-    return [(_kind_of(item), item) for item in outputs[:_MOST_ITEMS]] if isinstance(outputs, list) else []
+    return [(_kind_of(item), item) for item in outputs[:_MAX_ITEMS]] if isinstance(outputs, list) else []
 
 
 def _single(layer: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -196,7 +196,7 @@ def _kind_of(item: Any) -> str:
         if isinstance(named, str) and named.lower() in {"image", "video"}:
             return named.lower() + "s"
         item = item.get("url")
-    return "images" if isinstance(item, str) and _PICTURE.search(item[:_MOST_URL]) else "videos"
+    return "images" if isinstance(item, str) and _PICTURE.search(item[:_MAX_URL]) else "videos"
 
 
 def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
     file: dict[str, Any]
     if kind == "images":
         index = item.get("index")
-        usable = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MOST_ITEMS
+        usable = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MAX_ITEMS
         file = {"index": index if usable else position, "url": url}
     else:
         file = {"id": word(item.get("id")) or "", "url": url, "duration": _duration(item.get("duration"))}
@@ -222,7 +222,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
 
 def _url(value: Any) -> str | None:
     """Return `value` where it can be an address of a file: printable, without spaces, bounded."""
-    return word(value, _MOST_URL) if isinstance(value, str) else None
+    return word(value, _MAX_URL) if isinstance(value, str) else None
 
 
 def _duration(value: Any) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Literal, assert_never
 from uuid import UUID
 
 from kling_relay.core.money import money, plain
-from kling_relay.core.submission import Finding, NotFound, Silent
-from kling_relay.core.task import FINAL, News, Signal, Status
+from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.task import FINAL, Signal, SignalKind, Status
 
 About = Literal["books", "charge", "fate", "open", "missing", "unknown"]
 """books: our own entries do not add up. charge: it cost another sum there. fate: it ended otherwise there. open: it is
@@ -45,9 +45,9 @@ class Difference:
     status: str
     ours: Decimal
     theirs: Decimal | None
-    says: str
+    detail: str
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "task_id": str(self.task),
             "client": self.client,
@@ -55,11 +55,11 @@ class Difference:
             "status": self.status,
             "ours": plain(self.ours),
             "theirs": None if self.theirs is None else plain(self.theirs),
-            "says": self.says,
+            "detail": self.detail,
         }
 
 
-def compare(books: Books, finding: Finding) -> list[Difference]:
+def compare(books: Books, finding: PollResult) -> list[Difference]:
     """Return every difference between our books and what the provider says of a task; none where they agree."""
     found = [_difference(books, "books", books.charged, says) for says in _faults(books)]
     match finding:
@@ -71,7 +71,7 @@ def compare(books: Books, finding: Finding) -> list[Difference]:
                     f"{plain(books.quote)} reserved" if books.status not in FINAL else f"{plain(books.charged)} charged"
                 )
                 found.append(_difference(books, "missing", Decimal(0), f"the provider has no such task; {held} here"))
-        case Silent(reason):
+        case NoAnswer(reason):
             if books.is_unknown:
                 says = f"still reserved: nobody knows whether the provider took it ({reason})"
                 found.append(_difference(books, "unknown", None, says))
@@ -82,8 +82,8 @@ def compare(books: Books, finding: Finding) -> list[Difference]:
 
 def agreed(signals: Sequence[Signal]) -> Signal | None:
     """Return what the provider said of a task's end, where it said so and never contradicted itself."""
-    ends = [signal for signal in signals if signal.news in {News.SUCCEED, News.FAILED}]
-    if len({signal.news for signal in ends}) != 1:
+    ends = [signal for signal in signals if signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}]
+    if len({signal.kind for signal in ends}) != 1:
         return None
     charges = {signal.charge for signal in ends if signal.charge is not None}
     if len(charges) > 1:
@@ -115,26 +115,26 @@ def _against(books: Books, said: Signal) -> list[Difference]:
     cost = None if said.charge is None else money(said.charge)
     is_over, is_charged = books.status in FINAL, books.status is Status.SUCCEED
     found: list[tuple[About, str]]
-    match said.news:
-        case News.SUCCEED if is_charged:
+    match said.kind:
+        case SignalKind.SUCCEED if is_charged:
             found = [("charge", f"the provider charged {plain(cost)}")] if cost not in {None, books.charged} else []
-        case News.SUCCEED if is_over:
+        case SignalKind.SUCCEED if is_over:
             cost = books.quote if cost is None else cost
             found = [("fate", "it succeeded at the provider, and was released here")]
-        case News.SUCCEED:
+        case SignalKind.SUCCEED:
             found = [("open", "it succeeded at the provider, and is still reserved here")]
-        case News.FAILED | News.EXPIRED if is_over and not is_charged:
+        case SignalKind.FAILED | SignalKind.EXPIRED if is_over and not is_charged:
             found = []
-        case News.FAILED | News.EXPIRED:
+        case SignalKind.FAILED | SignalKind.EXPIRED:
             cost = Decimal(0)
             if is_charged:
                 found = [("fate", "it failed at the provider, and was charged here")]
             else:
                 found = [("open", "it failed at the provider, and is still reserved here")]
-        case News.SUBMITTED | News.PROCESSING:
-            found = [("fate", f"the provider still has it as {said.news}")] if is_over else []
+        case SignalKind.SUBMITTED | SignalKind.PROCESSING:
+            found = [("fate", f"the provider still has it as {said.kind}")] if is_over else []
         case _:
-            assert_never(said.news)
+            assert_never(said.kind)
     return [_difference(books, about, cost, says) for about, says in found]
 
 
@@ -146,5 +146,5 @@ def _difference(books: Books, about: About, theirs: Decimal | None, says: str) -
         status=books.status,
         ours=books.charged,
         theirs=theirs,
-        says=says,
+        detail=says,
     )

@@ -30,7 +30,7 @@ HTTP_STATUS: dict[int, int] = {
 }
 """Every code that we refuse with ourselves; a provider's refusal brings its own status."""
 
-MOST_FAULTS_TOLD = 20
+MAX_FAULTS = 20
 """A message names so many faults and counts the rest, so that a hostile order makes no endless answer."""
 
 
@@ -39,18 +39,18 @@ class Fault:
     """One thing that is wrong: the field (a dotted path) and what is wrong with it, both safe to print."""
 
     field: str
-    says: str
+    detail: str
 
     @property
     def line(self) -> str:
-        return f"{self.field} {self.says}"
+        return f"{self.field} {self.detail}"
 
 
 def told(faults: Iterable[Fault]) -> str:
     """Return the faults as one line."""
     lines = [fault.line for fault in faults]
-    more = len(lines) - MOST_FAULTS_TOLD
-    return "; ".join(lines[:MOST_FAULTS_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    more = len(lines) - MAX_FAULTS
+    return "; ".join(lines[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an accident; its kinds are named by what they say

@@ -71,7 +71,7 @@ class Event(NamedTuple):
     body: bytes
 
 
-class Facts(NamedTuple):
+class TaskIdentity(NamedTuple):
     """What never changes of a task, as its events show it."""
 
     id: UUID
@@ -86,17 +86,19 @@ def webhook_id(subject: UUID, sequence: int) -> str:
     return f"evt_{subject.hex}_{sequence}"
 
 
-def shown(facts: Facts, task: Task, reason: str = "", result: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def shown(
+    identity: TaskIdentity, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return a task as clients see it in events and under /v1/tasks."""
     done = task.status is Status.SUCCEED
     updated_at = milliseconds(task.updated_at)
     return {
-        "task_id": str(facts.id),
-        "external_task_id": facts.external_task_id,
-        "kind": facts.kind,
+        "task_id": str(identity.id),
+        "external_task_id": identity.external_task_id,
+        "kind": identity.kind,
         "task_status": SHOWN[task.status],
         "task_status_msg": reason,
-        "created_at": milliseconds(facts.created_at),
+        "created_at": milliseconds(identity.created_at),
         "updated_at": updated_at,
         "task_result": result if done else None,
         "expires_at": updated_at + _RESULT_LIFE if done else None,
@@ -115,15 +117,15 @@ def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
-def announce(facts: Facts, task: Task, signal: Signal) -> Event:
+def announce(identity: TaskIdentity, task: Task, signal: Signal) -> Event:
     """Return the event of the step by which `signal` made `task` what it is."""
     return tell(
-        facts.id,
+        identity.id,
         task.sequence,
-        client=facts.client,
+        client=identity.client,
         kind=_ANNOUNCED[task.status],
         at=task.updated_at,
-        content=shown(facts, task, signal.reason, signal.result),
+        content=shown(identity, task, signal.reason, signal.result),
     )
 
 

@@ -12,7 +12,7 @@ _Read = Callable[[int, int], bytes]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_MOST_SEGMENTS = 2048
+_MAX_SEGMENTS = 2048
 """Real JPEGs keep a few dozen segments before the frame; a big ICC profile or MPF makes some hundred."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers, baseline to arithmetic; C4, C8 and CC are tables and extensions."""
@@ -107,7 +107,7 @@ def _facts(read: _Read) -> ImageFacts | None:
 def _jpeg(read: _Read) -> ImageFacts | None:
     """Walk the segments (EXIF, ICC, thumbnails and all) to the frame, progressive or not."""
     offset = 2
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         segment = read(offset, 9)
         if len(segment) < 4 or segment[0] != 0xFF:
             return None

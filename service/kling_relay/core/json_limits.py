@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from kling_relay.core.errors import Fault
 
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """A body of Kling's has some dozen values; one with more keeps a CPU busy instead of making a picture."""
-DEEPEST = 16
+MAX_DEPTH = 16
 _SHOWN = 64
 _INT64 = range(-(2**63), 2**63)
 
@@ -34,18 +34,18 @@ def poison(name: str, value: object) -> Fault | None:
 def _shape_fault(value: dict[object, object] | list[object]) -> str | None:
     level: list[object] = [value]
     values = 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         inner: list[object] = []
         for item in level:
             if isinstance(item, dict | list):
                 values += len(item)
-                if values > MOST_VALUES:
-                    return f"holds more than {MOST_VALUES} values"
+                if values > MAX_VALUES:
+                    return f"holds more than {MAX_VALUES} values"
                 inner += item.values() if isinstance(item, dict) else item
         if not inner:
             return None
         level = inner
-    return f"is nested deeper than {DEEPEST} levels"
+    return f"is nested deeper than {MAX_DEPTH} levels"
 
 
 def _faults(path: str, value: object) -> Iterator[Fault]:

@@ -17,9 +17,9 @@ from kling_relay.core.ids import from_digest
 
 PREFIX = "kr"
 CHANCE_BITS = 256
-MOST_CHARACTERS = 512
+MAX_CHARACTERS = 512
 """No key is longer; what is longer is not looked for."""
-LEAST_TO_SIGN = 32
+MIN_SIGNING_CHARACTERS = 32
 """Bytes of a key that may sign JWTs (RFC 7518 §3.2 for HS256)."""
 
 

@@ -20,7 +20,7 @@ class Kind(StrEnum):
 _IMAGES = frozenset({Kind.TEXT2IMAGE, Kind.IMAGE2IMAGE})
 
 
-class Door(StrEnum):
+class Operation(StrEnum):
     """The path under `/v1/` (Kling's {act1}/{act2}) that an order comes in by."""
 
     GENERATIONS = "images/generations"
@@ -28,25 +28,25 @@ class Door(StrEnum):
     IMAGE2VIDEO = "videos/image2video"
 
 
-def door_of(kind: Kind) -> Door:
+def operation_of(kind: Kind) -> Operation:
     """Return the door that orders of `kind` come in by."""
     match kind:
         case Kind.TEXT2IMAGE | Kind.IMAGE2IMAGE:
-            return Door.GENERATIONS
+            return Operation.GENERATIONS
         case Kind.TEXT2VIDEO:
-            return Door.TEXT2VIDEO
+            return Operation.TEXT2VIDEO
         case Kind.IMAGE2VIDEO:
-            return Door.IMAGE2VIDEO
+            return Operation.IMAGE2VIDEO
     assert_never(kind)
 
 
-def kind_of(door: Door, has_image: bool) -> Kind:
-    """Return what an order at `door` asks for; an image makes a picture order image2image."""
-    match door:
-        case Door.GENERATIONS:
+def kind_of(operation: Operation, has_image: bool) -> Kind:
+    """Return what an order at `operation` asks for; an image makes a picture order image2image."""
+    match operation:
+        case Operation.GENERATIONS:
             return Kind.IMAGE2IMAGE if has_image else Kind.TEXT2IMAGE
-        case Door.TEXT2VIDEO:
+        case Operation.TEXT2VIDEO:
             return Kind.TEXT2VIDEO
-        case Door.IMAGE2VIDEO:
+        case Operation.IMAGE2VIDEO:
             return Kind.IMAGE2VIDEO
-    assert_never(door)
+    assert_never(operation)

@@ -12,14 +12,14 @@ from typing import Any
 from kling_relay.core.errors import Fault, InvalidOrder
 from kling_relay.core.image import read_base64
 from kling_relay.core.json_limits import poison, safe
-from kling_relay.core.operation import Door, Kind, door_of, kind_of
+from kling_relay.core.operation import Kind, Operation, kind_of, operation_of
 from kling_relay.core.rule import Camera, Rule
-from kling_relay.core.rulebook import DoorRules, Rulebook
+from kling_relay.core.rulebook import OperationRules, Rulebook
 from kling_relay.core.validation import take, url_fault
 
-__all__ = ["Door", "Kind", "Order", "check", "door_of", "fingerprint"]
+__all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of"]
 
-LONGEST_EXTERNAL_ID = 128
+MAX_EXTERNAL_ID = 128
 _LONG = 4096
 """Text longer than this is no prompt but an image, wherever it stands."""
 MODEL_NAME = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
@@ -36,8 +36,8 @@ class Order:
     hook: str | None
 
     @property
-    def door(self) -> Door:
-        return door_of(self.kind)
+    def operation(self) -> Operation:
+        return operation_of(self.kind)
 
     @property
     def model(self) -> str:
@@ -63,13 +63,13 @@ class Order:
         """How many of the provider's slots it holds from submission to the end."""
         return self.n
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the fields for people's eyes: an image sent as Base64 is described, a URL kept."""
         return {name: _described(value, always=name in {"image", "image_tail"}) for name, value in self.fields.items()}
 
 
-def check(door: Door, body: object, rulebook: Rulebook) -> Order:
-    """Return the order that `body` (any JSON value) makes at `door`. Raises InvalidOrder, naming every fault.
+def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
+    """Return the order that `body` (any JSON value) makes at `operation`. Raises InvalidOrder, naming every fault.
 
     `null` and "" mean unset. Members that the rule book does not know are treated by its `unknown_members`.
     """
@@ -79,10 +79,10 @@ def check(door: Door, body: object, rulebook: Rulebook) -> Order:
     given, poisoned = _given(body, rulebook, faults)
     hook = _hook(given, rulebook.hooks, faults)
     external_task_id = _external_id(given.pop("external_task_id", None), faults)
-    fields = _fields(door, rulebook, given, poisoned, faults)
+    fields = _fields(operation, rulebook, given, poisoned, faults)
     if faults:
         raise InvalidOrder(faults)
-    kind = kind_of(door, has_image="image" in fields)
+    kind = kind_of(operation, has_image="image" in fields)
     return Order(kind=kind, fields=fields, external_task_id=external_task_id, hook=hook)
 
 
@@ -135,8 +135,8 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         faults.append(Fault("external_task_id", "must be text"))
-    elif len(value) > LONGEST_EXTERNAL_ID:
-        faults.append(Fault("external_task_id", f"must have at most {LONGEST_EXTERNAL_ID} characters"))
+    elif len(value) > MAX_EXTERNAL_ID:
+        faults.append(Fault("external_task_id", f"must have at most {MAX_EXTERNAL_ID} characters"))
     elif not value.isprintable() or not value.strip():
         faults.append(Fault("external_task_id", "must be printable characters"))
     else:
@@ -145,9 +145,9 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
 
 
 def _fields(
-    door: Door, rulebook: Rulebook, given: dict[str, Any], poisoned: set[str], faults: list[Fault]
+    operation: Operation, rulebook: Rulebook, given: dict[str, Any], poisoned: set[str], faults: list[Fault]
 ) -> dict[str, Any]:
-    rules = rulebook.doors[door]
+    rules = rulebook.operations[operation]
     model = given.pop("model_name", rules.default_model)
     taken_by_model = _rules_of_model(rules, model, faults) if "model_name" not in poisoned else rules.fields
     fields: dict[str, Any] = {"model_name": model}
@@ -175,7 +175,7 @@ def _fields(
     return {**fields, **unknown} if rulebook.unknown_members == "forward" else fields
 
 
-def _rules_of_model(rules: DoorRules, model: object, faults: list[Fault]) -> Mapping[str, Rule | None]:
+def _rules_of_model(rules: OperationRules, model: object, faults: list[Fault]) -> Mapping[str, Rule | None]:
     """Return the rules of `model`, or the door's own, so that the other faults can be told too."""
     if not isinstance(model, str) or not _MODEL_NAME.fullmatch(model):
         faults.append(Fault("model_name", "must be the name of a model"))
@@ -200,7 +200,7 @@ def _field(name: str, rule: Rule, given: dict[str, Any], poisoned: set[str], fau
 
 
 def _together(
-    rules: DoorRules,
+    rules: OperationRules,
     fields: dict[str, Any],
     taken: Mapping[str, Rule | None],
     wrong: set[str],

@@ -19,7 +19,7 @@ from kling_relay.core.order import Order
 
 LISTS = Path(__file__).parent / "prices"
 ANY_MODEL = "*"
-MOST_QUOTES = 1000
+MAX_QUOTES = 1000
 """So many are remembered."""
 FIELDS = ("n", "mode", "duration")
 """What a price can depend on besides kind and model; `n` is the number of pictures."""
@@ -77,7 +77,7 @@ class Quote:
     lines: tuple[str, ...]
     """How it comes about: the price, then one line per factor."""
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the quote as JSON; the amount is text, because JSON numbers are floats to most readers."""
         return {
             "amount": plain(self.amount),
@@ -131,7 +131,7 @@ class Quoter:
         fields = (order.kind, order.model, order.n, order.mode, order.duration)
         known = self._known.get(fields)
         if known is None:
-            if len(self._known) >= MOST_QUOTES:  # models that nobody lists may have any name
+            if len(self._known) >= MAX_QUOTES:  # models that nobody lists may have any name
                 self._known.clear()
             known = self._known[fields] = quote(order, self._prices)
         return known

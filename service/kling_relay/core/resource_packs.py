@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.money import MOST, PLACES
-from kling_relay.core.untrusted import MOST_BYTES, Unreadable, clean
+from kling_relay.core.money import MAX_AMOUNT, PLACES
+from kling_relay.core.untrusted import MAX_BYTES, Unreadable, clean
 
-_MOST_PACKS = 1000
+_MAX_PACKS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Pack:
 
 def read_packs(body: bytes) -> list[Pack]:
     """Return the packs in an answer to GET /account/costs. Raises Unreadable."""
-    if len(body) > MOST_BYTES:
+    if len(body) > MAX_BYTES:
         raise Unreadable("larger than an account's answer can be")
     try:
         answer = json.loads(body, parse_float=Decimal, parse_constant=lambda _: None)
@@ -41,7 +41,7 @@ def read_packs(body: bytes) -> list[Pack]:
     listed = given.get("resource_pack_subscribe_infos") if isinstance(given, dict) else None
     if not isinstance(listed, list):
         raise Unreadable("no list of resource packs")
-    return [_pack(each) for each in listed[:_MOST_PACKS] if isinstance(each, dict)]
+    return [_pack(each) for each in listed[:_MAX_PACKS] if isinstance(each, dict)]
 
 
 def _pack(written: dict[str, Any]) -> Pack:
@@ -54,6 +54,6 @@ def _pack(written: dict[str, Any]) -> Pack:
 
 
 def _figure(written: object) -> Decimal:
-    if isinstance(written, bool) or not isinstance(written, int | Decimal) or not 0 <= written <= MOST:
+    if isinstance(written, bool) or not isinstance(written, int | Decimal) or not 0 <= written <= MAX_AMOUNT:
         raise Unreadable("a quantity is no figure")
     return Decimal(written).quantize(PLACES)

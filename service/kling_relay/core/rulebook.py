@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from kling_relay.core.errors import ConfigurationError, Fault
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.core.rule import RULES, Choice, Number, Rule, kind_of_rule
 
 BOOKS = Path(__file__).parent / "rulebooks"
@@ -20,7 +20,7 @@ ANY_MODEL = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoorRules:
+class OperationRules:
     """What one door takes. A field that is None for a model is not taken by it."""
 
     default_model: str
@@ -51,7 +51,7 @@ class Rulebook:
     aliases: Mapping[str, str]
     hooks: tuple[str, ...]
     unknown_members: Literal["forward", "drop", "refuse"]
-    doors: Mapping[Door, DoorRules]
+    operations: Mapping[Operation, OperationRules]
 
 
 def load(name_or_path: str | Path) -> Rulebook:
@@ -69,11 +69,11 @@ def read(written: object, where: str) -> Rulebook:
     """Return the rule book that a file's JSON says. ConfigurationError names `where` and every fault at once."""
     faults: list[Fault] = []
     book = _members(written, "file", faults)
-    doors = _members(book.get("doors"), "doors", faults)
+    operations = _members(book.get("operations"), "operations", faults)
     policy = book.get("unknown_members", "forward")
     if policy not in {"forward", "drop", "refuse"}:
         faults.append(Fault("unknown_members", "must be forward, drop or refuse"))
-    faults += [Fault(f"doors.{name}", "is no door") for name in doors if name not in set(Door)]
+    faults += [Fault(f"doors.{name}", "is no door") for name in operations if name not in set(Operation)]
     rulebook = Rulebook(
         name=_word(book.get("name"), "name", faults),
         version=_word(book.get("version"), "version", faults),
@@ -81,7 +81,9 @@ def read(written: object, where: str) -> Rulebook:
         aliases={k: _word(v, f"aliases.{k}", faults) for k, v in _optional(book, "aliases", faults).items()},
         hooks=_words(book.get("hooks"), "hooks", faults),
         unknown_members=cast('Literal["forward", "drop", "refuse"]', policy),
-        doors={door: _door(doors.get(door), f"doors.{door}", faults) for door in Door},
+        operations={
+            operation: _operation(operations.get(operation), f"doors.{operation}", faults) for operation in Operation
+        },
     )
     if faults:
         raise ConfigurationError(where, faults)
@@ -99,26 +101,26 @@ def describe(rulebook: Rulebook) -> dict[str, Any]:
         "version": rulebook.version,
         "source": rulebook.source,
         "unknown_members": rulebook.unknown_members,
-        "doors": {
-            door.value: {
+        "operations": {
+            operation.value: {
                 "default_model": rules.default_model,
                 "unknown_models": "forward" if ANY_MODEL in rules.models else "refuse",
                 "at_least_one": [list(group) for group in rules.at_least_one],
                 "exclusive": [list(group) for group in rules.exclusive],
                 "models": {model: written(taken) for model, taken in rules.models.items()},
             }
-            for door, rules in rulebook.doors.items()
+            for operation, rules in rulebook.operations.items()
         },
     }
 
 
-def _door(written: object, where: str, faults: list[Fault]) -> DoorRules:
-    door = _members(written, where, faults)
-    specs = _members(door.get("fields"), f"{where}.fields", faults)
+def _operation(written: object, where: str, faults: list[Fault]) -> OperationRules:
+    operation = _members(written, where, faults)
+    specs = _members(operation.get("fields"), f"{where}.fields", faults)
     base = {name: _rule(spec, f"{where}.fields.{name}", faults) for name, spec in specs.items()}
     models: dict[str, dict[str, Rule | None]] = {}
     refused: set[str] = set()
-    for model, overrides in _members(door.get("models"), f"{where}.models", faults).items():
+    for model, overrides in _members(operation.get("models"), f"{where}.models", faults).items():
         if overrides is False:
             refused.add(model)
             continue
@@ -132,16 +134,16 @@ def _door(written: object, where: str, faults: list[Fault]) -> DoorRules:
             elif isinstance(spec := specs[name], dict):
                 merged = {**spec, **_members(override, f"{at}.{name}", faults)}
                 models[model][name] = _rule(merged, f"{at}.{name}", faults)
-    default = _word(door.get("default_model"), f"{where}.default_model", faults)
+    default = _word(operation.get("default_model"), f"{where}.default_model", faults)
     if default not in models:
         faults.append(Fault(f"{where}.default_model", "must be one of models"))
-    return DoorRules(
+    return OperationRules(
         default_model=default,
         fields={name: rule for name, rule in base.items() if rule is not None},
         models=models,
         refused_models=frozenset(refused),
-        at_least_one=_groups(door.get("at_least_one", []), f"{where}.at_least_one", faults),
-        exclusive=_groups(door.get("exclusive", []), f"{where}.exclusive", faults),
+        at_least_one=_groups(operation.get("at_least_one", []), f"{where}.at_least_one", faults),
+        exclusive=_groups(operation.get("exclusive", []), f"{where}.exclusive", faults),
     )
 
 

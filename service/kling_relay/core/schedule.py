@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-LONGEST_RETRY_AFTER = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 """Seconds; a Retry-After beyond a day is taken as a day."""
 
 
@@ -21,4 +21,4 @@ class Schedule:
         if attempt > len(self.waits):
             return None
         wait = self.waits[attempt - 1] * jitter
-        return wait if retry_after is None else max(wait, min(retry_after, LONGEST_RETRY_AFTER))
+        return wait if retry_after is None else max(wait, min(retry_after, MAX_RETRY_AFTER))

@@ -13,14 +13,14 @@ from functools import lru_cache
 
 PREFIX = "whsec_"
 TOLERANCE = timedelta(minutes=5)
-LEAST_CHANCE = 24
+MIN_RANDOM_BYTES = 24
 """Bytes of chance that a secret is made of, at least (the specification's lower bound)."""
-_MOST_SIGNATURES = 16
+_MAX_SIGNATURES = 16
 
 
 def new_secret(chance: bytes) -> str:
     """Return a secret made of `chance`: 24 to 64 bytes, as the specification has it."""
-    if not LEAST_CHANCE <= len(chance) <= 64:
+    if not MIN_RANDOM_BYTES <= len(chance) <= 64:
         raise ValueError("a secret takes 24 to 64 bytes of chance")
     return PREFIX + base64.b64encode(chance).decode("ascii")
 
@@ -68,7 +68,7 @@ def verify(
     if abs(int(timestamp) - now.timestamp()) > tolerance.total_seconds():
         return False
     signed = f"{id}.{timestamp}.".encode("utf-8", "replace") + body
-    given = [part.encode("utf-8", "replace") for part in signature.split(" ", _MOST_SIGNATURES)[:_MOST_SIGNATURES]]
+    given = [part.encode("utf-8", "replace") for part in signature.split(" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]]
     holds = False
     for secret in secrets:
         expected = _v1(decode(secret), signed).encode()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kling_relay.core import callback
-from kling_relay.core.task import News, Signal
+from kling_relay.core.task import Signal, SignalKind
 from kling_relay.core.untrusted import Unreadable, clean, parse, word
 
 WAIT_CODES = frozenset({1302, 1303, 5001})
@@ -26,7 +26,7 @@ _UNKNOWN_STATUSES = frozenset({408, 409, 499})
 _GOOD_WORDS = frozenset({"success", "succeed", "ok"})
 _OTHER = -1
 """A code that is no number: certainly not success, and nothing else is known of it."""
-_MOST_MESSAGE = 1024
+_MAX_MESSAGE = 1024
 _NOT_FOUND = 1203
 
 
@@ -71,7 +71,7 @@ class Unknown:
     reason: str
 
 
-Outcome = Accepted | Refused | Wait | Never | Unknown
+SubmitOutcome = Accepted | Refused | Wait | Never | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +80,16 @@ class NotFound:
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class NoAnswer:
     """The query brought nothing: it says nothing of the task."""
 
     reason: str
 
 
-Finding = Signal | NotFound | Silent
+PollResult = Signal | NotFound | NoAnswer
 
 
-def judge(status: int, body: bytes, retry_after: float | None = None) -> Outcome:
+def judge(status: int, body: bytes, retry_after: float | None = None) -> SubmitOutcome:
     """Return what an answer to a submission means; `retry_after` is the header's, in seconds."""
     answer = _object(body)
     code, message = _code(answer), _message(answer)
@@ -107,26 +107,26 @@ def judge(status: int, body: bytes, retry_after: float | None = None) -> Outcome
     return _by_status(status, code, message, retry_after)
 
 
-def judge_query(status: int, body: bytes) -> Finding:
+def judge_query(status: int, body: bytes) -> PollResult:
     """Return what an answer to a query says of the task; what is not understood says nothing."""
     answer = _object(body)
     code = _code(answer)
     if code == _NOT_FOUND:
         return NotFound()
     if not 200 <= status < 300 or code not in {None, 0}:
-        return Silent(_saying(status, code, _message(answer)))
+        return NoAnswer(_saying(status, code, _message(answer)))
     try:
         return callback.read(body) if answer is None else callback.of(answer, len(body))
     except Unreadable as fault:
-        return Silent(f"HTTP {status}, {fault}")
+        return NoAnswer(f"HTTP {status}, {fault}")
 
 
-def backoff(attempt: int, chance: float, most: float = 60.0) -> float:
-    """Return seconds to wait after the attempt-th (from 1) "wait": from 1 s, doubling up to `most`, plus up to half.
+def backoff(attempt: int, chance: float, limit: float = 60.0) -> float:
+    """Return seconds to wait after the attempt-th (from 1) "wait": from 1 s, doubling up to `limit`, plus up to half.
 
     `chance` in [0, 1) spreads those who wait together.
     """
-    span = min(most, 2.0 ** min(max(attempt, 1) - 1, 30))
+    span = min(limit, 2.0 ** min(max(attempt, 1) - 1, 30))
     return span * (1 + chance / 2)
 
 
@@ -153,7 +153,7 @@ def code_of(value: Any) -> int | None:
     return None if value is None else _OTHER
 
 
-def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Outcome:
+def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> SubmitOutcome:
     if answer is None:
         return Unknown(f"HTTP {status} without an answer that can be read")
     given = answer.get("data")
@@ -165,11 +165,11 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Outcom
     try:
         signal = callback.of(answer, len(body))._replace(provider_task_id=provider_task_id)
     except Unreadable:
-        signal = Signal(news=News.SUBMITTED, provider_task_id=provider_task_id)
+        signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)
 
 
-def _by_status(status: int, code: int | None, message: str, retry_after: float | None) -> Outcome:
+def _by_status(status: int, code: int | None, message: str, retry_after: float | None) -> SubmitOutcome:
     """Judge where the body has no code that Kling documents."""
     said = code or 0
     if status == 429:
@@ -219,5 +219,5 @@ def _message(answer: dict[str, Any] | None) -> str:
     nested = error.get("message") if isinstance(error, dict) else error
     for text in (answer.get("message"), nested, answer.get("msg"), answer.get("detail")):
         if isinstance(text, str) and text:
-            return clean(text, _MOST_MESSAGE)
+            return clean(text, _MAX_MESSAGE)
     return ""

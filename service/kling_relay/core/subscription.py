@@ -14,10 +14,10 @@ SHARDS = 256
 """Subscriptions hash to so many virtual shards, which workers share."""
 
 DEFAULT_IN_FLIGHT = 10
-MOST_IN_FLIGHT = 100
-MOST_HEADERS = 20
-MOST_HEADER_BYTES = 4096
-MOST_DESCRIPTION = 500
+MAX_IN_FLIGHT = 100
+MAX_HEADERS = 20
+MAX_HEADER_BYTES = 4096
+MAX_DESCRIPTION = 500
 _OWN_FAMILIES = ("webhook-", "content-")
 _OWN_HEADERS = frozenset({"host", "connection", "transfer-encoding", "te", "upgrade", "traceparent"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
@@ -68,10 +68,10 @@ def header_faults(headers: Any) -> list[str]:
     if not isinstance(headers, Mapping):
         return ["must be an object of header names and values"]
     faults = []
-    if len(headers) > MOST_HEADERS:
-        faults.append(f"at most {MOST_HEADERS} headers")
-    if sum(len(str(name)) + len(str(text)) for name, text in headers.items()) > MOST_HEADER_BYTES:
-        faults.append(f"at most {MOST_HEADER_BYTES} bytes in all")
+    if len(headers) > MAX_HEADERS:
+        faults.append(f"at most {MAX_HEADERS} headers")
+    if sum(len(str(name)) + len(str(text)) for name, text in headers.items()) > MAX_HEADER_BYTES:
+        faults.append(f"at most {MAX_HEADER_BYTES} bytes in all")
     for name, text in headers.items():
         lower = str(name).lower()
         if not lower or not _TOKEN.issuperset(lower):

@@ -22,7 +22,7 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class News(StrEnum):
+class SignalKind(StrEnum):
     """What a signal says of a task, in our words."""
 
     SUBMITTED = "submitted"
@@ -32,26 +32,26 @@ class News(StrEnum):
     EXPIRED = "expired"
 
 
-MOVES: dict[Status, dict[News, Status]] = {
+MOVES: dict[Status, dict[SignalKind, Status]] = {
     Status.RECORDED: {
-        News.SUBMITTED: Status.SUBMITTED,
-        News.PROCESSING: Status.PROCESSING,
-        News.SUCCEED: Status.SUCCEED,
-        News.FAILED: Status.FAILED,
-        News.EXPIRED: Status.EXPIRED,
+        SignalKind.SUBMITTED: Status.SUBMITTED,
+        SignalKind.PROCESSING: Status.PROCESSING,
+        SignalKind.SUCCEED: Status.SUCCEED,
+        SignalKind.FAILED: Status.FAILED,
+        SignalKind.EXPIRED: Status.EXPIRED,
     },
     Status.SUBMITTED: {
-        News.PROCESSING: Status.PROCESSING,
-        News.SUCCEED: Status.SUCCEED,
-        News.FAILED: Status.FAILED,
-        News.EXPIRED: Status.EXPIRED,
+        SignalKind.PROCESSING: Status.PROCESSING,
+        SignalKind.SUCCEED: Status.SUCCEED,
+        SignalKind.FAILED: Status.FAILED,
+        SignalKind.EXPIRED: Status.EXPIRED,
     },
     Status.PROCESSING: {
-        News.SUCCEED: Status.SUCCEED,
-        News.FAILED: Status.FAILED,
-        News.EXPIRED: Status.EXPIRED,
+        SignalKind.SUCCEED: Status.SUCCEED,
+        SignalKind.FAILED: Status.FAILED,
+        SignalKind.EXPIRED: Status.EXPIRED,
     },
-    Status.EXPIRED: {News.SUCCEED: Status.SUCCEED},
+    Status.EXPIRED: {SignalKind.SUCCEED: Status.SUCCEED},
     Status.SUCCEED: {},
     Status.FAILED: {},
 }
@@ -76,7 +76,7 @@ class Signal(NamedTuple):
     `charge` the provider's `final_unit_deduction` where it said one.
     """
 
-    news: News
+    kind: SignalKind
     reason: str = ""
     result: dict[str, Any] | None = None
     charge: str | None = None
@@ -108,7 +108,7 @@ def advance(task: Task, signal: Signal, now: datetime) -> Step | None:
 
     `updated_at` never goes back, even where a clock did.
     """
-    status = MOVES[task.status].get(signal.news)
+    status = MOVES[task.status].get(signal.kind)
     if status is None:
         return None
     return Step(Task(task.id, status, task.sequence + 1, max(now, task.updated_at)), signal)

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """No body that we read here is larger."""
-MOST_WAIT = 86_400.0
+MAX_WAIT = 86_400.0
 """Seconds: a day is the longest that somebody may ask us to wait."""
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -31,8 +31,8 @@ def parse(body: bytes, depth: int = 32) -> Any:
     Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with. Whole
     numbers beyond 64 bits may come as floats, as in JavaScript.
     """
-    if len(body) > MOST_BYTES:
-        raise Unreadable(f"larger than {MOST_BYTES} bytes")
+    if len(body) > MAX_BYTES:
+        raise Unreadable(f"larger than {MAX_BYTES} bytes")
     # Most bodies have fewer brackets than levels allowed: only the others are looked at closely.
     if body.count(b"[") + body.count(b"{") > depth and _depth(body) > depth:
         raise Unreadable(f"nested deeper than {depth} levels")
@@ -46,23 +46,23 @@ def parse(body: bytes, depth: int = 32) -> Any:
         raise Unreadable("not JSON") from None
 
 
-def clean(text: str, most_bytes: int) -> str:
+def clean(text: str, max_bytes: int) -> str:
     """Return `text` without NUL and lone surrogates, cut to so many bytes of UTF-8 between two characters."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     if text.isascii():
-        return text[:most_bytes]
+        return text[:max_bytes]
     # A character has at least one byte, so that the first slice keeps a huge text from being encoded whole.
-    return text[:most_bytes].encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+    return text[:max_bytes].encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
-def word(value: Any, most: int = 128) -> str | None:
-    """Return an identifier: `value` as printable text without spaces and at most `most` characters, else None."""
+def word(value: Any, limit: int = 128) -> str | None:
+    """Return an identifier: `value` as printable text without spaces and at most `limit` characters, else None."""
     if not isinstance(value, str):
-        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**most:
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**limit:
             return None
         value = str(value)
-    return value if 0 < len(value) <= most and value.isprintable() and " " not in value else None
+    return value if 0 < len(value) <= limit and value.isprintable() and " " not in value else None
 
 
 def seconds_to_wait(header: str | None, now: datetime) -> float | None:
@@ -74,23 +74,23 @@ def seconds_to_wait(header: str | None, now: datetime) -> float | None:
     if not header or len(header) > 64:
         return None
     if header.isascii() and header.isdigit():
-        return min(float(header), MOST_WAIT)
+        return min(float(header), MAX_WAIT)
     try:
         at = parsedate_to_datetime(header)
         wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(wait.total_seconds(), 0.0), MOST_WAIT)
+    return min(max(wait.total_seconds(), 0.0), MAX_WAIT)
 
 
 def _depth(body: bytes) -> int:
     """Return the deepest nesting of brackets outside strings."""
-    deepest = level = 0
+    max_depth = level = 0
     for run in _BRACKETS.findall(_STRINGS.sub(b"", body)):
         for bracket in run:
             level += 1 if bracket in b"[{" else -1
-            deepest = max(deepest, level)
-    return deepest
+            max_depth = max(max_depth, level)
+    return max_depth
 
 
 def _no_number(_: str) -> None:

@@ -9,7 +9,7 @@ from kling_relay.core.image import Base64Image, ImageFacts, other_format, read_b
 from kling_relay.core.json_limits import safe
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
-LONGEST_URL = 2048
+MAX_URL = 2048
 SIMPLE = "simple"
 """The one type of camera control that takes a config."""
 
@@ -36,8 +36,8 @@ def take(rule: Rule, value: object, name: str) -> Any:
 
 def url_fault(text: str) -> str | None:
     """Return why `text` is no http(s) address of sane length, or None. Where it leads is not judged here."""
-    if len(text) > LONGEST_URL:
-        return f"is longer than {LONGEST_URL} characters"
+    if len(text) > MAX_URL:
+        return f"is longer than {MAX_URL} characters"
     if not text.isprintable() or " " in text:
         return "contains blanks or control characters"
     try:
@@ -121,12 +121,12 @@ def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
 
 def _side_faults(rule: Picture, facts: ImageFacts) -> list[str]:
     short, long = sorted((facts.width, facts.height))
-    says = []
+    detail = list[str]()
     if rule.min_side is not None and short < rule.min_side:
-        says.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
+        detail.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
     if rule.max_ratio is not None and long > short * rule.max_ratio:
-        says.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
-    return says
+        detail.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
+    return detail
 
 
 def _camera(rule: Camera, value: object, name: str) -> dict[str, Any] | None:

@@ -40,10 +40,10 @@ from kling_relay.core.address import Allowed
 from kling_relay.core.delivery import Answer
 from kling_relay.core.untrusted import seconds_to_wait
 
-MOST_KEPT = 16 * 1024
+MAX_KEPT = 16 * 1024
 """Bytes of an answer that are kept; what comes after is dropped, with the connection if it is not there yet."""
-_MOST_HEADERS = 100
-_MOST_HEADER = 8190
+_MAX_HEADERS = 100
+_MAX_HEADER = 8190
 _LOOKUPS = 64
 _HEADERS = {"User-Agent": "kling-relay", "Content-Type": "application/json", "Accept-Encoding": "identity"}
 # (family, type, protocol, canonical name, socket address), as getaddrinfo has it
@@ -64,7 +64,7 @@ class BlockedPortError(OSError):
         super().__init__(EACCES, "the port may not be dialled")
 
 
-class Endpoint:
+class WebhookClient:
     """The client that all attempts share. Start it inside the event loop that uses it; times are in seconds."""
 
     def __init__(
@@ -108,10 +108,10 @@ class Endpoint:
             timeout=self._timeout,
             trust_env=False,
             auto_decompress=False,
-            read_bufsize=MOST_KEPT,
-            max_line_size=_MOST_HEADER,
-            max_field_size=_MOST_HEADER,
-            max_headers=_MOST_HEADERS,
+            read_bufsize=MAX_KEPT,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+            max_headers=_MAX_HEADERS,
         )
 
     async def stop(self) -> None:
@@ -233,10 +233,10 @@ async def _kept(response: ClientResponse) -> bytes:
     """Return the first 16 KiB of the answer; where it breaks off, what came, since the status has been told."""
     content, kept = response.content, b""
     if content.is_eof() and content.exception() is None:  # short answers come whole, with their head
-        return content.read_nowait()[:MOST_KEPT]
+        return content.read_nowait()[:MAX_KEPT]
     try:
-        while len(kept) < MOST_KEPT:
-            part = await content.read(MOST_KEPT - len(kept))
+        while len(kept) < MAX_KEPT:
+            part = await content.read(MAX_KEPT - len(kept))
             if not part:
                 return kept
             kept += part

@@ -13,7 +13,7 @@ from uuid import UUID
 from kling_relay.core.budget import Spent, exceeded, reached, window_of, windows
 from kling_relay.core.errors import BudgetExceeded
 from kling_relay.core.event import Type, rfc3339, tell
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.money import balances, budgets
 from kling_relay.store.money.balances import CLOSED_FROM, Spender
 from kling_relay.store.money.budgets import Announced
@@ -23,7 +23,7 @@ from kling_relay.store.tasks.record import Record
 
 REMEMBERED = timedelta(seconds=2)
 """For so long it is remembered that there is no limit: a new one holds after this time at the latest."""
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 LOOK_EVERY = 60.0
 
 
@@ -76,7 +76,7 @@ class Budget:
         currency: str,
         now: Callable[[], datetime],
         new_id: Callable[[datetime], UUID],
-        bells: Sequence[Bell] = (),
+        wakeups: Sequence[Wakeup] = (),
         log: Callable[[str, str], None] = lambda _spender, _says: None,
     ) -> None:
         """`currency` is the price list's: limits are in it, and what was spent in another does not count."""
@@ -84,7 +84,7 @@ class Budget:
         self._currency = currency
         self._now = now
         self._new_id = new_id
-        self._bells = bells
+        self._wakeups = wakeups
         self._log = log
         self._known: dict[tuple[UUID, UUID], tuple[datetime, bool]] = {}
 
@@ -94,7 +94,7 @@ class Budget:
         if known is not None and timedelta() <= now - known[0] < REMEMBERED:
             return known[1]
         found = await budgets.is_limited(self._database, client, key)
-        if len(self._known) >= MOST_REMEMBERED:
+        if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         self._known[client, key] = (now, found)
         return found
@@ -122,8 +122,8 @@ class Budget:
             return 0
         count = await budgets.announce(connection, self._database.tx_offset, said)
         if count:
-            for bell in self._bells:
-                bell.ring()
+            for wakeup in self._wakeups:
+                wakeup.ring()
         return count
 
     async def look(self) -> int:
@@ -161,7 +161,7 @@ class Budget:
                 kind=Type.BUDGET_THRESHOLD,
                 at=now,
                 content={
-                    **crossing.shown(),
+                    **crossing.to_json(),
                     "currency": self._currency,
                     "since": rfc3339(since),
                     "of": "key" if spender.key else "client",

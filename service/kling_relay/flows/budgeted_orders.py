@@ -17,7 +17,7 @@ from kling_relay.store.postgres.statement import StoreUnavailableError, transact
 from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import Record, Repeated
 
-LONGEST_WAIT = 5.0
+MAX_WAIT = 5.0
 """Seconds: other processes' orders of the client are in the way too, a transaction at a time."""
 
 
@@ -30,7 +30,7 @@ class RepeatedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ordered:
+class BudgetedOrder:
     """An order with its words to be repeatable by."""
 
     record: Record
@@ -41,7 +41,7 @@ class Ordered:
 Verdict = BudgetExceeded | RepeatedError | StoreUnavailableError | None
 
 
-class Limited:
+class BudgetedOrders:
     """The flow; see the module."""
 
     def __init__(self, database: Database, budget: Budget, due_in: Callable[[], float]) -> None:
@@ -49,15 +49,15 @@ class Limited:
         self._database = database
         self._budget = budget
         self._due_in = due_in
-        self._lines: WeakValueDictionary[UUID, Coalescer[Ordered, None]] = WeakValueDictionary()
+        self._lines: WeakValueDictionary[UUID, Coalescer[BudgetedOrder, None]] = WeakValueDictionary()
 
-    async def __call__(self, ordered: Ordered) -> None:
+    async def __call__(self, ordered: BudgetedOrder) -> None:
         """Record the order. Raises BudgetExceeded, RepeatedError, OverloadedError, StoreError."""
         client = ordered.record.client
         line = self._lines.get(client)
         if line is None:  # a line lives as long as somebody waits in it
             line = self._lines[client] = Coalescer(
-                self._record, lambda each: each.record.id, longest_wait=LONGEST_WAIT, most_flushes=1
+                self._record, lambda each: each.record.id, max_wait=MAX_WAIT, max_flushes=1
             )
         await line(ordered)
 
@@ -66,14 +66,14 @@ class Limited:
         for line in list(self._lines.values()):
             await line.drain()
 
-    async def _record(self, batch: Sequence[Ordered]) -> Sequence[Verdict]:
+    async def _record(self, batch: Sequence[BudgetedOrder]) -> Sequence[Verdict]:
         try:
             return await self._recorded(batch)
         except StoreUnavailableError as error:
             # it may have been committed, and would then count against its own budget: that is not tried again
             return [error] * len(batch)
 
-    async def _recorded(self, batch: Sequence[Ordered]) -> Sequence[Verdict]:
+    async def _recorded(self, batch: Sequence[BudgetedOrder]) -> Sequence[Verdict]:
         """Record what fits of one client's orders, all in one transaction; return what became of each."""
         client, verdicts, admitted = batch[0].record.client, list[Verdict](), list[Record]()
         async with transaction(self._database.pool) as connection:

@@ -1,7 +1,7 @@
 """Coalescing: what is in hand goes into one write. There is no timer.
 
-A flush starts at once while fewer than two (`most_flushes`) run; otherwise an item waits for the next, so that a batch
-is what arrived during a commit: one item when idle, `most_items` when busy. Items of one key never meet in one batch
+A flush starts at once while fewer than two (`max_flushes`) run; otherwise an item waits for the next, so that a batch
+is what arrived during a commit: one item when idle, `max_items` when busy. Items of one key never meet in one batch
 or in two batches at once. One bad item fails alone; a lost connection (not a silent one) or a collision repeats the
 batch, which the writes' own compare-and-set makes safe. A caller that goes away takes nothing with it.
 """
@@ -17,9 +17,9 @@ from kling_relay.store.postgres.statement import BadRowError, CollisionError, St
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST_FLUSHES = 2
-MOST_ITEMS = 64
-MOST_TRIES = 5
+MAX_FLUSHES = 2
+MAX_ITEMS = 64
+MAX_TRIES = 5
 """How often a batch is repeated after a collision."""
 
 
@@ -43,19 +43,19 @@ class Coalescer(Generic[Item, Result]):
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
         key: Callable[[Item], Hashable],
         *,
-        most_waiting: int = 2000,
-        longest_wait: float = 0.25,
-        most_items: int = MOST_ITEMS,
-        most_flushes: int = MOST_FLUSHES,
+        max_waiting: int = 2000,
+        max_wait: float = 0.25,
+        max_items: int = MAX_ITEMS,
+        max_flushes: int = MAX_FLUSHES,
         observe: Callable[[int, float], None] | None = None,
     ) -> None:
-        """`longest_wait` is in seconds; `observe` is told each batch's size and its oldest item's wait."""
+        """`max_wait` is in seconds; `observe` is told each batch's size and its oldest item's wait."""
         self._write = write
         self._key = key
-        self._most_waiting = most_waiting
-        self._longest_wait = longest_wait
-        self._most_items = most_items
-        self._most_flushes = most_flushes
+        self._most_waiting = max_waiting
+        self._longest_wait = max_wait
+        self._most_items = max_items
+        self._most_flushes = max_flushes
         self._observe = observe
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._busy: set[Hashable] = set()
@@ -145,13 +145,13 @@ class Coalescer(Generic[Item, Result]):
                 waiting.future.set_result(result)
 
     async def _written(self, items: list[Item]) -> Sequence[Result | BaseException]:
-        for tries_left in range(MOST_TRIES - 1, -1, -1):
+        for tries_left in range(MAX_TRIES - 1, -1, -1):
             try:
                 return await self._write(items)
             except CollisionError:
                 if not tries_left:
                     raise StoreUnavailableError("too many collisions") from None
             except StoreUnavailableError as error:
-                if tries_left < MOST_TRIES - 1 or isinstance(error, StoreSilentError):
+                if tries_left < MAX_TRIES - 1 or isinstance(error, StoreSilentError):
                     raise
         raise AssertionError

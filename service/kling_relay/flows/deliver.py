@@ -16,7 +16,7 @@ from kling_relay.core import signature
 from kling_relay.core.delivery import HEALTHY, Answer, Delivered, Exhausted, Gone, Health, Retry, Verdict, settle
 from kling_relay.core.event import CONTENT_TYPE, dress, webhook_id
 from kling_relay.core.schedule import Schedule
-from kling_relay.flows.delivery_queue import Address, Lane
+from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.settle import Settlement
 from kling_relay.store.deliveries.outbox import Claim, Settled
 from kling_relay.store.postgres.database import Database
@@ -60,12 +60,12 @@ class Deliver:
         self._source = source
         self._observe = observe
         self._observe_batch = observe_batch
-        self.changed: Callable[[Lane, Health, Verdict], None] = lambda _lane, _before, _verdict: None
+        self.changed: Callable[[DeliveryQueue, Health, Verdict], None] = lambda _queue, _before, _verdict: None
         """Hears of a lane that failed or came back; the feed's to set."""
         self.settlement = Settlement(database, self._settled)
-        self.lanes: dict[UUID, Lane] = {}
+        self.queues: dict[UUID, DeliveryQueue] = {}
         self.hungry = asyncio.Event()
-        self._turn: deque[Lane] = deque()
+        self._turn: deque[DeliveryQueue] = deque()
         self._in_turn: set[UUID] = set()
         self._parked: deque[asyncio.Future[None]] = deque()
         self._concurrency = concurrency
@@ -85,12 +85,12 @@ class Deliver:
         while self._parked:
             self._wake_one()
 
-    def offer(self, lane: Lane) -> None:
-        """Let runners take from `lane`, where it has something ready and room for it."""
-        if lane.ready and lane.id not in self._in_turn:
-            self._in_turn.add(lane.id)
-            self._turn.append(lane)
-        for _ in range(min(len(lane.ready), len(self._parked))):
+    def offer(self, queue: DeliveryQueue) -> None:
+        """Let runners take from `queue`, where it has something ready and room for it."""
+        if queue.ready and queue.id not in self._in_turn:
+            self._in_turn.add(queue.id)
+            self._turn.append(queue)
+        for _ in range(min(len(queue.ready), len(self._parked))):
             self._wake_one()
 
     def _wake_one(self) -> None:
@@ -109,26 +109,26 @@ class Deliver:
                 self._parked.append(parked)
                 await parked
                 continue
-            lane, claim, address = taken
-            await self._attempt(lane, claim, address)
+            queue, claim, address = taken
+            await self._attempt(queue, claim, address)
 
-    def _next(self, now: float) -> tuple[Lane, Claim, Address] | None:
+    def _next(self, now: float) -> tuple[DeliveryQueue, Claim, SubscriberEndpoint] | None:
         """Take one delivery of the lane whose turn it is; a lane without room leaves the round until it has some."""
         while self._turn:
-            lane = self._turn.popleft()
-            if lane.ready and lane.address and lane.room(now) > 0:
-                claim = lane.ready.popleft()
-                lane.in_flight += 1
+            queue = self._turn.popleft()
+            if queue.ready and queue.address and queue.room(now) > 0:
+                claim = queue.ready.popleft()
+                queue.in_flight += 1
                 self.in_flight += 1
-                if lane.ready:
-                    self._turn.append(lane)
+                if queue.ready:
+                    self._turn.append(queue)
                 else:
-                    self._in_turn.discard(lane.id)
-                return lane, claim, lane.address
-            self._in_turn.discard(lane.id)
+                    self._in_turn.discard(queue.id)
+                return queue, claim, queue.address
+            self._in_turn.discard(queue.id)
         return None
 
-    async def _attempt(self, lane: Lane, claim: Claim, address: Address) -> None:
+    async def _attempt(self, queue: DeliveryQueue, claim: Claim, address: SubscriberEndpoint) -> None:
         now = self._now()
         try:
             answer = await self._post(claim, address, now)
@@ -137,11 +137,11 @@ class Deliver:
                 status=None, error=f"internal: {type(error).__name__}", retry_after=None, body=b"", latency=0
             )
         finally:
-            lane.in_flight -= 1
+            queue.in_flight -= 1
             self.in_flight -= 1
-        self._judge(lane, claim, answer, now)
+        self._judge(queue, claim, answer, now)
 
-    async def _post(self, claim: Claim, address: Address, now: datetime) -> Answer:
+    async def _post(self, claim: Claim, address: SubscriberEndpoint, now: datetime) -> Answer:
         event = claim.event
         name = webhook_id(event.subject, event.sequence)
         body = dress(event, address.format, self._source)
@@ -158,21 +158,21 @@ class Deliver:
             headers["traceparent"] = claim.trace
         return await self._endpoint.post(address.url, headers, body, now)
 
-    def _judge(self, lane: Lane, claim: Claim, answer: Answer, now: datetime) -> None:
+    def _judge(self, queue: DeliveryQueue, claim: Claim, answer: Answer, now: datetime) -> None:
         attempt = claim.attempt + 1
         verdict = settle(attempt, answer, self._schedule, self._chance())
         outcome = OUTCOME[type(verdict)]
         self._observe(outcome, answer)
-        before, lane.health = lane.health, lane.health.after(verdict, now)
+        before, queue.health = queue.health, queue.health.after(verdict, now)
         loop_now = asyncio.get_running_loop().time()
-        if wait := lane.health.probe_wait():
-            lane.probe_at = loop_now + wait
-            lane.wake_at = min(lane.wake_at, lane.probe_at)
-        if lane.health is not HEALTHY or before is not HEALTHY:
-            self.changed(lane, before, verdict)
+        if wait := queue.health.probe_wait():
+            queue.probe_at = loop_now + wait
+            queue.wake_at = min(queue.wake_at, queue.probe_at)
+        if queue.health is not HEALTHY or before is not HEALTHY:
+            self.changed(queue, before, verdict)
         self.settlement.put(
             Settled(
-                subscription=lane.id,
+                subscription=queue.id,
                 subject=claim.event.subject,
                 sequence=claim.event.sequence,
                 attempt=attempt,
@@ -185,20 +185,20 @@ class Deliver:
                 answer=answer.body[:ANSWER_KEPT] or None,
             )
         )
-        self.offer(lane)
-        if lane.more and len(lane.ready) < lane.low_water:
+        self.offer(queue)
+        if queue.more and len(queue.ready) < queue.low_water:
             self.hungry.set()
 
     def _settled(self, batch: Sequence[Settled]) -> None:
         self._observe_batch(batch)
         loop_now = asyncio.get_running_loop().time()
         for one in batch:
-            lane = self.lanes.get(one.subscription)
-            if lane is None:
+            queue = self.queues.get(one.subscription)
+            if queue is None:
                 continue
-            lane.let_go_of((one.subject, one.sequence), one.attempt)
+            queue.let_go_of((one.subject, one.sequence), one.attempt)
             if one.outcome == OUTCOME[Retry]:  # its wait began as it was written down
-                lane.wake_at = min(lane.wake_at, loop_now + one.wait)
-            if lane.is_ordered:
-                lane.more = True
+                queue.wake_at = min(queue.wake_at, loop_now + one.wait)
+            if queue.is_ordered:
+                queue.more = True
                 self.hungry.set()

@@ -9,7 +9,7 @@ from kling_relay.core.delivery import HEALTHY, Health
 from kling_relay.core.event import Format
 from kling_relay.core.subscription import Ordering
 from kling_relay.store.deliveries.outbox import Claim, Wanted
-from kling_relay.store.deliveries.recipients import Target
+from kling_relay.store.deliveries.recipients import Recipient
 
 ROOM = 200
 """Deliveries of one subscription that are held in memory at once, besides those in flight."""
@@ -19,7 +19,7 @@ BATCH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class SubscriberEndpoint:
     """What a target comes to once its secrets and headers are opened."""
 
     url: str
@@ -30,7 +30,7 @@ class Address:
 
 
 @dataclass(slots=True)
-class Lane:
+class DeliveryQueue:
     """`more`: the database may have due deliveries that are not here. Times are the event loop's, in seconds."""
 
     id: UUID
@@ -42,8 +42,8 @@ class Lane:
     """While a read is under way: what was settled meanwhile, and after which attempt."""
     in_flight: int = 0
     cursor: datetime | None = None
-    target: Target | None = None
-    address: Address | None = None
+    target: Recipient | None = None
+    address: SubscriberEndpoint | None = None
     health: Health = HEALTHY
     probe_at: float = 0.0
     wake_at: float = float("inf")
@@ -73,7 +73,7 @@ class Lane:
             subscription=self.id,
             shard=self.shard,
             cursor=None if self.is_ordered or not self.cursor else min(self.cursor, late_from),
-            most=BATCH + len(self.held),
+            limit=BATCH + len(self.held),
             ordered=self.is_ordered,
         )
 
@@ -103,7 +103,7 @@ class Lane:
             if claim.key not in self.held and claim.attempt >= let_go.get(claim.key, 0):
                 self.held.add(claim.key)
                 self.ready.append(claim)
-        self.more = self.more or len(claims) >= wanted.most
+        self.more = self.more or len(claims) >= wanted.limit
         if claims:
             self.cursor = claims[-1].due_at
 

@@ -18,7 +18,7 @@ SHARD = 0
 EVERY = 15.0
 
 
-class Survey:
+class FleetStats:
     """The flow; `run` goes on until cancelled."""
 
     def __init__(

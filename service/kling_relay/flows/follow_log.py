@@ -12,23 +12,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.events import log
-from kling_relay.store.events.log import Cursor, Told
+from kling_relay.store.events.log import Cursor, LoggedEvent
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
 
 LOOK_EVERY = 0.03
-LEAST_APART = 0.005
+MIN_INTERVAL = 0.005
 """Seconds between two looks, however often the bell rings."""
 _WHEN_AWAY = 0.5
-_MOST = 500
+_MAX = 500
 _FINAL = frozenset({"task.succeed", "task.failed"})
 
 _log = logging.getLogger(__name__)
 
 
-class Ear:
+class Listener:
     """What one stream hears of its client's events: of these types and this task where given, at most `size` unread."""
 
     def __init__(self, client: UUID, *, types: frozenset[str] | None, task: UUID | None, size: int) -> None:
@@ -39,10 +39,10 @@ class Ear:
         self._types = types
         self._task = task
         self._size = size
-        self._heard: deque[Told] = deque()
+        self._heard: deque[LoggedEvent] = deque()
         self._news = asyncio.Event()
 
-    def hear(self, told: Told) -> None:
+    def hear(self, told: LoggedEvent) -> None:
         if (self._types is not None and told.type not in self._types) or (
             self._task is not None and told.at.subject != self._task
         ):
@@ -62,7 +62,7 @@ class Ear:
         self.is_closed = True
         self._news.set()
 
-    async def listen(self, within: float) -> list[Told]:
+    async def listen(self, within: float) -> list[LoggedEvent]:
         """Return what was heard, waiting for something for so many seconds at most."""
         if not self._heard and not self.is_closed:
             self._news.clear()
@@ -76,21 +76,21 @@ class Ear:
         return heard
 
 
-class Tail:
+class LogFollower:
     """Follows the log for as long as anybody has joined; `run` is a task of the process."""
 
-    def __init__(self, database: Database, bell: Bell) -> None:
+    def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
-        self._bell = bell
+        self._wakeup = wakeup
         self._places: dict[UUID, Cursor] = {}
-        self._ears: defaultdict[UUID, set[Ear]] = defaultdict(set)
+        self._ears: defaultdict[UUID, set[Listener]] = defaultdict(set)
         self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._present: defaultdict[UUID, int] = defaultdict(int)
         self._anybody = asyncio.Event()
         self.is_closed = False
 
     @asynccontextmanager
-    async def hearing(self, ear: Ear) -> AsyncIterator[Cursor]:
+    async def hearing(self, ear: Listener) -> AsyncIterator[Cursor]:
         """Let `ear` hear every event behind the cursor that this gives, each once and in order."""
         async with self._joined(ear.client) as place:
             self._ears[ear.client].add(ear)
@@ -133,8 +133,8 @@ class Tail:
                 await asyncio.sleep(_WHEN_AWAY)
                 continue
             if not is_more:
-                await self._bell.heard(LOOK_EVERY)
-                await asyncio.sleep(max(0.0, began + LEAST_APART - loop.time()))
+                await self._wakeup.heard(LOOK_EVERY)
+                await asyncio.sleep(max(0.0, began + MIN_INTERVAL - loop.time()))
 
     def close(self) -> None:
         """End every stream and wake every waiter, now and from now on, because the process ends."""
@@ -148,7 +148,7 @@ class Tail:
 
     async def _look(self) -> bool:
         """Tell what is new to everybody; whether there may be more at once."""
-        told = await log.after_many(self._database, dict(self._places), _MOST)
+        told = await log.after_many(self._database, dict(self._places), _MAX)
         counts: defaultdict[UUID, int] = defaultdict(int)
         for each in told:
             counts[each.client] += 1
@@ -162,7 +162,7 @@ class Tail:
             if each.type in _FINAL:
                 for ended in self._waiters.get(each.at.subject, ()):
                     ended.set()
-        return any(count >= _MOST for count in counts.values())
+        return any(count >= _MAX for count in counts.values())
 
     @asynccontextmanager
     async def _joined(self, client: UUID) -> AsyncIterator[Cursor]:

@@ -13,20 +13,20 @@ from uuid import UUID
 from kling_relay.core import callback, ledger, signature
 from kling_relay.core.errors import NotFound
 from kling_relay.core.event import announce
-from kling_relay.core.task import FINAL, News, Signal, Step, Task, advance
+from kling_relay.core.task import FINAL, Signal, SignalKind, Step, Task, advance
 from kling_relay.core.untrusted import Unreadable
 from kling_relay.flows.coalesce import Coalescer
 from kling_relay.flows.log_context import note
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.store.tasks import due_submissions, steps
 
-MOST_READS = 20
+MAX_READS = 20
 """How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
 
 
-class Word(NamedTuple):
+class Observation(NamedTuple):
     """Something heard of a task: a signal (None where it could not be read, or is not to be believed), as it came.
 
     `source` is callback, query, submit or clock; `outcome` says what became of it where it moved nothing; anything
@@ -40,17 +40,17 @@ class Word(NamedTuple):
     at: datetime
     body: bytes = b""
     outcome: str = "stale"
-    before: steps.Standing | None = None
+    before: steps.TaskState | None = None
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """What a word did: the step it made (None: it changed nothing), and the task as it stood before.
 
     `move` is the step as it is written.
     """
 
-    word: Word
-    before: steps.Standing
+    word: Observation
+    before: steps.TaskState
     step: Step | None
     move: steps.Move | None
 
@@ -59,11 +59,11 @@ class Told(NamedTuple):
         """The task as it stands."""
         return self.step.task if self.step else self.before.task
 
-    def heard(self) -> steps.Heard:
+    def heard(self) -> steps.RawCallback:
         """Return what the provider said, as it is kept."""
         outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
         word = self.word
-        return steps.Heard(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
+        return steps.RawCallback(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
 
 
 class Ingest:
@@ -73,20 +73,20 @@ class Ingest:
         self,
         database: Database,
         *,
-        bells: Sequence[Bell],
+        wakeups: Sequence[Wakeup],
         ask_after: float,
         coalesce: bool = True,
         secrets: Sequence[str] = (),
         confirm: bool = False,
         depth: int = 32,
-        most_waiting: int = 2000,
+        max_waiting: int = 2000,
         observe: Callable[[int, float], None] | None = None,
         observe_step: Callable[[Step, str], None] = lambda _step, _source: None,
         observe_word: Callable[[str, str], None] = lambda _source, _outcome: None,
     ) -> None:
         """`ask_after`: seconds of silence; `secrets` verify callbacks; `confirm`: ask before a final one counts."""
         self._database = database
-        self._bells = bells
+        self._wakeups = wakeups
         self._ask_after = ask_after
         self._secrets = secrets
         self._confirm = confirm
@@ -96,8 +96,8 @@ class Ingest:
         self._write = Coalescer(
             self._hear_all,
             lambda word: word.task,
-            most_waiting=most_waiting,
-            most_items=64 if coalesce else 1,
+            max_waiting=max_waiting,
+            max_items=64 if coalesce else 1,
             observe=observe,
         )
 
@@ -116,7 +116,7 @@ class Ingest:
         if word.outcome != "stale":
             await due_submissions.hurry(self._database, task)
 
-    def hear(self, word: Word) -> "asyncio.Future[Told]":
+    def hear(self, word: Observation) -> "asyncio.Future[Outcome]":
         """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""
         return self._write(word)
 
@@ -129,7 +129,7 @@ class Ingest:
         """How many words wait to be written."""
         return self._write.waiting
 
-    def _read(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> Word:
+    def _read(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> Observation:
         signed = bool(self._secrets) and signature.verify(
             self._secrets,
             headers.get("webhook-id", ""),
@@ -139,22 +139,22 @@ class Ingest:
             now=now,
         )
         if self._secrets and not signed:
-            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
+            return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
         try:
             signal = callback.read(body, self._depth)
         except Unreadable:
-            return Word(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
-        if self._confirm and not signed and signal.news in {News.SUCCEED, News.FAILED}:
+            return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
+        if self._confirm and not signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
             # that the provider has the task is believed, as of any callback; how it ended is asked
-            begun = Signal(news=News.SUBMITTED, provider_task_id=signal.provider_task_id)
-            return Word(task=task, signal=begun, source="callback", at=now, body=body, outcome="unconfirmed")
-        return Word(task=task, signal=signal, source="callback", at=now, body=body)
+            begun = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
+            return Observation(task=task, signal=begun, source="callback", at=now, body=body, outcome="unconfirmed")
+        return Observation(task=task, signal=signal, source="callback", at=now, body=body)
 
-    async def _hear_all(self, words: Sequence[Word]) -> list[Told | BaseException]:
+    async def _hear_all(self, words: Sequence[Observation]) -> list[Outcome | BaseException]:
         """Write a batch of words about as many tasks; a word about an unknown task gets NotFound as its result."""
-        found: dict[UUID, Told | BaseException] = {}
+        found: dict[UUID, Outcome | BaseException] = {}
         left = list(words)
-        for turn in range(MOST_READS):
+        for turn in range(MAX_READS):
             standings = {word.task: word.before for word in left if word.before} if turn == 0 else {}
             if unknown := [word.task for word in left if word.task not in standings]:
                 standings |= await steps.read(self._database, unknown)
@@ -172,7 +172,7 @@ class Ingest:
             found.update({word.task: StoreUnavailableError("too many racing moves") for word in left})
         return [found[word.task] for word in words]
 
-    async def _write_all(self, decided: Sequence[Told], *, first: bool) -> set[UUID]:
+    async def _write_all(self, decided: Sequence[Outcome], *, first: bool) -> set[UUID]:
         moves = [each.move for each in decided if each.move]
         heard = [each.heard() for each in decided if each.word.body] if first else []
         taken = [
@@ -184,23 +184,23 @@ class Ingest:
             return set()
         moved = await steps.write(self._database, moves, heard, taken, ask_in=self._ask_after)
         if moved:
-            for bell in self._bells:
-                bell.ring()
+            for wakeup in self._wakeups:
+                wakeup.ring()
             for each in decided:
                 if each.step and each.word.task in moved:
                     self._observe_step(each.step, each.word.source)
         return moved
 
 
-def _decide(word: Word, before: steps.Standing) -> Told:
+def _decide(word: Observation, before: steps.TaskState) -> Outcome:
     step = advance(before.task, word.signal, word.at) if word.signal else None
     if step is None:
-        return Told(word, before, None, None)
+        return Outcome(word, before, None, None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
-    event = announce(before.facts, step.task, step.signal)
-    return Told(word, before, step, steps.move(before.task, step, event, entry))
+    event = announce(before.identity, step.task, step.signal)
+    return Outcome(word, before, step, steps.move(before.task, step, event, entry))
 
 
-def _taken(word: Word, signal: Signal) -> steps.Taken:
+def _taken(word: Observation, signal: Signal) -> steps.Acceptance:
     name = signal.provider_task_id
-    return steps.Taken(word.task, name, is_own_id=word.source == "submit" and name is not None)
+    return steps.Acceptance(word.task, name, is_own_id=word.source == "submit" and name is not None)

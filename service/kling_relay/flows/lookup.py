@@ -24,7 +24,7 @@ class _Asked:
         self.task = task
 
 
-class LookUp:
+class TaskLookup:
     """The flow; a client finds its own tasks only."""
 
     def __init__(self, database: Database) -> None:

@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 from uuid import UUID
 
-from kling_relay.core.operation import Kind, door_of
-from kling_relay.core.submission import Finding, NotFound, Silent
-from kling_relay.core.task import FINAL, News, Signal
-from kling_relay.flows.ingest import Ingest, Word
+from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.task import FINAL, Signal, SignalKind
+from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.tasks import due_submissions as store
 from kling_relay.store.tasks import submissions
 from kling_relay.store.tasks.due_submissions import Submission
 
-LONGEST_PAUSE = 3600.0
+MAX_PAUSE = 3600.0
 ASKED_IN_VAIN = 5
 """Times that a provider which surely knows our ids says "no such task" until an unknown order was surely not taken."""
 GRACE = 0.25
@@ -29,12 +29,12 @@ class Asks(Protocol):
     """The provider, as far as questions go."""
 
     async def ask(
-        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> Finding: ...
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> PollResult: ...
 
 
 @dataclass(slots=True)
-class Pass:
+class SweepPass:
     """What one pass did."""
 
     sent: int = 0
@@ -48,7 +48,7 @@ class Pass:
         return not (self.sent or self.asked or self.expired or self.postponed)
 
 
-class Inquiry:
+class Poll:
     """The question, and the end of what is asked about in vain for too long."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Inquiry:
         self._after = sweep_after
         self._deadline = deadline
 
-    async def __call__(self, due: Submission, passed: Pass) -> None:
+    async def __call__(self, due: Submission, passed: SweepPass) -> None:
         """Ask about a task that was accepted, or of which nobody knows; postponed where it is not silent yet."""
         quiet = self._now() - due.updated_at
         if due.state == "accepted" and due.attempt == 0 and quiet < self._after:
@@ -85,10 +85,12 @@ class Inquiry:
         match finding:
             case Signal():
                 passed.answered += 1
-                told = await self._ingest.hear(Word(task=due.task, signal=finding, source="query", at=self._now()))
+                told = await self._ingest.hear(
+                    Observation(task=due.task, signal=finding, source="query", at=self._now())
+                )
                 if told.task.status in FINAL:
                     return
-            case NotFound() | Silent():  # a question in vain says nothing of the task
+            case NotFound() | NoAnswer():  # a question in vain says nothing of the task
                 pass
             case _:
                 assert_never(finding)
@@ -97,31 +99,31 @@ class Inquiry:
         else:
             await store.postpone(self._database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
 
-    async def abandoned(self, due: Submission, passed: Pass) -> None:
+    async def abandoned(self, due: Submission, passed: SweepPass) -> None:
         """Note that who marked it is gone: nobody knows whether the POST left."""
         if due.sender is not None:
             reason = "the sender stopped before it had an answer"
             await submissions.set_abandoned(self._database, due.task, due.sender, reason)
         passed.postponed += 1
 
-    async def give_up_unsent(self, task: UUID, passed: Pass) -> None:
+    async def give_up_unsent(self, task: UUID, passed: SweepPass) -> None:
         """End a task whose order was surely never sent."""
         await self.end(task, passed, self._given_up("recorded"))
 
-    async def end(self, task: UUID, passed: Pass, reason: str) -> None:
+    async def end(self, task: UUID, passed: SweepPass, reason: str) -> None:
         """Give a task up; a success that is heard of later still counts."""
         passed.expired += 1
-        signal = Signal(news=News.EXPIRED, reason=reason)
-        await self._ingest.hear(Word(task=task, signal=signal, source="clock", at=self._now()))
+        signal = Signal(kind=SignalKind.EXPIRED, reason=reason)
+        await self._ingest.hear(Observation(task=task, signal=signal, source="clock", at=self._now()))
 
     def is_overdue(self, created_at: datetime) -> bool:
         return self._now() - created_at > self._deadline
 
-    async def _asked(self, due: Submission, provider_task_id: str | None) -> Finding:
-        door = door_of(Kind(due.kind))
-        return await self._provider.ask(door, provider_task_id, due.task, self._now(), due.trace)
+    async def _asked(self, due: Submission, provider_task_id: str | None) -> PollResult:
+        operation = operation_of(Kind(due.kind))
+        return await self._provider.ask(operation, provider_task_id, due.task, self._now(), due.trace)
 
-    def _hopeless(self, due: Submission, finding: Finding) -> str | None:
+    def _hopeless(self, due: Submission, finding: PollResult) -> str | None:
         """Return why a task is given up after this answer, None where it is not.
 
         A provider that cannot be asked gets some time beyond the deadline, lest its bad hour cost a good task.
@@ -129,14 +131,14 @@ class Inquiry:
         is_unknown = due.state == "unknown" and due.provider_task_id is None
         if is_unknown and isinstance(finding, NotFound) and due.attempt + 1 >= ASKED_IN_VAIN:
             return f"the provider was asked {due.attempt + 1} times and has no such order; it was not charged"
-        silent_beyond = self._deadline * GRACE if isinstance(finding, Silent) and not is_unknown else timedelta()
+        silent_beyond = self._deadline * GRACE if isinstance(finding, NoAnswer) and not is_unknown else timedelta()
         if self.is_overdue(due.created_at + silent_beyond):
             return self._given_up(due.state)
         return None
 
     def _pause(self, attempt: int) -> float:
         """Return seconds until the next question: `sweep_after`, growing by half each time up to an hour, jittered."""
-        base = min(self._after.total_seconds() * 1.5 ** min(attempt, 30), LONGEST_PAUSE)
+        base = min(self._after.total_seconds() * 1.5 ** min(attempt, 30), MAX_PAUSE)
         return base * (0.75 + self._chance() / 2)
 
     def _given_up(self, state: str) -> str:

@@ -15,9 +15,9 @@ from uuid import UUID
 from kling_relay.core import callback
 from kling_relay.core.discrepancy import Books, Difference, agreed, compare
 from kling_relay.core.money import plain
-from kling_relay.core.operation import Kind, door_of
+from kling_relay.core.operation import Kind, operation_of
 from kling_relay.core.resource_packs import Pack
-from kling_relay.core.submission import Finding, Silent
+from kling_relay.core.submission import NoAnswer, PollResult
 from kling_relay.core.task import Signal
 from kling_relay.core.untrusted import Unreadable
 from kling_relay.store.money import reconciliation
@@ -30,9 +30,9 @@ AT_ONCE = 8
 class Answers(Protocol):
     """The provider, as far as questions go."""
 
-    async def ask(self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> Finding: ...
+    async def ask(self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> PollResult: ...
 
-    async def packs(self, now: datetime) -> "list[Pack] | Silent": ...
+    async def packs(self, now: datetime) -> "list[Pack] | NoAnswer": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Account:
     def used(self) -> Decimal:
         return sum((pack.used for pack in self.packs), Decimal(0))
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {"used": plain(self.used), "ours": plain(self.ours), "difference": plain(self.used - self.ours)}
 
 
@@ -60,13 +60,13 @@ class Report:
     differences: Sequence[Difference]
     account: Account | str
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "tasks": self.tasks,
             "asked": self.asked,
             "silent": self.silent,
-            "differences": [each.shown() for each in self.differences],
-            "account": {"says": self.account} if isinstance(self.account, str) else self.account.shown(),
+            "differences": [each.to_json() for each in self.differences],
+            "account": {"detail": self.account} if isinstance(self.account, str) else self.account.to_json(),
         }
 
 
@@ -92,30 +92,30 @@ class Reconcile:
             findings |= await self._asked(left)
             tasks += len(page)
             asked += len(left) if self._provider else 0
-            silent += sum(isinstance(finding, Silent) for finding in findings.values())
+            silent += sum(isinstance(finding, NoAnswer) for finding in findings.values())
             for books in page:
                 differences += compare(books, findings[books.task])
         return Report(tasks=tasks, asked=asked, silent=silent, differences=differences, account=await self._account())
 
-    async def _kept(self, page: Sequence[Books]) -> dict[UUID, Finding]:
+    async def _kept(self, page: Sequence[Books]) -> dict[UUID, PollResult]:
         """Return what was kept of the ends of these tasks."""
-        found: dict[UUID, Finding] = {}
+        found: dict[UUID, PollResult] = {}
         for task, bodies in (await reconciliation.said(self._database, [books.task for books in page])).items():
             if end := agreed([signal for body in bodies if (signal := _read(body))]):
                 found[task] = end
         return found
 
-    async def _asked(self, page: Sequence[Books]) -> dict[UUID, Finding]:
+    async def _asked(self, page: Sequence[Books]) -> dict[UUID, PollResult]:
         """Return what the provider says of these tasks now."""
         provider = self._provider
         if provider is None:
-            return {books.task: Silent("there is no provider to ask") for books in page}
+            return {books.task: NoAnswer("there is no provider to ask") for books in page}
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(books: Books) -> Finding:
+        async def one(books: Books) -> PollResult:
             async with gate:
-                door = door_of(Kind(books.kind))
-                return await provider.ask(door, books.provider_task_id, books.task, self._now())
+                operation = operation_of(Kind(books.kind))
+                return await provider.ask(operation, books.provider_task_id, books.task, self._now())
 
         findings = await asyncio.gather(*(one(books) for books in page))
         return {books.task: finding for books, finding in zip(page, findings, strict=True)}
@@ -124,7 +124,7 @@ class Reconcile:
         if self._provider is None:
             return "there is no provider to ask"
         packs = await self._provider.packs(self._now())
-        if isinstance(packs, Silent):
+        if isinstance(packs, NoAnswer):
             return packs.reason
         return Account(packs=packs, ours=await reconciliation.total(self._database, self._currency))
 

@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
 from uuid import UUID
 
-from kling_relay.core.operation import Kind, door_of
-from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait, backoff
-from kling_relay.core.task import News, Signal
+from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait, backoff
+from kling_relay.core.task import Signal, SignalKind
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
-from kling_relay.flows.ingest import Ingest, Told, Word
+from kling_relay.flows.ingest import Ingest, Observation, Outcome
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.tasks import slots, submissions
-from kling_relay.store.tasks.steps import Standing
+from kling_relay.store.tasks.steps import TaskState
 
 TAKEN_FOR = 90.0
 """Seconds after which a marked submission without an outcome belongs to whoever looks: longer than any POST."""
@@ -34,11 +34,11 @@ class Takes(Protocol):
     """The provider, as far as orders go."""
 
     async def submit(
-        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> Outcome: ...
+        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> SubmitOutcome: ...
 
 
-class Parcel(NamedTuple):
+class OutgoingOrder(NamedTuple):
     """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking.
 
     `standing` is the task as it stood when it was recorded just now; None where that is not known.
@@ -50,7 +50,7 @@ class Parcel(NamedTuple):
     attempt: int = 0
     mark: UUID | None = None
     trace: str | None = None
-    standing: Standing | None = None
+    standing: TaskState | None = None
 
 
 class _Mark(NamedTuple):
@@ -63,8 +63,8 @@ class _Mark(NamedTuple):
 class Sent(NamedTuple):
     """What came of sending: the provider's answer, and what it did to the task (None: the task did not move)."""
 
-    outcome: Outcome
-    told: Told | None
+    outcome: SubmitOutcome
+    told: Outcome | None
 
 
 class Send:
@@ -84,7 +84,7 @@ class Send:
         taken_for: float = TAKEN_FOR,
         slots_limit: int | None = None,
         alert: Callable[[UUID, Never], None] = lambda _task, _never: None,
-        observe: Callable[[Outcome, float], None] = lambda _outcome, _seconds: None,
+        observe: Callable[[SubmitOutcome, float], None] = lambda _outcome, _seconds: None,
     ) -> None:
         """`hook_of` names a task's callback URL; `alert` hears what an operator must mend.
 
@@ -106,9 +106,9 @@ class Send:
         self._mark = Coalescer(self._mark_all, lambda task: task)
         self._sending: set[asyncio.Task[Any]] = set()
 
-    def __call__(self, parcel: Parcel) -> "asyncio.Task[Sent | None]":
+    def __call__(self, outgoing: OutgoingOrder) -> "asyncio.Task[Sent | None]":
         """Send in the background; the task's result is None where somebody else had it."""
-        return self._start(self._send(parcel))
+        return self._start(self._send(outgoing))
 
     async def admit(self) -> "dict[UUID, asyncio.Task[Sent | None]]":
         """Send what the free slots allow, in turn; return what is now being sent."""
@@ -120,8 +120,8 @@ class Send:
         except StoreError:
             _ = self._start(self._give_back(sender))
             raise
-        parcels = [
-            Parcel(
+        outgoing_orders = [
+            OutgoingOrder(
                 task=row["task"],
                 kind=Kind(row["kind"]),
                 payload=row["payload"],
@@ -131,7 +131,7 @@ class Send:
             )
             for row in rows
         ]
-        return {parcel.task: self(parcel) for parcel in parcels}
+        return {outgoing.task: self(outgoing) for outgoing in outgoing_orders}
 
     async def drain(self) -> None:
         """Wait until nothing is being sent; from now on outcomes are not held for long."""
@@ -163,20 +163,25 @@ class Send:
         """Undo a marking whose answer was lost: perhaps it was written, but surely nothing of it was sent."""
         await self._persisted(lambda: submissions.give_back(self._database, sender))
 
-    async def _send(self, parcel: Parcel) -> Sent | None:
-        if parcel.mark is None:
-            mark = await self._mark(parcel.task)
+    async def _send(self, outgoing: OutgoingOrder) -> Sent | None:
+        if outgoing.mark is None:
+            mark = await self._mark(outgoing.task)
             if mark is None:
                 return None
-            parcel = parcel._replace(mark=mark.sender, attempt=mark.attempt)
+            outgoing = outgoing._replace(mark=mark.sender, attempt=mark.attempt)
         begun = asyncio.get_running_loop().time()
         outcome = await self._provider.submit(
-            door_of(parcel.kind), parcel.payload, parcel.task, self._hook_of(parcel.task), self._now(), parcel.trace
+            operation_of(outgoing.kind),
+            outgoing.payload,
+            outgoing.task,
+            self._hook_of(outgoing.task),
+            self._now(),
+            outgoing.trace,
         )
         self._observe(outcome, asyncio.get_running_loop().time() - begun)
         if isinstance(outcome, Never):
-            self._alert(parcel.task, outcome)
-        return await self._persisted(lambda: self._settle(parcel, outcome))
+            self._alert(outgoing.task, outcome)
+        return await self._persisted(lambda: self._settle(outgoing, outcome))
 
     async def _persisted(self, write: Callable[[], Awaitable[Written]]) -> Written:
         """Write again and again while the database is away: a lost outcome would cost the task."""
@@ -190,29 +195,29 @@ class Send:
                     raise
                 await asyncio.sleep(_AGAIN_AFTER)
 
-    async def _settle(self, parcel: Parcel, outcome: Outcome) -> Sent:
-        told: Told | None = None
-        sender = parcel.mark or parcel.task  # marked by now
+    async def _settle(self, outgoing: OutgoingOrder, outcome: SubmitOutcome) -> Sent:
+        told: Outcome | None = None
+        sender = outgoing.mark or outgoing.task  # marked by now
         match outcome:
             case Accepted(_, signal):
-                told = await self._hear(parcel, signal)
+                told = await self._hear(outgoing, signal)
             case Refused(code, message, _):
                 reason = f"the provider refused the order: {message} ({code})"
-                told = await self._hear(parcel, Signal(news=News.FAILED, reason=reason))
+                told = await self._hear(outgoing, Signal(kind=SignalKind.FAILED, reason=reason))
             case Never(code, reason):
-                signal = Signal(news=News.FAILED, reason=f"the provider takes no orders at present ({code})")
-                told = await self._hear(parcel, signal)
+                signal = Signal(kind=SignalKind.FAILED, reason=f"the provider takes no orders at present ({code})")
+                told = await self._hear(outgoing, signal)
             case Wait(code, reason, retry_after):
-                wait = max(backoff(parcel.attempt + 1, self._chance()), retry_after or 0.0)
+                wait = max(backoff(outgoing.attempt + 1, self._chance()), retry_after or 0.0)
                 await submissions.set_waiting(
-                    self._database, parcel.task, sender, parcel.attempt + 1, f"{reason} ({code})", wait
+                    self._database, outgoing.task, sender, outgoing.attempt + 1, f"{reason} ({code})", wait
                 )
             case Unknown(reason):
-                await submissions.set_unknown(self._database, parcel.task, sender, reason, self._ask_after)
+                await submissions.set_unknown(self._database, outgoing.task, sender, reason, self._ask_after)
             case _:
                 assert_never(outcome)
         return Sent(outcome=outcome, told=told)
 
-    async def _hear(self, parcel: Parcel, signal: Signal) -> Told:
-        word = Word(task=parcel.task, signal=signal, source="submit", at=self._now(), before=parcel.standing)
+    async def _hear(self, outgoing: OutgoingOrder, signal: Signal) -> Outcome:
+        word = Observation(task=outgoing.task, signal=signal, source="submit", at=self._now(), before=outgoing.standing)
         return await self._ingest.hear(word)

@@ -12,8 +12,8 @@ from kling_relay.store.deliveries.outbox import Settled
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 
-MOST_AT_ONCE = 500
-MOST_FLUSHES = 2
+MAX_AT_ONCE = 500
+MAX_FLUSHES = 2
 RETRY_AFTER = 0.5
 
 
@@ -41,8 +41,8 @@ class Settlement:
             await asyncio.wait(self._flushes)
 
     def _flush_if_free(self) -> None:
-        while self._buffer and len(self._flushes) < MOST_FLUSHES:
-            batch, self._buffer = self._buffer[:MOST_AT_ONCE], self._buffer[MOST_AT_ONCE:]
+        while self._buffer and len(self._flushes) < MAX_FLUSHES:
+            batch, self._buffer = self._buffer[:MAX_AT_ONCE], self._buffer[MAX_AT_ONCE:]
             flush = asyncio.get_running_loop().create_task(self._flush(batch))
             self._flushes.add(flush)
             flush.add_done_callback(self._flushed)

@@ -15,22 +15,22 @@ from uuid import UUID
 from kling_relay.core import order as orders_core
 from kling_relay.core import price
 from kling_relay.core.errors import Conflict, ProviderNever, ProviderRefused
-from kling_relay.core.event import Facts, shown, write
+from kling_relay.core.event import TaskIdentity, shown, write
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
 from kling_relay.core.submission import Never, Refused
 from kling_relay.core.task import Status, Task
 from kling_relay.flows.budget import Budget
-from kling_relay.flows.budgeted_orders import Limited, Ordered, RepeatedError
+from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
-from kling_relay.flows.send import Parcel, Send, Sent
+from kling_relay.flows.send import OutgoingOrder, Send, Sent
 from kling_relay.store.deliveries import subscriptions
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import CollisionError, StoreError, transaction
 from kling_relay.store.tasks import lookup
 from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import Record
-from kling_relay.store.tasks.steps import Standing
+from kling_relay.store.tasks.steps import TaskState
 
 UNSENT_FOR = 10.0
 """Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
@@ -58,7 +58,7 @@ class Submit:
         self._new_id = new_id
         self._patience = patience
         self._budget = budget
-        self._limited = Limited(database, budget, lambda: self._due_in) if budget else None
+        self._limited = BudgetedOrders(database, budget, lambda: self._due_in) if budget else None
         self._record = Coalescer(self._record_all, lambda record: record.id)
 
     async def __call__(
@@ -75,17 +75,19 @@ class Submit:
         except RepeatedError as repeated:
             return await self._repeat(caller, repeated.found, ordered.fingerprint)
         standing = _recorded(record)
-        parcel = Parcel(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, standing=standing)
-        sent = await self._sent(parcel)
+        outgoing = OutgoingOrder(
+            task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, standing=standing
+        )
+        sent = await self._sent(outgoing)
         if sent is not None:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
-            return shown(sent.told.before.facts, step.task, step.signal.reason, step.signal.result)
+            return shown(sent.told.before.identity, step.task, step.signal.reason, step.signal.result)
         found = None
         if sent is not None and sent.told is not None:
             with suppress(StoreError):  # it is recorded and sent; how it stands can be asked when the database is back
                 found = await lookup.by_id(self._database, caller.client, record.id)
-        return found.shown if found else shown(standing.facts, standing.task)
+        return found.shown if found else shown(standing.identity, standing.task)
 
     async def drain(self) -> None:
         """Wait until all that was ordered is recorded and sent."""
@@ -96,7 +98,7 @@ class Submit:
 
     async def _ordered(
         self, caller: Caller, order: Order, word: str | None, trace: str | None, now: datetime
-    ) -> Ordered:
+    ) -> BudgetedOrder:
         quote = self._quote(order)
         hook = None
         if order.hook:
@@ -117,14 +119,16 @@ class Submit:
             external_task_id=order.external_task_id,
             hook=hook,
             trace=trace,
-            fields=write(order.shown()).decode(),
+            fields=write(order.to_json()).decode(),
             payload=self._body_of(order.fields),
         )
         words = [f"i:{word}"] if word else []
         words += [f"e:{order.external_task_id}"] if order.external_task_id else []
-        return Ordered(record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b"")
+        return BudgetedOrder(
+            record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b""
+        )
 
-    async def _write(self, ordered: Ordered, now: datetime) -> None:
+    async def _write(self, ordered: BudgetedOrder, now: datetime) -> None:
         """Record the order; what has no words goes together with others in hand, what has a limit with its client's."""
         record = ordered.record
         if self._budget and self._limited and await self._budget.is_limited(record.client, record.key, now):
@@ -153,22 +157,22 @@ class Submit:
                 raise
         return [None] * len(records)
 
-    async def _sent(self, parcel: Parcel) -> Sent | None:
+    async def _sent(self, outgoing: OutgoingOrder) -> Sent | None:
         """Send, or stand in line; None where the answer is not there yet, or somebody else sends it."""
         try:
             if self._send.slots_limit is None:
-                sending = self._send(parcel)
+                sending = self._send(outgoing)
             else:
                 admitted = await self._send.admit()
-                if parcel.task not in admitted:
+                if outgoing.task not in admitted:
                     return None
-                sending = admitted[parcel.task]
+                sending = admitted[outgoing.task]
             async with asyncio.timeout(self._patience):
                 return await asyncio.shield(sending)
         except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
             return None
 
-    async def _raise_refusal(self, caller: Caller, ordered: Ordered, sent: Sent) -> None:
+    async def _raise_refusal(self, caller: Caller, ordered: BudgetedOrder, sent: Sent) -> None:
         """Pass a refusal on; its words are free again, because nothing came of them."""
         match sent.outcome:
             case Refused(code, message, http_status):
@@ -192,9 +196,9 @@ class Submit:
         return task.shown
 
 
-def _recorded(record: Record) -> Standing:
+def _recorded(record: Record) -> TaskState:
     """Return a task that is recorded and not yet moved, as it stands."""
-    facts = Facts(
+    identity = TaskIdentity(
         id=record.id,
         client=record.client,
         kind=record.kind,
@@ -202,4 +206,4 @@ def _recorded(record: Record) -> Standing:
         created_at=record.created_at,
     )
     task = Task(id=record.id, status=Status.RECORDED, sequence=0, updated_at=record.created_at)
-    return Standing(facts=facts, task=task, quote=record.quote, currency=record.currency, trace=record.trace)
+    return TaskState(identity=identity, task=task, quote=record.quote, currency=record.currency, trace=record.trace)

@@ -13,9 +13,9 @@ from kling_relay.core.errors import NotFound as TaskNotFound
 from kling_relay.core.operation import Kind
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.poll import Asks, Inquiry, Pass
-from kling_relay.flows.send import Parcel, Send
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.poll import Asks, Poll, SweepPass
+from kling_relay.flows.send import OutgoingOrder, Send
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError, translated
 from kling_relay.store.schema import partitions
@@ -30,7 +30,7 @@ CLAIMED_FOR = 120.0
 HOUSEKEEPING_EVERY = 3600.0
 Act = Callable[[], Awaitable[None]]
 AGAIN_AFTER = 1.0
-LEAST_PAUSE = 0.05
+MIN_PAUSE = 0.05
 
 
 class Sweep:
@@ -50,14 +50,14 @@ class Sweep:
         deadline: timedelta,
         retention: timedelta,
         every: float = 1.0,
-        moved: Bell | None = None,
-        swept: Callable[[Pass, float], None] = lambda _passed, _seconds: None,
+        moved: Wakeup | None = None,
+        swept: Callable[[SweepPass, float], None] = lambda _passed, _seconds: None,
         log: Callable[[str, str], None] = lambda _task, _event: None,
     ) -> None:
         """`every` is in seconds; `moved` rings when a slot may be free; `swept` hears of each pass and its seconds."""
         self._database = database
         self._send = send
-        self._inquiry = Inquiry(
+        self._inquiry = Poll(
             database, provider, ingest, now=now, chance=chance, sweep_after=sweep_after, deadline=deadline
         )
         self._now = now
@@ -79,15 +79,15 @@ class Sweep:
             loops.create_task(self._again_and_again(self._asking_pass, self._every))
             loops.create_task(self._again_and_again(self.keep_house, HOUSEKEEPING_EVERY))
 
-    async def sweep(self) -> Pass:
+    async def sweep(self) -> SweepPass:
         """Look after one batch of each kind that is due."""
-        passed = Pass()
+        passed = SweepPass()
         await self._send_due(passed)
         await self._ask_due(passed)
         return passed
 
     async def _again_and_again(
-        self, act: Callable[[], Awaitable[None]], every: float, bell: Bell | None = None
+        self, act: Callable[[], Awaitable[None]], every: float, wakeup: Wakeup | None = None
     ) -> None:
         while True:
             wait = every
@@ -96,10 +96,10 @@ class Sweep:
             except (StoreError, OverloadedError) as error:
                 self._log("sweep", f"the database failed: {error}")
                 wait = min(every, AGAIN_AFTER)
-            if bell is None:
+            if wakeup is None:
                 await asyncio.sleep(wait)
-            elif await bell.heard(wait):
-                await asyncio.sleep(LEAST_PAUSE)
+            elif await wakeup.heard(wait):
+                await asyncio.sleep(MIN_PAUSE)
 
     async def _sending_pass(self) -> None:
         await self._timed(self._send_due)
@@ -107,25 +107,27 @@ class Sweep:
     async def _asking_pass(self) -> None:
         await self._timed(self._ask_due)
 
-    async def _timed(self, act: Callable[[Pass], Awaitable[None]]) -> None:
+    async def _timed(self, act: Callable[[SweepPass], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
-        begun, passed = loop.time(), Pass()
+        begun, passed = loop.time(), SweepPass()
         await act(passed)
         self._swept(passed, loop.time() - begun)
 
-    async def _send_due(self, passed: Pass) -> None:
+    async def _send_due(self, passed: SweepPass) -> None:
         if self._send.slots_limit is None:
             await self._each_due("recorded", self._unsent, passed)
         else:  # recorded orders stand in line for `admit` alone
             passed.sent += len(await self._send.admit())
             await self._end_overdue(passed)
 
-    async def _ask_due(self, passed: Pass) -> None:
+    async def _ask_due(self, passed: SweepPass) -> None:
         await self._each_due("sending", self._inquiry.abandoned, passed)
         await self._each_due("unknown", self._inquiry, passed)
         await self._each_due("accepted", self._inquiry, passed)
 
-    async def _each_due(self, state: str, act: Callable[[Submission, Pass], Awaitable[None]], passed: Pass) -> None:
+    async def _each_due(
+        self, state: str, act: Callable[[Submission, SweepPass], Awaitable[None]], passed: SweepPass
+    ) -> None:
         claimed = await due_submissions.claim(self._database, state, BATCH, CLAIMED_FOR)
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -154,7 +156,7 @@ class Sweep:
         if made or dropped:
             self._log("partitions", f"made {made}, dropped {len(dropped)}")
 
-    async def _unsent(self, order: Submission, passed: Pass) -> None:
+    async def _unsent(self, order: Submission, passed: SweepPass) -> None:
         """A recorded order without the mark was surely not sent: send it, where it is not too late."""
         if order.payload is None:
             return
@@ -162,12 +164,12 @@ class Sweep:
             await self._inquiry.give_up_unsent(order.task, passed)
             return
         passed.sent += 1
-        parcel = Parcel(
+        outgoing = OutgoingOrder(
             task=order.task, kind=Kind(order.kind), payload=order.payload, attempt=order.attempt, trace=order.trace
         )
-        await asyncio.wait([self._send(parcel)])
+        await asyncio.wait([self._send(outgoing)])
 
-    async def _end_overdue(self, passed: Pass) -> None:
+    async def _end_overdue(self, passed: SweepPass) -> None:
         """End the orders that stood in line for too long; marked first, so that nobody sends them meanwhile."""
         mark = self._new_id(self._now())
         for task in await due_submissions.take_overdue(self._database, self._now() - self._deadline, BATCH, mark):

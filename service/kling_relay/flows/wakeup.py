@@ -6,7 +6,7 @@ It may be missed and it may ring for nothing; who listens looks again after a wh
 import asyncio
 
 
-class Bell:
+class Wakeup:
     """Rung by who writes, heard by one listener; rings while nobody listens are heard at the next listening."""
 
     __slots__ = ("_rung",)

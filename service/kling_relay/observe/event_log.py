@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kling_relay.core.delivery import Answer
 from kling_relay.core.event import webhook_id
-from kling_relay.core.submission import Accepted, Never, Outcome, Refused, Unknown, Wait
+from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait
 from kling_relay.core.task import Step
 from kling_relay.flows.log_context import noted
 from kling_relay.observe import metrics
@@ -73,7 +73,7 @@ class Log:
         self._tells_requests = logger.is_enabled_for(logging.INFO)
 
     def request(self, seen: Seen) -> None:
-        """Write the line of a request (`Tools.seen`), with all that was noted on its way."""
+        """Write the line of a request (`Context.seen`), with all that was noted on its way."""
         if seen.status >= 500:
             tell = self.warning if seen.status == 503 else self.error
         else:
@@ -109,7 +109,7 @@ class Log:
             reason=step.signal.reason or None,
         )
 
-    def submit(self, outcome: Outcome, seconds: float) -> None:
+    def submit(self, outcome: SubmitOutcome, seconds: float) -> None:
         """Write down what the provider said to an order (`Send.observe`)."""
         if isinstance(outcome, Accepted) and not self._tells_all:
             return
@@ -159,5 +159,5 @@ class Log:
         (self.info if any(acts.values()) else self.debug)("sweep", **acts, seconds=round(seconds, 6))
 
     def said(self, about: str, what: str) -> None:
-        """Write down what a flow says of itself (`Feed.log`, `Sweep.log`): somebody should look, if it goes on."""
+        """Write down what a flow says of itself (`Fetch.log`, `Sweep.log`): somebody should look, if it goes on."""
         (self.info if about == "partitions" else self.warning)(what, about=about)

@@ -17,8 +17,8 @@ from kling_relay.core.submission import (
     WAIT_CODES,
     Accepted,
     Never,
-    Outcome,
     Refused,
+    SubmitOutcome,
     Unknown,
     Wait,
 )
@@ -34,7 +34,7 @@ CALLBACK_OUTCOME = {200: "recorded", 404: "forged", 408: "too_slow", 413: "too_l
 """What an answer to the provider means; other 5xx are `failed`, other 4xx `malformed`."""
 SOURCES = ("callback", "query", "submit", "clock")
 SIGNAL_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
-SUBMIT_OUTCOME: dict[type[Outcome], str] = {
+SUBMIT_OUTCOME: dict[type[SubmitOutcome], str] = {
     Accepted: "accepted",
     Refused: "refused",
     Wait: "wait",
@@ -153,7 +153,7 @@ class Metrics:
                 self._attempts(outcome, answer)
 
     def request(self, seen: Seen) -> None:
-        """Count a request (`Tools.seen`); a callback is counted by its outcome besides."""
+        """Count a request (`Context.seen`); a callback is counted by its outcome besides."""
         answered = seen.route, seen.status
         kept = self._answered.get(answered)
         if kept is None:
@@ -183,7 +183,7 @@ class Metrics:
         """Count a step (`Ingest.observe_step`); where it came from is counted with the signals."""
         self._steps(step.task.status.value).inc()
 
-    def submit(self, outcome: Outcome, seconds: float) -> None:
+    def submit(self, outcome: SubmitOutcome, seconds: float) -> None:
         """Count what the provider said to an order, or did not (`Send.observe`)."""
         name = SUBMIT_OUTCOME[type(outcome)]
         self._submits(name, _code(outcome)).inc()
@@ -223,7 +223,7 @@ class Metrics:
             self._pool_limits(name).set(pool.get_max_size())
 
     def watch(self, **in_hand: Callable[[], float]) -> None:
-        """Show these counts whenever somebody looks: `callbacks`, `attempts`, `settlements`, `lanes`, `shards`, …"""
+        """Show these counts whenever somebody looks: `callbacks`, `attempts`, `settlements`, `queues`, `shards`, …"""
         for what, count in in_hand.items():
             self._in_hand(what).set_function(count)
 
@@ -241,7 +241,7 @@ def _used(pool: Pool) -> int:
     return pool.get_size() - pool.get_idle_size()
 
 
-def _code(outcome: Outcome) -> str:
+def _code(outcome: SubmitOutcome) -> str:
     """Return the provider's code, of those that it is known to have."""
     match outcome:
         case Accepted():

@@ -20,7 +20,7 @@ _TRUSTED = frozenset(
 """Made by us of numbers, ids and constants: not worth a look on every line."""
 _SHORT = 8
 """A text shorter than this is no secret worth the name."""
-_DEEPEST = 6
+_MAX_DEPTH = 6
 
 _LOOKS = re.compile(
     r"""
@@ -66,12 +66,12 @@ class Redactor:
                 return value
             case bytes() | bytearray() | memoryview():
                 return f"{len(value)} bytes"
-            case Mapping() if depth < _DEEPEST:
+            case Mapping() if depth < _MAX_DEPTH:
                 return {
                     self.text(str(key)): HIDDEN if hides(str(key)) else self._shown(inner, depth + 1)
                     for key, inner in value.items()
                 }
-            case list() | tuple() | set() | frozenset() if depth < _DEEPEST:
+            case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
                 return [self._shown(inner, depth + 1) for inner in value]
             case _:
                 return self.text(str(value))

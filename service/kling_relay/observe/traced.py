@@ -13,14 +13,14 @@ from uuid import UUID
 from kling_relay.core.delivery import Answer
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
-from kling_relay.core.submission import Accepted, Finding, NotFound, Outcome, Silent
+from kling_relay.core.submission import Accepted, NoAnswer, NotFound, PollResult, SubmitOutcome
 from kling_relay.core.task import Signal
 from kling_relay.flows.log_context import note, noted
 from kling_relay.observe.metrics import SUBMIT_OUTCOME
 from kling_relay.observe.tracing import Tracer
 
 HEADER = "traceparent"
-ASK_OUTCOME: Mapping[type[Finding], str] = {Signal: "answered", NotFound: "not found", Silent: "silent"}
+ASK_OUTCOME: Mapping[type[PollResult], str] = {Signal: "answered", NotFound: "not found", NoAnswer: "silent"}
 
 
 class Submits(Protocol):
@@ -41,12 +41,12 @@ class Provides(Protocol):
     """The provider, as far as orders and questions about them go."""
 
     async def submit(
-        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> Outcome: ...
+        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> SubmitOutcome: ...
 
     async def ask(
-        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> Finding: ...
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> PollResult: ...
 
 
 class Posts(Protocol):
@@ -107,22 +107,22 @@ class TracedProvider:
         self._tracer = tracer
 
     async def submit(
-        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> Outcome:
-        with self._tracer.span("submit", {"relay.task": str(task), "url.path": door_path}, parent=trace) as span:
-            outcome = await self._provider.submit(door_path, body, task, hook, now, span.traceparent)
+        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> SubmitOutcome:
+        with self._tracer.span("submit", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
+            outcome = await self._provider.submit(operation_path, body, task, hook, now, span.traceparent)
             span.set({"relay.outcome": SUBMIT_OUTCOME[type(outcome)]})
             if not isinstance(outcome, Accepted):
                 span.fault(SUBMIT_OUTCOME[type(outcome)])
             return outcome
 
     async def ask(
-        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> Finding:
-        with self._tracer.span("ask", {"relay.task": str(task), "url.path": door_path}, parent=trace) as span:
-            finding = await self._provider.ask(door_path, provider_task_id, task, now, span.traceparent)
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> PollResult:
+        with self._tracer.span("ask", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
+            finding = await self._provider.ask(operation_path, provider_task_id, task, now, span.traceparent)
             span.set({"relay.outcome": ASK_OUTCOME[type(finding)]})
-            if isinstance(finding, Silent):
+            if isinstance(finding, NoAnswer):
                 span.fault(finding.reason)
             return finding
 

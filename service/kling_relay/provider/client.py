@@ -27,15 +27,15 @@ from yarl import URL
 
 from kling_relay.core.ids import milliseconds
 from kling_relay.core.resource_packs import Pack, read_packs
-from kling_relay.core.submission import Finding, NotFound, Outcome, Silent, Unknown, Wait, judge, judge_query
+from kling_relay.core.submission import NoAnswer, NotFound, PollResult, SubmitOutcome, Unknown, Wait, judge, judge_query
 from kling_relay.core.task import Signal
 from kling_relay.core.untrusted import Unreadable, seconds_to_wait
 from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
 from kling_relay.provider.order_payload import OrderPayload
 
-MOST_ANSWER = 1024 * 1024
+MAX_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; a longer one is not understood."""
-_LONGEST_PACK = timedelta(days=400)
+_MAX_PACK = timedelta(days=400)
 """Packs are listed by when they were bought; an annual one may be that old."""
 _FAULTS = (ClientError, OSError, ValueError, RuntimeError)
 
@@ -51,7 +51,7 @@ class Provider:
         dialect: Dialect,
         submit_timeout: float = 60.0,
         ask_timeout: float = 15.0,
-        most_answer: int = MOST_ANSWER,
+        max_answer: int = MAX_ANSWER,
         connect_timeout: float = 10.0,
         connections: int = 100,
         keepalive: float = 4.0,
@@ -63,7 +63,7 @@ class Provider:
         self._doors: dict[str, URL] = {}
         self._credential = credential(dialect, key)
         self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
-        self._most_answer = most_answer
+        self._most_answer = max_answer
         self._ask_timeout = ClientTimeout(total=ask_timeout, connect=connect_timeout)
         self._connections = connections
         self._keepalive = keepalive
@@ -96,9 +96,9 @@ class Provider:
         return orjson.dumps({name: value for name, value in fields.items() if name not in OWN_FIELDS})
 
     async def submit(
-        self, door_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> Outcome:
-        """Give the provider the order in `body` (of `order_body`) once; `door_path` as "videos/text2video".
+        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+    ) -> SubmitOutcome:
+        """Give the provider the order in `body` (of `order_body`) once; `operation_path` as "videos/text2video".
 
         `trace` is the traceparent that goes along.
         """
@@ -108,7 +108,7 @@ class Provider:
             headers["traceparent"] = trace
         try:
             async with self._open().post(
-                self._door(door_path),
+                self._operation(operation_path),
                 data=order,
                 headers=headers,
                 timeout=self._submit_timeout,
@@ -122,8 +122,8 @@ class Provider:
             return Wait(0, f"no connection to the provider: {_says(fault)}")
 
     async def ask(
-        self, door_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> Finding:
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> PollResult:
         """Return what the provider knows of a task: by its own id, or by ours where it gave none.
 
         "No such task" to our own id counts only in a dialect that surely knows our ids. `trace` is the traceparent
@@ -133,26 +133,26 @@ class Provider:
         headers = self._headers(now) | ({"traceparent": trace} if trace else {})
         try:
             async with self._open().get(
-                URL(f"{self._root}{door_path}/{name}", encoded=True),
+                URL(f"{self._root}{operation_path}/{name}", encoded=True),
                 headers=headers,
                 timeout=self._ask_timeout,
                 allow_redirects=False,
             ) as response:
                 finding = judge_query(response.status, await _bounded(response, self._most_answer))
         except _FAULTS as fault:
-            return Silent(f"the provider does not answer: {_says(fault)}")
+            return NoAnswer(f"the provider does not answer: {_says(fault)}")
         match finding:
             case NotFound() if provider_task_id is None and not self._dialect.knows_external_id:
-                return Silent("the provider does not know our id, and may never have been told it")
-            case Signal() | NotFound() | Silent():
+                return NoAnswer("the provider does not know our id, and may never have been told it")
+            case Signal() | NotFound() | NoAnswer():
                 return finding
         assert_never(finding)
 
-    async def packs(self, now: datetime) -> list[Pack] | Silent:
+    async def packs(self, now: datetime) -> list[Pack] | NoAnswer:
         """Return the account's resource packs of the last 400 days, or why they are not known."""
         if not self._dialect.tells_costs:
-            return Silent(f"the dialect {self._dialect.name} has no account to ask")
-        since, until = milliseconds(now - _LONGEST_PACK), milliseconds(now)
+            return NoAnswer(f"the dialect {self._dialect.name} has no account to ask")
+        since, until = milliseconds(now - _MAX_PACK), milliseconds(now)
         try:
             async with self._open().get(
                 URL(f"{self._base}/account/costs?start_time={since}&end_time={until}", encoded=True),
@@ -162,9 +162,9 @@ class Provider:
             ) as response:
                 return read_packs(await _bounded(response, self._most_answer))
         except Unreadable as fault:
-            return Silent(f"the account's answer cannot be read: {fault}")
+            return NoAnswer(f"the account's answer cannot be read: {fault}")
         except _FAULTS as fault:
-            return Silent(f"the provider does not answer: {_says(fault)}")
+            return NoAnswer(f"the provider does not answer: {_says(fault)}")
 
     def _complete(self, body: bytes, task: UUID, hook: str) -> bytes:
         """Return the order with hook and id set in behind its last member, without reading it again."""
@@ -174,7 +174,7 @@ class Provider:
         rest = orjson.dumps(ours)[1:]
         return b"".join((body[:-1], b"," if len(body) > 2 and len(rest) > 1 else b"", rest))
 
-    def _door(self, path: str) -> URL:
+    def _operation(self, path: str) -> URL:
         """Return a door's address; the few there are are read once."""
         if (url := self._doors.get(path)) is None:
             url = self._doors[path] = URL(self._root + path, encoded=True)
@@ -189,7 +189,7 @@ class Provider:
         return self._session
 
 
-async def _bounded(response: ClientResponse, most: int) -> bytes:
+async def _bounded(response: ClientResponse, limit: int) -> bytes:
     """Return the answer's body; of one that is too long the beginning, which nothing will understand."""
     content = response.content
     parts, size = [], 0
@@ -197,10 +197,10 @@ async def _bounded(response: ClientResponse, most: int) -> bytes:
         part = await content.readany()
         parts.append(part)
         size += len(part)
-        if size > most:
+        if size > limit:
             response.close()
             break
-    return b"".join(parts)[:most]
+    return b"".join(parts)[:limit]
 
 
 def _says(fault: Exception) -> str:

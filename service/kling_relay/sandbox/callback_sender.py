@@ -22,7 +22,7 @@ from kling_relay.sandbox.state import Record, Sent, Task
 
 _HUGE = 2 * 1024 * 1024
 _GARBAGE = b"<html><body>task finished, see {task_id</body>"
-_MOST_READ = 64 * 1024
+_MAX_READ = 64 * 1024
 _KEPT_BODY = 64 * 1024
 
 
@@ -180,13 +180,13 @@ class Courier:
         """Return whether the receiver said 2xx; whatever came of it is in the record."""
         assert self._session is not None
         # aiohttp warns of large bodies that come as bytes, because it sends them in one go.
-        body = letter.body if len(letter.body) < _MOST_READ else io.BytesIO(letter.body)
+        body = letter.body if len(letter.body) < _MAX_READ else io.BytesIO(letter.body)
         timeout = aiohttp.ClientTimeout(total=self.mood.temper.callback_timeout)
         try:
             async with self._session.post(
                 letter.url, data=body, headers=letter.headers, allow_redirects=False, timeout=timeout
             ) as answer:
-                await answer.content.read(_MOST_READ)
+                await answer.content.read(_MAX_READ)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._keep(letter, error=type(error).__name__)
             return False

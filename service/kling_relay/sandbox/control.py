@@ -110,7 +110,7 @@ class Control:
         return _json(_truth(task))
 
     async def _temper(self, _: web.Request) -> web.Response:
-        return _json(self.mood.temper.shown())
+        return _json(self.mood.temper.to_json())
 
     async def _change_temper(self, request: web.Request) -> web.Response:
         """Set knobs from a JSON object of the same texts that the command line takes (numbers and booleans too)."""
@@ -133,7 +133,7 @@ def _truth(task: Task) -> dict[str, Any]:
     order = task.order
     return {
         **answer_data(task, gateway=task.gateway),
-        "door": order.door.value,
+        "operation": order.operation.value,
         "external_task_id": order.external_task_id,
         "hook": order.hook,
         "prompt": order.prompt,

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from kling_relay.core.ids import milliseconds
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.sandbox.callback_formats import answer_data
 from kling_relay.sandbox.callback_sender import Mood
 from kling_relay.sandbox.directives import read_words
@@ -29,7 +29,7 @@ from kling_relay.sandbox.schedule import Fault, Trouble, happens, throw
 from kling_relay.sandbox.state import Heard, Record, Task
 
 _KEPT_BODY = 16 * 1024
-_MOST_STRIKES = 10_000
+_MAX_STRIKES = 10_000
 _HTML = """<html>
 <head><title>502 Bad Gateway</title></head>
 <body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body>
@@ -56,12 +56,12 @@ class Gateway:
         """Return the API's routes; what is not among them answers 1202."""
         routes = []
         for prefix, gateway in (("/kling", True), ("", False)):
-            for door in Door:
-                path = f"{prefix}/v1/{door.value}"
+            for operation in Operation:
+                path = f"{prefix}/v1/{operation.value}"
                 routes += [
-                    web.post(path, self._heard(partial(self._submit, door, gateway))),
-                    web.get(path, self._heard(partial(self._page, door, gateway))),
-                    web.get(path + "/{key}", self._heard(partial(self._one, door, gateway))),
+                    web.post(path, self._heard(partial(self._submit, operation, gateway))),
+                    web.get(path, self._heard(partial(self._page, operation, gateway))),
+                    web.get(path + "/{key}", self._heard(partial(self._one, operation, gateway))),
                 ]
             routes.append(web.get(f"{prefix}/account/costs", self._heard(self._costs)))
         return [*routes, web.route("*", "/{rest:.*}", self._heard(self._unknown))]
@@ -90,8 +90,8 @@ class Gateway:
 
         return heard
 
-    async def _submit(self, door: Door, gateway: bool, request: web.Request) -> web.StreamResponse:
-        order = self._read(door, gateway, await request.read())
+    async def _submit(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
+        order = self._read(operation, gateway, await request.read())
         temper = self.mood.temper
         plan = throw(read_words(order.prompt), temper, self.chance)
         trouble = _current(plan.troubles, self._count(order)) if plan.troubles else None
@@ -108,14 +108,14 @@ class Gateway:
             await self._all_told(task)
         return self._ok(data, gateway, task.id)
 
-    def _read(self, door: Door, gateway: bool, raw: bytes) -> Order:
+    def _read(self, operation: Operation, gateway: bool, raw: bytes) -> Order:
         temper = self.mood.temper
         try:
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise RefusalError(1200, "the body is not JSON") from None
         return read_order(
-            door,
+            operation,
             body,
             hook_fields=temper.hook_fields or (("notify_hook",) if gateway else ("callback_url",)),
             external_ids=temper.external_ids or not gateway,
@@ -126,13 +126,13 @@ class Gateway:
         key = (order.external_task_id, order.hook, order.prompt)
         seen = self._seen.pop(key, 0)
         self._seen[key] = seen + 1
-        if len(self._seen) > _MOST_STRIKES:
+        if len(self._seen) > _MAX_STRIKES:
             del self._seen[next(iter(self._seen))]
         return seen
 
-    async def _one(self, door: Door, gateway: bool, request: web.Request) -> web.StreamResponse:
+    async def _one(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
         task = self.record.find(request.match_info["key"])
-        if task is None or task.order.door is not door:
+        if task is None or task.order.operation is not operation:
             raise RefusalError(1203, "task not found")
         task.polled += 1
         if task.plan.polls and (trouble := _current(task.plan.polls, task.polled - 1)):
@@ -143,9 +143,9 @@ class Gateway:
             raise RefusalError(5000)
         return self._ok(answer_data(task, gateway=gateway), gateway, task.id)
 
-    async def _page(self, door: Door, gateway: bool, request: web.Request) -> web.StreamResponse:
+    async def _page(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
         number, size = _number(request, "pageNum", 1, 1000), _number(request, "pageSize", 30, 500)
-        newest = reversed(self.record.by_door[door].values())
+        newest = reversed(self.record.by_operation[operation].values())
         tasks = islice(newest, (number - 1) * size, number * size)
         return self._ok([answer_data(task, gateway=gateway) for task in tasks], gateway, self.life.new_id())
 
@@ -216,10 +216,10 @@ def _current(troubles: tuple[Trouble, ...], seen: int) -> Trouble | None:
     return None
 
 
-def _number(request: web.Request, name: str, default: int, most: int) -> int:
+def _number(request: web.Request, name: str, default: int, limit: int) -> int:
     text = request.query.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise RefusalError(1201, f"{name}: from 1 to {most}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= limit):
+        raise RefusalError(1201, f"{name}: from 1 to {limit}")
     return int(text)
 
 

@@ -9,21 +9,21 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.sandbox.errors import RefusalError
 
 _RATIOS = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"})
 _MODES = frozenset({"std", "pro", "4k"})
 _CAMERAS = frozenset({"simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
 _MOVES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
-_LONGEST_PROMPT = 2500
+_MAX_PROMPT = 2500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What was asked for, with the defaults in; `price` in units, `slots` in tasks at once, `seconds` of video."""
 
-    door: Door
+    operation: Operation
     prompt: str
     ratio: str
     n: int
@@ -34,7 +34,7 @@ class Order:
 
     @property
     def slots(self) -> int:
-        return self.n if self.door is Door.GENERATIONS else 1
+        return self.n if self.operation is Operation.GENERATIONS else 1
 
 
 @lru_cache(maxsize=256)
@@ -47,15 +47,15 @@ def video_price(model: str, mode: str, seconds: int) -> Decimal:
 
 
 def read_order(
-    door: Door, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
+    operation: Operation, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
 ) -> Order:
     """Return the order in `body`; raise RefusalError 1200 for what is no object, 1201 for the first wrong member."""
     if not isinstance(body, dict):
         raise RefusalError(1200, "the body is not a JSON object")
-    prompt = _text(body, "prompt", longest=_LONGEST_PROMPT)
-    _text(body, "negative_prompt", longest=_LONGEST_PROMPT)
-    image = _text(body, "image") or (_text(body, "image_tail") if door is Door.IMAGE2VIDEO else "")
-    if door is Door.IMAGE2VIDEO:
+    prompt = _text(body, "prompt", longest=_MAX_PROMPT)
+    _text(body, "negative_prompt", longest=_MAX_PROMPT)
+    image = _text(body, "image") or (_text(body, "image_tail") if operation is Operation.IMAGE2VIDEO else "")
+    if operation is Operation.IMAGE2VIDEO:
         if not image:
             raise RefusalError(1201, "image: image or image_tail is required")
     elif not prompt:
@@ -63,7 +63,7 @@ def read_order(
     ratio = _one_of(body, "aspect_ratio", _RATIOS, "16:9")
     hook = next((url for name in hook_fields if (url := _text(body, name))), "")
     external = _text(body, "external_task_id", longest=256) if external_ids else ""
-    if door is Door.GENERATIONS:
+    if operation is Operation.GENERATIONS:
         _number(body, "image_fidelity", 0, 1)
         n = _whole(body, "n", 1, 9, 1)
         price, seconds = Decimal(n), 0
@@ -77,7 +77,7 @@ def read_order(
         )
         _check_camera(body.get("camera_control"))
     return Order(
-        door=door,
+        operation=operation,
         prompt=prompt,
         ratio=ratio,
         n=n,
@@ -107,15 +107,15 @@ def _one_of(body: Mapping[str, Any], name: str, allowed: frozenset[str], default
     return value
 
 
-def _number(body: Mapping[str, Any], name: str, least: float, most: float) -> None:
+def _number(body: Mapping[str, Any], name: str, least: float, limit: float) -> None:
     value = body.get(name)
     if value is None or value == "":
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise RefusalError(1201, f"{name}: a number from {least} to {most}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= limit:
+        raise RefusalError(1201, f"{name}: a number from {least} to {limit}")
 
 
-def _whole(body: Mapping[str, Any], name: str, least: int, most: int, default: int) -> int:
+def _whole(body: Mapping[str, Any], name: str, least: int, limit: int, default: int) -> int:
     """Return a whole number, also written as a text ("5"), as Kling writes durations."""
     value = body.get(name)
     if value is None or value == "":
@@ -123,8 +123,8 @@ def _whole(body: Mapping[str, Any], name: str, least: int, most: int, default: i
     text = str(value)
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 4):
         raise RefusalError(1201, f"{name}: a whole number is expected")
-    if not least <= int(text) <= most:
-        raise RefusalError(1201, f"{name}: from {least} to {most}")
+    if not least <= int(text) <= limit:
+        raise RefusalError(1201, f"{name}: from {least} to {limit}")
     return int(text)
 
 

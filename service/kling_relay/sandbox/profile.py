@@ -224,7 +224,7 @@ class Temper:
         """Return name, default as text, and meaning of every knob, in order."""
         return [(each.name, _text(each.default), each.metadata["meaning"]) for each in fields(Temper)]
 
-    def shown(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         """Return every knob that is no secret as text that `with_knobs` reads back."""
         hidden = {"keys", "access_keys", "secret"}
         return {each.name: _text(getattr(self, each.name)) for each in fields(self) if each.name not in hidden}

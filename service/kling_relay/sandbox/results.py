@@ -15,21 +15,21 @@ from uuid import UUID
 
 from aiohttp import web
 
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.sandbox.images import SIZES, draw
 from kling_relay.sandbox.orders import Order
 
 _ASSETS = Path(__file__).parent / "assets"
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=86400"}
-_LONGEST_CAPTION = 120
+_MAX_CAPTION = 120
 _NAME = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d)-(\d{1,2}x\d{1,2})(?:-(5|10))?\.(png|mp4)")
 
 
 def task_result(url: str, task_id: str, order: Order, chance: int) -> dict[str, Any]:
     """Return Kling's `task_result` with addresses under `url`; `chance` (128 bits) becomes the id of a video."""
     ratio = order.ratio.replace(":", "x")
-    if order.door is Door.GENERATIONS:
-        caption = quote(order.prompt[:_LONGEST_CAPTION], safe="")
+    if order.operation is Operation.GENERATIONS:
+        caption = quote(order.prompt[:_MAX_CAPTION], safe="")
         start = f"{url}/sandbox/results/{task_id}"
         return {
             "images": [{"index": n, "url": f"{start}/{n}-{ratio}.png?prompt={caption}"} for n in range(order.n)],
@@ -58,7 +58,7 @@ async def serve(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(path, headers={**_OPEN, "Content-Type": "video/mp4"})
     if ratio not in SIZES:
         raise web.HTTPNotFound(text="no such shape", headers=_OPEN)
-    caption = request.query.get("prompt", "")[:_LONGEST_CAPTION]
+    caption = request.query.get("prompt", "")[:_MAX_CAPTION]
     # Drawing takes tens of milliseconds: off the loop, which also moves tasks.
     png = await asyncio.to_thread(_png, f"{task_id}-{index}", ratio, caption)
     return web.Response(body=png, content_type="image/png", headers=_OPEN)

@@ -15,7 +15,7 @@ from kling_relay.sandbox.profile import Chance, Temper
 from kling_relay.sandbox.results import serve
 from kling_relay.sandbox.state import Entry, Heard, Record, Sent, Task
 
-_LARGEST_BODY = 32 * 1024 * 1024
+_MAX_BODY = 32 * 1024 * 1024
 
 
 class Sandbox:
@@ -144,7 +144,7 @@ class Sandbox:
             self._runner = None
 
     def _make_app(self) -> web.Application:
-        app = web.Application(client_max_size=_LARGEST_BODY)
+        app = web.Application(client_max_size=_MAX_BODY)
         app.add_routes(self._control.routes())
         app.router.add_get("/sandbox/results/{name:.+}", serve)
         app.add_routes(self._gateway.routes())

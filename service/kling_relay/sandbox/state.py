@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.sandbox.errors import RefusalError
 from kling_relay.sandbox.orders import Order
 from kling_relay.sandbox.schedule import Plan
@@ -96,7 +96,9 @@ class Record:
     keep: int
     opened_at: datetime
     tasks: dict[str, Task] = field(default_factory=dict)
-    by_door: dict[Door, dict[str, Task]] = field(default_factory=lambda: {door: {} for door in Door})
+    by_operation: dict[Operation, dict[str, Task]] = field(
+        default_factory=lambda: {operation: {} for operation in Operation}
+    )
     by_external_id: dict[str, Task] = field(default_factory=dict)
     finished: deque[Task] = field(default_factory=deque)
     slots_held: int = 0
@@ -124,7 +126,7 @@ class Record:
             raise RefusalError(1303)
         if order.price > self.balance:
             raise RefusalError(1102)
-        self.tasks[task.id] = self.by_door[order.door][task.id] = task
+        self.tasks[task.id] = self.by_operation[order.operation][task.id] = task
         if order.external_task_id:
             self.by_external_id[order.external_task_id] = task
         self.slots_held += order.slots
@@ -153,7 +155,7 @@ class Record:
 
     def _forget(self, task: Task) -> None:
         self.tasks.pop(task.id, None)
-        self.by_door[task.order.door].pop(task.id, None)
+        self.by_operation[task.order.operation].pop(task.id, None)
         if task.order.external_task_id:
             self.by_external_id.pop(task.order.external_task_id, None)
 

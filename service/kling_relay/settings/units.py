@@ -19,7 +19,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-_SHORTEST_SIGNING_KEY = 32
+_MIN_SIGNING_KEY = 32
 
 Value = TypeVar("Value")
 
@@ -139,7 +139,7 @@ def _postgres(secret: SecretStr) -> SecretStr:
 
 
 def _signing_key(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value()) < _SHORTEST_SIGNING_KEY:
+    if len(secret.get_secret_value()) < _MIN_SIGNING_KEY:
         raise ValueError("should be keys of 32 characters or more each, such as `openssl rand -base64 32` gives")
     return secret
 

@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from kling_relay.flows.follow_log import Tail
-from kling_relay.flows.lookup import LookUp
+from kling_relay.flows.follow_log import LogFollower
+from kling_relay.flows.lookup import TaskLookup
 from kling_relay.web.api.routes import ROUTES
 from kling_relay.web.dispatch import Dispatch
-from kling_relay.web.http.auth import Doorman
-from kling_relay.web.http.context import Tools
-from kling_relay.web.http.request import Site
-from kling_relay.web.http.routing import Table
+from kling_relay.web.http.auth import Authenticator
+from kling_relay.web.http.context import Context
+from kling_relay.web.http.request import AppState
+from kling_relay.web.http.routing import Router
 from kling_relay.web.static import Files
 
 
 @dataclass(frozen=True, slots=True)
-class Web:
+class WebApplication:
     """What answers requests (`dispatch.answer`), and what it has beside its tools."""
 
-    site: Site
+    site: AppState
     dispatch: Dispatch
 
     @asynccontextmanager
@@ -39,13 +39,13 @@ class Web:
         self.site.tail.close()
 
 
-def make(tools: Tools) -> Web:
+def make(tools: Context) -> WebApplication:
     """Return the web; it must be made inside the loop that serves it."""
     limits = tools.limits
-    site = Site(
+    site = AppState(
         tools=tools,
-        doorman=Doorman(tools.database, tools.sealer, rate=limits.rate, burst=limits.burst),
-        tail=Tail(tools.database, tools.bell),
-        look_up=LookUp(tools.database),
+        doorman=Authenticator(tools.database, tools.sealer, rate=limits.rate, burst=limits.burst),
+        tail=LogFollower(tools.database, tools.wakeup),
+        lookup=TaskLookup(tools.database),
     )
-    return Web(site, Dispatch(site, Table(ROUTES), Files.read()))
+    return WebApplication(site, Dispatch(site, Router(ROUTES), Files.read()))

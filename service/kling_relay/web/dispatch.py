@@ -23,9 +23,9 @@ from kling_relay.web.http import body
 from kling_relay.web.http.answers import InvalidMembers, refused
 from kling_relay.web.http.context import Seen
 from kling_relay.web.http.cors import preflight, shared
-from kling_relay.web.http.request import NOBODY, Answer, Call, Model, Route, Site
+from kling_relay.web.http.request import NOBODY, Answer, AppState, Model, Request, Route
 from kling_relay.web.http.response import Common, Response
-from kling_relay.web.http.routing import Found, Table
+from kling_relay.web.http.routing import Found, Router
 from kling_relay.web.static import Files
 
 _SERVER = {"Server": "kling-relay"}
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Dispatch:
     """The one function behind the server, for one table of routes and the files for browsers."""
 
-    def __init__(self, site: Site, table: Table, files: Files) -> None:
+    def __init__(self, site: AppState, table: Router, files: Files) -> None:
         self._site = site
         self._table = table
         self._files = files
@@ -57,7 +57,7 @@ class Dispatch:
         if found is None and (file := self._files.answer(request, segments)) is not None:
             file.common = self._of_files.at(now)
             return file
-        call = Call(self._site, request, now, str(tools.new_id(now)))
+        call = Request(self._site, request, now, str(tools.new_id(now)))
         log_context.begin(request_id=call.request_id)
         is_kling = found.is_kling if found else _looks_kling(segments)
         is_shared = is_kling or segments[:1] == ("v1",)
@@ -90,7 +90,7 @@ class Dispatch:
         )
         return response
 
-    async def _act(self, call: Call, found: Found | None, route: Route | None) -> Answer:
+    async def _act(self, call: Request, found: Found | None, route: Route | None) -> Answer:
         """Have the route's function answer, once everything that the route asks for was judged."""
         if found is None:
             raise NotFound
@@ -113,17 +113,17 @@ class Dispatch:
             raise Forbidden(f"This key may not do that; it takes the scope {route.scope}.")
         return told
 
-    async def _content(self, call: Call) -> Any:
+    async def _content(self, call: Request) -> Any:
         """Return the JSON in the body, {} where there is none."""
         raw = await call.read()
-        deepest = self._site.tools.limits.json_depth
+        max_depth = self._site.tools.limits.json_depth
         if not raw.strip():
             return {}
         if len(raw) > body.THREAD_FROM:
-            return await asyncio.to_thread(body.parse, raw, deepest)
-        return body.parse(raw, deepest)
+            return await asyncio.to_thread(body.parse, raw, max_depth)
+        return body.parse(raw, max_depth)
 
-    def _refused(self, call: Call, found: Found | None, error: Exception, *, kling: bool, shared: bool) -> Response:
+    def _refused(self, call: Request, found: Found | None, error: Exception, *, kling: bool, shared: bool) -> Response:
         refusal = _refusal(error)
         call.code = refusal.code
         response = refused(refusal, call.request_id, kling=kling)

@@ -28,7 +28,7 @@ class Answers(Protocol):
 
 
 class Answering(Protocol):
-    """What is served, as `kling_relay.web.application.Web` is it."""
+    """What is served, as `kling_relay.web.application.WebApplication` is it."""
 
     @property
     def dispatch(self) -> Answers: ...

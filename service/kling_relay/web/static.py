@@ -22,7 +22,7 @@ from kling_relay.web.spec.openapi import document
 ROOT = Path(__file__).parent / "console"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 _TEXT = frozenset({"text/javascript", "text/css", "text/html", "text/plain", "text/markdown", "image/svg+xml"})
-_LEAST_ZIPPED = 600
+_MIN_COMPRESSED = 600
 _FONTS_KEPT = "public, max-age=604800"
 _ASK_EACH_TIME = "no-cache"
 _TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
@@ -90,7 +90,7 @@ def read(root: Path) -> Iterator[tuple[str, File]]:
 
 def _file(content: bytes, media: str, name: str) -> File:
     is_text = media in _TEXT or media == "application/json"
-    zipped = gzip.compress(content, 9, mtime=0) if is_text and len(content) >= _LEAST_ZIPPED else None
+    zipped = gzip.compress(content, 9, mtime=0) if is_text and len(content) >= _MIN_COMPRESSED else None
     return File(
         content=content,
         zipped=zipped,

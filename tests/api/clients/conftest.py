@@ -52,9 +52,9 @@ class Place:
                     return dict(said)
                 await asyncio.sleep(0.02)
 
-    def taken(self, door: str) -> dict[str, Any]:
+    def taken(self, operation: str) -> dict[str, Any]:
         """Return the last order that the provider got at this door."""
-        orders = [each for each in self.sandbox.heard if each.method == "POST" and each.path.endswith(door)]
+        orders = [each for each in self.sandbox.heard if each.method == "POST" and each.path.endswith(operation)]
         return dict(orjson.loads(orders[-1].body))
 
 

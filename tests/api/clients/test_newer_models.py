@@ -51,8 +51,8 @@ ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ORDERS)
 async def test_an_order_of_a_newer_model_is_taken_and_done(newer: Relay, name: str) -> None:
-    door, order = ORDERS[name]
-    task = await newer.submit(**{"prompt": "a rabbit", **order}, door=door)
+    operation, order = ORDERS[name]
+    task = await newer.submit(**{"prompt": "a rabbit", **order}, operation=operation)
     assert (await newer.final(task))["task_status"] == "succeed"
 
 

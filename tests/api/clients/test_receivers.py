@@ -75,7 +75,13 @@ async def test_a_receiver_written_for_kling_gets_kling_flat_bodies(place: Place,
     async with subscriber() as one:
         name = f"named by {member}"
         task, heard = await told(
-            place.relay, one, "pictures", door="images/generations", n=2, external_task_id=name, **{member: one.url}
+            place.relay,
+            one,
+            "pictures",
+            operation="images/generations",
+            n=2,
+            external_task_id=name,
+            **{member: one.url},
         )
         assert {each.path for each in heard} == {"/hook"}
         for each in heard:

@@ -81,16 +81,16 @@ ORDERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ORDERS)
 async def test_what_it_sends_is_taken_and_what_it_reads_is_there(place: Place, name: str) -> None:
-    door, order, wanted = ORDERS[name]
+    operation, order, wanted = ORDERS[name]
     headers = signed()
-    status, said, _ = await place.say("POST", f"/v1/{door}", order, headers)
+    status, said, _ = await place.say("POST", f"/v1/{operation}", order, headers)
     assert status == 200, said
     assert read(said)["task_status"] == "submitted"
-    taken = place.taken(door)
+    taken = place.taken(operation)
     assert {name: taken[name] for name in wanted} == wanted
     assert None not in taken.values()
-    shown = read(await place.polled(f"/v1/{door}/{said['data']['task_id']}", headers))
-    kind = "images" if door.startswith("images") else "videos"
+    shown = read(await place.polled(f"/v1/{operation}/{said['data']['task_id']}", headers))
+    kind = "images" if operation.startswith("images") else "videos"
     for result in shown["task_result"][kind]:
         assert result["url"].startswith("http")
         assert kind == "images" or (isinstance(result["id"], str) and isinstance(result["duration"], str))
@@ -105,11 +105,11 @@ async def test_a_slow_provider_does_not_try_its_patience(place: Place) -> None:
     assert (status, read(said)["task_status"]) == (200, "submitted")
 
 
-@pytest.mark.parametrize("door", ["images/generations", "videos/text2video"])
-async def test_before_its_end_a_task_has_all_that_is_read_of_it(place: Place, door: str) -> None:
+@pytest.mark.parametrize("operation", ["images/generations", "videos/text2video"])
+async def test_before_its_end_a_task_has_all_that_is_read_of_it(place: Place, operation: str) -> None:
     headers = signed()
-    _, said, _ = await place.say("POST", f"/v1/{door}", {"prompt": "a [takes:0.5s]"}, headers)
-    _, said, _ = await place.say("GET", f"/v1/{door}/{said['data']['task_id']}", headers=headers)
+    _, said, _ = await place.say("POST", f"/v1/{operation}", {"prompt": "a [takes:0.5s]"}, headers)
+    _, said, _ = await place.say("GET", f"/v1/{operation}/{said['data']['task_id']}", headers=headers)
     assert read(said)["task_result"] == {}
 
 

@@ -76,16 +76,16 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", FORMS)
 async def test_what_its_forms_send_is_ordered_polled_and_shown(place: Place, name: str) -> None:
-    door, form, wanted = FORMS[name]
-    status, said, headers = await place.say("POST", f"/kling/v1/{door}", form, HEADERS)
+    operation, form, wanted = FORMS[name]
+    status, said, headers = await place.say("POST", f"/kling/v1/{operation}", form, HEADERS)
     assert (status, said["code"]) == (200, 0), said
     assert said["request_id"] == said["data"]["task_id"]
     assert headers["access-control-allow-origin"] == "*"
-    taken = place.taken(door)
+    taken = place.taken(operation)
     assert {name: taken[name] for name in wanted} == wanted
     assert "model" not in taken
     assert "" not in taken.values()
-    shown = await place.polled(f"/kling/v1/{door}/{said['data']['task_id']}", HEADERS)
+    shown = await place.polled(f"/kling/v1/{operation}/{said['data']['task_id']}", HEADERS)
     assert shown["request_id"] == said["request_id"]
     result = shown["data"]["task_result"]
     assert (result["images"] or result["videos"])[0]["url"].startswith("http")

@@ -14,7 +14,7 @@ from kling_relay.core.errors import BudgetExceeded
 from kling_relay.core.ids import CHANCE_BITS, new_id
 from kling_relay.core.key import digest
 from kling_relay.flows.budget import Budget
-from kling_relay.flows.budgeted_orders import Limited, Ordered, RepeatedError
+from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
 from kling_relay.store.access import client_keys
 from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.money import budgets
@@ -31,8 +31,8 @@ DOOR = "/kling/v1/videos/text2video"
 
 async def limit(relay: Relay, **limits: str) -> None:
     """Set the limits of the client behind the tests' key, before it orders anything."""
-    most = Limits(**{name: Decimal(most) for name, most in limits.items()})
-    assert await budgets.set_limits(relay.parts.database, "bootstrap", most, of_key=False) == 1
+    limit = Limits(**{name: Decimal(limit) for name, limit in limits.items()})
+    assert await budgets.set_limits(relay.parts.database, "bootstrap", limit, of_key=False) == 1
 
 
 async def order(relay: Relay, **more: Any) -> tuple[int, Any]:
@@ -175,7 +175,7 @@ def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "
 async def ordered(database: Database, budget: Budget, one: Record) -> str | None:
     """Record the order as submit does; return the limit that refused it."""
     try:
-        await Limited(database, budget, lambda: 10.0)(Ordered(record=one, words=(), fingerprint=b""))
+        await BudgetedOrders(database, budget, lambda: 10.0)(BudgetedOrder(record=one, words=(), fingerprint=b""))
     except BudgetExceeded as refusal:
         return refusal.limit
     return None
@@ -224,10 +224,10 @@ async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(6)), of_key=False)
-        limited = Limited(db, flow(db), lambda: 10.0)
+        limited = BudgetedOrders(db, flow(db), lambda: 10.0)
 
         async def order(quote: str, *words: str) -> object:
-            one = Ordered(record=record(client, key, NOW, quote), words=words, fingerprint=quote.encode())
+            one = BudgetedOrder(record=record(client, key, NOW, quote), words=words, fingerprint=quote.encode())
             try:
                 await limited(one)
             except (BudgetExceeded, RepeatedError) as refusal:

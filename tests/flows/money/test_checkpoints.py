@@ -35,7 +35,7 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
         assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
         spent, rounds = await balances.spent(db.pool, spender, "unit", now), 0
         await db.pool.execute("DELETE FROM closings")
-        while await balances.close(db.pool, spender, "unit", now, most=9):
+        while await balances.close(db.pool, spender, "unit", now, limit=9):
             assert await balances.spent(db.pool, spender, "unit", now) == spent
             rounds += 1
         assert rounds == 6

@@ -55,7 +55,7 @@ async def test_where_nothing_went_wrong_nothing_differs(database: str, dialect: 
         assert await spent(relay) == used(sandbox) == Decimal("11.5")
         if dialect == "kling":
             assert isinstance(report.account, Account)
-            assert report.account.shown() == {"used": "11.5", "ours": "11.5", "difference": "0"}
+            assert report.account.to_json() == {"used": "11.5", "ours": "11.5", "difference": "0"}
         else:
             assert report.account == "the dialect gateway has no account to ask"
 
@@ -75,13 +75,13 @@ async def test_every_planted_difference_is_found_with_its_task(database: str) ->
         await pool.execute("DELETE FROM ledger WHERE task = $1 AND entry = 'settle'", UUID(lost))
         for ask_all in (False, True):
             report = await reconciled(relay, provider, ask_all=ask_all)
-            found = {str(each.task): (each.about, each.client, each.says) for each in report.differences}
+            found = {str(each.task): (each.about, each.client, each.detail) for each in report.differences}
             assert sound not in found
             assert found[dear] == ("charge", "bootstrap", "the provider charged 3")
             assert found[twice] == ("books", "bootstrap", "-1 is reserved where 0 should be")
             assert found[lost][0] in {"books", "charge"}
             assert {each.about for each in report.differences if str(each.task) == lost} == {"books", "charge"}
-            assert len(json.loads(json.dumps(report.shown()))["differences"]) == len(report.differences)
+            assert len(json.loads(json.dumps(report.to_json()))["differences"]) == len(report.differences)
 
 
 async def test_a_provider_that_contradicts_itself_is_asked(database: str) -> None:

@@ -26,7 +26,7 @@ async def used(database: str) -> Any:
         await home.called_back(await home.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
         await home.called_back(await home.order("b"), "succeed", final_unit_deduction="99999999999")
         await home.called_back(await home.order("c", duration="10"), "failed", final_unit_deduction="9")
-        await home.order("d", door="images/generations", n=3)
+        await home.order("d", operation="images/generations", n=3)
         yield home
 
 

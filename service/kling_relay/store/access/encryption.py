@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 _VERSION = b"\x01"
 _NAME = 4
 _NONCE = 12
-_LEAST = len(_VERSION) + _NAME + _NONCE + 16
+_MIN_BYTES = len(_VERSION) + _NAME + _NONCE + 16
 _PURPOSE = b"kling-relay seal v1"
 
 
@@ -46,7 +46,7 @@ class Sealer:
         """Return what was sealed for `context`; raise `SealError` where that cannot be done."""
         name = sealed[len(_VERSION) : len(_VERSION) + _NAME]
         cipher = self._ciphers.get(name)
-        if len(sealed) < _LEAST or not sealed.startswith(_VERSION) or cipher is None:
+        if len(sealed) < _MIN_BYTES or not sealed.startswith(_VERSION) or cipher is None:
             raise SealError("sealed with a key that is not kept, or not sealed")
         head, rest = sealed[: len(_VERSION) + _NAME], sealed[len(_VERSION) + _NAME :]
         try:

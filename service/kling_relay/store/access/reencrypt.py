@@ -47,7 +47,7 @@ class _Sealed:
             select(table.c.id, kept.label("sealed"))
             .where(table.c.id > bindparam("last", type_=Uuid))
             .order_by(table.c.id)
-            .limit(bindparam("most", type_=Integer))
+            .limit(bindparam("limit", type_=Integer))
         )
         self.change = Statement(
             update(table)
@@ -75,23 +75,23 @@ _COLUMNS = (
 
 async def reseal(database: Database, sealer: Sealer) -> Seals:
     """Bring every secret under the newest key; what no key opens is counted and left alone."""
-    return await _walk(database, sealer, change=True, most=None)
+    return await _walk(database, sealer, change=True, limit=None)
 
 
-async def survey(database: Database, sealer: Sealer, most: int) -> Seals:
-    """Look at up to `most` secrets of each kind and change nothing."""
-    return await _walk(database, sealer, change=False, most=most)
+async def survey(database: Database, sealer: Sealer, limit: int) -> Seals:
+    """Look at up to `limit` secrets of each kind and change nothing."""
+    return await _walk(database, sealer, change=False, limit=limit)
 
 
-async def _walk(database: Database, sealer: Sealer, *, change: bool, most: int | None) -> Seals:
+async def _walk(database: Database, sealer: Sealer, *, change: bool, limit: int | None) -> Seals:
     found = Seals()
     for column in _COLUMNS:
         last, seen = UUID(int=0), 0
-        while rows := await column.page.rows(database.pool, last=last, most=PAGE):
+        while rows := await column.page.rows(database.pool, last=last, limit=PAGE):
             for row in rows:
                 await _one(database, sealer, column, row["id"], row["sealed"], found, change=change)
             last, seen = rows[-1]["id"], seen + len(rows)
-            if most is not None and seen >= most:
+            if limit is not None and seen >= limit:
                 break
     return found
 

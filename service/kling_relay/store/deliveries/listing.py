@@ -35,7 +35,7 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, unnested
 from kling_relay.store.tables import attempts, events, outstanding
 
-_MOST_SEQUENCE = 2**15 - 1
+_MAX_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)
 
 
@@ -99,8 +99,8 @@ def _within(table: Any, mine: ColumnElement[UUID]) -> list[ColumnElement[bool]]:
 
 def _newest(chosen: Select[Any], table: Any, mine: Any, name: str) -> Select[Any]:
     """Return each subscription's newest, so many of each."""
-    most = bindparam("most", type_=BigInteger)
-    each = chosen.order_by(table.c.subject.desc(), table.c.sequence.desc()).limit(most).lateral(name)
+    limit = bindparam("limit", type_=BigInteger)
+    each = chosen.order_by(table.c.subject.desc(), table.c.sequence.desc()).limit(limit).lateral(name)
     return select(mine.c.id.label("subscription"), *each.c).select_from(mine.join(each, true()))
 
 
@@ -150,7 +150,7 @@ def _rows() -> Statement:
     page = (
         select(both)
         .order_by(both.c.subject.desc(), both.c.sequence.desc(), both.c.subscription.desc())
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
         .subquery("page")
     )
     last = (
@@ -201,12 +201,12 @@ _TRIED = Statement(
 )
 
 
-async def page(database: Database, client: UUID, wanted: Filter, before: Delivery | None, most: int) -> Page:
-    """Return up to `most` of the client's deliveries, newest task first, before the one named.
+async def page(database: Database, client: UUID, wanted: Filter, before: Delivery | None, limit: int) -> Page:
+    """Return up to `limit` of the client's deliveries, newest task first, before the one named.
 
     A page may be short, even empty, where little is found; its `after` says where to go on.
     """
-    high = before or Delivery(subject=wanted.subject or _LAST, sequence=_MOST_SEQUENCE, subscription=_LAST, attempt=0)
+    high = before or Delivery(subject=wanted.subject or _LAST, sequence=_MAX_SEQUENCE, subscription=_LAST, attempt=0)
     ids, low, is_end = await candidates(database, client, wanted, high.subject)
     rows = await _ROWS.rows(
         database.pool,
@@ -219,16 +219,16 @@ async def page(database: Database, client: UUID, wanted: Filter, before: Deliver
         pending=wanted.status in {None, "pending"},
         exhausted=wanted.status in {None, "exhausted"},
         delivered=wanted.status in {None, "delivered"},
-        most=most + 1,
+        limit=limit + 1,
     )
-    found = [_listed(row) for row in rows[:most]]
-    if len(rows) > most:
+    found = [_listed(row) for row in rows[:limit]]
+    if len(rows) > limit:
         return Page(found, found[-1].key)
     # below the window's edge nothing was looked at: the next page begins with that task
     edge = (
         None
         if is_end
-        else Delivery(subject=UUID(int=low.int - 1), sequence=_MOST_SEQUENCE, subscription=_LAST, attempt=0)
+        else Delivery(subject=UUID(int=low.int - 1), sequence=_MAX_SEQUENCE, subscription=_LAST, attempt=0)
     )
     return Page(found, edge)
 

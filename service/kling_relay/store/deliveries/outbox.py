@@ -117,12 +117,12 @@ async def fresh(database: Database, shards: Sequence[int], since: float) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """How much of a subscription's queue to read: up to `most` due deliveries from `cursor` (None: the front) on."""
+    """How much of a subscription's queue to read: up to `limit` due deliveries from `cursor` (None: the front) on."""
 
     subscription: UUID
     shard: int
     cursor: datetime | None
-    most: int
+    limit: int
     ordered: bool
 
 
@@ -141,7 +141,7 @@ class Claim:
         return (self.event.subject, self.event.sequence)
 
 
-_WANTED: Columns = {"subscription": Uuid, "shard": SmallInteger, "cursor": Time, "most": Integer, "ordered": Boolean}
+_WANTED: Columns = {"subscription": Uuid, "shard": SmallInteger, "cursor": Time, "limit": Integer, "ordered": Boolean}
 
 
 def _read() -> Statement:
@@ -167,7 +167,7 @@ def _read() -> Statement:
             or_(~want.c.ordered, ~blocked),
         )
         .order_by(outstanding.c.due_at)
-        .limit(want.c.most)
+        .limit(want.c.limit)
         .lateral("due")
     )
     return Statement(
@@ -196,7 +196,7 @@ _START = datetime(2000, 1, 1, tzinfo=UTC)
 
 async def read(database: Database, wanted: Sequence[Wanted]) -> list[Claim]:
     """Return the due deliveries of these subscriptions, each in order of due time."""
-    rows = [(each.subscription, each.shard, each.cursor or _START, each.most, each.ordered) for each in wanted]
+    rows = [(each.subscription, each.shard, each.cursor or _START, each.limit, each.ordered) for each in wanted]
     found = await _READ.rows(database.settle, **columns_of("want", list(_WANTED), rows))
     return [_claim(row) for row in found]
 

@@ -38,7 +38,7 @@ from kling_relay.store.tables import Time, clients, events, outstanding, subscri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Recipient:
     """A subscription as delivering sees it; `headers` and secrets are sealed; without its own the client's signs."""
 
     id: UUID
@@ -83,10 +83,10 @@ _TARGETS = Statement(
 )
 
 
-async def targets(database: Database, ids: Sequence[UUID]) -> dict[UUID, Target]:
+async def targets(database: Database, ids: Sequence[UUID]) -> dict[UUID, Recipient]:
     """Return these subscriptions; who was deleted is missing."""
     rows = await _TARGETS.rows(database.settle, ids=list(ids))
-    return {row["id"]: Target(**dict(row.items())) for row in rows}
+    return {row["id"]: Recipient(**dict(row.items())) for row in rows}
 
 
 _FAILING = Statement(

@@ -38,7 +38,7 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement, columns_of, unnested
 from kling_relay.store.tables import Time, attempts, events, outstanding, tasks
 
-LONGEST_LIFE = timedelta(days=7)
+MAX_LIFE = timedelta(days=7)
 """Tasks older than this at the beginning of a replay's time are taken to have ended before it."""
 _BATCH = 2000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,7 +90,7 @@ def _failed() -> Statement:
             outstanding.c.due_at > func.now(),
             event,
         )
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
         .subquery("some")
     )
     return Statement(
@@ -124,7 +124,7 @@ def _matching() -> Statement:
             or_(~bindparam("is_hook", type_=Boolean), named),
         )
         .order_by(events.c.tx, events.c.subject, events.c.sequence)
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
     )
 
 
@@ -169,7 +169,7 @@ async def replay_failed(database: Database, subscription: UUID, since: datetime,
             shard=shard_number(subscription.int),
             since=since,
             until=until,
-            most=_BATCH,
+            limit=_BATCH,
         )
         count += made
         if made < _BATCH:
@@ -191,12 +191,12 @@ async def replay_all(
             subject=at.subject,
             sequence=at.sequence,
             tx_offset=database.tx_offset,
-            low=lower_bound(max(since, _EPOCH + LONGEST_LIFE) - LONGEST_LIFE),
+            low=lower_bound(max(since, _EPOCH + MAX_LIFE) - MAX_LIFE),
             high=lower_bound(until),
             since=since,
             until=until,
             types=list(types),
-            most=_BATCH,
+            limit=_BATCH,
         )
         if rows:
             keys = [(row["subject"], row["sequence"]) for row in rows]

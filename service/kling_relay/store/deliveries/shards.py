@@ -47,7 +47,7 @@ _free = (
     select(shards.c.shard)
     .where(or_(shards.c.owner.is_(None), shards.c.leased_until < func.now()))
     .order_by(shards.c.shard)
-    .limit(bindparam("most", type_=Integer))
+    .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
@@ -78,7 +78,7 @@ async def hold(database: Database, worker: UUID, lease: float) -> tuple[set[int]
         share = -(-SHARDS // max(1, await _COUNT.scalar(connection)))
         held = {row["shard"] for row in await _RENEW.rows(connection, me=worker, lease=span)}
         if len(held) < share:
-            taken = await _TAKE.rows(connection, me=worker, lease=span, most=share - len(held))
+            taken = await _TAKE.rows(connection, me=worker, lease=span, limit=share - len(held))
             held |= {row["shard"] for row in taken}
     return held, share
 

@@ -39,7 +39,7 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Columns, Row, Runner, Statement
 from kling_relay.store.tables import Time, subscriptions
 
-MOST_PER_CLIENT = 1000
+MAX_PER_CLIENT = 1000
 """Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""
 
 
@@ -107,7 +107,7 @@ def _create() -> Statement:
     values = select(*(cast(bindparam(name, type_=kind), kind) for name, kind in new.items()))
     return Statement(
         insert(subscriptions)
-        .from_select(list(new), values.where(already < bindparam("most", type_=BigInteger)))
+        .from_select(list(new), values.where(already < bindparam("limit", type_=BigInteger)))
         .returning(subscriptions.c.id)
     )
 
@@ -155,7 +155,7 @@ _LIST = Statement(
         subscriptions.c.client == _CLIENT, ~subscriptions.c.hook, subscriptions.c.id < bindparam("before", type_=Uuid)
     )
     .order_by(subscriptions.c.id.desc())
-    .limit(bindparam("most", type_=BigInteger))
+    .limit(bindparam("limit", type_=BigInteger))
 )
 _ROTATE = Statement(
     update(subscriptions)
@@ -181,7 +181,7 @@ _RESUME = Statement(
 
 
 async def create(database: Database, new: Subscription) -> bool:
-    """Write a subscription; False where the client has `MOST_PER_CLIENT` already."""
+    """Write a subscription; False where the client has `MAX_PER_CLIENT` already."""
     made = await _CREATE.scalar(
         database.pool,
         id=new.id,
@@ -191,7 +191,7 @@ async def create(database: Database, new: Subscription) -> bool:
         secrets=new.secrets,
         created_at=new.created_at,
         updated_at=new.updated_at,
-        most=MOST_PER_CLIENT,
+        limit=MAX_PER_CLIENT,
         **_columns(new.wish),
     )
     return made is not None
@@ -202,10 +202,10 @@ async def get(database: Database, client: UUID, identifier: UUID) -> Subscriptio
     return _maybe(await _GET.row(database.pool, of=identifier, client=client))
 
 
-async def page(database: Database, client: UUID, before: UUID | None, most: int) -> list[Subscription]:
-    """Return up to `most` of the client's subscriptions, newest first, older than `before`; hooks are left out."""
+async def page(database: Database, client: UUID, before: UUID | None, limit: int) -> list[Subscription]:
+    """Return up to `limit` of the client's subscriptions, newest first, older than `before`; hooks are left out."""
     last = before or UUID(int=(1 << 128) - 1)
-    return [_read(row) for row in await _LIST.rows(database.pool, client=client, before=last, most=most)]
+    return [_read(row) for row in await _LIST.rows(database.pool, client=client, before=last, limit=limit)]
 
 
 async def change(

@@ -37,7 +37,7 @@ _DROP_OUTSTANDING = Statement(
                     outstanding.c.shard == bindparam("shard", type_=SmallInteger),
                     outstanding.c.subscription == bindparam("subscription", type_=Uuid),
                 )
-                .limit(bindparam("most", type_=BigInteger))
+                .limit(bindparam("limit", type_=BigInteger))
                 .scalar_subquery()
             )
         )
@@ -58,6 +58,6 @@ async def remove(database: Database, client: UUID, identifier: UUID, now: dateti
 async def _drop_outstanding(database: Database, subscription: UUID) -> None:
     while True:
         shard = shard_of(subscription.int)
-        gone = await _DROP_OUTSTANDING.run(database.settle, shard=shard, subscription=subscription, most=_BATCH)
+        gone = await _DROP_OUTSTANDING.run(database.settle, shard=shard, subscription=subscription, limit=_BATCH)
         if gone < _BATCH:
             return

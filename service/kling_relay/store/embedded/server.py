@@ -56,7 +56,7 @@ TUNING: Mapping[str, str] = {
 START_WITHIN = 300
 """Seconds that a start may take: after a crash PostgreSQL first replays up to `max_wal_size`."""
 
-_LONGEST_SOCKET = 103
+_MAX_SOCKET = 103
 _SOCKET = ".s.PGSQL.5432"
 _LOOK_EVERY = 0.02
 
@@ -241,7 +241,7 @@ def _lives_in(cluster: Path, pid: int) -> bool:
 
 def _socket_directory(cluster: Path, account: Account | None) -> Path:
     """Return the cluster itself, or where its path is no good for a socket a private directory for temporary files."""
-    if len(os.fsencode(cluster / _SOCKET)) <= _LONGEST_SOCKET and "," not in str(cluster):
+    if len(os.fsencode(cluster / _SOCKET)) <= _MAX_SOCKET and "," not in str(cluster):
         return cluster
     owner = account.uid if account else os.geteuid()
     name = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]

@@ -36,7 +36,7 @@ from kling_relay.store.tables import events
 
 WINDOW = 5_000
 """So many events are looked at for their types at once, so that rare ones hold no connection."""
-_MOST_SEQUENCE = 2**15 - 1
+_MAX_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)
 
 
@@ -68,11 +68,11 @@ def read_cursor(text: str) -> Cursor | None:
         found = Cursor(int(parts[0]), UUID(parts[1]), int(parts[2]))
     except ValueError:
         return None
-    return found if found.tx < 2**63 and found.sequence <= _MOST_SEQUENCE and found.text == text else None
+    return found if found.tx < 2**63 and found.sequence <= _MAX_SEQUENCE and found.text == text else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class LoggedEvent:
     """An event as the log has it; `body` is what format `standard` sends."""
 
     at: Cursor
@@ -89,7 +89,7 @@ class Slice:
     Where few events are of the types asked for, a slice may be short, even empty, and yet go on.
     """
 
-    events: list[Told]
+    events: list[LoggedEvent]
     after: Cursor | None
 
 
@@ -115,7 +115,7 @@ COLUMNS = (
 )
 _PLACE = tuple_(events.c.tx, events.c.subject, events.c.sequence)
 _CLIENT = bindparam("client", type_=Uuid)
-_MOST = bindparam("most", type_=BigInteger)
+_MAX = bindparam("limit", type_=BigInteger)
 
 
 def _behind() -> list[ColumnElement[bool]]:
@@ -130,7 +130,7 @@ def _behind() -> list[ColumnElement[bool]]:
 
 def _after(*more: ColumnElement[bool]) -> Statement:
     chosen = select(*COLUMNS).where(*_behind(), *more)
-    return Statement(chosen.order_by(events.c.tx, events.c.subject, events.c.sequence).limit(_MOST))
+    return Statement(chosen.order_by(events.c.tx, events.c.subject, events.c.sequence).limit(_MAX))
 
 
 def _after_of_types() -> Statement:
@@ -150,7 +150,7 @@ def _after_of_types() -> Statement:
         select(near)
         .where(near.c.type == any_(bindparam("types", type_=ARRAY(Text))))
         .order_by(*order)
-        .limit(_MOST)
+        .limit(_MAX)
         .subquery("hits")
     )
     edge = (
@@ -176,7 +176,7 @@ def _after_of_types() -> Statement:
 
 def _after_many() -> Statement:
     place = unnested("place", client=Uuid, tx=BigInteger, subject=Uuid, sequence=SmallInteger)
-    news = (
+    newer = (
         select(*COLUMNS)
         .where(
             events.c.client == place.c.client,
@@ -184,10 +184,10 @@ def _after_many() -> Statement:
             events.c.tx < head_tx(),
         )
         .order_by(events.c.tx, events.c.subject, events.c.sequence)
-        .limit(_MOST)
-        .lateral("news")
+        .limit(_MAX)
+        .lateral("newer")
     )
-    return Statement(select(news).select_from(place).join(news, true()))
+    return Statement(select(newer).select_from(place).join(newer, true()))
 
 
 _EVENT = Statement(
@@ -207,7 +207,7 @@ _AFTER_MANY = _after_many()
 _HEAD = Statement(select(head_tx()))
 
 
-async def event(database: Database, client: UUID, subject: UUID, sequence: int) -> Told | None:
+async def event(database: Database, client: UUID, subject: UUID, sequence: int) -> LoggedEvent | None:
     """Return one event of the client's, or None."""
     row = await _EVENT.row(database.pool, client=client, subject=subject, sequence=sequence)
     return None if row is None else told(row)
@@ -217,18 +217,18 @@ async def after(
     database: Database,
     client: UUID,
     cursor: Cursor,
-    most: int,
+    limit: int,
     *,
     types: Sequence[str] | None = None,
     task: UUID | None = None,
 ) -> Slice:
-    """Return up to `most` events of the client behind `cursor`, of these types and of this task where given."""
+    """Return up to `limit` events of the client behind `cursor`, of these types and of this task where given."""
     given: dict[str, Any] = {
         "client": client,
         "tx": cursor.tx,
         "subject": cursor.subject,
         "sequence": cursor.sequence,
-        "most": most + 1,
+        "limit": limit + 1,
         "tx_offset": database.tx_offset,
     }
     edge = None
@@ -239,26 +239,26 @@ async def after(
         edge = told(rows.pop()).at if rows and rows[-1]["is_edge"] else None
     else:
         rows = await _AFTER.rows(database.pool, **given)
-    found = [told(row) for row in rows[:most]]
-    return Slice(found, found[-1].at if len(rows) > most else edge)
+    found = [told(row) for row in rows[:limit]]
+    return Slice(found, found[-1].at if len(rows) > limit else edge)
 
 
-async def after_many(database: Database, places: Mapping[UUID, Cursor], most: int) -> list[Told]:
-    """Return up to `most` events of each client behind its cursor, each client's in order; one statement for all."""
+async def after_many(database: Database, places: Mapping[UUID, Cursor], limit: int) -> list[LoggedEvent]:
+    """Return up to `limit` events of each client behind its cursor, each client's in order; one statement for all."""
     rows = [(client, at.tx, at.subject, at.sequence) for client, at in places.items()]
     arrays = columns_of("place", ["client", "tx", "subject", "sequence"], rows)
-    found = await _AFTER_MANY.rows(database.pool, most=most, tx_offset=database.tx_offset, **arrays)
+    found = await _AFTER_MANY.rows(database.pool, limit=limit, tx_offset=database.tx_offset, **arrays)
     return [told(row) for row in found]
 
 
 async def head(database: Database) -> Cursor:
     """Return the log's end: what is not yet readable, or not yet written, lies behind it."""
     tx: int = await _HEAD.scalar(database.pool, tx_offset=database.tx_offset)
-    return Cursor(tx - 1, _LAST, _MOST_SEQUENCE)
+    return Cursor(tx - 1, _LAST, _MAX_SEQUENCE)
 
 
-def told(row: Row) -> Told:
-    return Told(
+def told(row: Row) -> LoggedEvent:
+    return LoggedEvent(
         at=Cursor(row["tx"], row["subject"], row["sequence"]),
         client=row["client"],
         type=row["type"],

@@ -113,7 +113,7 @@ _EDGE = Statement(
         ledger.c.tx < literal_column(str(_NO_END)),
     )
     .order_by(ledger.c.tx)
-    .offset(bindparam("most", type_=Integer))
+    .offset(bindparam("limit", type_=Integer))
     .limit(literal_column("1"))
 )
 
@@ -147,13 +147,15 @@ async def spent(
     return _plus(base, row)
 
 
-async def close(runner: Runner, spender: Spender, currency: str, now: datetime, *, most: int) -> bool:
-    """Close the spender's sums, about `most` entries further; return whether there was anything to close.
+async def close(runner: Runner, spender: Spender, currency: str, now: datetime, *, limit: int) -> bool:
+    """Close the spender's sums, about `limit` entries further; return whether there was anything to close.
 
     Two at once do no harm: each writes sums that are right for the number that it writes beside them.
     """
     before = await _closing(runner, spender, currency, now)
-    edge: int | None = await _EDGE.scalar(runner, client=spender.client, key=spender.key, since=before.until, most=most)
+    edge: int | None = await _EDGE.scalar(
+        runner, client=spender.client, key=spender.key, since=before.until, limit=limit
+    )
     bound = _NO_END if edge is None else edge + 1  # with all of the edge's transaction, or there would be no end
     row = await _added(runner, spender, currency, before.until, bound, now)
     if not row["closed"]:

@@ -131,8 +131,8 @@ async def set_limits(database: Database, name: str, limits: Limits, *, of_key: b
         identifier = UUID(name)
     except ValueError:
         identifier = None
-    most = {f"most_{each}": getattr(limits, each) for each in LIMIT_NAMES}
-    found = await (_SET_KEY if of_key else _SET_CLIENT).rows(database.pool, named=name, of=identifier, **most)
+    limit = {f"most_{each}": getattr(limits, each) for each in LIMIT_NAMES}
+    found = await (_SET_KEY if of_key else _SET_CLIENT).rows(database.pool, named=name, of=identifier, **limit)
     return len(found)
 
 

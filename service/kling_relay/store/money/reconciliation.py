@@ -16,7 +16,7 @@ from kling_relay.store.postgres.statement import Row, Statement, unnested
 from kling_relay.store.tables import callbacks, clients, ledger, submissions, tasks
 
 PAGE = 200
-MOST_KEPT = 20
+MAX_KEPT = 20
 """Of a task's callbacks so many are read, newest first."""
 
 _booked = (
@@ -52,7 +52,7 @@ _PAGE = Statement(
         tasks.c.id > bindparam("after", type_=Uuid),
     )
     .order_by(tasks.c.id)
-    .limit(bindparam("most", type_=Integer))
+    .limit(bindparam("limit", type_=Integer))
 )
 _BELIEVED: ColumnElement[Any] = literal_column("'{moved,stale}'::text[]", ARRAY(Text))
 _wanted = unnested("wanted", task=Uuid)
@@ -63,7 +63,7 @@ _newest = (
         callbacks.c.outcome == any_(_BELIEVED),
     )
     .order_by(callbacks.c.received_at.desc())
-    .limit(literal_column(str(MOST_KEPT)))
+    .limit(literal_column(str(MAX_KEPT)))
     .lateral("newest")
 )
 _KEPT = Statement(
@@ -81,7 +81,7 @@ async def books(database: Database, since: datetime, until: datetime) -> AsyncIt
     after = UUID(int=0)
     while True:
         rows = await _PAGE.rows(
-            database.pool, lowest=lower_bound(since), bound=lower_bound(until), after=after, most=PAGE
+            database.pool, lowest=lower_bound(since), bound=lower_bound(until), after=after, limit=PAGE
         )
         if not rows:
             return

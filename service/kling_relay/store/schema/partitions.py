@@ -18,7 +18,7 @@ from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.statement import CollisionError, Connection, Statement, StoreError, translated
 from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
 
-MOST_PARTITIONS = 30
+MAX_PARTITIONS = 30
 """A retention is cut into about so many partitions; many more would slow every look-up down."""
 
 AHEAD = timedelta(days=7)
@@ -80,7 +80,7 @@ class Range:
 
 def width(retention: timedelta) -> timedelta:
     """Return how much time one partition covers: whole days, so that a retention has about thirty."""
-    return timedelta(days=max(1, round(retention / MOST_PARTITIONS / timedelta(days=1))))
+    return timedelta(days=max(1, round(retention / MAX_PARTITIONS / timedelta(days=1))))
 
 
 def wanted(there: list[Range], now: datetime, span: timedelta) -> Iterator[Range]:

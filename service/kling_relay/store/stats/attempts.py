@@ -30,7 +30,7 @@ from kling_relay.store.stats.tasks import NEVER, SINCE, Counted, Figures, Window
 from kling_relay.store.tables import attempts, subscriptions, tasks
 
 PER_SUBSCRIPTION = 1000
-MOST_SUBSCRIPTIONS = 200
+MAX_SUBSCRIPTIONS = 200
 HOOK_WINDOW = 2000
 """Hooks are found in so many of the client's newest tasks."""
 
@@ -46,7 +46,7 @@ def _attempts() -> Statement:
         )
         .where(attempts.c.subscription == mine.c.id, attempts.c.subject >= _LOW)
         .order_by(attempts.c.subject.desc(), attempts.c.sequence.desc())
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
         .lateral("seen")
     )
     delivered = seen.c.outcome == literal_column("'delivered'")
@@ -83,7 +83,7 @@ def _retried() -> Statement:
         select(attempts.c.subject, attempts.c.sequence, attempts.c.at, attempts.c.outcome)
         .where(attempts.c.subscription == mine.c.id, attempts.c.subject >= _LOW)
         .order_by(attempts.c.subject.desc(), attempts.c.sequence.desc())
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
         .lateral("seen")
     )
     ended = func.max(seen.c.at).filter(seen.c.outcome != literal_column("'failed'"))
@@ -110,7 +110,7 @@ _near = (
     .limit(literal_column(str(HOOK_WINDOW)))
     .subquery("near")
 )
-_most: ColumnElement[int] = literal_column(str(MOST_SUBSCRIPTIONS))
+_most: ColumnElement[int] = literal_column(str(MAX_SUBSCRIPTIONS))
 _own = (
     select(subscriptions.c.id)
     .where(subscriptions.c.client == _CLIENT, ~subscriptions.c.hook)
@@ -141,7 +141,7 @@ async def mine(database: Database, client: UUID, only: UUID | None = None) -> li
 async def count_attempts(database: Database, of: Sequence[UUID], window: Window) -> Counted:
     """Return the figures of the newest attempts of these subscriptions, for events of the window's tasks."""
     given = {
-        "most": PER_SUBSCRIPTION,
+        "limit": PER_SUBSCRIPTION,
         "low": lower_bound(window.since),
         "since": window.since,
         "width": window.width.total_seconds(),

@@ -15,10 +15,10 @@ from kling_relay.store.postgres.statement import Row, Statement
 from kling_relay.store.stats.readings import AGES, EVERY_AGE, EXHAUSTED, LATER, OLDEST, Queue
 from kling_relay.store.tables import outstanding, subscriptions
 
-MOST_SUBSCRIPTIONS = 40
+MAX_SUBSCRIPTIONS = 40
 """Subscriptions looked at in each shard: ten thousand in all."""
-MOST_OF_ONE = 10_000
-MOST_DELIVERIES = 200_000
+MAX_OF_ONE = 10_000
+MAX_DELIVERIES = 200_000
 STATES = ("healthy", "failing", "closed")
 _NOTHING = Queue(subscriptions=0, by_age=dict.fromkeys(EVERY_AGE, 0), oldest_due=0.0)
 
@@ -54,16 +54,16 @@ def _queues() -> Statement:
     walk = walk.union_all(
         select(following.c.shard, following.c.subscription, following.c.due_at, walk.c.place + 1)
         .select_from(walk.join(following, true()))
-        .where(walk.c.place < MOST_SUBSCRIPTIONS)
+        .where(walk.c.place < MAX_SUBSCRIPTIONS)
     )
     some = (
         select(outstanding.c.due_at)
         .where(outstanding.c.shard == walk.c.shard, outstanding.c.subscription == walk.c.subscription)
         .order_by(outstanding.c.due_at)
-        .limit(MOST_OF_ONE)
+        .limit(MAX_OF_ONE)
         .lateral("some")
     )
-    looked_at = select(walk.c.subscription, some.c.due_at).select_from(walk.join(some, true())).limit(MOST_DELIVERIES)
+    looked_at = select(walk.c.subscription, some.c.due_at).select_from(walk.join(some, true())).limit(MAX_DELIVERIES)
     each = looked_at.subquery("each")
     of_one = (
         select(each.c.subscription, *(func.count().filter(when).label(age) for age, when in _ages(each.c.due_at)))

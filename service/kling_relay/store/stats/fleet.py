@@ -20,7 +20,7 @@ from kling_relay.store.stats.backlog import seconds_since
 from kling_relay.store.stats.readings import Figures
 from kling_relay.store.tables import PARTITIONED, submissions
 
-MOST_SUBMISSIONS = 100_000
+MAX_SUBMISSIONS = 100_000
 ASKED_IN_VAIN = 5
 """A task that was asked about so often and is not final is silent: a quarter of an hour with the usual settings."""
 _SUBMITTED = ("recorded", "sending", "accepted", "unknown")
@@ -28,7 +28,7 @@ _WORK = ("outstanding", "submissions")
 
 _some = (
     select(submissions.c.task, submissions.c.state, submissions.c.units, submissions.c.attempt)
-    .limit(MOST_SUBMISSIONS)
+    .limit(MAX_SUBMISSIONS)
     .subquery("some")
 )
 _SUBMISSIONS = Statement(

@@ -32,11 +32,11 @@ from kling_relay.store.postgres.statement import Statement, columns_of, unnested
 from kling_relay.store.tables import events, outstanding, submissions, tasks
 
 WINDOW = 20_000
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 """Beyond so many outstanding deliveries of a subscription nobody counts on."""
-MOST_REASONS = 20
-_MOST_FAILED = 300
-_LONGEST_REASON = 160
+MAX_REASONS = 20
+_MAX_FAILED = 300
+_MAX_REASON = 160
 
 _CLIENT = bindparam("client", type_=Uuid)
 
@@ -83,7 +83,7 @@ _failed = (
     select(_near.c.id, _near.c.sequence)
     .where(_near.c.status.in_([literal_column("'failed'"), literal_column("'expired'")]))
     .order_by(_near.c.id.desc())
-    .limit(literal_column(str(_MOST_FAILED)))
+    .limit(literal_column(str(_MAX_FAILED)))
     .subquery("failed")
 )
 _FAILED = Statement(
@@ -96,10 +96,10 @@ _FAILED = Statement(
 def _waiting() -> Statement:
     mine = unnested("mine", id=Uuid, shard=SmallInteger)
     own = and_(outstanding.c.shard == mine.c.shard, outstanding.c.subscription == mine.c.id)
-    most: ColumnElement[int] = literal_column(str(MOST_COUNTED))
+    limit: ColumnElement[int] = literal_column(str(MAX_COUNTED))
 
     def counted(name: str, due: ColumnElement[bool]) -> LateralFromClause:
-        some = select(outstanding.c.sequence).where(own, due).limit(most).correlate(mine)
+        some = select(outstanding.c.sequence).where(own, due).limit(limit).correlate(mine)
         return select(func.count().label("count")).select_from(some.lateral(f"some_{name}")).lateral(name)
 
     due, given_up = (
@@ -130,11 +130,11 @@ def _untried() -> Statement:
             outstanding.c.due_at < INFINITY,
         )
         .order_by(outstanding.c.due_at)
-        .limit(literal_column(str(MOST_COUNTED)))
+        .limit(literal_column(str(MAX_COUNTED)))
         .lateral("some")
     )
     return Statement(
-        select(some.c.subject).select_from(mine.join(some, true())).limit(literal_column(str(MOST_COUNTED)))
+        select(some.c.subject).select_from(mine.join(some, true())).limit(literal_column(str(MAX_COUNTED)))
     )
 
 
@@ -170,4 +170,4 @@ async def reasons(database: Database, client: UUID, since: datetime) -> list[tup
     """Return why the client's newest failed tasks ordered since then failed, the most frequent first."""
     rows = await _FAILED.rows(database.pool, client=client, low=lower_bound(since), window=WINDOW)
     told = (json.loads(row["body"])["data"]["task_status_msg"] or "" for row in rows)
-    return Counter(text[:_LONGEST_REASON] for text in told).most_common(MOST_REASONS)
+    return Counter(text[:_MAX_REASON] for text in told).most_common(MAX_REASONS)

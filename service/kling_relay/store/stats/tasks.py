@@ -105,7 +105,7 @@ def _tasks() -> Statement:
         select(tasks.c.status, tasks.c.created_at, tasks.c.updated_at)
         .where(tasks.c.client == _CLIENT, tasks.c.id >= span.c.low, tasks.c.id < span.c.high)
         .order_by(tasks.c.id)
-        .limit(bindparam("most", type_=BigInteger))
+        .limit(bindparam("limit", type_=BigInteger))
         .lateral("seen")
     )
     final = seen.c.status.in_([literal_column(f"'{status}'") for status in sorted(FINAL)])
@@ -144,7 +144,7 @@ async def count_tasks(database: Database, client: UUID, window: Window) -> Count
     rows = await _TASKS.rows(
         database.pool,
         client=client,
-        most=PER_BIN,
+        limit=PER_BIN,
         since=window.since,
         width=window.width.total_seconds(),
         **columns_of("span", ["number", "low", "high"], bins),

@@ -58,7 +58,7 @@ _picked = (
     select(submissions.c.task)
     .where(submissions.c.state == bindparam("state", type_=Text), submissions.c.due_at <= func.now())
     .order_by(submissions.c.due_at)
-    .limit(bindparam("most", type_=SmallInteger))
+    .limit(bindparam("limit", type_=SmallInteger))
     .with_for_update(skip_locked=True)
     .cte("picked")
     .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -86,9 +86,9 @@ _CLAIM = Statement(
 )
 
 
-async def claim(database: Database, state: str, most: int, due_in: float) -> list[Submission]:
-    """Take up to `most` due submissions of one state for `due_in` seconds, in which nobody else takes them."""
-    rows = await _CLAIM.rows(database.pool, state=state, most=most, due_in=timedelta(seconds=due_in))
+async def claim(database: Database, state: str, limit: int, due_in: float) -> list[Submission]:
+    """Take up to `limit` due submissions of one state for `due_in` seconds, in which nobody else takes them."""
+    rows = await _CLAIM.rows(database.pool, state=state, limit=limit, due_in=timedelta(seconds=due_in))
     return [_read(row) for row in rows]
 
 
@@ -100,7 +100,7 @@ _late = (
     select(submissions.c.task)
     .where(submissions.c.state == literal_column("'recorded'"), submissions.c.task < bindparam("bound", type_=Uuid))
     .order_by(submissions.c.task)
-    .limit(bindparam("most", type_=SmallInteger))
+    .limit(bindparam("limit", type_=SmallInteger))
     .with_for_update(skip_locked=True)
     .cte("late")
     .prefix_with("MATERIALIZED", dialect="postgresql")
@@ -114,9 +114,11 @@ _TAKE_OVERDUE = Statement(
 _MINUTE = timedelta(minutes=1)
 
 
-async def take_overdue(database: Database, made_before: datetime, most: int, sender: UUID) -> list[UUID]:
-    """Mark up to `most` submissions that were made before then and never sent, so that nobody sends them any more."""
-    rows = await _TAKE_OVERDUE.rows(database.pool, bound=lower_bound(made_before), most=most, by=sender, due_in=_MINUTE)
+async def take_overdue(database: Database, made_before: datetime, limit: int, sender: UUID) -> list[UUID]:
+    """Mark up to `limit` submissions that were made before then and never sent, so that nobody sends them any more."""
+    rows = await _TAKE_OVERDUE.rows(
+        database.pool, bound=lower_bound(made_before), limit=limit, by=sender, due_in=_MINUTE
+    )
     return [row["task"] for row in rows]
 
 

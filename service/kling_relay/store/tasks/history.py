@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Uuid, bindparam, select
 
-from kling_relay.store.events.log import COLUMNS, Told, told
+from kling_relay.store.events.log import COLUMNS, LoggedEvent, told
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tables import callbacks, events, tasks
@@ -35,15 +35,15 @@ _CALLBACKS = Statement(
     .join(callbacks, callbacks.c.task == bindparam("task", type_=Uuid))
     .where(tasks.c.id == bindparam("task", type_=Uuid), tasks.c.client == _CLIENT)
     .order_by(callbacks.c.received_at)
-    .limit(bindparam("most", type_=BigInteger))
+    .limit(bindparam("limit", type_=BigInteger))
 )
 
 
-async def events_of(database: Database, client: UUID, task: UUID) -> list[Told]:
+async def events_of(database: Database, client: UUID, task: UUID) -> list[LoggedEvent]:
     """Return every event of the client's task, in order; of another's, none."""
     return [told(row) for row in await _HISTORY.rows(database.pool, client=client, task=task)]
 
 
-async def said_of(database: Database, client: UUID, task: UUID, most: int) -> list[Said]:
+async def said_of(database: Database, client: UUID, task: UUID, limit: int) -> list[Said]:
     """Return what the provider said of the client's task, oldest first."""
-    return [Said(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, most=most)]
+    return [Said(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, limit=limit)]

@@ -81,7 +81,7 @@ def _list(*, windowed: bool, paged: bool) -> Statement:
     elif paged:
         seen = seen.where(tasks.c.kind == any_(bindparam("kinds", type_=ARRAY(Text))))
         seen = seen.offset(bindparam("offset", type_=BigInteger))
-    hits = seen.limit(bindparam("most", type_=BigInteger)).subquery("hits")
+    hits = seen.limit(bindparam("limit", type_=BigInteger)).subquery("hits")
     last = (
         select(events.c.body).where(events.c.subject == hits.c.id, events.c.sequence == hits.c.sequence).lateral("last")
     )
@@ -117,29 +117,29 @@ _WINDOW_END = Statement(
 )
 
 
-async def page(database: Database, client: UUID, wanted: Filter, after: UUID | None, most: int) -> Page:
-    """Return up to `most` tasks, newest first, older than `after`.
+async def page(database: Database, client: UUID, wanted: Filter, after: UUID | None, limit: int) -> Page:
+    """Return up to `limit` tasks, newest first, older than `after`.
 
     A filter that finds little gives a short page, even an empty one, whose `after` says where to go on.
     """
     since = lower_bound(wanted.since) if wanted.since else _FIRST
     before = min(after or _LAST, lower_bound(wanted.until) if wanted.until else _LAST)
     if not wanted.is_selective:
-        rows = await _PLAIN_LIST.rows(database.pool, client=client, since=since, before=before, most=most + 1)
+        rows = await _PLAIN_LIST.rows(database.pool, client=client, since=since, before=before, limit=limit + 1)
     else:
         rows = await _FILTERED_LIST.rows(
             database.pool,
             client=client,
             since=since,
             before=before,
-            most=most + 1,
+            limit=limit + 1,
             window=WINDOW,
             statuses=wanted.statuses,
             kinds=wanted.kinds,
             text=_escaped(wanted.text),
         )
-    found = [found_in(row) for row in rows[:most]]
-    if len(rows) > most:
+    found = [found_in(row) for row in rows[:limit]]
+    if len(rows) > limit:
         return Page(found, found[-1].id)
     if not wanted.is_selective:
         return Page(found, None)
@@ -159,7 +159,7 @@ async def numbered_page(database: Database, client: UUID, kinds: Sequence[str], 
         before=_LAST,
         kinds=kinds,
         offset=(number - 1) * size,
-        most=size,
+        limit=size,
     )
     return [found_in(row) for row in rows]
 

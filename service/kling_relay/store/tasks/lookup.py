@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from kling_relay.core.event import Facts, shown
+from kling_relay.core.event import TaskIdentity, shown
 from kling_relay.core.task import Status, Task
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, first_of, not_before, unnested
@@ -197,12 +197,14 @@ def found_in(row: Row) -> Found:
     if body is not None:
         seen = orjson.loads(body)["data"]
     else:
-        facts = Facts(
+        identity = TaskIdentity(
             id=row["id"],
             client=row["client"],
             kind=row["kind"],
             external_task_id=row["external_task_id"],
             created_at=row["created_at"],
         )
-        seen = shown(facts, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"]))
+        seen = shown(
+            identity, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"])
+        )
     return Found(id=row["id"], client=row["client"], status=status, shown=seen)

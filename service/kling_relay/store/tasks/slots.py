@@ -58,7 +58,7 @@ _NEXT = Statement(
     .join(_in_flight, _in_flight.c.client == _line.c.client, isouter=True)
     .join(clients, clients.c.id == _line.c.client, isouter=True)
     .order_by(_turn, clients.c.served_at.asc().nulls_first(), _line.c.task)
-    .limit(bindparam("most", type_=Integer))
+    .limit(bindparam("limit", type_=Integer))
 )
 _MARK = Statement(
     update(submissions)
@@ -84,7 +84,7 @@ _SERVED = Statement(
     .values(served_at=func.clock_timestamp())
     .where(clients.c.id == any_(bindparam("served", type_=ARRAY(Uuid))))
 )
-MOST_AT_ONCE = 50
+MAX_AT_ONCE = 50
 """Submissions admitted in one go."""
 
 
@@ -98,7 +98,7 @@ async def admit(database: Database, slots: int, due_in: float, sender: UUID) -> 
         await _LOCK.run(connection)
         free = slots - await _USED.scalar(connection)
         chosen, served = [], set()
-        for row in await _NEXT.rows(connection, most=min(free, MOST_AT_ONCE)) if free > 0 else []:
+        for row in await _NEXT.rows(connection, limit=min(free, MAX_AT_ONCE)) if free > 0 else []:
             units = min(row["units"], slots)
             if units > free:
                 break

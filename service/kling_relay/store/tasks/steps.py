@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from kling_relay.core.event import Event, Facts
+from kling_relay.core.event import Event, TaskIdentity
 from kling_relay.core.ledger import Entry
 from kling_relay.core.task import Status, Step, Task
 from kling_relay.store.postgres.database import Database
@@ -24,10 +24,10 @@ CALLBACK_KEPT = 65_536
 """Bytes of a raw callback that are kept."""
 
 
-class Standing(NamedTuple):
+class TaskState(NamedTuple):
     """A task as it stands in the database, with what a step of it needs to know."""
 
-    facts: Facts
+    identity: TaskIdentity
     task: Task
     quote: Decimal
     currency: str
@@ -68,7 +68,7 @@ def move(before: Task, step: Step, event: Event, entry: Entry | None) -> Move:
 _NO_ENTRY = (None,) * 4
 
 
-class Heard(NamedTuple):
+class RawCallback(NamedTuple):
     """What the provider said of a task, as it came, as a row of its batch.
 
     `outcome` is moved, stale, unreadable or unconfirmed; of `body` at most `CALLBACK_KEPT` bytes.
@@ -81,7 +81,7 @@ class Heard(NamedTuple):
     body: bytes
 
 
-class Taken(NamedTuple):
+class Acceptance(NamedTuple):
     """The provider has the task, under this id, as a row of its batch.
 
     `is_own_id`: there is one, from the provider's answer to the order; a callback's may be of somebody in between.
@@ -95,12 +95,12 @@ class Taken(NamedTuple):
 _STATUS = {status.value: status for status in Status}  # a quarter of the time of Status(…)
 
 
-async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
+async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, TaskState]:
     """Return the tasks of these ids as they stand; who is not there is missing."""
     rows = await READ.rows(database.ingest, asked_id=ids, **first_of(ids))
     return {
-        task: Standing(
-            Facts(task, client, kind, name, created_at),
+        task: TaskState(
+            TaskIdentity(task, client, kind, name, created_at),
             Task(task, _STATUS[status], sequence, updated_at),
             Decimal(quote),
             currency,
@@ -113,8 +113,8 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Standing]:
 async def write(
     database: Database,
     moves: Sequence[Move],
-    heard: Sequence[Heard] = (),
-    taken: Sequence[Taken] = (),
+    heard: Sequence[RawCallback] = (),
+    taken: Sequence[Acceptance] = (),
     *,
     ask_in: float,
 ) -> set[UUID]:
@@ -129,7 +129,7 @@ async def write(
         ask_in=timedelta(seconds=ask_in),
         **first_of([move.id for move in moves]),
         **columns_of("move", Move._fields, sorted(moves, key=itemgetter(0))),
-        **columns_of("heard", Heard._fields, heard),
-        **columns_of("taken", Taken._fields, taken),
+        **columns_of("heard", RawCallback._fields, heard),
+        **columns_of("taken", Acceptance._fields, taken),
     )
     return {row[0] for row in found}

@@ -120,7 +120,7 @@ async def set_waiting(database: Database, task: UUID, sender: UUID, attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SubmissionState:
     """What a submission's row says of a task: its state, why it waits, when it is looked after again."""
 
     state: str
@@ -141,7 +141,7 @@ _ONE = Statement(
 )
 
 
-async def find(database: Database, task: UUID) -> Standing | None:
+async def find(database: Database, task: UUID) -> SubmissionState | None:
     """Return how the submission of a task stands; None once the task is final."""
     row = await _ONE.row(database.pool, task=task)
-    return Standing(**dict(row.items())) if row else None
+    return SubmissionState(**dict(row.items())) if row else None

@@ -7,14 +7,14 @@ import orjson
 
 from kling_relay.core import callback_token
 from kling_relay.core.errors import NotFound
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _GOOD = orjson.dumps({"code": 0, "message": "ok"})
 _JSON = {"Content-Type": "application/json"}
 
 
-async def callback(call: Call) -> Response:
+async def callback(call: Request) -> Response:
     """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
     task = call.id("task")
     if not callback_token.holds(call.tools.callback_keys, task, call.params["token"]):

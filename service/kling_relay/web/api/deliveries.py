@@ -14,10 +14,10 @@ from kling_relay.store.deliveries.listing import Listed, Tried
 from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.events import log
 from kling_relay.web.http.answers import InvalidMembers, listed, plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
-_MOST_PAGES = 5
+_MAX_PAGES = 5
 """So many empty pages are turned at once."""
 _PAGE = 500
 _TASK = "task."
@@ -25,20 +25,20 @@ _NO_SEQUENCE = 0
 """Sequences begin at 1: nothing is an event of one task and of another."""
 
 
-async def index(call: Call) -> Response:
+async def index(call: Request) -> Response:
     """Answer with a page of deliveries, newest task first."""
     query = call.query
     wanted = _filter(query.subscription, query.status, query.event, query.task)
     before = None if query.cursor is None else _cursor(query.cursor)
     page = await listing.page(call.tools.database, call.caller.client, wanted, before, query.limit)
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         if page.deliveries or page.after is None:
             break
         page = await listing.page(call.tools.database, call.caller.client, wanted, page.after, query.limit)
     return listed([shown(each) for each in page.deliveries], page.after.text if page.after else None)
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with one delivery: what is sent, to where, and what came of each attempt."""
     found = await _found(call)
     client, database = call.caller.client, call.tools.database
@@ -63,7 +63,7 @@ async def show(call: Call) -> Response:
     )
 
 
-async def retry(call: Call) -> Response:
+async def retry(call: Request) -> Response:
     """Make a delivery due now, whatever became of it."""
     found = await _found(call)
     await redelivery.retry(call.tools.database, [found.key])
@@ -71,7 +71,7 @@ async def retry(call: Call) -> Response:
     return plain(shown(await _found(call)), status=202)
 
 
-async def retry_found(call: Call) -> Response:
+async def retry_found(call: Request) -> Response:
     """Make due now all deliveries that the filter finds, the newest first, up to the limit."""
     asked = call.body
     wanted = _filter(asked.subscription, asked.status, asked.event, asked.task)
@@ -92,7 +92,7 @@ async def retry_found(call: Call) -> Response:
     return plain({"count": count}, status=202)
 
 
-async def replay(call: Call) -> Response:
+async def replay(call: Request) -> Response:
     """Deliver a time's events again: what failed, or all that the subscription asks for."""
     subscription = await _subscription(call)
     since, until = call.body.since, min(call.body.until or call.now, call.now)
@@ -107,7 +107,7 @@ async def replay(call: Call) -> Response:
     return plain({"count": count}, status=202)
 
 
-async def test(call: Call) -> Response:
+async def test(call: Request) -> Response:
     """Send an event of type subscription.test to this subscription alone."""
     subscription = await _subscription(call)
     if subscription.disabled_at or subscription.paused_at:
@@ -165,7 +165,7 @@ def _tried(attempt: Tried) -> dict[str, Any]:
     }
 
 
-async def _found(call: Call) -> Listed:
+async def _found(call: Request) -> Listed:
     key = read_id(call.params["delivery"])
     found = None if key is None else await listing.one(call.tools.database, call.caller.client, key)
     if found is None:
@@ -173,7 +173,7 @@ async def _found(call: Call) -> Listed:
     return found
 
 
-async def _subscription(call: Call) -> Subscription:
+async def _subscription(call: Request) -> Subscription:
     found = await subscriptions.get(call.tools.database, call.caller.client, call.id("subscription"))
     if found is None:
         raise NotFound

@@ -12,20 +12,20 @@ from uuid import UUID
 from aiohttp import web
 
 from kling_relay.core.errors import Fault, RateLimited, Unavailable
-from kling_relay.flows.follow_log import Ear
+from kling_relay.flows.follow_log import Listener
 from kling_relay.store.events import log
-from kling_relay.store.events.log import START, Cursor, Told, read_cursor
+from kling_relay.store.events.log import START, Cursor, LoggedEvent, read_cursor
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
 from kling_relay.web.api.deliveries import types_of
 from kling_relay.web.api.tasks import event_shown
 from kling_relay.web.http.answers import InvalidMembers, listed
 from kling_relay.web.http.cors import shared
-from kling_relay.web.http.request import Call, is_gone
+from kling_relay.web.http.request import Request, is_gone
 from kling_relay.web.http.response import Response
 
 _STREAMS = "streams"
 _PAGE = 200
-_MOST_SLICES = 10
+_MAX_SLICES = 10
 """So many empty slices of the log are passed over at once."""
 _LOOK_EVERY = 1.0
 """Seconds after which a silent stream looks whether it is time for a heartbeat, and whether its key still holds."""
@@ -42,7 +42,7 @@ class _StalledError(Exception):
     """The reader does not read"""
 
 
-async def index(call: Call) -> Response:
+async def index(call: Request) -> Response:
     """Answer with a page of the log, oldest first; without a cursor from the beginning."""
     query = call.query
     after, cursor = _cursor(query.after, "after"), _cursor(query.cursor, "cursor")
@@ -51,14 +51,14 @@ async def index(call: Call) -> Response:
     task = _task(query.task)
     client, database = call.caller.client, call.tools.database
     found = await log.after(database, client, at, query.limit, types=types, task=task)
-    for _ in range(_MOST_SLICES):
+    for _ in range(_MAX_SLICES):
         if found.events or found.after is None:
             break
         found = await log.after(database, client, found.after, query.limit, types=types, task=task)
     return listed([event_shown(told) for told in found.events], found.after.text if found.after else None)
 
 
-async def stream(call: Call) -> web.StreamResponse:
+async def stream(call: Request) -> web.StreamResponse:
     """Send events as they come, from Last-Event-ID (or ?after=) on, or from now."""
     query = call.query
     after = _cursor(query.after, "after")
@@ -66,7 +66,7 @@ async def stream(call: Call) -> web.StreamResponse:
     types = None if query.type is None else types_of(query.type)
     task = _task(query.task)
     limits = call.tools.limits
-    ear = Ear(
+    ear = Listener(
         call.caller.client,
         types=None if types is None else frozenset(types),
         task=task,
@@ -88,7 +88,12 @@ async def stream(call: Call) -> web.StreamResponse:
 
 
 async def _catch_up(
-    call: Call, response: web.StreamResponse, ear: Ear, at: Cursor, types: Sequence[str] | None, task: UUID | None
+    call: Request,
+    response: web.StreamResponse,
+    ear: Listener,
+    at: Cursor,
+    types: Sequence[str] | None,
+    task: UUID | None,
 ) -> Cursor:
     """Send what the log has behind `at`, and return where that ends; what is heard meanwhile is in the ear."""
     while not ear.is_closed:
@@ -103,7 +108,7 @@ async def _catch_up(
     return at
 
 
-async def _follow(call: Call, response: web.StreamResponse, ear: Ear, at: Cursor) -> None:
+async def _follow(call: Request, response: web.StreamResponse, ear: Listener, at: Cursor) -> None:
     """Send what is heard, for as long as the reader reads; a heartbeat where there is nothing to send."""
     loop = asyncio.get_running_loop()
     heartbeat_at = loop.time() + call.tools.limits.heartbeat
@@ -119,7 +124,7 @@ async def _follow(call: Call, response: web.StreamResponse, ear: Ear, at: Cursor
         heartbeat_at = loop.time() + call.tools.limits.heartbeat
 
 
-async def _write(call: Call, response: web.StreamResponse, chunk: bytes) -> None:
+async def _write(call: Request, response: web.StreamResponse, chunk: bytes) -> None:
     try:
         async with asyncio.timeout(call.tools.limits.stream_stall):
             await response.write(chunk)
@@ -127,14 +132,14 @@ async def _write(call: Call, response: web.StreamResponse, chunk: bytes) -> None
         raise _StalledError from None
 
 
-def _written(events: Sequence[Told]) -> bytes:
+def _written(events: Sequence[LoggedEvent]) -> bytes:
     return b"".join(
         b"id: %b\nevent: %b\ndata: %b\n\n" % (told.at.text.encode(), told.type.encode(), told.body) for told in events
     )
 
 
 @asynccontextmanager
-async def _place(call: Call) -> AsyncIterator[None]:
+async def _place(call: Request) -> AsyncIterator[None]:
     """Take a place for one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
     site, limits, key = call.site, call.tools.limits, call.caller.key
     if site.in_hand[_STREAMS] >= limits.streams or site.tail.is_closed:

@@ -5,18 +5,18 @@ import asyncio
 from kling_relay.store.events.log import head
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.web.http.answers import plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _PATIENCE = 2.0
 
 
-async def live(_: Call) -> Response:
+async def live(_: Request) -> Response:
     """Answer 200 for as long as the loop turns."""
     return plain({"status": "alive"})
 
 
-async def ready(call: Call) -> Response:
+async def ready(call: Request) -> Response:
     """Answer 200 when requests can be served: not shutting down, the database there; else 503 with the reason."""
     reason = await _unready(call)
     if reason is None:
@@ -24,7 +24,7 @@ async def ready(call: Call) -> Response:
     return plain({"status": reason}, status=503, headers={"Retry-After": "1"})
 
 
-async def _unready(call: Call) -> str | None:
+async def _unready(call: Request) -> str | None:
     tools = call.tools
     if tools.is_draining():
         return "shutting down"

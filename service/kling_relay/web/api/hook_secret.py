@@ -4,13 +4,13 @@ from kling_relay.core.errors import NotFound
 from kling_relay.core.signature import new_secret
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.web.http.answers import plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _SECRET_BITS = 256
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with the secret; unlike a subscription's it is made with the client, so that it can be asked for."""
     sealed = await client_keys.hook_secret(call.tools.database, call.caller.client)
     if sealed is None:
@@ -18,7 +18,7 @@ async def show(call: Call) -> Response:
     return plain({"secret": secrets.open_hook_secret(call.tools.sealer, call.caller.client, sealed)})
 
 
-async def rotate(call: Call) -> Response:
+async def rotate(call: Request) -> Response:
     """Make a new secret; the old one signs nothing more."""
     secret = new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
     sealed = secrets.seal_hook_secret(call.tools.sealer, call.caller.client, secret)

@@ -11,26 +11,26 @@ from typing import Any
 
 from kling_relay.core.address import check_url
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
-from kling_relay.core.operation import Door, Kind, door_of
+from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.core.order import Order, check
 from kling_relay.core.trace import parse
 from kling_relay.flows.log_context import note
 from kling_relay.store.tasks import listing
 from kling_relay.web.http import body as bodies
 from kling_relay.web.http.answers import enveloped
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
 _WORD = re.compile(IDEMPOTENCY_KEY)
-_MOST_PAGES = 1000
-_MOST_PER_PAGE = 500
+_MAX_PAGES = 1000
+_MAX_PER_PAGE = 500
 _PER_PAGE = 30
 
 
-async def order(call: Call, door: Door) -> Response:
+async def order(call: Request, operation: Operation) -> Response:
     """Take an order; 200 once it is recorded and the provider was told, or is being told."""
-    wanted = await checked(call, await call.read(), lambda body: (door, body))
+    wanted = await checked(call, await call.read(), lambda body: (operation, body))
     headers = call.request.headers
     word = headers.get("Idempotency-Key")
     if word is not None and not _WORD.fullmatch(word):
@@ -41,15 +41,15 @@ async def order(call: Call, door: Door) -> Response:
     return enveloped(created(shown), shown["task_id"])
 
 
-async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door, object]]) -> Order:
+async def checked(call: Request, raw: bytes, opened: Callable[[object], tuple[Operation, object]]) -> Order:
     """Return the checked order in `raw`; `opened` says of its JSON at which door it stands.
 
     Raises InvalidRequest or InvalidOrder, every fault named.
     """
 
     def read() -> Order:
-        door, body = opened(bodies.parse(raw, call.tools.limits.json_depth))
-        return check(door, body, call.tools.rulebook)
+        operation, body = opened(bodies.parse(raw, call.tools.limits.json_depth))
+        return check(operation, body, call.tools.rulebook)
 
     # a long body is read off the loop: parsing and Base64 of images take tens of milliseconds
     wanted = await asyncio.to_thread(read) if len(raw) > bodies.THREAD_FROM else read()
@@ -58,19 +58,19 @@ async def checked(call: Call, raw: bytes, opened: Callable[[object], tuple[Door,
     return wanted
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with one task, by our id or the client's own; whatever door it came in by."""
-    found = await call.site.look_up(call.caller.client, call.params["task"])
+    found = await call.site.lookup(call.caller.client, call.params["task"])
     if found is None:
         raise NotFound(f"There is no task {call.params['task'][:128]!r}.")
     return enveloped(queried(found.shown), found.shown["task_id"])
 
 
-async def numbered(call: Call, door: Door) -> Response:
+async def numbered(call: Request, operation: Operation) -> Response:
     """Answer with a page of this door's tasks, newest first."""
-    kinds = [kind.value for kind in Kind if door_of(kind) is door]
-    number = _number(call, "pageNum", 1, _MOST_PAGES)
-    size = _number(call, "pageSize", _PER_PAGE, _MOST_PER_PAGE)
+    kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
+    number = _number(call, "pageNum", 1, _MAX_PAGES)
+    size = _number(call, "pageSize", _PER_PAGE, _MAX_PER_PAGE)
     found = await listing.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
     return enveloped([queried(each.shown) for each in found], call.request_id)
 
@@ -102,10 +102,10 @@ def _info(shown: Mapping[str, Any]) -> dict[str, Any]:
     return {} if name is None else {"task_info": {"external_task_id": name}}
 
 
-def _number(call: Call, name: str, usual: int, most: int) -> int:
+def _number(call: Request, name: str, usual: int, limit: int) -> int:
     text = call.request.query.get(name, "").strip()
     if not text or text == "null":
         return usual
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
-        raise InvalidOrder([Fault(name, f"must be a whole number in [1, {most}]")])
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= limit:
+        raise InvalidOrder([Fault(name, f"must be a whole number in [1, {limit}]")])
     return int(text)

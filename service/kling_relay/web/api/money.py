@@ -7,46 +7,46 @@ from kling_relay.core import budget as budget_core
 from kling_relay.core import price, rulebook
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
 from kling_relay.core.event import rfc3339
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.usage import figures, sheet
 from kling_relay.web.api.kling import checked
 from kling_relay.web.http.answers import InvalidMembers, plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _USUAL = timedelta(days=30)
 _AS_FILE = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
 
 
-async def rules(call: Call) -> Response:
+async def rules(call: Request) -> Response:
     """Answer with the rule book that orders are checked by."""
     return plain(rulebook.describe(call.tools.rulebook))
 
 
-async def prices(call: Call) -> Response:
+async def prices(call: Request) -> Response:
     """Answer with the price list that orders are priced by."""
     return plain(price.describe(call.tools.prices))
 
 
-async def quote(call: Call) -> Response:
-    """Price an order without sending it; the body is the order with its `door` (videos/text2video and so on)."""
+async def quote(call: Request) -> Response:
+    """Price an order without sending it; the body is the order with its `operation` (videos/text2video and so on)."""
     raw = await call.read()
 
-    def opened(body: object) -> tuple[Door, object]:
+    def opened(body: object) -> tuple[Operation, object]:
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")
         try:
-            door = Door(str(body.pop("door", None)))
+            operation = Operation(str(body.pop("operation", None)))
         except ValueError:
-            raise InvalidOrder([Fault("door", f"must be one of {', '.join(Door)}")]) from None
-        return door, body
+            raise InvalidOrder([Fault("operation", f"must be one of {', '.join(Operation)}")]) from None
+        return operation, body
 
     order = await checked(call, raw, opened)
-    return plain(price.quote(order, call.tools.prices).shown() | {"kind": order.kind})
+    return plain(price.quote(order, call.tools.prices).to_json() | {"kind": order.kind})
 
 
-async def used(call: Call) -> Response:
+async def used(call: Request) -> Response:
     """Answer with what was ordered and charged, the last thirty days where nothing else is asked for."""
     until = call.query.until or call.now
     since = call.query.since or until - _USUAL
@@ -65,7 +65,7 @@ async def used(call: Call) -> Response:
     )
 
 
-def _wants_csv(call: Call) -> bool:
+def _wants_csv(call: Request) -> bool:
     """Return what ?format= says, else whether Accept names CSV before JSON."""
     if call.query.format is not None:
         return bool(call.query.format == "csv")
@@ -74,7 +74,7 @@ def _wants_csv(call: Call) -> bool:
     return csv >= 0 and not 0 <= json < csv
 
 
-async def budget(call: Call) -> Response:
+async def budget(call: Request) -> Response:
     """Answer with what the caller may spend, and has spent, as a client and by this key."""
     database, caller = call.tools.database, call.caller
     currency = call.tools.prices.currency
@@ -91,8 +91,8 @@ async def budget(call: Call) -> Response:
         spent = await balances.spent(database.pool, spender, currency, call.now, closed_from=balances.CLOSED_FROM)
         said["key" if spender.key else "client"] = {
             "name": spender.name,
-            "limits": spender.limits.shown(),
-            "spent": spent.shown(),
-            "left": spender.limits.left(spent).shown(),
+            "limits": spender.limits.to_json(),
+            "spent": spent.to_json(),
+            "left": spender.limits.left(spent).to_json(),
         }
     return plain(said)

@@ -17,14 +17,14 @@ from kling_relay.store.stats import tasks as overview
 from kling_relay.store.stats.open_work import Waiting
 from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
 from kling_relay.web.http.answers import InvalidMembers, plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
 _NONE = Waiting(outstanding=0, exhausted=0, next_at=None)
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with the caller's figures over the last hour or day."""
     width, count = _WINDOWS[call.query.span]
     window = _window(call.now, width, count)

@@ -6,7 +6,7 @@ Kling's paths stand here once, under `/kling/v1`; they answer under `/v1` and `/
 from functools import partial
 
 from kling_relay.core.key import Scope
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.web.api import (
     callbacks,
     deliveries,
@@ -29,16 +29,16 @@ _ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
 
 def _kling() -> list[Route]:
     routes = []
-    for door in Door:
-        name = door.value.replace("/", "_")
-        path = f"/kling/v1/{door.value}"
+    for operation in Operation:
+        name = operation.value.replace("/", "_")
+        path = f"/kling/v1/{operation.value}"
         routes += [
             Route(
                 name=f"order_{name}",
                 method="POST",
                 path=path,
-                act=partial(kling.order, door=door),
-                summary=f"Order at {door.value}",
+                act=partial(kling.order, operation=operation),
+                summary=f"Order at {operation.value}",
                 scope=Scope.SUBMIT,
                 family=Family.KLING,
                 answer=responses.KlingAnswer,
@@ -49,8 +49,8 @@ def _kling() -> list[Route]:
                 name=f"list_{name}",
                 method="GET",
                 path=path,
-                act=partial(kling.numbered, door=door),
-                summary=f"A page of the tasks ordered at {door.value}",
+                act=partial(kling.numbered, operation=operation),
+                summary=f"A page of the tasks ordered at {operation.value}",
                 family=Family.KLING,
                 answer=responses.KlingPage,
                 refusals=(1201,),

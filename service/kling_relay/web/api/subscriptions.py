@@ -20,15 +20,15 @@ from kling_relay.store.access.encryption import SealError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Change, Subscription
 from kling_relay.web.http.answers import InvalidMembers, listed, nothing, plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _SECRET_BITS = 256
-_MOST_SECRETS = 3
+_MAX_SECRETS = 3
 """The new one and those that still overlap."""
 
 
-async def create(call: Call) -> Response:
+async def create(call: Request) -> Response:
     """Make a subscription; the answer holds its secret, this once."""
     asked = call.body
     wish = Wish(
@@ -51,13 +51,13 @@ async def create(call: Call) -> Response:
         updated_at=call.now,
     )
     if not await subscriptions.create(call.tools.database, new):
-        raise Conflict(f"A client may have {subscriptions.MOST_PER_CLIENT} subscriptions at most.")
+        raise Conflict(f"A client may have {subscriptions.MAX_PER_CLIENT} subscriptions at most.")
     return plain(
         {**_shown(call, new), "secret": secret}, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"}
     )
 
 
-async def index(call: Call) -> Response:
+async def index(call: Request) -> Response:
     """Answer with a page of subscriptions, newest first."""
     limit = call.query.limit
     before = _cursor(call.query.cursor)
@@ -66,12 +66,12 @@ async def index(call: Call) -> Response:
     return listed([_shown(call, each) for each in found[:limit]], more)
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with one subscription, or one hook."""
     return plain(_shown(call, await _found(call)))
 
 
-async def change(call: Call) -> Response:
+async def change(call: Request) -> Response:
     """Change what the body names."""
     asked = call.body
     found = await _found(call)
@@ -90,26 +90,26 @@ async def change(call: Call) -> Response:
     return _one(call, await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now))
 
 
-async def delete(call: Call) -> Response:
+async def delete(call: Request) -> Response:
     """Delete a subscription and what was still to be delivered to it."""
     if not await unsubscribe.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
         raise NotFound
     return nothing()
 
 
-async def pause(call: Call) -> Response:
+async def pause(call: Request) -> Response:
     """Let deliveries gather."""
     identifier = call.id("subscription")
     return _one(call, await subscriptions.pause(call.tools.database, call.caller.client, identifier, call.now))
 
 
-async def resume(call: Call) -> Response:
+async def resume(call: Request) -> Response:
     """Deliver again, also after it was disabled."""
     identifier = call.id("subscription")
     return _one(call, await subscriptions.resume(call.tools.database, call.caller.client, identifier, call.now))
 
 
-async def rotate(call: Call) -> Response:
+async def rotate(call: Request) -> Response:
     """Make a new secret; the old ones sign too until the overlap is over."""
     found = await _found(call)
     if found.hook:
@@ -122,7 +122,7 @@ async def rotate(call: Call) -> Response:
         old = []
     if found.old_secrets_until is None or found.old_secrets_until <= call.now:
         old = old[:1]
-    kept = old[: _MOST_SECRETS - 1] if overlap else []
+    kept = old[: _MAX_SECRETS - 1] if overlap else []
     until = call.now + overlap if overlap else None
     secret = _secret(call)
     sealed = secrets.seal_list(sealer, found.id, [secret, *kept])
@@ -131,7 +131,7 @@ async def rotate(call: Call) -> Response:
     return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
 
-def _shown(call: Call, subscription: Subscription) -> dict[str, Any]:
+def _shown(call: Request, subscription: Subscription) -> dict[str, Any]:
     """Return a subscription as clients see it, without its secrets."""
     wish = subscription.wish
     status = "disabled" if subscription.disabled_at else "paused" if subscription.paused_at else "active"
@@ -155,27 +155,27 @@ def _shown(call: Call, subscription: Subscription) -> dict[str, Any]:
     }
 
 
-async def _found(call: Call) -> Subscription:
+async def _found(call: Request) -> Subscription:
     found = await subscriptions.get(call.tools.database, call.caller.client, call.id("subscription"))
     if found is None:
         raise NotFound
     return found
 
 
-def _one(call: Call, found: Subscription | None) -> Response:
+def _one(call: Request, found: Subscription | None) -> Response:
     if found is None:
         raise NotFound
     return plain(_shown(call, found))
 
 
-def _address(call: Call, url: str) -> str:
+def _address(call: Request, url: str) -> str:
     address = check_url(url, allowed=call.tools.allowed)
     if isinstance(address, str):
         raise InvalidMembers([Fault("url", address)])
     return address.url
 
 
-def _headers(call: Call, subscription: Subscription) -> dict[str, str]:
+def _headers(call: Request, subscription: Subscription) -> dict[str, str]:
     """Return its headers; none where the key that sealed them is lost, so that it can be seen and given new ones."""
     try:
         return headers.unseal(call.tools.sealer, subscription.id, subscription.headers)
@@ -191,7 +191,7 @@ def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
             raise InvalidMembers([Fault("headers", says) for says in faults])
 
 
-def _secret(call: Call) -> str:
+def _secret(call: Request) -> str:
     return new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
 
 

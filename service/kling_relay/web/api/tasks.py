@@ -14,19 +14,19 @@ from kling_relay.core.errors import Fault, NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
 from kling_relay.core.money import plain as money
 from kling_relay.core.task import FINAL
-from kling_relay.store.events.log import Told
+from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
 from kling_relay.store.tasks.lookup import Detail
 from kling_relay.web.http.answers import InvalidMembers, listed, plain
-from kling_relay.web.http.request import Call
+from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
-_MOST_CALLBACKS = 500
+_MAX_CALLBACKS = 500
 _LOOK_AT_CLIENT = 5.0
 """Seconds after which a waiter sees that its client has gone."""
 
 
-async def index(call: Call) -> Response:
+async def index(call: Request) -> Response:
     """Answer with a page of tasks, newest first."""
     query = call.query
     statuses = [status for word in query.status or () for status in listing.statuses_of(word)]
@@ -37,17 +37,17 @@ async def index(call: Call) -> Response:
     return listed([found.shown for found in page.tasks], str(page.after) if page.after else None)
 
 
-async def show(call: Call) -> Response:
+async def show(call: Request) -> Response:
     """Answer with one task; with ?wait= as soon as it is final, or as it is after so many seconds."""
     task = call.id("task")
     found = await _detail(call, task)
-    wait = min(call.query.wait, call.tools.limits.longest_wait)
+    wait = min(call.query.wait, call.tools.limits.max_wait)
     if wait > 0 and found.found.status not in FINAL:
         found = await _waited(call, task, wait)
     return plain(_shown(found))
 
 
-async def events(call: Call) -> Response:
+async def events(call: Request) -> Response:
     """Answer with a task's history."""
     task = call.id("task")
     await _found(call, task)
@@ -55,11 +55,11 @@ async def events(call: Call) -> Response:
     return listed([event_shown(each) for each in told], None)
 
 
-async def callbacks(call: Call) -> Response:
+async def callbacks(call: Request) -> Response:
     """Answer with what the provider said of a task, as it came."""
     task = call.id("task")
     await _found(call, task)
-    said = await history.said_of(call.tools.database, call.caller.client, task, _MOST_CALLBACKS)
+    said = await history.said_of(call.tools.database, call.caller.client, task, _MAX_CALLBACKS)
     return listed(
         [
             {
@@ -74,25 +74,25 @@ async def callbacks(call: Call) -> Response:
     )
 
 
-def event_shown(told: Told) -> dict[str, Any]:
+def event_shown(told: LoggedEvent) -> dict[str, Any]:
     """Return an event of the log as lists show it."""
     body: dict[str, Any] = orjson.loads(told.body)
     return {"id": webhook_id(told.at.subject, told.at.sequence), "cursor": told.at.text, **body}
 
 
-async def _found(call: Call, task: UUID) -> None:
+async def _found(call: Request, task: UUID) -> None:
     if await lookup.by_id(call.tools.database, call.caller.client, task) is None:
         raise NotFound(f"There is no task {task}.")
 
 
-async def _detail(call: Call, task: UUID) -> Detail:
+async def _detail(call: Request, task: UUID) -> Detail:
     found = await lookup.detail(call.tools.database, call.caller.client, task)
     if found is None:
         raise NotFound(f"There is no task {task}.")
     return found
 
 
-async def _waited(call: Call, task: UUID, wait: float) -> Detail:
+async def _waited(call: Request, task: UUID, wait: float) -> Detail:
     """Return the task once it is final, its client is gone, or `wait` seconds are over."""
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
@@ -112,7 +112,7 @@ async def _waited(call: Call, task: UUID, wait: float) -> Detail:
 
 
 @asynccontextmanager
-async def _place(call: Call) -> AsyncIterator[None]:
+async def _place(call: Request) -> AsyncIterator[None]:
     """Count one more waiter, of this process and of the caller's key. Raises Unavailable, RateLimited."""
     in_hand, limits, mine = call.site.in_hand, call.tools.limits, f"waiters {call.caller.key}"
     if in_hand["waiters"] >= limits.waiters:

@@ -68,6 +68,6 @@ def refused(refusal: Refusal, request_id: str, *, kling: bool) -> Response:
             "request_id": request_id,
         }
         if isinstance(refusal, InvalidMembers | InvalidOrder):
-            content["errors"] = [{"field": fault.field, "says": fault.says} for fault in refusal.faults]
+            content["errors"] = [{"field": fault.field, "detail": fault.detail} for fault in refusal.faults]
         headers |= _PROBLEM
     return Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)

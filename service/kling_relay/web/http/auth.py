@@ -15,7 +15,7 @@ from uuid import UUID
 import jwt
 
 from kling_relay.core.errors import RateLimited, Unauthenticated
-from kling_relay.core.key import LEAST_TO_SIGN, MOST_CHARACTERS, Caller, digest, same
+from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, same
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow
 from kling_relay.store.access.encryption import Sealer
@@ -23,10 +23,10 @@ from kling_relay.store.postgres.database import Database
 
 REMEMBERED = 4.0
 UNKNOWN_REMEMBERED = 1.0
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 SKEW = 5.0
 """Seconds that a client's clock may differ from ours."""
-_MOST_JWT = 4096
+_MAX_JWT = 4096
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class _Bucket:
     at: float
 
 
-class Doorman:
+class Authenticator:
     """Knows keys for a moment each; `rate` is requests a second per key, None without limit."""
 
     def __init__(self, database: Database, sealer: Sealer, *, rate: float | None = None, burst: int = 100) -> None:
@@ -55,7 +55,7 @@ class Doorman:
         token = _token(authorization)
         if token.count(".") == 2:
             row = await self._by_signature(token, now)
-        elif len(token) <= MOST_CHARACTERS:
+        elif len(token) <= MAX_CHARACTERS:
             row = await self._by_text(token)
         else:
             row = None
@@ -73,7 +73,7 @@ class Doorman:
         at = self._clock()
         bucket = self._buckets.pop(key, None) or _Bucket(self._burst, at)
         self._buckets[key] = bucket
-        if len(self._buckets) > MOST_REMEMBERED:
+        if len(self._buckets) > MAX_REMEMBERED:
             self._buckets.popitem(last=False)
         bucket.left = min(self._burst, bucket.left + max(0.0, at - bucket.at) * self._rate)
         bucket.at = at
@@ -110,8 +110,8 @@ class Doorman:
         if row is None:
             return None
         secret = secrets.open_key(self._sealer, row.id, row.secret)
-        if len(secret.encode()) < LEAST_TO_SIGN:
-            raise Unauthenticated(f"A key of fewer than {LEAST_TO_SIGN} bytes signs no JWT.")
+        if len(secret.encode()) < MIN_SIGNING_CHARACTERS:
+            raise Unauthenticated(f"A key of fewer than {MIN_SIGNING_CHARACTERS} bytes signs no JWT.")
         _judge_times(_claims(token, secret), now)
         return row
 
@@ -127,7 +127,7 @@ class Doorman:
         )
         self._known[name] = (at + (UNKNOWN_REMEMBERED if row is None else REMEMBERED), row)
         self._known.move_to_end(name)
-        if len(self._known) > MOST_REMEMBERED:
+        if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return row
 
@@ -136,7 +136,7 @@ class Doorman:
         last = self._touched.get(key)
         if last is not None and now - last < client_keys.TOUCH_EVERY:
             return
-        if len(self._touched) > MOST_REMEMBERED:
+        if len(self._touched) > MAX_REMEMBERED:
             self._touched.clear()
         self._touched[key] = now
         await client_keys.touch(self._database, [key], now)
@@ -155,7 +155,7 @@ def _token(authorization: str | None) -> str:
 def _claims(token: str, secret: str | None) -> dict[str, Any]:
     """Return a JWT's claims, verified where a secret is given; times are not judged here."""
     unjudged: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-    if len(token) > _MOST_JWT:
+    if len(token) > _MAX_JWT:
         raise Unauthenticated
     try:
         if secret is None:

@@ -19,7 +19,7 @@ from kling_relay.web.http.context import Limits
 
 THREAD_FROM = 256 * 1024
 """Bytes from which a body is parsed in a thread."""
-MOST_VALUES = 20_000
+MAX_VALUES = 20_000
 _BYTES = "bytes"
 
 
@@ -55,27 +55,27 @@ async def read_for(request: web.BaseRequest, size: Size, limits: Limits, in_hand
     """Return the body, within the limit of its kind of path. Raises TooLarge, TooSlow, Unavailable."""
     match size:
         case Size.CALLBACK:
-            most = limits.callback_bytes
+            limit = limits.callback_bytes
         case Size.ORDER:
-            most = limits.order_bytes
+            limit = limits.order_bytes
         case _:
-            most = limits.body_bytes
-    return await read(request, most, limits.body_seconds, in_hand, limits.bytes_in_hand)
+            limit = limits.body_bytes
+    return await read(request, limit, limits.body_seconds, in_hand, limits.bytes_in_hand)
 
 
-async def read(request: web.BaseRequest, most: int, seconds: float, in_hand: Counter[str], most_in_hand: int) -> bytes:
-    """Return the body. Raises TooLarge beyond `most` bytes, TooSlow after `seconds`, Unavailable when all is full."""
-    if in_hand[_BYTES] > most_in_hand:
+async def read(request: web.BaseRequest, limit: int, seconds: float, in_hand: Counter[str], max_in_hand: int) -> bytes:
+    """Return the body. Raises TooLarge beyond `limit` bytes, TooSlow after `seconds`, Unavailable when all is full."""
+    if in_hand[_BYTES] > max_in_hand:
         raise Unavailable("Too much is being uploaded at this moment. Try again.")
     content = request.content
     if content.is_eof() and content.exception() is None:  # it came with its head, as nearly all do: no clock is needed
         body = content.read_nowait()
-        if len(body) > most:
-            raise TooLarge(f"The body is larger than {most} bytes.")
+        if len(body) > limit:
+            raise TooLarge(f"The body is larger than {limit} bytes.")
         return body
     length = request.content_length
-    if length is not None and length > most:
-        raise TooLarge(f"The body is larger than {most} bytes.")
+    if length is not None and length > limit:
+        raise TooLarge(f"The body is larger than {limit} bytes.")
     if not request.body_exists:
         return b""
     if request.headers.get("Expect", "").lower() == "100-continue":
@@ -87,8 +87,8 @@ async def read(request: web.BaseRequest, most: int, seconds: float, in_hand: Cou
             async with asyncio.timeout(seconds):
                 async for chunk in content.iter_any():
                     size += len(chunk)
-                    if size > most:
-                        raise TooLarge(f"The body is larger than {most} bytes.")
+                    if size > limit:
+                        raise TooLarge(f"The body is larger than {limit} bytes.")
                     mine.append(len(chunk))
                     in_hand[_BYTES] += len(chunk)
                     chunks.append(chunk)
@@ -103,26 +103,26 @@ async def _ask_for_it(request: web.BaseRequest) -> None:
     request.writer.output_size = 0  # it is no part of the answer, as aiohttp's own applications have it
 
 
-def parse(body: bytes, deepest: int) -> Any:
+def parse(body: bytes, max_depth: int) -> Any:
     """Return the JSON value in `body`. Raises InvalidRequest, also for NaN, lone surrogates, too many values."""
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is expected.")
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
-        raise InvalidRequest(f"The body holds more than {MOST_VALUES} values.")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
+        raise InvalidRequest(f"The body holds more than {MAX_VALUES} values.")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
-    if body.count(b"[") + body.count(b"{") > deepest and _is_deep(value, deepest):
-        raise InvalidRequest(f"The body is nested deeper than {deepest} levels.")
+    if body.count(b"[") + body.count(b"{") > max_depth and _is_deep(value, max_depth):
+        raise InvalidRequest(f"The body is nested deeper than {max_depth} levels.")
     return value
 
 
-def _is_deep(value: Any, deepest: int) -> bool:
+def _is_deep(value: Any, max_depth: int) -> bool:
     level = [value]
-    for _ in range(deepest):
+    for _ in range(max_depth):
         level = [
             inner
             for each in level

@@ -12,7 +12,7 @@ from kling_relay.core.order import Order
 from kling_relay.core.price import Prices
 from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
-from kling_relay.flows.wakeup import Bell
+from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.postgres.database import Database
 
@@ -51,7 +51,7 @@ class Limits:
     """All bodies being read at once; beyond it 503."""
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
-    longest_wait: float = 60.0
+    max_wait: float = 60.0
     waiters: int = 10_000
     waiters_per_key: int = 1_000
     streams: int = 5_000
@@ -82,7 +82,7 @@ def _unseen(_: Seen) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Context:
     """What `kling_relay.app` hands to the web, each made once.
 
     `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
@@ -101,7 +101,7 @@ class Tools:
     now: Clock
     chance: Chance
     new_id: Callable[[datetime], UUID]
-    bell: Bell
+    wakeup: Wakeup
     limits: Limits = Limits()
     allowed: Allowed = NOWHERE
     public_url: str = ""

@@ -13,13 +13,13 @@ from pydantic import BaseModel
 
 from kling_relay.core.errors import NotFound, Unauthenticated
 from kling_relay.core.key import Caller, Scope
-from kling_relay.flows.follow_log import Tail
-from kling_relay.flows.lookup import LookUp
+from kling_relay.flows.follow_log import LogFollower
+from kling_relay.flows.lookup import TaskLookup
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError, read_id
 from kling_relay.web.http import body as bodies
-from kling_relay.web.http.auth import Doorman
+from kling_relay.web.http.auth import Authenticator
 from kling_relay.web.http.body import Size
-from kling_relay.web.http.context import Tools
+from kling_relay.web.http.context import Context
 from kling_relay.web.http.response import Response
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -33,16 +33,16 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class AppState:
     """What one process's web has beside its tools.
 
     `in_hand` counts bytes of bodies, streams, and waiters in all and by key; `streams` are the streams of each key.
     """
 
-    tools: Tools
-    doorman: Doorman
-    tail: Tail
-    look_up: LookUp
+    tools: Context
+    doorman: Authenticator
+    tail: LogFollower
+    lookup: TaskLookup
     in_hand: Counter[str] = field(default_factory=Counter)
     streams: defaultdict[UUID, list[web.BaseRequest]] = field(default_factory=lambda: defaultdict(list))
 
@@ -52,14 +52,14 @@ NOBODY = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name=""
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class Request:
     """One request on its way; `Dispatch` adds what path, key, query and body say, as it judges them.
 
     `route` and `params` are there once the path was found, `caller` on every route that asks for a scope. `told` are
     the headers of its key's rate, `code` is that of its refusal.
     """
 
-    site: Site
+    site: AppState
     request: web.BaseRequest
     now: datetime
     request_id: str
@@ -72,7 +72,7 @@ class Call:
     code: int = field(default=0, init=False)
 
     @property
-    def tools(self) -> Tools:
+    def tools(self) -> Context:
         return self.site.tools
 
     def id(self, name: str) -> UUID:
@@ -109,7 +109,7 @@ def is_gone(request: web.BaseRequest) -> bool:
 
 Answer = Response | web.StreamResponse
 """What is there at once, or a stream, which is over when it is returned."""
-Act = Callable[[Call], Awaitable[Answer]]
+Act = Callable[[Request], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ class Found(NamedTuple):
         return [*self.routes, *(["HEAD"] if "GET" in self.routes else [])]
 
 
-class Table:
+class Router:
     """Made of the route table once; `find` takes a path apart in one walk."""
 
     def __init__(self, routes: Iterable[Route]) -> None:

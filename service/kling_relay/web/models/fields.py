@@ -14,10 +14,10 @@ from kling_relay.core.event import PATTERNS, Format
 from kling_relay.core.operation import Kind
 from kling_relay.core.subscription import (
     HEADER_NAME,
-    MOST_DESCRIPTION,
-    MOST_HEADER_BYTES,
-    MOST_HEADERS,
-    MOST_IN_FLIGHT,
+    MAX_DESCRIPTION,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_IN_FLIGHT,
     Ordering,
     event_faults,
     header_faults,
@@ -26,9 +26,9 @@ from kling_relay.core.subscription import (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799_000
 """The last second of the year 9999 in milliseconds."""
-MOST_LISTED = 500
-MOST_RETRIED = 10_000
-LONGEST_OVERLAP = 7 * 86_400
+MAX_LISTED = 500
+MAX_RETRIED = 10_000
+MAX_OVERLAP = 7 * 86_400
 _NO_NUL = "^[^\\u0000]*$"
 _SEQUENCE = "(?:[1-9][0-9]{0,3}|[12][0-9]{4}|3[01][0-9]{3}|32[0-6][0-9]{2}|327[0-5][0-9]|3276[0-7])"
 _HEX = "[0-9a-f]{32}"
@@ -114,9 +114,9 @@ Headers = Annotated[
     dict[str, str],
     AfterValidator(_good_headers),
     _like(
-        maxProperties=MOST_HEADERS,
+        maxProperties=MAX_HEADERS,
         propertyNames={"pattern": HEADER_NAME},
-        additionalProperties={"type": "string", "pattern": "^[ -~]*$", "maxLength": MOST_HEADER_BYTES},
+        additionalProperties={"type": "string", "pattern": "^[ -~]*$", "maxLength": MAX_HEADER_BYTES},
     ),
 ]
 _PATTERN = {"type": "string", "enum": sorted(PATTERNS)}
@@ -137,7 +137,7 @@ class Asked(BaseModel):
 
 
 class Paged(Asked):
-    limit: int = Field(50, ge=1, le=MOST_LISTED)
+    limit: int = Field(50, ge=1, le=MAX_LISTED)
     cursor: Id | None = None
 
 
@@ -154,7 +154,7 @@ class TaskAsked(Asked):
 
 
 class EventsAsked(Asked):
-    limit: int = Field(50, ge=1, le=MOST_LISTED)
+    limit: int = Field(50, ge=1, le=MAX_LISTED)
     cursor: Place | None = Field(None, description="as after")
     after: Place | None = Field(None, description="the cursor of the last event that you have; 0 is the beginning")
     type: Types | None = None
@@ -170,14 +170,14 @@ class StreamAsked(Asked):
 class SubscriptionAsked(Asked):
     url: Url
     events: Events = ["*"]
-    description: Text = Field("", max_length=MOST_DESCRIPTION)
+    description: Text = Field("", max_length=MAX_DESCRIPTION)
     headers: Headers = {}
     format: Format = Format.STANDARD
     ordering: Ordering = Ordering.NONE
     max_in_flight: int | None = Field(
         None,
         ge=1,
-        le=MOST_IN_FLIGHT,
+        le=MAX_IN_FLIGHT,
         description="attempts at once; none said: RELAY_SUBSCRIPTION_CONCURRENCY",
     )
 
@@ -187,15 +187,15 @@ class SubscriptionChange(Asked):
 
     url: Url | None = None
     events: Events | None = None
-    description: Text | None = Field(None, max_length=MOST_DESCRIPTION)
+    description: Text | None = Field(None, max_length=MAX_DESCRIPTION)
     headers: Headers | None = None
     format: Format | None = None
     ordering: Ordering | None = None
-    max_in_flight: int | None = Field(None, ge=1, le=MOST_IN_FLIGHT)
+    max_in_flight: int | None = Field(None, ge=1, le=MAX_IN_FLIGHT)
 
 
 class RotationAsked(Asked):
-    overlap_seconds: int = Field(86_400, ge=0, le=LONGEST_OVERLAP)
+    overlap_seconds: int = Field(86_400, ge=0, le=MAX_OVERLAP)
 
 
 class ReplayAsked(Asked):
@@ -205,7 +205,7 @@ class ReplayAsked(Asked):
 
 
 class DeliveriesAsked(Asked):
-    limit: int = Field(50, ge=1, le=MOST_LISTED)
+    limit: int = Field(50, ge=1, le=MAX_LISTED)
     cursor: DeliveryId | None = None
     subscription: Id | None = None
     status: Literal["pending", "delivered", "exhausted"] | None = None
@@ -218,7 +218,7 @@ class RetryAsked(Asked):
     subscription: Id | None = None
     event: EventId | None = Field(None, description="a webhook-id")
     task: Id | None = None
-    limit: int = Field(1_000, ge=1, le=MOST_RETRIED, description="the newest so many; ask again for the rest")
+    limit: int = Field(1_000, ge=1, le=MAX_RETRIED, description="the newest so many; ask again for the rest")
 
 
 class UsageAsked(Asked):

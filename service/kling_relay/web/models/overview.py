@@ -56,7 +56,7 @@ class SlotFigures(Shown):
     of: int | None = Field(description="slots that the service has for everybody; null is without limit")
 
 
-class Silent(Shown):
+class SilentTask(Shown):
     task_id: str
     silent_since: str
 
@@ -99,7 +99,7 @@ class Overview(Shown):
     tasks: TaskFigures
     deliveries: DeliveryFigures
     slots: SlotFigures
-    oldest_silent: Silent | None
+    oldest_silent: SilentTask | None
     reasons: list[Reason]
     errors: list[ErrorFigures]
     bins: list[Bin]

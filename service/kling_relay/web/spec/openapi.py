@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kling_relay.core.errors import HTTP_STATUS
-from kling_relay.core.operation import Door
+from kling_relay.core.operation import Operation
 from kling_relay.web.api.kling import IDEMPOTENCY_KEY
 from kling_relay.web.api.routes import ROUTES
 from kling_relay.web.http.body import Size
@@ -172,7 +172,7 @@ def _body(route: Route) -> dict[str, Any] | None:
     if route.name.startswith("order_"):
         return {"application/json": {"schema": {"$ref": f"#/components/schemas/{order_name(route.path)}"}}}
     if route.name == "quote":
-        return {"application/json": {"schema": {"oneOf": [_order_at(door) for door in Door]}}}
+        return {"application/json": {"schema": {"oneOf": [_order_at(operation) for operation in Operation]}}}
     if route.size is Size.CALLBACK:
         return {"*/*": {"schema": {"description": "whatever the provider says; Kling's flat callback body"}}}
     if route.body is None:
@@ -182,10 +182,14 @@ def _body(route: Route) -> dict[str, Any] | None:
     return {"application/json": {"schema": schema}} | ({"required": False} if is_empty else {})
 
 
-def _order_at(door: Door) -> dict[str, Any]:
+def _order_at(operation: Operation) -> dict[str, Any]:
     """Return the schema of an order that names its door."""
-    named = {"type": "object", "required": ["door"], "properties": {"door": {"type": "string", "const": door.value}}}
-    return {"allOf": [{"$ref": f"#/components/schemas/{order_name(door.value)}"}, named]}
+    named = {
+        "type": "object",
+        "required": ["operation"],
+        "properties": {"operation": {"type": "string", "const": operation.value}},
+    }
+    return {"allOf": [{"$ref": f"#/components/schemas/{order_name(operation.value)}"}, named]}
 
 
 def _responses(route: Route) -> dict[str, Any]:

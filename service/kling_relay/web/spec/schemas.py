@@ -6,10 +6,10 @@ from typing import Any
 
 from kling_relay.core import rulebook
 from kling_relay.core.event import Type
-from kling_relay.core.order import LONGEST_EXTERNAL_ID, MODEL_NAME
+from kling_relay.core.order import MAX_EXTERNAL_ID, MODEL_NAME
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
-from kling_relay.core.rulebook import ANY_MODEL, DoorRules
-from kling_relay.core.validation import LONGEST_URL, SIMPLE
+from kling_relay.core.rulebook import ANY_MODEL, OperationRules
+from kling_relay.core.validation import MAX_URL, SIMPLE
 
 SIGNED = {
     "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
@@ -21,8 +21,8 @@ SIGNED = {
 
 def order_name(path: str) -> str:
     """Return the name of the schema of orders at a door, or at a door's path."""
-    door = path.removeprefix("/kling/v1/")
-    return "".join(part.capitalize() for part in re.split(r"[/_]", door)) + "Order"
+    operation = path.removeprefix("/kling/v1/")
+    return "".join(part.capitalize() for part in re.split(r"[/_]", operation)) + "Order"
 
 
 def orders() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def orders() -> dict[str, Any]:
     hook = {
         "type": "string",
         "format": "uri",
-        "maxLength": LONGEST_URL,
+        "maxLength": MAX_URL,
         "pattern": "^https?://",
         "description": "Told of every step of this task, in Kling's format",
     }
@@ -41,7 +41,7 @@ def orders() -> dict[str, Any]:
         "is a number may be one. No text may contain NUL."
     )
     return {
-        order_name(door.value): {
+        order_name(operation.value): {
             "type": "object",
             "description": about,
             "required": [name for name, rule in rules.fields.items() if rule.required],
@@ -53,14 +53,14 @@ def orders() -> dict[str, Any]:
             },
             **_together(rules),
         }
-        for door, rules in book.doors.items()
+        for operation, rules in book.operations.items()
     }
 
 
 _EXTERNAL_ID = {
     "type": "string",
     "minLength": 1,
-    "maxLength": LONGEST_EXTERNAL_ID,
+    "maxLength": MAX_EXTERNAL_ID,
     "format": "printable",
     "description": "Your own name for the task, in printable characters; unique, and good in paths",
 }
@@ -68,7 +68,7 @@ _NOT_BLANK = "[^\\s\\u0000-\\u001f\\u0085]"
 _NO_NUL = "^[^\\u0000]*$"
 
 
-def _model(rules: DoorRules) -> dict[str, Any]:
+def _model(rules: OperationRules) -> dict[str, Any]:
     known = list(rules.known_models)
     taken = {"pattern": MODEL_NAME, "examples": known} if ANY_MODEL in rules.models else {"enum": known}
     return {"type": "string", "default": rules.default_model, **taken}
@@ -114,7 +114,7 @@ def _camera(rule: Camera) -> dict[str, Any]:
     }
 
 
-def _together(rules: DoorRules) -> dict[str, Any]:
+def _together(rules: OperationRules) -> dict[str, Any]:
     """Return what fields ask of one another."""
     cases: list[dict[str, Any]] = [{"anyOf": [{"required": [name]} for name in group]} for group in rules.at_least_one]
     for name, rule in rules.fields.items():
@@ -124,7 +124,7 @@ def _together(rules: DoorRules) -> dict[str, Any]:
     return {"allOf": cases} if cases else {}
 
 
-def _case(rules: DoorRules, wanted: Mapping[str, str]) -> dict[str, Any]:
+def _case(rules: OperationRules, wanted: Mapping[str, str]) -> dict[str, Any]:
     """Return the schema of fields that have these values, by themselves or as their defaults."""
     said = [name for name, value in wanted.items() if rules.fields[name].default != value]
     return {"properties": {name: {"const": value} for name, value in wanted.items()}, "required": said}
@@ -177,7 +177,7 @@ def streamed(place: str) -> dict[str, Any]:
     }
 
 
-_FAULT = {"type": "object", "properties": {"field": {"type": "string"}, "says": {"type": "string"}}}
+_FAULT = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
 REFUSALS: dict[str, Any] = {
     "KlingRefusal": {
         "type": "object",

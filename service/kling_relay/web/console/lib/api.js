@@ -4,8 +4,8 @@ import { t } from "./words.js";
 
 /** A call that failed. `status` 0 is: no answer came. `errors` are faults by field. */
 export class ApiError extends Error {
-  constructor({ status, says, code = null, type = "", errors = [], retryAfter = null, request = "" }) {
-    super(says);
+  constructor({ status, detail, code = null, type = "", errors = [], retryAfter = null, request = "" }) {
+    super(detail);
     Object.assign(this, { status, code, type, errors, retryAfter, request });
   }
 
@@ -45,7 +45,7 @@ export async function call(method, path, { body, query, headers, signal } = {}) 
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError({ status: 0, says: t("The service at {address} does not answer.", { address: base() }) });
+    throw new ApiError({ status: 0, detail: t("The service at {address} does not answer.", { address: base() }) });
   }
   if (response.ok) return response.status === 204 ? null : response.json();
   throw await refusal(response);
@@ -59,7 +59,7 @@ export async function refusal(response) {
   } catch { /* a proxy's page, perhaps */ }
   return new ApiError({
     status: response.status,
-    says: said.detail || said.message || said.title || t("The service answered {status}.", { status: response.status }),
+    detail: said.detail || said.message || said.title || t("The service answered {status}.", { status: response.status }),
     code: said.code ?? null,
     type: said.type || said.error?.type || "",
     errors: said.errors || [],

@@ -1,6 +1,6 @@
 // The curl command that does what the form does. Pictures are read from a file, so that the command stays readable.
 import { base, settings } from "./settings.js";
-import { doorOf } from "./orders.js";
+import { operationOf } from "./orders.js";
 
 const inQuotes = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const inDocument = (text) => text.replace(/[\\$`]/g, "\\$&");
@@ -21,7 +21,7 @@ function bodyOf(order, pictures) {
 export function curlOf(kind, order, pictures, { isSecret = false } = {}) {
   const key = settings().key ? (isSecret ? `${settings().key.slice(0, 4)}…` : settings().key) : "YOUR-KEY";
   return [
-    `curl -X POST '${base()}/kling/v1/${doorOf(kind)}'`,
+    `curl -X POST '${base()}/kling/v1/${operationOf(kind)}'`,
     `-H 'Authorization: Bearer ${key}'`,
     "-H 'Content-Type: application/json'",
     bodyOf(order, pictures),

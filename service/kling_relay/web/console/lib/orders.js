@@ -8,19 +8,19 @@ export const KINDS = Object.keys(DOORS);
 const ORDER = ["image", "image_tail", "prompt", "negative_prompt", "aspect_ratio", "duration", "mode", "n", "cfg_scale", "image_fidelity", "camera_control"];
 
 /** The path under /v1/ that orders of this kind go to. */
-export const doorOf = (kind) => DOORS[kind];
+export const operationOf = (kind) => DOORS[kind];
 
-/** The models that may be chosen, the door's own first. */
+/** The models that may be chosen, the operation's own first. */
 export function modelsOf(rulebook, kind) {
-  const door = rulebook.doors[doorOf(kind)];
-  const known = Object.keys(door.models).filter((model) => model !== "*");
-  return [door.default_model, ...known.filter((model) => model !== door.default_model)];
+  const operation = rulebook.operations[operationOf(kind)];
+  const known = Object.keys(operation.models).filter((model) => model !== "*");
+  return [operation.default_model, ...known.filter((model) => model !== operation.default_model)];
 }
 
 /** The fields of this kind for this model, as [name, rule], with what the kind itself asks for. */
 export function fieldsOf(rulebook, kind, model) {
-  const door = rulebook.doors[doorOf(kind)];
-  const rules = door.models[model] || door.models["*"] || door.models[door.default_model];
+  const operation = rulebook.operations[operationOf(kind)];
+  const rules = operation.models[model] || operation.models["*"] || operation.models[operation.default_model];
   const isPicture = (rule) => rule.takes === "picture";
   const place = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
   return Object.entries(rules)
@@ -54,7 +54,7 @@ export function orderOf(fields, chosen, model, beside = {}) {
 }
 
 /** What the form can see to be wrong, by field; the service judges in the end. */
-export function faultsOf(fields, chosen, door, t) {
+export function faultsOf(fields, chosen, operation, t) {
   const faults = {};
   for (const [name, rule] of fields) {
     const value = chosen[name];
@@ -63,10 +63,10 @@ export function faultsOf(fields, chosen, door, t) {
     if (rule.takes === "text" && [...(value || "")].length > rule.max_length) faults[name] = t("At most {most} characters.", { most: rule.max_length });
     if (rule.takes === "camera" && value?.type === "simple" && !Object.keys(value.config).length) faults[name] = t("Move one of the six sliders.");
   }
-  for (const group of door.at_least_one) {
+  for (const group of operation.at_least_one) {
     if (!group.some((name) => chosen[name])) faults[group[0]] = t("One of these is needed: {names}", { names: group.join(", ") });
   }
-  const crowds = door.exclusive.map((group) => group.filter((name) => chosen[name])).filter((names) => names.length);
+  const crowds = operation.exclusive.map((group) => group.filter((name) => chosen[name])).filter((names) => names.length);
   if (crowds.length > 1) crowds.slice(1).flat().forEach((name) => { faults[name] = t("It cannot go together with {names}.", { names: crowds[0].join(", ") }); });
   return faults;
 }

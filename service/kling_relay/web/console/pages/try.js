@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useState } from "../lib/html.js";
 import { get, post } from "../lib/api.js";
 import { EXAMPLES, HINTS, MODES, NAMES } from "../lib/fields.js";
 import { useAct, useLoaded } from "../lib/hooks.js";
-import { KINDS, doorOf, faultsOf, fieldsOf, modelsOf, orderOf, valuesOf } from "../lib/orders.js";
+import { KINDS, operationOf, faultsOf, fieldsOf, modelsOf, orderOf, valuesOf } from "../lib/orders.js";
 import { go } from "../lib/route.js";
 import { useSettings } from "../lib/settings.js";
 import { t } from "../lib/words.js";
@@ -47,7 +47,7 @@ function Form({ rulebook, kind, form, onForm, faults, onSend, isBusy, error, pri
   const values = valuesOf(fields, chosen);
   const choose = (name, value) => onForm({ ...form, chosen: { ...chosen, [name]: value } });
   const tell = (name, value) => onForm({ ...form, beside: { ...beside, [name]: value } });
-  const told = Object.fromEntries((error?.errors || []).map((each) => [each.field.split(".")[0], each.says]));
+  const told = Object.fromEntries((error?.errors || []).map((each) => [each.field.split(".")[0], each.detail]));
   const draw = ([name, rule]) => fieldFor({ name, rule, chosen, choose, values, fault: faults[name] || told[name], takesPaste: name === "image" });
   const under = fields.filter(([name]) => UNDER.includes(name));
   return html`<form class="card order" onSubmit=${(event) => { event.preventDefault(); onSend(); }} novalidate>
@@ -85,16 +85,16 @@ export function TryPage({ query }) {
     const fields = fieldsOf(rulebook, kind, model);
     const values = valuesOf(fields, form.chosen);
     const fitting = fields.filter(([, rule]) => rule.takes !== "camera" || isTaken(rule, values));
-    return { fields: fitting, order: orderOf(fitting, form.chosen, model, form.beside), door: rulebook.doors[doorOf(kind)] };
+    return { fields: fitting, order: orderOf(fitting, form.chosen, model, form.beside), operation: rulebook.operations[operationOf(kind)] };
   }, [rulebook, kind, form]);
   const send = useAct(async () => {
-    const found = faultsOf(made.fields, form.chosen, made.door, t);
+    const found = faultsOf(made.fields, form.chosen, made.operation, t);
     say(found);
     if (Object.keys(found).length) {
       requestAnimationFrame(() => document.querySelector('[aria-invalid="true"]')?.focus());
       return;
     }
-    const answer = await post(`/kling/v1/${doorOf(kind)}`, made.order);
+    const answer = await post(`/kling/v1/${operationOf(kind)}`, made.order);
     watch({ ...answer.data, kind });
     requestAnimationFrame(() => document.querySelector(".progress")?.scrollIntoView({ block: "nearest", behavior: "smooth" }));
   });

@@ -4,7 +4,7 @@ import { post } from "../lib/api.js";
 import { curlOf } from "../lib/curl.js";
 import { currency, money } from "../lib/format.js";
 import { useSettled } from "../lib/hooks.js";
-import { doorOf } from "../lib/orders.js";
+import { operationOf } from "../lib/orders.js";
 import { t } from "../lib/words.js";
 import { Card, Code } from "./ui.js";
 
@@ -34,7 +34,7 @@ export function Price({ kind, order }) {
   useEffect(() => {
     const ended = new AbortController();
     const [of, body] = JSON.parse(question);
-    post("/v1/quotes", { door: doorOf(of), ...body }, { signal: ended.signal }).then(
+    post("/v1/quotes", { operation: operationOf(of), ...body }, { signal: ended.signal }).then(
       (found) => { see(found); unknown(false); },
       (error) => error.name === "AbortError" || unknown(true),
     );

@@ -60,7 +60,7 @@ export function Create({ of, onClose, onMade }) {
     const body = { ...wish, url: wish.url.trim(), headers, max_in_flight: Number(wish.max_in_flight) };
     onMade(await (of ? patch(`/v1/subscriptions/${of.id}`, body) : post("/v1/subscriptions", body)));
   });
-  const told = Object.fromEntries((error?.errors || []).map((each) => [each.field.split(".")[0], each.says]));
+  const told = Object.fromEntries((error?.errors || []).map((each) => [each.field.split(".")[0], each.detail]));
   const field = (name) => ({ value: wish[name], onChange: (value) => set({ ...wish, [name]: value }), fault: wrong[name] || told[name] });
   return html`<${Dialog} title=${of ? t("Change the subscription") : t("New subscription")} onClose=${onClose} onSubmit=${run} foot=${html`
       <${Button} onClick=${onClose}>${t("Cancel")}<//><${Button} kind="main" type="submit" isBusy=${isBusy}>${of ? t("Save") : t("Subscribe")}<//>`}>

@@ -64,7 +64,7 @@ export function Failure({ error, onAgain }) {
       ${onAgain && !isKey && html`<${Button} kind="small" icon="again" onClick=${onAgain}>${t("Again")}<//>`}`}>
     <p><strong>${error.message}</strong></p>
     ${error.advice && html`<p>${error.advice}</p>`}
-    ${error.errors?.length > 1 && html`<ul>${error.errors.map((each) => html`<li><code>${each.field}</code> ${each.says}</li>`)}</ul>`}
+    ${error.errors?.length > 1 && html`<ul>${error.errors.map((each) => html`<li><code>${each.field}</code> ${each.detail}</li>`)}</ul>`}
   <//>`;
 }
 
