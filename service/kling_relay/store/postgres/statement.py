@@ -1,7 +1,8 @@
-"""Statements: written in SQLAlchemy Core, compiled once with its asyncpg dialect, run on an asyncpg connection or pool.
+"""Statements: SQL with named arguments, run on an asyncpg connection or pool.
 
-One language for schema, migrations and queries, without the async engine's cost on every call (an eighth of the
-time per look-up, measured). Failures come back as this layer's own few errors, so that nobody above knows a driver.
+A statement whose text never changes stands in a `.sql` file (`queries.py`). One that is composed is SQLAlchemy Core,
+compiled once: its async engine would take an eighth of a look-up's time. Failures come back as the few errors below,
+so that no caller has to know the driver.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from sqlalchemy import ARRAY, Column, ColumnElement, TableValuedAlias, Uuid, bin
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
+
+from kling_relay.store.postgres.queries import numbered
 
 Row = asyncpg.Record
 read_id = UUID
@@ -84,14 +87,21 @@ def translated() -> Iterator[None]:
 
 
 class Statement:
-    """One SQL statement, compiled when its module is imported; arguments are given by name."""
+    """One SQL statement, prepared for the driver when its module is imported; arguments are given by name.
+
+    Made from SQL with named arguments (`queries.load_sql`), or from an SQLAlchemy clause.
+    """
 
     __slots__ = ("_fixed", "_names", "sql")
 
-    def __init__(self, clause: ClauseElement) -> None:
-        compiled = clause.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are untyped
+    def __init__(self, source: str | ClauseElement) -> None:
+        self._fixed: dict[str, Any] = {}
+        if isinstance(source, str):
+            self.sql, self._names = numbered(source)
+            return
+        compiled = source.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects are untyped
         self.sql = str(compiled)
-        self._names: list[str] = list(getattr(compiled, "positiontup", None) or [])
+        self._names = list(getattr(compiled, "positiontup", None) or [])
         self._fixed = {name: fixed for name, fixed in compiled.params.items() if fixed is not None}
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
