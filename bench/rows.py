@@ -11,8 +11,8 @@ import asyncpg
 
 from bench.ground import SIGNING
 from kling_relay.core import callback_token
-from kling_relay.core.event import Event, TaskIdentity, announce
-from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.event import Event, TaskIdentity, make_task_event
+from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
 from kling_relay.core.task import Signal, SignalKind, Status, Task
 from kling_relay.store.access import secrets
@@ -46,7 +46,7 @@ _TASK_COLUMNS = [
 
 def ids(count: int) -> list[UUID]:
     """Return so many ids of the present, in order."""
-    return sorted(new_id(_PRESENT, random.getrandbits(CHANCE_BITS)) for _ in range(count))
+    return sorted(new_id(_PRESENT, random.getrandbits(RANDOM_BITS)) for _ in range(count))
 
 
 def hooks(tasks: Sequence[UUID]) -> list[str]:
@@ -59,7 +59,7 @@ def event_of(task: UUID, client: UUID) -> Event:
     """Return the event of a video's success, as ingest makes it."""
     facts = TaskIdentity(id=task, client=client, kind="text2video", external_task_id=None, created_at=_PRESENT)
     done = Task(id=task, status=Status.SUCCEED, sequence=1, updated_at=_PRESENT)
-    return announce(facts, done, Signal(kind=SignalKind.SUCCEED, result=RESULT))
+    return make_task_event(facts, done, Signal(kind=SignalKind.SUCCEED, result=RESULT))
 
 
 async def add_clients(connection: Connection, count: int) -> list[UUID]:

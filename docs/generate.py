@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from kling_relay.cli import reference as cli
-from kling_relay.core.task import FINAL, MOVES, SHOWN
+from kling_relay.core.task import CLIENT_STATUS, FINAL, MOVES
 from kling_relay.observe.metrics import Metrics
 from kling_relay.settings import describe
 from kling_relay.web.spec import asyncapi, openapi
@@ -47,7 +47,9 @@ def states_page() -> str:
         if status != target
     ]
     ends = [f"    {status} --> [*]" for status, moves in MOVES.items() if not moves]
-    shown = "".join(f"| {status} | {SHOWN[status]} | {'yes' if status in FINAL else 'no'} |\n" for status in MOVES)
+    shown = "".join(
+        f"| {status} | {CLIENT_STATUS[status]} | {'yes' if status in FINAL else 'no'} |\n" for status in MOVES
+    )
     diagram = "\n".join(["stateDiagram-v2", f"    [*] --> {next(iter(MOVES))}: order", *lines, *ends])
     return f"""{_NOTE}
 # States of a task

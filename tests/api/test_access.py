@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from kling_relay.core.key import Scope, id_of
+from kling_relay.core.key import Scope, key_id
 from kling_relay.store.access import client_keys
 from kling_relay.web.http.context import Limits
 from tests.support.relay import House, house
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 def signed(key: str, secret: str | None = None, **claims: Any) -> str:
     now = datetime.now(UTC)
-    usual = {"iss": str(id_of(key)), "exp": now + timedelta(minutes=30), "nbf": now - timedelta(seconds=5)}
+    usual = {"iss": str(key_id(key)), "exp": now + timedelta(minutes=30), "nbf": now - timedelta(seconds=5)}
     return jwt.encode({**usual, **claims}, secret or key, algorithm="HS256")
 
 
@@ -40,7 +40,7 @@ async def test_a_jwt_out_of_its_time_is_refused_with_klings_code(home: House, cl
 
 
 async def test_a_jwt_of_another_secret_or_method_is_refused(home: House) -> None:
-    unsigned = jwt.encode({"iss": str(id_of(home.key)), "exp": 4_000_000_000}, "", algorithm="none")
+    unsigned = jwt.encode({"iss": str(key_id(home.key)), "exp": 4_000_000_000}, "", algorithm="none")
     for token in (signed(home.key, secret="x" * 40), unsigned, "a.b.c", ".."):
         status, said = await home.get("/kling/v1/videos/text2video", token)
         assert (status, said["code"]) == (401, 1002)
@@ -94,7 +94,7 @@ async def test_an_expired_key_is_refused(home: House) -> None:
 
 async def test_the_last_use_of_a_key_is_noted(home: House) -> None:
     await home.get("/v1/tasks")
-    row = await client_keys.by_id(home.database, id_of(home.key))
+    row = await client_keys.by_id(home.database, key_id(home.key))
     assert row is not None
     assert row.last_used_at is not None
 

@@ -9,7 +9,7 @@ import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]  # it has no types of its own
 
 from kling_relay.client import Relay as Client
-from kling_relay.core.event import Format, Type
+from kling_relay.core.event import BodyFormat, EventType
 from kling_relay.web.api.routes import ROUTES
 from kling_relay.web.http.request import Family
 from kling_relay.web.spec import asyncapi, openapi
@@ -126,8 +126,8 @@ async def _everything_happens(relay: Relay, gone: str) -> None:
     await eventually(is_disabled)
 
 
-@pytest.mark.parametrize("form", list(Format))
-async def test_every_event_is_delivered_as_it_is_described(database: str, form: Format) -> None:
+@pytest.mark.parametrize("form", list(BodyFormat))
+async def test_every_event_is_delivered_as_it_is_described(database: str, form: BodyFormat) -> None:
     document = asyncapi.document()
     async with (
         sandboxed() as (_, url),
@@ -142,7 +142,7 @@ async def test_every_event_is_delivered_as_it_is_described(database: str, form: 
 
         def is_all_heard() -> bool:
             kinds.update(each.json.get("type") or f"task.{each.json['task_status']}" for each in hearer.heard)
-            return kinds == {kind.value for kind in Type}
+            return kinds == {kind.value for kind in EventType}
 
         await eventually(is_all_heard)
         headers = document["components"]["schemas"]["Signed"]
@@ -152,7 +152,7 @@ async def test_every_event_is_delivered_as_it_is_described(database: str, form: 
             judge.validate(heard.json)
             Draft202012Validator(headers).validate(heard.headers)
             assert heard.headers["content-type"].partition(";")[0] == message["contentType"]
-            others = [other.value for other in Type if other.value != kind]
+            others = [other.value for other in EventType if other.value != kind]
             assert not any(described(document, form.value, other)[1].is_valid(heard.json) for other in others)
 
 
@@ -170,6 +170,6 @@ async def test_every_event_is_streamed_as_it_is_described(database: str) -> None
                 assert f"standard.{event.type}" in allowed
                 judge.validate(said)
                 kinds.add(event.type)
-                if len(kinds) == len(Type) - 1:  # a test is for its subscription alone
+                if len(kinds) == len(EventType) - 1:  # a test is for its subscription alone
                     break
-        assert Type.SUBSCRIPTION_TEST not in kinds
+        assert EventType.SUBSCRIPTION_TEST not in kinds

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from kling_relay.core.delivery import read_id
+from kling_relay.core.delivery import parse_delivery_id
 from kling_relay.core.ids import hook_id
 from kling_relay.core.key import Scope
 from kling_relay.store.access import headers, secrets
@@ -29,7 +29,7 @@ async def settle(home: House, deliveries: Sequence[str], outcome: str, **more: A
     """Write one more attempt of each delivery down, as a worker would."""
     made = []
     for text in deliveries:
-        key = read_id(text)
+        key = parse_delivery_id(text)
         assert key is not None
         _, said = await home.get(f"/v1/deliveries/{text}")
         usual: dict[str, Any] = {

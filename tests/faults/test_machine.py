@@ -22,9 +22,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kling_relay.core.event import Format
-from kling_relay.core.ids import CHANCE_BITS, new_id
-from kling_relay.core.subscription import Ordering, Wish
+from kling_relay.core.event import BodyFormat
+from kling_relay.core.ids import RANDOM_BITS, new_id
+from kling_relay.core.subscription import Ordering, SubscriptionOptions
 from kling_relay.core.task import FINAL, MOVES, Signal, SignalKind, Status
 from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.deliveries import subscriptions
@@ -47,7 +47,7 @@ SHOWN = {
 
 
 def fresh() -> UUID:
-    return new_id(datetime.now(UTC), random.getrandbits(CHANCE_BITS))
+    return new_id(datetime.now(UTC), random.getrandbits(RANDOM_BITS))
 
 
 def signal(kind: SignalKind) -> Signal:
@@ -175,11 +175,11 @@ def record(task: UUID) -> Record:
 
 async def _subscribe(database: Database) -> None:
     now = datetime.now(UTC)
-    wish = Wish(
+    wish = SubscriptionOptions(
         url="https://x/",
         events=("*",),
         description="",
-        format=Format.STANDARD,
+        format=BodyFormat.STANDARD,
         ordering=Ordering.NONE,
         max_in_flight=1,
     )

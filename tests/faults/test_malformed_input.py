@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kling_relay.core import callback
-from kling_relay.core.json_limits import safe
-from kling_relay.core.untrusted import Unreadable
+from kling_relay.core.json_limits import printable
+from kling_relay.core.untrusted import UnreadableError
 from kling_relay.sandbox import Sandbox, Temper
 from tests.faults.test_callbacks import SUCCESS, path
 from tests.support.service import Relay, running, sandboxed
@@ -89,9 +89,9 @@ async def _called(relay: Relay, sandbox: Sandbox, task: str, body: bytes) -> int
 def test_the_reader_of_callbacks_reads_or_refuses_and_never_fails(body: bytes) -> None:
     try:
         signal = callback.read(body)
-    except Unreadable:
+    except UnreadableError:
         return
-    assert signal.reason == safe(signal.reason)
+    assert signal.reason == printable(signal.reason)
     json.dumps(signal.result).encode()
 
 
@@ -99,5 +99,5 @@ def test_the_reader_of_callbacks_reads_or_refuses_and_never_fails(body: bytes) -
 def test_poison_is_read_or_refused(body: bytes) -> None:
     try:
         callback.read(body)
-    except Unreadable:
+    except UnreadableError:
         return

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually
@@ -21,12 +21,12 @@ async def box(database: str) -> AsyncIterator[Outbox]:
         yield made
 
 
-async def _hang(_: str) -> Answer:
+async def _hang(_: str) -> SubscriberResponse:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def _fail(_: str) -> Answer:
+async def _fail(_: str) -> SubscriberResponse:
     return BAD
 
 
@@ -80,7 +80,7 @@ async def test_an_ordered_subscription_never_sees_a_later_step_before_an_earlier
     failed: set[str] = set()
     delivered: dict[str, list[int]] = {}
 
-    async def flaps(name: str) -> Answer:
+    async def flaps(name: str) -> SubscriberResponse:
         _, subject, sequence = name.split("_")
         if name not in failed and len(failed) * 3 < len(network.posts):  # a third fails at first: too few to break it
             failed.add(name)
@@ -100,7 +100,7 @@ async def test_an_ordered_subscription_never_sees_a_later_step_before_an_earlier
 
 
 async def test_an_exhausted_step_lets_the_next_one_go(box: Outbox) -> None:
-    async def first_fails(name: str) -> Answer:
+    async def first_fails(name: str) -> SubscriberResponse:
         return BAD if name.endswith("_1") else GOOD
 
     network = Network(answers={GOOD_URL: first_fails})
@@ -160,7 +160,7 @@ async def _told(box: Outbox) -> list[tuple[str, str]]:
 
 
 async def test_an_answer_410_disables_the_subscription_and_tells_the_clients_others(box: Outbox) -> None:
-    async def gone(_: str) -> Answer:
+    async def gone(_: str) -> SubscriberResponse:
         return GONE
 
     network = Network(answers={OTHER_URL: gone})

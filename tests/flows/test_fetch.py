@@ -7,7 +7,7 @@ from itertools import pairwise
 import asyncpg
 import pytest
 
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows import delivery_queue as queues
 from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
@@ -68,7 +68,7 @@ async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_walk(
     loop = asyncio.get_running_loop()
     came: list[float] = []
 
-    async def flaps(_: str) -> Answer:
+    async def flaps(_: str) -> SubscriberResponse:
         came.append(loop.time())
         return BAD if len(came) < 4 else GOOD
 
@@ -98,7 +98,7 @@ async def test_more_lanes_than_one_statement_reads_all_come_to_their_turn(
 async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
     gate = asyncio.Event()
 
-    async def waits(_: str) -> Answer:
+    async def waits(_: str) -> SubscriberResponse:
         await gate.wait()
         return GOOD
 

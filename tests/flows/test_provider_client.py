@@ -14,7 +14,7 @@ import jwt
 import pytest
 from aiohttp import web
 
-from kling_relay.core.submission import Accepted, Never, NoAnswer, NotFound, Refused, Unknown, Wait
+from kling_relay.core.submission import Accepted, AccountRefused, NoAnswer, NoSuchTask, Refused, RetryLater, Unknown
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.provider.client import MAX_ANSWER, Provider
 from kling_relay.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
@@ -127,14 +127,14 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
     ("status", "body", "kind"),
     [
         (400, '{"code":1201,"message":"bad","request_id":"R"}', Refused),
-        (429, '{"code":1303,"message":"full","request_id":"R"}', Wait),
-        (429, '{"code":1102,"message":"empty","request_id":"R"}', Never),
-        (401, '{"code":1002,"message":"who","request_id":"R"}', Never),
-        (503, '{"code":5001,"message":"maintenance","request_id":"R"}', Wait),
+        (429, '{"code":1303,"message":"full","request_id":"R"}', RetryLater),
+        (429, '{"code":1102,"message":"empty","request_id":"R"}', AccountRefused),
+        (401, '{"code":1002,"message":"who","request_id":"R"}', AccountRefused),
+        (503, '{"code":5001,"message":"maintenance","request_id":"R"}', RetryLater),
         (502, "<html>Bad Gateway</html>", Unknown),
         (500, '{"code":5000,"message":"internal","request_id":"R"}', Unknown),
         (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MAX_ANSWER + '"}}', Unknown),
-        (307, "", Never),
+        (307, "", AccountRefused),
     ],
 )
 async def test_answers_are_judged(status: int, body: str, kind: type) -> None:
@@ -149,7 +149,7 @@ async def test_answers_are_judged(status: int, body: str, kind: type) -> None:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
     assert isinstance(outcome, kind), outcome
     assert len(calls) == 1
-    if isinstance(outcome, Wait):
+    if isinstance(outcome, RetryLater):
         assert outcome.retry_after == 7.0
 
 
@@ -163,7 +163,7 @@ def closed_port() -> int:
 async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
     async with provider(url.format(closed_port())) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
-        assert isinstance(outcome, Wait)
+        assert isinstance(outcome, RetryLater)
         assert outcome.code == 0
         assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
 
@@ -173,7 +173,7 @@ async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
         async with provider(url, connect_timeout=0.1) as client:
             outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
-    assert outcome == Wait(0, "no connection to the provider: timed out")
+    assert outcome == RetryLater(0, "no connection to the provider: timed out")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() ->
         await there.wait()
         second = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         free.set()
-        assert isinstance(second, Wait)
+        assert isinstance(second, RetryLater)
         assert isinstance(await first, Accepted)
 
 
@@ -264,9 +264,9 @@ async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_kno
         return web.json_response({"code": 1203, "message": "no such task", "request_id": "R"}, status=404)
 
     async with serving(answer) as url, provider(url) as gateway, provider(url, KLING) as kling:
-        assert await gateway.ask("videos/text2video", "T", TASK, NOW) == NotFound()
+        assert await gateway.ask("videos/text2video", "T", TASK, NOW) == NoSuchTask()
         assert isinstance(await gateway.ask("videos/text2video", None, TASK, NOW), NoAnswer)
-        assert await kling.ask("videos/text2video", None, TASK, NOW) == NotFound()
+        assert await kling.ask("videos/text2video", None, TASK, NOW) == NoSuchTask()
 
 
 @pytest.mark.parametrize(("status", "text"), [(502, "<html>"), (200, "<html>"), (429, '{"code":1302}'), (200, "{}")])

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 import kling_relay.destinations.webhook
 from kling_relay.core.address import NOWHERE, Allowed
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.destinations.webhook import MAX_KEPT, Names, WebhookClient
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -128,7 +128,7 @@ async def test_a_post_arrives_to_the_letter_and_its_answer_comes_back() -> None:
         got = await client.post(url + "?sig=a%2Fb+c&x=%zz", {"webhook-id": "evt_1", "X-Own": "1"}, b"{}", NOW)
         await client.post(url, {}, b"{}", NOW)
     assert got.latency > 0
-    assert got == Answer(status=202, error=None, retry_after=None, body=b"thanks", latency=got.latency)
+    assert got == SubscriberResponse(status=202, error=None, retry_after=None, body=b"thanks", latency=got.latency)
     method, path, body, headers = heard[0]
     assert (method, path, body) == ("POST", "/hook?sig=a%2Fb+c&x=%zz", b"{}")
     assert headers["webhook-id"] == "evt_1"

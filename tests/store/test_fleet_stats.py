@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from kling_relay.core.ids import CHANCE_BITS, made_at, new_id
+from kling_relay.core.ids import RANDOM_BITS, creation_time, new_id
 from kling_relay.core.subscription import SHARDS
 from kling_relay.flows.fleet_stats import FleetStats
 from kling_relay.store.postgres.database import Database, connect
@@ -57,7 +57,7 @@ async def outstanding(store: Database, of: UUID, *due: str, many: int = 1) -> No
 
 
 async def submission(store: Database, state: str, *, age: float = 0, units: int = 1, attempt: int = 0) -> UUID:
-    task = new_id(NOW - timedelta(seconds=age), random.getrandbits(CHANCE_BITS))
+    task = new_id(NOW - timedelta(seconds=age), random.getrandbits(RANDOM_BITS))
     await store.pool.execute(
         "INSERT INTO submissions (task, client, state, units, attempt, due_at, kind)"
         " VALUES ($1, $2, $3, $4, $5, now(), 'text2video')",
@@ -141,7 +141,7 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
     assert found.submissions == {"recorded": 2, "sending": 1, "accepted": 2, "unknown": 1}
     assert found.silent_tasks == 2
     assert found.slots_used == 1 + 9 + 1 + 1
-    assert found.oldest_waiting == pytest.approx((NOW - made_at(oldest)).total_seconds())
+    assert found.oldest_waiting == pytest.approx((NOW - creation_time(oldest)).total_seconds())
 
 
 async def test_partitions_ahead_end_at_the_first_that_is_missing(store: Database) -> None:

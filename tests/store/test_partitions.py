@@ -11,8 +11,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from kling_relay.core.event import TaskIdentity, announce
-from kling_relay.core.ids import lower_bound, made_at, new_id
+from kling_relay.core.event import TaskIdentity, make_task_event
+from kling_relay.core.ids import creation_time, lower_bound, new_id
 from kling_relay.core.ledger import on_step
 from kling_relay.core.task import Signal, SignalKind, Status, Task, advance
 from kling_relay.store.postgres.statement import Statement, columns_of, first_of
@@ -129,7 +129,7 @@ async def test_a_name_says_the_bounds(box: Outbox) -> None:
         )
         assert str(lower_bound(each.start)) in bounds
         assert str(lower_bound(each.end)) in bounds
-        assert made_at(lower_bound(each.start)) == each.start
+        assert creation_time(lower_bound(each.start)) == each.start
 
 
 async def explained(box: Outbox, statement: Statement, *, only_run: bool = True, **given: Any) -> set[str]:
@@ -192,7 +192,7 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     before = Task(id=made, status=Status.SUBMITTED, sequence=1, updated_at=NOW)
     step = advance(before, Signal(kind=SignalKind.SUCCEED, result={}), NOW)
     assert step is not None
-    event = announce(identity, step.task, step.signal)
+    event = make_task_event(identity, step.task, step.signal)
     read = await explained(box, step_statements.READ, asked_id=[made], **first_of([made]))
     assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from kling_relay.core.delivery import Answer
-from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.fetch import Fetch
@@ -21,9 +21,9 @@ from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database, connect
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-GOOD = Answer(status=200, error=None, retry_after=None, body=b"", latency=0.001)
-BAD = Answer(status=500, error=None, retry_after=None, body=b"no", latency=0.001)
-GONE = Answer(status=410, error=None, retry_after=None, body=b"", latency=0.001)
+GOOD = SubscriberResponse(status=200, error=None, retry_after=None, body=b"", latency=0.001)
+BAD = SubscriberResponse(status=500, error=None, retry_after=None, body=b"no", latency=0.001)
+GONE = SubscriberResponse(status=410, error=None, retry_after=None, body=b"", latency=0.001)
 
 
 def now() -> datetime:
@@ -31,7 +31,7 @@ def now() -> datetime:
 
 
 def fresh_id() -> UUID:
-    return new_id(now(), random.getrandbits(CHANCE_BITS))
+    return new_id(now(), random.getrandbits(RANDOM_BITS))
 
 
 @dataclass(slots=True)
@@ -40,9 +40,9 @@ class Network:
 
     posts: list[tuple[str, str]] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
-    answers: dict[str, Callable[[str], Awaitable[Answer]]] = field(default_factory=dict)
+    answers: dict[str, Callable[[str], Awaitable[SubscriberResponse]]] = field(default_factory=dict)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
         name = headers["webhook-id"]
         self.posts.append((url, name))
         self.signatures.append(headers["webhook-signature"])

@@ -14,8 +14,8 @@ import orjson
 
 from kling_relay.core import callback_token, price, rulebook
 from kling_relay.core.address import Allowed
-from kling_relay.core.ids import CHANCE_BITS, new_id
-from kling_relay.core.key import ALL_SCOPES, Scope, digest, id_of, make
+from kling_relay.core.ids import RANDOM_BITS, new_id
+from kling_relay.core.key import ALL_SCOPES, Scope, digest, key_id, make_key
 from kling_relay.core.signature import new_secret
 from kling_relay.core.submission import Accepted, SubmitOutcome
 from kling_relay.core.task import Signal, SignalKind
@@ -128,9 +128,9 @@ async def add_key(
 ) -> str:
     """Make a key of the client with this name and return its text."""
     now = datetime.now(UTC)
-    identifier, owner = (new_id(now, random.getrandbits(CHANCE_BITS)) for _ in range(2))
-    text = make(identifier, random.getrandbits(256))
-    assert id_of(text) == identifier
+    identifier, owner = (new_id(now, random.getrandbits(RANDOM_BITS)) for _ in range(2))
+    text = make_key(identifier, random.getrandbits(256))
+    assert key_id(text) == identifier
     hook_secret = new_secret(random.randbytes(32))
     new = NewKey(
         id=identifier,
@@ -168,7 +168,7 @@ async def house(
             hook_of=lambda task: f"http://relay/callbacks/{task}/{callback_token.make([CALLBACK_KEY], task)}",
             now=clock,
             chance=random.random,
-            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+            new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             ask_after=60,
         )
         prices = price.load("seed")
@@ -177,7 +177,7 @@ async def house(
             send,
             prices=prices,
             body_of=orjson.dumps,
-            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+            new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
         )
         tools = Context(
             submit=submit,
@@ -189,7 +189,7 @@ async def house(
             prices=prices,
             now=clock,
             chance=random.getrandbits,
-            new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+            new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             wakeup=wakeup,
             limits=limits,
             allowed=Allowed.parse("127.0.0.0/8"),

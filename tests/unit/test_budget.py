@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from kling_relay.core.budget import (
     EVER,
     LIMIT_NAMES,
-    Crossing,
+    BudgetAlert,
     Limits,
     Spent,
+    alerts,
     exceeded,
-    reached,
     read_limits,
     window_of,
     windows,
@@ -72,22 +72,22 @@ def test_an_order_may_go_exactly_when_no_limit_is_passed(budget: Limits, spent: 
 
 def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     budget = Limits(total=d(10), month=d(100))
-    said = reached(budget, Spent(total=d(8), month=d("79.9")))
+    said = alerts(budget, Spent(total=d(8), month=d("79.9")))
     assert [one.to_json() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
-    assert [one.percent for one in reached(budget, Spent(total=d(12)))] == [80, 100]
-    assert reached(budget, Spent(total=d("7.9"))) == ()
+    assert [one.percent for one in alerts(budget, Spent(total=d(12)))] == [80, 100]
+    assert alerts(budget, Spent(total=d("7.9"))) == ()
 
 
 def test_a_limit_of_nothing_has_no_thresholds() -> None:
-    assert reached(Limits(total=d(0)), Spent()) == ()
+    assert alerts(Limits(total=d(0)), Spent()) == ()
 
 
 @given(limits, spents, amounts)
 def test_what_was_reached_stays_reached_when_more_is_spent(budget: Limits, spent: Spent, amount: Decimal) -> None:
-    def names(found: tuple[Crossing, ...]) -> set[tuple[str, int]]:
+    def names(found: tuple[BudgetAlert, ...]) -> set[tuple[str, int]]:
         return {(one.limit, one.percent) for one in found}
 
-    assert names(reached(budget, spent)) <= names(reached(budget, spent.plus(amount)))
+    assert names(alerts(budget, spent)) <= names(alerts(budget, spent.plus(amount)))
 
 
 def test_thresholds_have_windows_of_their_own() -> None:

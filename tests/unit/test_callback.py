@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.callback import MAX_REASON, Unreadable, read
+from kling_relay.core.callback import MAX_REASON, UnreadableError, read
 from kling_relay.core.task import SignalKind
 from kling_relay.core.untrusted import clean, parse
 
@@ -175,7 +175,7 @@ def test_a_charge_is_read_where_it_is_surely_units(said: dict[str, Any], charge:
     ],
 )
 def test_what_is_not_understood_is_unreadable(poor: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableError):
         read(poor)
 
 
@@ -230,7 +230,7 @@ anything = st.recursive(
 def test_no_bytes_raise_anything_but_unreadable_and_all_that_comes_out_can_be_stored(raw: bytes) -> None:
     try:
         signal = read(raw)
-    except Unreadable:
+    except UnreadableError:
         return
     for text in (signal.reason, signal.provider_task_id or "", json.dumps(signal.result, ensure_ascii=False)):
         assert "\x00" not in text

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from kling_relay.core.delivery import (
     BREAK_AFTER,
     HEALTHY,
-    Answer,
     Delivered,
     Delivery,
     Exhausted,
     Gone,
     Retry,
-    read_id,
+    SubscriberResponse,
+    parse_delivery_id,
     settle,
 )
 from kling_relay.core.schedule import MAX_RETRY_AFTER, Schedule
@@ -28,9 +28,9 @@ WAITS = st.lists(st.floats(0, 86_400), max_size=12).map(lambda waits: Schedule(t
 JITTER = st.floats(0, 1, exclude_max=True)
 
 
-def answer(status: int | None, retry_after: float | None = None) -> Answer:
+def answer(status: int | None, retry_after: float | None = None) -> SubscriberResponse:
     error = None if status else "timeout"
-    return Answer(status=status, error=error, retry_after=retry_after, body=b"", latency=0.1)
+    return SubscriberResponse(status=status, error=error, retry_after=retry_after, body=b"", latency=0.1)
 
 
 @given(st.integers(200, 299), WAITS, JITTER)
@@ -84,17 +84,17 @@ def test_five_days_of_nothing_but_failures_are_hopeless() -> None:
 @given(st.uuids(), st.integers(1, 32_767), st.uuids())
 def test_a_delivery_is_named_and_read_back(subject: UUID, sequence: int, subscription: UUID) -> None:
     delivery = Delivery(subject=subject, sequence=sequence, subscription=subscription, attempt=0)
-    assert read_id(delivery.text) == delivery
+    assert parse_delivery_id(delivery.text) == delivery
 
 
 @pytest.mark.parametrize("text", ["", "a-b-c", "x" * 1000, f"{'0' * 32}-0-{'0' * 32}", f"{'0' * 32}-99999-{'0' * 32}"])
 def test_what_is_no_delivery_id_is_none(text: str) -> None:
-    assert read_id(text) is None
+    assert parse_delivery_id(text) is None
 
 
 @given(st.text(max_size=80))
 def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
-    found = read_id(text)
+    found = parse_delivery_id(text)
     assert found is None or found.text == text
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.discrepancy import Books, agreed, compare
+from kling_relay.core.discrepancy import TaskAccount, agreed_end, compare
 from kling_relay.core.resource_packs import read_packs
-from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import Signal, SignalKind, Status
-from kling_relay.core.untrusted import Unreadable
+from kling_relay.core.untrusted import UnreadableError
 
 OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
     Status.RECORDED: ("2", "0", ["reserve"]),
@@ -25,10 +25,10 @@ OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
 """How the books of a task in each state must look: reserved, charged, entries; the quote is 2."""
 
 
-def books(status: Status, *, is_unknown: bool = False, **other: object) -> Books:
+def books(status: Status, *, is_unknown: bool = False, **other: object) -> TaskAccount:
     reserved, charged, entries = OURS[status]
     given: dict[str, object] = {"reserved": Decimal(reserved), "charged": Decimal(charged), "entries": entries, **other}
-    return Books(
+    return TaskAccount(
         task=UUID(int=1),
         client="c",
         kind="text2video",
@@ -40,7 +40,7 @@ def books(status: Status, *, is_unknown: bool = False, **other: object) -> Books
     )
 
 
-def about(ours: Books, theirs: PollResult) -> list[tuple[str, str | None]]:
+def about(ours: TaskAccount, theirs: PollResult) -> list[tuple[str, str | None]]:
     return [(each.about, None if each.theirs is None else str(each.theirs)) for each in compare(ours, theirs)]
 
 
@@ -59,18 +59,18 @@ SUCCEED, FAILED, PROCESSING = (
         (Status.SUCCEED, SUCCEED, [("charge", "3.5")]),
         (Status.SUCCEED, FAILED, [("fate", "0")]),
         (Status.SUCCEED, PROCESSING, [("fate", None)]),
-        (Status.SUCCEED, NotFound(), [("missing", "0")]),
+        (Status.SUCCEED, NoSuchTask(), [("missing", "0")]),
         (Status.FAILED, SUCCEED, [("fate", "3.5")]),
         (Status.FAILED, Signal(kind=SignalKind.SUCCEED), [("fate", "2")]),
         (Status.FAILED, FAILED, []),
-        (Status.FAILED, NotFound(), []),
+        (Status.FAILED, NoSuchTask(), []),
         (Status.EXPIRED, SUCCEED, [("fate", "3.5")]),
         (Status.EXPIRED, PROCESSING, [("fate", None)]),
         (Status.EXPIRED, FAILED, []),
         (Status.PROCESSING, SUCCEED, [("open", "3.5")]),
         (Status.PROCESSING, FAILED, [("open", "0")]),
         (Status.PROCESSING, PROCESSING, []),
-        (Status.SUBMITTED, NotFound(), [("missing", "0")]),
+        (Status.SUBMITTED, NoSuchTask(), [("missing", "0")]),
         (Status.SUBMITTED, NoAnswer("502"), []),
     ],
 )
@@ -107,10 +107,10 @@ def test_books_that_do_not_add_up_are_found_whatever_the_provider_says(
 
 
 def test_what_was_kept_counts_only_where_it_never_contradicts_itself() -> None:
-    assert agreed([PROCESSING]) is None
-    assert agreed([PROCESSING, Signal(kind=SignalKind.SUCCEED), SUCCEED]) == SUCCEED
-    assert agreed([SUCCEED, FAILED]) is None
-    assert agreed([SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="4")]) is None
+    assert agreed_end([PROCESSING]) is None
+    assert agreed_end([PROCESSING, Signal(kind=SignalKind.SUCCEED), SUCCEED]) == SUCCEED
+    assert agreed_end([SUCCEED, FAILED]) is None
+    assert agreed_end([SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="4")]) is None
 
 
 def test_an_account_is_read_to_the_last_digit() -> None:
@@ -132,5 +132,5 @@ def test_an_account_is_read_to_the_last_digit() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_account_is_unreadable(body: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableError):
         read_packs(body)

@@ -9,7 +9,17 @@ from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.event import Event, Format, TaskIdentity, Type, announce, dress, rfc3339, tell, webhook_id
+from kling_relay.core.event import (
+    BodyFormat,
+    Event,
+    EventType,
+    TaskIdentity,
+    make_event,
+    make_task_event,
+    render,
+    rfc3339,
+    webhook_id,
+)
 from kling_relay.core.task import Signal, SignalKind, Status, Task
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
@@ -25,16 +35,16 @@ RESULT = {"images": [{"index": 0, "url": "https://cdn.example.com/0.png"}]}
 
 def succeeded(reason: str = "") -> Event:
     task = Task(id=FACTS.id, status=Status.SUCCEED, sequence=3, updated_at=NOW)
-    return announce(FACTS, task, Signal(kind=SignalKind.SUCCEED, result=RESULT, reason=reason))
+    return make_task_event(FACTS, task, Signal(kind=SignalKind.SUCCEED, result=RESULT, reason=reason))
 
 
-def said(event: Event, form: Format) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(dress(event, form, "https://relay.example.com"))
+def said(event: Event, form: BodyFormat) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(render(event, form, "https://relay.example.com"))
     return body
 
 
 def test_the_standard_body_has_what_the_contract_says() -> None:
-    body = said(succeeded(), Format.STANDARD)
+    body = said(succeeded(), BodyFormat.STANDARD)
     assert (body["type"], body["timestamp"]) == ("task.succeed", "2026-11-20T12:30:15.123Z")
     assert body["data"] == {
         "task_id": str(FACTS.id),
@@ -51,7 +61,7 @@ def test_the_standard_body_has_what_the_contract_says() -> None:
 
 
 def test_the_kling_body_is_flat() -> None:
-    assert said(succeeded(), Format.KLING) == {
+    assert said(succeeded(), BodyFormat.KLING) == {
         "task_id": str(FACTS.id),
         "task_status": "succeed",
         "task_status_msg": "",
@@ -63,21 +73,26 @@ def test_the_kling_body_is_flat() -> None:
 
 
 def test_an_event_about_no_task_has_no_flat_form() -> None:
-    event = tell(
-        subject=UUID(int=9), sequence=1, client=UUID(int=7), kind=Type.SUBSCRIPTION_DISABLED, at=NOW, content={"a": 1}
+    event = make_event(
+        subject=UUID(int=9),
+        sequence=1,
+        client=UUID(int=7),
+        kind=EventType.SUBSCRIPTION_DISABLED,
+        at=NOW,
+        content={"a": 1},
     )
-    assert dress(event, Format.KLING, "https://relay.example.com") == event.body
+    assert render(event, BodyFormat.KLING, "https://relay.example.com") == event.body
 
 
 def test_an_expired_task_is_told_as_failed() -> None:
     task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
-    event = announce(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))
-    body = said(event, Format.STANDARD)
+    event = make_task_event(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))
+    body = said(event, BodyFormat.STANDARD)
     assert (body["type"], body["data"]["task_status"], body["data"]["expires_at"]) == ("task.failed", "failed", None)
 
 
 def test_the_cloudevents_body_is_what_their_own_kit_reads() -> None:
-    body = dress(succeeded(), Format.CLOUDEVENTS, "https://relay.example.com")
+    body = render(succeeded(), BodyFormat.CLOUDEVENTS, "https://relay.example.com")
     message = HTTPMessage(headers={"content-type": "application/cloudevents+json"}, body=body)
     event = from_structured_event(message)
     assert event.get_type() == "task.succeed"
@@ -87,7 +102,7 @@ def test_the_cloudevents_body_is_what_their_own_kit_reads() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_reason_survives_the_way_into_bytes_and_back(reason: str) -> None:
-    assert said(succeeded(reason), Format.STANDARD)["data"]["task_status_msg"] == reason
+    assert said(succeeded(reason), BodyFormat.STANDARD)["data"]["task_status_msg"] == reason
 
 
 @given(st.uuids(), st.integers(1, 32_767))

@@ -12,19 +12,19 @@ from kling_relay.core.key import Caller, Scope
 
 @given(st.uuids(), st.integers(0, 2**256 - 1))
 def test_a_key_names_its_id_and_holds_all_its_chance(identifier: UUID, chance: int) -> None:
-    text = key.make(identifier, chance)
-    assert key.id_of(text) == identifier
+    text = key.make_key(identifier, chance)
+    assert key.key_id(text) == identifier
     assert len(text) == len("kr-") + 32 + 1 + 43
     assert text.isascii()
-    assert text != key.make(identifier, chance ^ 1)
+    assert text != key.make_key(identifier, chance ^ 1)
 
 
 @given(st.text())
 def test_any_text_can_be_a_key_and_has_one_id(text: str) -> None:
-    assert key.id_of(text) == key.id_of(text)
+    assert key.key_id(text) == key.key_id(text)
     assert len(key.digest(text)) == 32
-    assert key.same(key.digest(text), key.digest(text))
-    assert not key.same(key.digest(text), key.digest(text + "x"))
+    assert key.digests_equal(key.digest(text), key.digest(text))
+    assert not key.digests_equal(key.digest(text), key.digest(text + "x"))
 
 
 @pytest.mark.parametrize("scope", Scope)
@@ -39,6 +39,6 @@ def test_admin_may_do_everything_and_the_others_only_their_own(scope: Scope) -> 
 
 
 def test_an_unknown_scope_is_named() -> None:
-    assert key.scopes_of(["read", "submit"]) == {Scope.READ, Scope.SUBMIT}
+    assert key.parse_scopes(["read", "submit"]) == {Scope.READ, Scope.SUBMIT}
     with pytest.raises(ValueError, match="write"):
-        key.scopes_of(["read", "write"])
+        key.parse_scopes(["read", "write"])

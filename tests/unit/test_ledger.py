@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.ledger import Balance, Entry, balance, charge_of, on_record, on_step, standing
+from kling_relay.core.ledger import Balance, Entry, balance, charge_of, ledger_state, on_record, on_step
 from kling_relay.core.money import MAX_AMOUNT, money, plain
 from kling_relay.core.task import FINAL, Signal, SignalKind, Status, Task, advance
 
@@ -114,11 +114,11 @@ def test_a_plain_figure_is_taken_without_a_word(charge: str, charged: str) -> No
 
 
 def test_the_state_of_the_money_follows_the_task() -> None:
-    assert [standing(status) for status in Status] == [
+    assert [ledger_state(status) for status in Status] == [
         "reserved", "reserved", "reserved", "settled", "released", "released",
     ]  # fmt: skip
-    assert standing(Status.RECORDED, is_unknown=True) == "unknown"
-    assert standing(Status.SUCCEED, is_unknown=True) == "settled"
+    assert ledger_state(Status.RECORDED, is_unknown=True) == "unknown"
+    assert ledger_state(Status.SUCCEED, is_unknown=True) == "settled"
 
 
 @given(st.decimals(0, MAX_AMOUNT, places=6))

@@ -12,8 +12,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from kling_relay.core.delivery import Answer
-from kling_relay.core.submission import Accepted, Never, Unknown
+from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.submission import Accepted, AccountRefused, Unknown
 from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
 from kling_relay.flows import log_context
 from kling_relay.observe.event_log import Log
@@ -159,8 +159,8 @@ def test_flows_tell_steps_submissions_and_troubles() -> None:
     log.step(step(Status.SUCCEED), "query")
     log.submit(Accepted("p-1", Signal(kind=SignalKind.SUBMITTED)), 0.2)
     log.submit(Unknown("the answer was lost"), 30.0)
-    log.never(TASK, Never(1102, "no balance"))
-    log.attempt("delivered", Answer(status=200, error=None, retry_after=None, body=b"", latency=0.1))
+    log.never(TASK, AccountRefused(1102, "no balance"))
+    log.attempt("delivered", SubscriberResponse(status=200, error=None, retry_after=None, body=b"", latency=0.1))
     log.said("feed", "the database is away")
     log.said("partitions", "made 4, dropped 0")
     told = [(line["level"], line["event"]) for line in written.lines]

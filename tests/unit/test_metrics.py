@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kling_relay.core.delivery import Answer
-from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait
+from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
 from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.ingest import Ingest
@@ -53,8 +53,8 @@ def seen(route: str, status: int) -> Seen:
     return Seen(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
 
 
-def answer(status: int | None, error: str | None = None) -> Answer:
-    return Answer(status=status, error=error, retry_after=None, body=b"", latency=0.2)
+def answer(status: int | None, error: str | None = None) -> SubscriberResponse:
+    return SubscriberResponse(status=status, error=error, retry_after=None, body=b"", latency=0.2)
 
 
 @pytest.mark.parametrize("amounts", [[], [0.0, 1.0, 1.1, 2.0, 99.0]])
@@ -119,8 +119,8 @@ def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> Non
         (Accepted("p", Signal(kind=SignalKind.SUBMITTED)), "accepted", "0"),
         (Refused(1301, "risk", 400), "refused", "1301"),
         (Refused(1999, "new", 400), "refused", "other"),
-        (Wait(1303, "slots"), "wait", "1303"),
-        (Never(1102, "no balance"), "never", "1102"),
+        (RetryLater(1303, "slots"), "wait", "1303"),
+        (AccountRefused(1102, "no balance"), "never", "1102"),
         (Unknown("lost"), "unknown", "none"),
     ],
 )
@@ -142,7 +142,7 @@ def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: Submit
         (answer(None, "something nobody foresaw: 10.0.0.1"), "other"),
     ],
 )
-def test_attempts_are_counted_by_outcome_and_class_of_answer(given: Answer, shown: str) -> None:
+def test_attempts_are_counted_by_outcome_and_class_of_answer(given: SubscriberResponse, shown: str) -> None:
     metrics = Metrics()
     metrics.attempt("failed", given)
     assert of(metrics, "attempts_total", outcome="failed", answer=shown) == 1
@@ -245,7 +245,7 @@ def everything_at_once(metrics: Metrics) -> None:
     for status in (200, 404, 503):
         metrics.request(seen("callback", status))
     metrics.request(seen("order", 200))
-    for outcome in (Refused(1301, "", 400), Wait(1303, ""), Never(1102, ""), Unknown("")):
+    for outcome in (Refused(1301, "", 400), RetryLater(1303, ""), AccountRefused(1102, ""), Unknown("")):
         metrics.submit(outcome, 1)
     for name in ATTEMPT_OUTCOMES:
         metrics.attempt(name, answer(200))

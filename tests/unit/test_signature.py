@@ -73,18 +73,18 @@ keys = st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=3, uniq
 @given(keys, st.uuids(), st.uuids())
 def test_a_token_opens_its_own_task_alone(old: list[bytes], task: UUID, other: UUID) -> None:
     made = callback_token.make(old, task)
-    assert callback_token.holds(old, task, made)
-    assert callback_token.holds([b"a newer key", *old], task, made)
-    assert callback_token.holds(old, other, made) == (task == other)
+    assert callback_token.verify(old, task, made)
+    assert callback_token.verify([b"a newer key", *old], task, made)
+    assert callback_token.verify(old, other, made) == (task == other)
     assert len(made) == 32
     assert made.replace("-", "").replace("_", "").isalnum()
 
 
 def test_a_token_dies_with_its_key() -> None:
     task = UUID(int=7)
-    assert not callback_token.holds([b"new"], task, callback_token.make([b"old"], task))
+    assert not callback_token.verify([b"new"], task, callback_token.make([b"old"], task))
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[])))
 def test_a_forged_token_is_refused_without_a_fault(forged: str) -> None:
-    assert not callback_token.holds([b"key"], UUID(int=7), forged)
+    assert not callback_token.verify([b"key"], UUID(int=7), forged)

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 
 from kling_relay.core.submission import (
     Accepted,
-    Never,
+    AccountRefused,
     NoAnswer,
-    NotFound,
+    NoSuchTask,
     Refused,
+    RetryLater,
     SubmitOutcome,
     Unknown,
-    Wait,
     backoff,
     code_of,
-    judge,
-    judge_query,
+    read_poll_response,
+    read_submit_response,
 )
 from kling_relay.core.task import Signal, SignalKind
 
@@ -34,8 +34,8 @@ TASK = {"task_id": "T", "task_status": "submitted", "created_at": 1, "updated_at
 @pytest.mark.parametrize("code", [0, "0", 0.0, "success", 200, "200"])
 def test_success_in_every_spelling_is_accepted(code: Any) -> None:
     accepted = Accepted("T", Signal(kind=SignalKind.SUBMITTED, provider_task_id="T"))
-    assert judge(200, body(code, TASK)) == accepted
-    assert judge(200, body(code, {"task_id": "T"})) == accepted
+    assert read_submit_response(200, body(code, TASK)) == accepted
+    assert read_submit_response(200, body(code, {"task_id": "T"})) == accepted
 
 
 @pytest.mark.parametrize(
@@ -49,52 +49,52 @@ def test_success_in_every_spelling_is_accepted(code: Any) -> None:
     ],
 )
 def test_newer_and_relayed_shapes_are_accepted(answer: dict[str, Any]) -> None:
-    outcome = judge(200, json.dumps(answer).encode())
+    outcome = read_submit_response(200, json.dumps(answer).encode())
     assert isinstance(outcome, Accepted)
     assert outcome.provider_task_id == "T"
 
 
 def test_an_answer_that_is_final_already_is_a_signal_too() -> None:
-    outcome = judge(200, body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}))
+    outcome = read_submit_response(200, body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}))
     assert outcome == Accepted("T", Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T"))
 
 
 TABLE: list[tuple[int, int, type[SubmitOutcome]]] = [
-    (401, 1000, Never),
-    (401, 1001, Never),
-    (401, 1002, Never),
-    (401, 1003, Never),
-    (401, 1004, Never),
-    (429, 1100, Never),
-    (429, 1101, Never),
-    (429, 1102, Never),
-    (403, 1103, Never),
+    (401, 1000, AccountRefused),
+    (401, 1001, AccountRefused),
+    (401, 1002, AccountRefused),
+    (401, 1003, AccountRefused),
+    (401, 1004, AccountRefused),
+    (429, 1100, AccountRefused),
+    (429, 1101, AccountRefused),
+    (429, 1102, AccountRefused),
+    (403, 1103, AccountRefused),
     (400, 1200, Refused),
     (400, 1201, Refused),
-    (404, 1202, Never),
-    (404, 1203, Never),
+    (404, 1202, AccountRefused),
+    (404, 1203, AccountRefused),
     (400, 1300, Refused),
     (400, 1301, Refused),
-    (429, 1302, Wait),
-    (429, 1303, Wait),
-    (429, 1304, Never),
+    (429, 1302, RetryLater),
+    (429, 1303, RetryLater),
+    (429, 1304, AccountRefused),
     (500, 5000, Unknown),
-    (503, 5001, Wait),
+    (503, 5001, RetryLater),
     (504, 5002, Unknown),
 ]
 
 
 @pytest.mark.parametrize(("status", "code", "kind"), TABLE)
 def test_the_table_of_codes_is_obeyed_even_with_http_200(status: int, code: int, kind: type[SubmitOutcome]) -> None:
-    assert isinstance(judge(status, body(code)), kind)
-    assert isinstance(judge(200, body(code)), kind)
-    assert isinstance(judge(200, body(str(code))), kind)
+    assert isinstance(read_submit_response(status, body(code)), kind)
+    assert isinstance(read_submit_response(200, body(code)), kind)
+    assert isinstance(read_submit_response(200, body(str(code))), kind)
 
 
 def test_a_refusal_keeps_code_message_and_status() -> None:
-    assert judge(400, body(1201, message="prompt too long")) == Refused(1201, "prompt too long", 400)
-    assert judge(200, body(1301, message="risk")) == Refused(1301, "risk", 400)
-    assert judge(422, b'{"error":{"message":"no","code":""}}') == Refused(1200, "no", 422)
+    assert read_submit_response(400, body(1201, message="prompt too long")) == Refused(1201, "prompt too long", 400)
+    assert read_submit_response(200, body(1301, message="risk")) == Refused(1301, "risk", 400)
+    assert read_submit_response(422, b'{"error":{"message":"no","code":""}}') == Refused(1200, "no", 422)
 
 
 HTML = b"<html><title>502 Bad Gateway</title></html>"
@@ -119,24 +119,24 @@ HTML = b"<html><title>502 Bad Gateway</title></html>"
         (409, b"{}", Unknown),
         (499, b"", Unknown),
         (100, b"", Unknown),
-        (429, b"", Wait),
-        (429, HTML, Wait),
-        (401, HTML, Never),
-        (402, b"", Never),
-        (403, b"", Never),
-        (404, HTML, Never),
-        (307, b"", Never),
+        (429, b"", RetryLater),
+        (429, HTML, RetryLater),
+        (401, HTML, AccountRefused),
+        (402, b"", AccountRefused),
+        (403, b"", AccountRefused),
+        (404, HTML, AccountRefused),
+        (307, b"", AccountRefused),
         (413, HTML, Refused),
     ],
 )
 def test_answers_without_a_documented_code_are_judged_on_the_safe_side(
     status: int, raw: bytes, kind: type[SubmitOutcome]
 ) -> None:
-    assert isinstance(judge(status, raw), kind)
+    assert isinstance(read_submit_response(status, raw), kind)
 
 
 def test_the_header_retry_after_is_kept() -> None:
-    assert judge(429, body(1303, message="full"), retry_after=7.0) == Wait(1303, "full", 7.0)
+    assert read_submit_response(429, body(1303, message="full"), retry_after=7.0) == RetryLater(1303, "full", 7.0)
 
 
 @given(
@@ -156,8 +156,8 @@ def test_the_header_retry_after_is_kept() -> None:
     ),
 )
 def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: bytes) -> None:
-    outcome = judge(status, raw)
-    finding = judge_query(status, raw)
+    outcome = read_submit_response(status, raw)
+    finding = read_poll_response(status, raw)
     if not 200 <= status < 300:
         assert not isinstance(outcome, Accepted)
         assert not isinstance(finding, Signal)
@@ -180,18 +180,18 @@ def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: b
     ],
 )
 def test_a_failed_query_says_nothing(status: int, raw: bytes) -> None:
-    assert isinstance(judge_query(status, raw), NoAnswer)
+    assert isinstance(read_poll_response(status, raw), NoAnswer)
 
 
 def test_a_failed_task_is_a_successful_query() -> None:
     raw = body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}, message="SUCCEED")
-    assert judge_query(200, raw) == Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T")
+    assert read_poll_response(200, raw) == Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T")
 
 
 def test_only_the_providers_own_code_says_that_there_is_no_such_task() -> None:
-    assert judge_query(404, body(1203)) == NotFound()
-    assert judge_query(200, body(1203)) == NotFound()
-    assert isinstance(judge_query(404, body(1202)), NoAnswer)
+    assert read_poll_response(404, body(1203)) == NoSuchTask()
+    assert read_poll_response(200, body(1203)) == NoSuchTask()
+    assert isinstance(read_poll_response(404, body(1202)), NoAnswer)
 
 
 @pytest.mark.parametrize(

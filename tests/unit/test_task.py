@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.task import FINAL, MOVES, SHOWN, Signal, SignalKind, Status, Step, Task, advance
+from kling_relay.core.task import CLIENT_STATUS, FINAL, MOVES, Signal, SignalKind, Status, Step, Task, advance
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 SIGNALS = st.sampled_from(SignalKind).map(Signal)
@@ -43,7 +43,9 @@ def test_a_signal_heard_twice_changes_nothing(signals: list[Signal], last: Signa
 @given(st.lists(SIGNALS, max_size=30))
 def test_a_task_is_finished_exactly_when_its_status_is_final(signals: list[Signal]) -> None:
     for step in walk(signals):
-        assert step.is_final == (step.task.status in FINAL) == (SHOWN[step.task.status] in {"succeed", "failed"})
+        assert (
+            step.is_final == (step.task.status in FINAL) == (CLIENT_STATUS[step.task.status] in {"succeed", "failed"})
+        )
 
 
 @given(st.lists(SIGNALS, max_size=30))
@@ -64,7 +66,7 @@ def test_updated_at_never_goes_back_even_where_a_clock_did(first: datetime, seco
 
 def test_a_late_success_beats_our_impatience() -> None:
     steps = walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=SignalKind.SUCCEED)])
-    assert [SHOWN[step.task.status] for step in steps] == ["failed", "succeed"]
+    assert [CLIENT_STATUS[step.task.status] for step in steps] == ["failed", "succeed"]
 
 
 @pytest.mark.parametrize("late", [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.FAILED, SignalKind.EXPIRED])
@@ -79,8 +81,8 @@ def test_what_the_provider_ended_stays_ended(end: SignalKind, late: SignalKind) 
 
 
 def test_every_status_has_a_row_and_a_word_for_clients() -> None:
-    assert set(MOVES) == set(SHOWN) == set(Status)
-    assert set(SHOWN.values()) == {"submitted", "processing", "succeed", "failed"}
+    assert set(MOVES) == set(CLIENT_STATUS) == set(Status)
+    assert set(CLIENT_STATUS.values()) == {"submitted", "processing", "succeed", "failed"}
 
 
 def test_a_callback_may_overtake_every_step_before_it() -> None:

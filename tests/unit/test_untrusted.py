@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.untrusted import seconds_to_wait, word
+from kling_relay.core.untrusted import identifier, retry_after_seconds
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -32,16 +32,16 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_read_in_both_forms_and_bounded(header: str | None, seconds: float | None) -> None:
-    assert seconds_to_wait(header, NOW) == seconds
+    assert retry_after_seconds(header, NOW) == seconds
 
 
 @given(st.text(max_size=70) | st.from_regex(r"\w{3}, \d{1,2} \w{3} \d{1,5} \d\d:\d\d(:\d\d)? [-+]?\w+"))
 def test_no_header_raises(header: str) -> None:
-    wait = seconds_to_wait(header, NOW)
+    wait = retry_after_seconds(header, NOW)
     assert wait is None or 0 <= wait <= 86_400
 
 
 @given(st.integers() | st.text(alphabet=st.characters(exclude_categories=[])) | st.none() | st.booleans())
 def test_a_word_can_stand_in_a_path_and_in_the_database(value: object) -> None:
-    found = word(value)
+    found = identifier(value)
     assert found is None or (found.isprintable() and " " not in found and 0 < len(found) <= 128)

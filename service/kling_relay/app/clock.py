@@ -5,7 +5,7 @@ import secrets
 from datetime import UTC, datetime
 from uuid import UUID
 
-from kling_relay.core.ids import CHANCE_BITS, new_number
+from kling_relay.core.ids import RANDOM_BITS, new_number
 from kling_relay.store.postgres.statement import read_id
 
 
@@ -26,7 +26,7 @@ def fraction() -> float:
 
 def new_id(at: datetime) -> UUID:
     """Return a new id of the time `at`, as the driver has them: made and written out in a third of the time."""
-    return read_id(new_number(at, random.getrandbits(CHANCE_BITS)).to_bytes(16, "big"))
+    return read_id(new_number(at, random.getrandbits(RANDOM_BITS)).to_bytes(16, "big"))
 
 
 def generator(seed: int | None = None) -> random.Random:

@@ -24,7 +24,7 @@ async def create(
     expires_at: datetime | None = None,
 ) -> str:
     """Make a key and return its text, which is kept nowhere in the clear; its client is `name` where none is said."""
-    text = key_core.make(clock.new_id(clock.now()), clock.bits(key_core.CHANCE_BITS))
+    text = key_core.make_key(clock.new_id(clock.now()), clock.bits(key_core.SECRET_BITS))
     await _write(database, sealer, text, name, client or name, scopes, expires_at)
     return text
 
@@ -55,7 +55,7 @@ async def _write(
     expires_at: datetime | None,
 ) -> None:
     now = clock.now()
-    identifier, client_id = key_core.id_of(text), clock.new_id(now)
+    identifier, client_id = key_core.key_id(text), clock.new_id(now)
     hook_secret = signature.new_secret(clock.bits(256).to_bytes(32, "big"))
     await client_keys.create(
         database,

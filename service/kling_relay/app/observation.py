@@ -8,8 +8,8 @@ from importlib import metadata
 from uuid import UUID
 
 from kling_relay.app import clock
-from kling_relay.core.delivery import Answer
-from kling_relay.core.submission import Never, SubmitOutcome
+from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.submission import AccountRefused, SubmitOutcome
 from kling_relay.core.task import Step
 from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.ingest import Ingest
@@ -59,10 +59,10 @@ class Insight:
         self.metrics.submit(outcome, seconds)
         self.log.submit(outcome, seconds)
 
-    def never(self, task: UUID, never: Never) -> None:
+    def never(self, task: UUID, never: AccountRefused) -> None:
         self.log.never(task, never)
 
-    def attempt(self, outcome: str, answer: Answer) -> None:
+    def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
         self.metrics.attempt(outcome, answer)
 
     def attempts(self, batch: Sequence[Settled]) -> None:

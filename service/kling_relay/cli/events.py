@@ -10,7 +10,7 @@ import click
 
 from kling_relay.cli.connection import calls_service
 from kling_relay.cli.output import Screen, coloured, moment, safe
-from kling_relay.core.event import CONTENT_TYPE, Event, Format, dress, write
+from kling_relay.core.event import CONTENT_TYPE, BodyFormat, Event, render, to_json_bytes
 from kling_relay.core.signature import new_secret, sign, timestamp
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kling_relay.client import Relay
 
 _TYPES = "Only these, as in task.succeed or task.*; may be given several times."
-_FORMATS = click.Choice([each.value for each in Format])
+_FORMATS = click.Choice([each.value for each in BodyFormat])
 _PATIENCE = 30
 """Seconds that the program listened for may take to answer."""
 
@@ -96,7 +96,7 @@ async def listen(
         aclosing(relay.stream(after=after, type=types, task=task)) as stream,
     ):
         async for event in stream:
-            outcome = await _forward(session, forward_to, event, Format(form), secret, relay.url)
+            outcome = await _forward(session, forward_to, event, BodyFormat(form), secret, relay.url)
             if screen.as_json:
                 screen.line({"id": event.id, "cursor": event.cursor, "type": event.type, "outcome": outcome})
             else:
@@ -104,7 +104,7 @@ async def listen(
 
 
 async def _forward(
-    session: "aiohttp.ClientSession", url: str, told: "Told", form: Format, secret: str, source: str
+    session: "aiohttp.ClientSession", url: str, told: "Told", form: BodyFormat, secret: str, source: str
 ) -> str:
     """POST one event as a delivery would be, and return what came of it in a word or two."""
     import aiohttp  # noqa: PLC0415 - imported by now
@@ -117,9 +117,9 @@ async def _forward(
         client=UUID(int=0),
         type=told.type,
         at=datetime.fromisoformat(told.timestamp),
-        body=write({"type": told.type, "timestamp": told.timestamp, "data": told.data}),
+        body=to_json_bytes({"type": told.type, "timestamp": told.timestamp, "data": told.data}),
     )
-    body = dress(event, form, source)
+    body = render(event, form, source)
     headers = {
         "Content-Type": CONTENT_TYPE[form],
         "webhook-id": told.id,

@@ -11,7 +11,7 @@ from kling_relay.cli.errors import Failure, told
 from kling_relay.cli.listing import ListingGroup
 from kling_relay.cli.output import Screen, moment
 from kling_relay.cli.time_arguments import Moment
-from kling_relay.core.key import ALL_SCOPES, Scope, scopes_of
+from kling_relay.core.key import ALL_SCOPES, Scope, parse_scopes
 
 if TYPE_CHECKING:
     from kling_relay.store.access.client_keys import KeyRow
@@ -35,7 +35,7 @@ def create(name: str, scopes: tuple[str, ...], expires: datetime | None, client:
     with told(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
-        wanted = scopes_of(scopes) if scopes else ALL_SCOPES
+        wanted = parse_scopes(scopes) if scopes else ALL_SCOPES
         key = app.keys_create(settings.read(), name, client=client, scopes=wanted, expires_at=expires)
     if as_json:
         expires_at = expires.isoformat() if expires else None

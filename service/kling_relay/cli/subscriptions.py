@@ -9,7 +9,7 @@ from kling_relay.cli.connection import calls_service
 from kling_relay.cli.listing import ListingGroup
 from kling_relay.cli.output import Screen, moment
 from kling_relay.cli.time_arguments import Length, Moment
-from kling_relay.core.event import Format
+from kling_relay.core.event import BodyFormat
 from kling_relay.core.subscription import Ordering
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def subscriptions() -> None:
 
 def _wishes(command: "Callable[..., Any]") -> "Callable[..., Any]":
     """Give a command the options of what a subscription may say."""
-    forms = click.Choice([form.value for form in Format])
+    forms = click.Choice([form.value for form in BodyFormat])
     orderings = click.Choice([ordering.value for ordering in Ordering])
     for option in (
         click.option("--in-flight", "max_in_flight", type=int, help="Attempts at once."),

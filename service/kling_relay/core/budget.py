@@ -64,7 +64,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
+class BudgetAlert:
     """A threshold that what is spent has reached."""
 
     limit: str
@@ -99,13 +99,13 @@ def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "thi
     )
 
 
-def reached(limits: Limits, spent: Spent) -> tuple[Crossing, ...]:
+def alerts(limits: Limits, spent: Spent) -> tuple[BudgetAlert, ...]:
     """Return every threshold at or below what is spent; each is announced when it is reached for the first time.
 
     It asks where things stand, not what a single order did, so that a charge above its quote is not overlooked.
     """
     return tuple(
-        Crossing(limit=name, percent=percent, allowed=allowed, spent=now_spent)
+        BudgetAlert(limit=name, percent=percent, allowed=allowed, spent=now_spent)
         for name in limits.names
         for percent in THRESHOLDS
         if (allowed := getattr(limits, name)) and (now_spent := getattr(spent, name)) >= allowed * percent / 100

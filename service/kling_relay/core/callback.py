@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.core.untrusted import Unreadable, clean, parse, word
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse
 
-__all__ = ["Unreadable", "of", "read"]
+__all__ = ["UnreadableError", "of", "read"]
 
 MAX_REASON = 2048
 """Bytes of a reason that are kept."""
@@ -46,7 +46,7 @@ _DURATION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
 def read(body: bytes, depth: int = 32) -> Signal:
-    """Return the signal in `body`; raise `Unreadable`, and nothing else, where there is none.
+    """Return the signal in `body`; raise `UnreadableError`, and nothing else, where there is none.
 
     The signal's texts and result hold nothing that PostgreSQL's text or json would refuse; the reason is at most
     2 KiB, the result at most 64 KiB. On success the result is a dict, empty where the provider named no files.
@@ -57,7 +57,7 @@ def read(body: bytes, depth: int = 32) -> Signal:
 def of(top: Any, size: int) -> Signal:
     """Return the signal in a JSON value that was read from `size` bytes, as `read` does."""
     if not isinstance(top, dict):
-        raise Unreadable("not an object")
+        raise UnreadableError("not an object")
     layers = _layers(top)
     kind, home = _status(layers)
     if len(layers) > 1:  # the one that tells the status is asked first for all else
@@ -66,9 +66,9 @@ def of(top: Any, size: int) -> Signal:
     if kind is SignalKind.SUCCEED:
         result = _result(layers)
         if not result and home is top and len(layers) > 1:
-            raise Unreadable("the status may be the call's, not the task's")
+            raise UnreadableError("the status may be the call's, not the task's")
         if size > _SURELY_SMALL and len(orjson.dumps(result)) > MAX_RESULT:
-            raise Unreadable(f"a result larger than {MAX_RESULT} bytes")
+            raise UnreadableError(f"a result larger than {MAX_RESULT} bytes")
     return Signal(kind, _reason(layers, home, kind), result, _charge(layers), _task_id(layers))
 
 
@@ -89,15 +89,15 @@ def _status(layers: list[dict[str, Any]]) -> tuple[SignalKind, dict[str, Any]]:
                 continue
             kind = _KINDS.get(status) or _KINDS.get(status[:32].strip().lower().replace(" ", "_").replace("-", "_"))
             if kind is None:
-                raise Unreadable(f"unknown status {clean(status, 64)!r}")
+                raise UnreadableError(f"unknown status {clean(status, 64)!r}")
             return kind, layer
-    raise Unreadable("no status")
+    raise UnreadableError("no status")
 
 
 def _task_id(layers: list[dict[str, Any]]) -> str | None:
     for layer in layers:
         for key in _ID_KEYS:
-            if (found := word(layer.get(key))) is not None:
+            if (found := identifier(layer.get(key))) is not None:
                 return found
     return None
 
@@ -214,7 +214,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
         usable = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < _MAX_ITEMS
         file = {"index": index if usable else position, "url": url}
     else:
-        file = {"id": word(item.get("id")) or "", "url": url, "duration": _duration(item.get("duration"))}
+        file = {"id": identifier(item.get("id")) or "", "url": url, "duration": _duration(item.get("duration"))}
     if "watermark_url" in item and (watermarked := _url(item["watermark_url"])) is not None:
         file["watermark_url"] = watermarked
     return file
@@ -222,7 +222,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
 
 def _url(value: Any) -> str | None:
     """Return `value` where it can be an address of a file: printable, without spaces, bounded."""
-    return word(value, _MAX_URL) if isinstance(value, str) else None
+    return identifier(value, _MAX_URL) if isinstance(value, str) else None
 
 
 def _duration(value: Any) -> str:

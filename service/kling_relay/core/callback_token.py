@@ -19,7 +19,7 @@ def make(keys: Sequence[bytes], task: UUID) -> str:
     return _token(keys[0], task).decode("ascii")
 
 
-def holds(keys: Sequence[bytes], task: UUID, token: str) -> bool:
+def verify(keys: Sequence[bytes], task: UUID, token: str) -> bool:
     """Return whether `token` is `task`'s by any of `keys`, in a time that does not tell how near it came."""
     given = token.encode("utf-8", "replace")
     found = False

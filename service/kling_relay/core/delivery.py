@@ -21,7 +21,7 @@ PROBE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SubscriberResponse:
     """What came of one attempt's POST.
 
     `status` is None where no answer came; then `error` says why ("timeout", "refused", "unreachable", "dns", "tls",
@@ -51,7 +51,7 @@ class Delivery:
         return f"{self.subject.hex}-{self.sequence}-{self.subscription.hex}"
 
 
-def read_id(text: str) -> Delivery | None:
+def parse_delivery_id(text: str) -> Delivery | None:
     """Return the delivery that an id names (its attempts unknown: 0), or None where it is no such id."""
     parts = text.split("-")
     try:
@@ -87,7 +87,7 @@ class Gone:
 Verdict = Delivered | Retry | Exhausted | Gone
 
 
-def settle(attempt: int, answer: Answer, schedule: Schedule, jitter: float) -> Verdict:
+def settle(attempt: int, answer: SubscriberResponse, schedule: Schedule, jitter: float) -> Verdict:
     """Return what becomes of a delivery after attempt number `attempt` (from 1) got `answer`; `jitter` in [0, 1)."""
     if answer.status is not None and 200 <= answer.status < 300:
         return Delivered()
@@ -98,17 +98,17 @@ def settle(attempt: int, answer: Answer, schedule: Schedule, jitter: float) -> V
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class SubscriptionHealth:
     """How a subscription answered of late: failures in a row, and since when there was nothing else."""
 
     failures: int = 0
     failing_since: datetime | None = None
 
-    def after(self, verdict: Verdict, now: datetime) -> "Health":
+    def after(self, verdict: Verdict, now: datetime) -> "SubscriptionHealth":
         """Return the health after one more verdict."""
         if isinstance(verdict, Delivered):
             return HEALTHY
-        return Health(self.failures + 1, self.failing_since or now)
+        return SubscriptionHealth(self.failures + 1, self.failing_since or now)
 
     def probe_wait(self) -> float | None:
         """Return seconds until a broken subscription may be tried once, or None while it is not broken."""
@@ -121,4 +121,4 @@ class Health:
         return self.failing_since is not None and now - self.failing_since >= DISABLE_AFTER
 
 
-HEALTHY = Health()
+HEALTHY = SubscriptionHealth()

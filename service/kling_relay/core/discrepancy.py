@@ -11,7 +11,7 @@ from typing import Any, Literal, assert_never
 from uuid import UUID
 
 from kling_relay.core.money import money, plain
-from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind, Status
 
 About = Literal["books", "charge", "fate", "open", "missing", "unknown"]
@@ -20,7 +20,7 @@ over there, and still reserved here. missing: the provider has no such task. unk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class TaskAccount:
     """What we hold of one task; `entries` are the names of its ledger entries."""
 
     task: UUID
@@ -36,7 +36,7 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Discrepancy:
     """One disagreement about one task; `ours` and `theirs` are what it cost, None where nobody says."""
 
     task: UUID
@@ -59,13 +59,13 @@ class Difference:
         }
 
 
-def compare(books: Books, finding: PollResult) -> list[Difference]:
+def compare(books: TaskAccount, finding: PollResult) -> list[Discrepancy]:
     """Return every difference between our books and what the provider says of a task; none where they agree."""
     found = [_difference(books, "books", books.charged, says) for says in _faults(books)]
     match finding:
         case Signal():
             found += _against(books, finding)
-        case NotFound():
+        case NoSuchTask():
             if books.status not in {Status.FAILED, Status.EXPIRED}:
                 held = (
                     f"{plain(books.quote)} reserved" if books.status not in FINAL else f"{plain(books.charged)} charged"
@@ -80,7 +80,7 @@ def compare(books: Books, finding: PollResult) -> list[Difference]:
     return found
 
 
-def agreed(signals: Sequence[Signal]) -> Signal | None:
+def agreed_end(signals: Sequence[Signal]) -> Signal | None:
     """Return what the provider said of a task's end, where it said so and never contradicted itself."""
     ends = [signal for signal in signals if signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}]
     if len({signal.kind for signal in ends}) != 1:
@@ -91,7 +91,7 @@ def agreed(signals: Sequence[Signal]) -> Signal | None:
     return next((signal for signal in ends if signal.charge is not None), ends[0])
 
 
-def _faults(books: Books) -> list[str]:
+def _faults(books: TaskAccount) -> list[str]:
     """Return what is wrong with a task's entries, whatever the provider says."""
     entries = sorted(books.entries)
     allowed = {
@@ -110,7 +110,7 @@ def _faults(books: Books) -> list[str]:
     return faults
 
 
-def _against(books: Books, said: Signal) -> list[Difference]:
+def _against(books: TaskAccount, said: Signal) -> list[Discrepancy]:
     """Compare with what the provider says of the task."""
     cost = None if said.charge is None else money(said.charge)
     is_over, is_charged = books.status in FINAL, books.status is Status.SUCCEED
@@ -138,8 +138,8 @@ def _against(books: Books, said: Signal) -> list[Difference]:
     return [_difference(books, about, cost, says) for about, says in found]
 
 
-def _difference(books: Books, about: About, theirs: Decimal | None, says: str) -> Difference:
-    return Difference(
+def _difference(books: TaskAccount, about: About, theirs: Decimal | None, says: str) -> Discrepancy:
+    return Discrepancy(
         task=books.task,
         client=books.client,
         about=about,

@@ -2,7 +2,7 @@
 
 An event is named by its subject (a task, or an id of its own where it is about no task) and its sequence;
 `webhook-id` is made of the two, so that every attempt, replay and restart tells it under one name.
-A task is shown everywhere by one object (`shown`), whose times are milliseconds since 1970, as Kling writes them.
+A task is shown everywhere by one object (`task_json`), whose times are milliseconds since 1970, as Kling writes them.
 """
 
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from uuid import UUID
 import orjson
 
 from kling_relay.core.ids import milliseconds
-from kling_relay.core.task import SHOWN, Signal, Status, Task
+from kling_relay.core.task import CLIENT_STATUS, Signal, Status, Task
 
-_ANNOUNCED = {status: f"task.{shown}" for status, shown in SHOWN.items()}
+_ANNOUNCED = {status: f"task.{word}" for status, word in CLIENT_STATUS.items()}
 RESULT_LIFE = timedelta(days=30)
 """How long the provider keeps results (Kling's documents)."""
 _RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
 
 
-class Type(StrEnum):
+class EventType(StrEnum):
     """What an event announces."""
 
     TASK_SUBMITTED = "task.submitted"
@@ -36,11 +36,11 @@ class Type(StrEnum):
     BUDGET_THRESHOLD = "budget.threshold"
 
 
-PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in Type), *Type})
+PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in EventType), *EventType})
 """What a subscription may ask for."""
 
 
-class Format(StrEnum):
+class BodyFormat(StrEnum):
     """How a subscriber wants its bodies."""
 
     STANDARD = "standard"
@@ -49,13 +49,13 @@ class Format(StrEnum):
 
 
 CONTENT_TYPE = {
-    Format.STANDARD: "application/json",
-    Format.KLING: "application/json",
-    Format.CLOUDEVENTS: "application/cloudevents+json; charset=utf-8",
+    BodyFormat.STANDARD: "application/json",
+    BodyFormat.KLING: "application/json",
+    BodyFormat.CLOUDEVENTS: "application/cloudevents+json; charset=utf-8",
 }
 
 
-def write(value: Any) -> bytes:
+def to_json_bytes(value: Any) -> bytes:
     """Return `value` as compact JSON in UTF-8; its texts must be free of lone surrogates."""
     return orjson.dumps(value)
 
@@ -86,7 +86,7 @@ def webhook_id(subject: UUID, sequence: int) -> str:
     return f"evt_{subject.hex}_{sequence}"
 
 
-def shown(
+def task_json(
     identity: TaskIdentity, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return a task as clients see it in events and under /v1/tasks."""
@@ -96,7 +96,7 @@ def shown(
         "task_id": str(identity.id),
         "external_task_id": identity.external_task_id,
         "kind": identity.kind,
-        "task_status": SHOWN[task.status],
+        "task_status": CLIENT_STATUS[task.status],
         "task_status_msg": reason,
         "created_at": milliseconds(identity.created_at),
         "updated_at": updated_at,
@@ -117,35 +117,37 @@ def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
-def announce(identity: TaskIdentity, task: Task, signal: Signal) -> Event:
+def make_task_event(identity: TaskIdentity, task: Task, signal: Signal) -> Event:
     """Return the event of the step by which `signal` made `task` what it is."""
-    return tell(
+    return make_event(
         identity.id,
         task.sequence,
         client=identity.client,
         kind=_ANNOUNCED[task.status],
         at=task.updated_at,
-        content=shown(identity, task, signal.reason, signal.result),
+        content=task_json(identity, task, signal.reason, signal.result),
     )
 
 
-def tell(subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]) -> Event:
+def make_event(
+    subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]
+) -> Event:
     """Return an event of any type, its bytes made."""
-    body = write({"type": kind, "timestamp": rfc3339(at), "data": content})
+    body = to_json_bytes({"type": kind, "timestamp": rfc3339(at), "data": content})
     return Event(subject, sequence, client, kind, at, body)
 
 
-def dress(event: Event, form: Format, source: str) -> bytes:
+def render(event: Event, form: BodyFormat, source: str) -> bytes:
     """Return the body of `event` in the format a subscriber asked for; `source` is our public URL.
 
     Events that are about no task have no flat form of Kling's; they go out as `standard` there.
     """
-    if form is Format.STANDARD or (form is Format.KLING and not event.type.startswith("task.")):
+    if form is BodyFormat.STANDARD or (form is BodyFormat.KLING and not event.type.startswith("task.")):
         return event.body
     content = orjson.loads(event.body)["data"]
-    if form is Format.KLING:
-        return write(flat(content))
-    return write(
+    if form is BodyFormat.KLING:
+        return to_json_bytes(kling_body(content))
+    return to_json_bytes(
         {
             "specversion": "1.0",
             "id": webhook_id(event.subject, event.sequence),
@@ -160,7 +162,7 @@ def dress(event: Event, form: Format, source: str) -> bytes:
     )
 
 
-def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+def kling_body(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return Kling's flat callback body of a shown task."""
     return {
         "task_id": content["task_id"],

@@ -11,7 +11,7 @@ from uuid import UUID
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
-CHANCE_BITS = 62
+RANDOM_BITS = 62
 """How many bits of chance `new_id` takes."""
 
 
@@ -38,7 +38,7 @@ def new_number(now: datetime, chance: int, cell: int = 0) -> int:
         | 0x7 << 76
         | (cell & 0xFFF) << 64
         | 0b10 << 62
-        | (chance & ((1 << CHANCE_BITS) - 1))
+        | (chance & ((1 << RANDOM_BITS) - 1))
     )
 
 
@@ -47,17 +47,17 @@ def lower_bound(at: datetime) -> UUID:
     return UUID(int=(milliseconds(at) & 0xFFFFFFFFFFFF) << 80)
 
 
-def made_at(identifier: UUID) -> datetime:
+def creation_time(identifier: UUID) -> datetime:
     """Return when a UUIDv7 was made, to the millisecond."""
     return from_milliseconds(identifier.int >> 80)
 
 
 def hook_id(client: UUID, url: str) -> UUID:
     """Return the id of the subscription that `client`'s orders with this `notify_hook` share."""
-    return from_digest(hashlib.sha256(client.bytes + url.encode()).digest())
+    return uuid_from_digest(hashlib.sha256(client.bytes + url.encode()).digest())
 
 
-def from_digest(digest: bytes) -> UUID:
+def uuid_from_digest(digest: bytes) -> UUID:
     """Return the UUIDv8 (RFC 9562: of the maker's own making) of a digest's first 122 bits."""
     number = int.from_bytes(digest[:16], "big")
     number = number & ~(0xF << 76) | 0x8 << 76

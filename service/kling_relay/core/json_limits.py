@@ -14,21 +14,21 @@ _SHOWN = 64
 _INT64 = range(-(2**63), 2**63)
 
 
-def safe(text: str) -> str:
+def printable(text: str) -> str:
     """Return `text` shortened and escaped, so that it can stand in a message, a log line or a terminal."""
     short = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     return short if short.isprintable() else ascii(short)[1:-1]
 
 
-def poison(name: str, value: object) -> Fault | None:
+def find_fault(name: str, value: object) -> Fault | None:
     """Return the first thing inside the member `name` that must not be in an order, with its path, or None."""
     if says := _text_fault(name):
-        return Fault(safe(name), f"has a name that {says}")
+        return Fault(printable(name), f"has a name that {says}")
     if not isinstance(value, dict | list):
-        return Fault(safe(name), says) if (says := _scalar_fault(value)) else None
+        return Fault(printable(name), says) if (says := _scalar_fault(value)) else None
     if says := _shape_fault(value):
-        return Fault(safe(name), says)
-    return next(_faults(safe(name), value), None)
+        return Fault(printable(name), says)
+    return next(_faults(printable(name), value), None)
 
 
 def _shape_fault(value: dict[object, object] | list[object]) -> str | None:
@@ -54,9 +54,9 @@ def _faults(path: str, value: object) -> Iterator[Fault]:
             if not isinstance(key, str):
                 yield Fault(path, "has a member whose name is not text")
             elif says := _text_fault(key):
-                yield Fault(f"{path}.{safe(key)}", f"has a name that {says}")
+                yield Fault(f"{path}.{printable(key)}", f"has a name that {says}")
             else:
-                yield from _faults(f"{path}.{safe(key)}", item)
+                yield from _faults(f"{path}.{printable(key)}", item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _faults(f"{path}[{index}]", item)

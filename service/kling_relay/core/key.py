@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from kling_relay.core.ids import from_digest
+from kling_relay.core.ids import uuid_from_digest
 
 PREFIX = "kr"
-CHANCE_BITS = 256
+SECRET_BITS = 256
 MAX_CHARACTERS = 512
 """No key is longer; what is longer is not looked for."""
 MIN_SIGNING_CHARACTERS = 32
@@ -47,9 +47,9 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-def make(identifier: UUID, chance: int) -> str:
+def make_key(identifier: UUID, chance: int) -> str:
     """Return the key of this id and 256 bits of chance."""
-    secret = base64.urlsafe_b64encode((chance % (1 << CHANCE_BITS)).to_bytes(CHANCE_BITS // 8, "big"))
+    secret = base64.urlsafe_b64encode((chance % (1 << SECRET_BITS)).to_bytes(SECRET_BITS // 8, "big"))
     return f"{PREFIX}-{identifier.hex}-{secret.decode('ascii').rstrip('=')}"
 
 
@@ -58,12 +58,12 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 
-def same(one: bytes, other: bytes) -> bool:
+def digests_equal(one: bytes, other: bytes) -> bool:
     """Return whether two digests are equal, in a time that does not tell how nearly."""
     return hmac.compare_digest(one, other)
 
 
-def id_of(text: str) -> UUID:
+def key_id(text: str) -> UUID:
     """Return the id that a key names, or for a text of somebody's own choice one made of its digest."""
     parts = text.split("-", 2)
     if len(parts) == 3 and parts[0] == PREFIX and len(parts[1]) == 32:
@@ -71,10 +71,10 @@ def id_of(text: str) -> UUID:
             return UUID(parts[1])
         except ValueError:
             pass
-    return from_digest(digest(text))
+    return uuid_from_digest(digest(text))
 
 
-def scopes_of(words: Iterable[str]) -> frozenset[Scope]:
+def parse_scopes(words: Iterable[str]) -> frozenset[Scope]:
     """Return the scopes that these words name; ValueError names the ones that are none."""
     given = set(words)
     if unknown := sorted(given - set(Scope)):

@@ -15,7 +15,7 @@ from kling_relay.core.task import FINAL, Status
 
 _NOTHING = Decimal(0)
 _OVER = frozenset({Status.SUCCEED, Status.FAILED})
-Standing = Literal["reserved", "unknown", "settled", "released"]
+LedgerState = Literal["reserved", "unknown", "settled", "released"]
 
 
 class Entry(NamedTuple):
@@ -80,7 +80,7 @@ def charge_of(charge: str | None, quote: Decimal) -> tuple[Decimal, str]:
     return figure, ""
 
 
-def standing(status: Status, *, is_unknown: bool = False) -> Standing:
+def ledger_state(status: Status, *, is_unknown: bool = False) -> LedgerState:
     """Return the state of a task's money; it follows from the task's own state, because they move together.
 
     `is_unknown` is a submission whose answer was lost: still reserved, because the provider may charge for it.

@@ -11,11 +11,11 @@ from typing import Any
 
 from kling_relay.core.errors import Fault, InvalidOrder
 from kling_relay.core.image import read_base64
-from kling_relay.core.json_limits import poison, safe
+from kling_relay.core.json_limits import find_fault, printable
 from kling_relay.core.operation import Kind, Operation, kind_of, operation_of
 from kling_relay.core.rule import Camera, Rule
 from kling_relay.core.rulebook import OperationRules, Rulebook
-from kling_relay.core.validation import take, url_fault
+from kling_relay.core.validation import url_fault, validate
 
 __all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of"]
 
@@ -99,7 +99,7 @@ def _given(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tup
     for name, value in body.items():
         if not isinstance(name, str):
             faults.append(Fault("body", "has a member whose name is not text"))
-        elif fault := poison(name, value):
+        elif fault := find_fault(name, value):
             faults.append(fault)
             poisoned.add(rulebook.aliases.get(name, name))
         elif value is not None and value != "":
@@ -171,7 +171,7 @@ def _fields(
     unknown = {name: value for name, value in given.items() if name not in rules.fields}
     _together(rules, {**unknown, **fields}, taken_by_model, wrong, faults)
     if rulebook.unknown_members == "refuse":
-        faults += [Fault(safe(name), "is not known here") for name in unknown]
+        faults += [Fault(printable(name), "is not known here") for name in unknown]
     return {**fields, **unknown} if rulebook.unknown_members == "forward" else fields
 
 
@@ -193,7 +193,7 @@ def _field(name: str, rule: Rule, given: dict[str, Any], poisoned: set[str], fau
             faults.append(Fault(name, "is required"))
         return None
     try:
-        return take(rule, given[name], name)
+        return validate(rule, given[name], name)
     except InvalidOrder as refusal:
         faults += refusal.faults
         return None

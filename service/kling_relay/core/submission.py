@@ -1,4 +1,4 @@
-"""What came of giving the provider an order, as a closed union; `judge` reads the provider's table of codes.
+"""The outcomes of giving the provider an order, as a closed union; `read_submit_response` reads the provider's codes.
 
 Submitting charges and no provider takes an idempotency key. So an order is sent again only where it surely was not
 taken; whatever is not understood is *unknown* and never sent again blindly. HTTP 429 means both "wait" and "never":
@@ -10,7 +10,7 @@ from typing import Any
 
 from kling_relay.core import callback
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.core.untrusted import Unreadable, clean, parse, word
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse
 
 WAIT_CODES = frozenset({1302, 1303, 5001})
 """Too fast, over the slots, maintenance: surely not taken, ask again."""
@@ -48,7 +48,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryLater:
     """Surely not taken; to be sent again, not before `retry_after` seconds where told. Code 0: no connection."""
 
     code: int
@@ -57,7 +57,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
+class AccountRefused:
     """Surely not taken, and sending again will not help before an operator mends something."""
 
     code: int
@@ -71,11 +71,11 @@ class Unknown:
     reason: str
 
 
-SubmitOutcome = Accepted | Refused | Wait | Never | Unknown
+SubmitOutcome = Accepted | Refused | RetryLater | AccountRefused | Unknown
 
 
 @dataclass(frozen=True, slots=True)
-class NotFound:
+class NoSuchTask:
     """The provider says, in its own words, that it has no such task."""
 
 
@@ -86,19 +86,19 @@ class NoAnswer:
     reason: str
 
 
-PollResult = Signal | NotFound | NoAnswer
+PollResult = Signal | NoSuchTask | NoAnswer
 
 
-def judge(status: int, body: bytes, retry_after: float | None = None) -> SubmitOutcome:
+def read_submit_response(status: int, body: bytes, retry_after: float | None = None) -> SubmitOutcome:
     """Return what an answer to a submission means; `retry_after` is the header's, in seconds."""
     answer = _object(body)
     code, message = _code(answer), _message(answer)
     if 200 <= status < 300 and code in {None, 0}:
         return _accepted(answer, body, status)
     if code in WAIT_CODES:
-        return Wait(code, message or "the provider asks to wait", retry_after)
+        return RetryLater(code, message or "the provider asks to wait", retry_after)
     if code in NEVER_CODES:
-        return Never(code, message or "the provider takes nothing from this account")
+        return AccountRefused(code, message or "the provider takes nothing from this account")
     if code in UNKNOWN_CODES or (status >= 500 and code not in REFUSED_STATUS):
         return Unknown(_saying(status, code, message))
     if code is not None and 1000 <= code < 2000:
@@ -107,17 +107,17 @@ def judge(status: int, body: bytes, retry_after: float | None = None) -> SubmitO
     return _by_status(status, code, message, retry_after)
 
 
-def judge_query(status: int, body: bytes) -> PollResult:
+def read_poll_response(status: int, body: bytes) -> PollResult:
     """Return what an answer to a query says of the task; what is not understood says nothing."""
     answer = _object(body)
     code = _code(answer)
     if code == _NOT_FOUND:
-        return NotFound()
+        return NoSuchTask()
     if not 200 <= status < 300 or code not in {None, 0}:
         return NoAnswer(_saying(status, code, _message(answer)))
     try:
         return callback.read(body) if answer is None else callback.of(answer, len(body))
-    except Unreadable as fault:
+    except UnreadableError as fault:
         return NoAnswer(f"HTTP {status}, {fault}")
 
 
@@ -158,13 +158,13 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Submit
         return Unknown(f"HTTP {status} without an answer that can be read")
     given = answer.get("data")
     layers = [given, answer] if isinstance(given, dict) else [answer]
-    ids = (word(layer.get(key)) for layer in layers for key in ("task_id", "id", "taskId"))
-    provider_task_id = next((found for found in ids if found), None) or word(given)
+    ids = (identifier(layer.get(key)) for layer in layers for key in ("task_id", "id", "taskId"))
+    provider_task_id = next((found for found in ids if found), None) or identifier(given)
     if provider_task_id is None:
         return Unknown(f"HTTP {status} and success, but no task id")
     try:
         signal = callback.of(answer, len(body))._replace(provider_task_id=provider_task_id)
-    except Unreadable:
+    except UnreadableError:
         signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)
 
@@ -173,11 +173,11 @@ def _by_status(status: int, code: int | None, message: str, retry_after: float |
     """Judge where the body has no code that Kling documents."""
     said = code or 0
     if status == 429:
-        return Wait(said, message or "too many requests", retry_after)
+        return RetryLater(said, message or "too many requests", retry_after)
     if status in _UNKNOWN_STATUSES or not 300 <= status < 500:
         return Unknown(_saying(status, code, message))
     if status < 400 or status in _NEVER_STATUSES:
-        return Never(said, _saying(status, code, message))
+        return AccountRefused(said, _saying(status, code, message))
     return Refused(said if said > 0 else 1200, message or f"refused with HTTP {status}", status)
 
 
@@ -193,7 +193,7 @@ def _saying(status: int, code: int | None, message: str) -> str:
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         answer = parse(body)
-    except Unreadable:
+    except UnreadableError:
         return None
     return answer if isinstance(answer, dict) else None
 

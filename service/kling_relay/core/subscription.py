@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kling_relay.core.event import PATTERNS, Format
+from kling_relay.core.event import PATTERNS, BodyFormat
 
 SHARDS = 256
 """Subscriptions hash to so many virtual shards, which workers share."""
@@ -47,13 +47,13 @@ class Ordering(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class SubscriptionOptions:
     """What a client may choose of a subscription, but for its headers, which are kept like secrets."""
 
     url: str
     events: tuple[str, ...] = ("*",)
     description: str = ""
-    format: Format = Format.STANDARD
+    format: BodyFormat = BodyFormat.STANDARD
     ordering: Ordering = Ordering.NONE
     max_in_flight: int = DEFAULT_IN_FLIGHT
 
@@ -83,7 +83,7 @@ def header_faults(headers: Any) -> list[str]:
     return faults
 
 
-def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers as their client may see them again: what may be a secret is hidden, by its name or its value."""
     return {
         name: HIDDEN
@@ -93,7 +93,7 @@ def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def with_hidden(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str] | list[str]:
+def restore_hidden(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str] | list[str]:
     """Return the headers asked for, each hidden value being the one that is kept; or every fault, as sentences."""
     known = {name.lower(): text for name, text in kept.items()}
     faults = [

@@ -59,7 +59,7 @@ MOVES: dict[Status, dict[SignalKind, Status]] = {
 FINAL = frozenset({Status.SUCCEED, Status.FAILED, Status.EXPIRED})
 """Where a client stops waiting."""
 
-SHOWN: dict[Status, str] = {
+CLIENT_STATUS: dict[Status, str] = {
     Status.RECORDED: "submitted",
     Status.SUBMITTED: "submitted",
     Status.PROCESSING: "processing",

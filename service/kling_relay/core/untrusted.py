@@ -1,4 +1,4 @@
-"""What strangers send: JSON and text that may be poison, made safe to read and to store, or refused as `Unreadable`.
+"""Reads JSON and text from strangers: safe to read and to store, or refused as `UnreadableError`.
 
 Nothing here raises anything else, however the bytes were made: deep nesting is seen before the parser meets it, NaN
 and infinities read as null, and text loses what PostgreSQL cannot hold (NUL, halves of surrogate pairs).
@@ -21,21 +21,21 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]+")
 
 
-class Unreadable(Exception):  # noqa: N818 - it names what the body is; whether that is an error is the caller's to say
+class UnreadableError(Exception):
     """The body does not say anything that we understand."""
 
 
 def parse(body: bytes, depth: int = 32) -> Any:
-    """Return the JSON value in `body`, with NaN and infinities as None; raise `Unreadable` where there is none.
+    """Return the JSON value in `body`, with NaN and infinities as None; raise `UnreadableError` where there is none.
 
     Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with. Whole
     numbers beyond 64 bits may come as floats, as in JavaScript.
     """
     if len(body) > MAX_BYTES:
-        raise Unreadable(f"larger than {MAX_BYTES} bytes")
+        raise UnreadableError(f"larger than {MAX_BYTES} bytes")
     # Most bodies have fewer brackets than levels allowed: only the others are looked at closely.
     if body.count(b"[") + body.count(b"{") > depth and _depth(body) > depth:
-        raise Unreadable(f"nested deeper than {depth} levels")
+        raise UnreadableError(f"nested deeper than {depth} levels")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -43,7 +43,7 @@ def parse(body: bytes, depth: int = 32) -> Any:
     try:
         return _DECODER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
-        raise Unreadable("not JSON") from None
+        raise UnreadableError("not JSON") from None
 
 
 def clean(text: str, max_bytes: int) -> str:
@@ -56,7 +56,7 @@ def clean(text: str, max_bytes: int) -> str:
     return text[:max_bytes].encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
-def word(value: Any, limit: int = 128) -> str | None:
+def identifier(value: Any, limit: int = 128) -> str | None:
     """Return an identifier: `value` as printable text without spaces and at most `limit` characters, else None."""
     if not isinstance(value, str):
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**limit:
@@ -65,7 +65,7 @@ def word(value: Any, limit: int = 128) -> str | None:
     return value if 0 < len(value) <= limit and value.isprintable() and " " not in value else None
 
 
-def seconds_to_wait(header: str | None, now: datetime) -> float | None:
+def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     """Return the header `Retry-After`, in seconds or as an HTTP date, as seconds from `now`: from 0 to a day.
 
     None where there is none, or none that can be read.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from kling_relay.core.errors import Fault, InvalidOrder
 from kling_relay.core.image import Base64Image, ImageFacts, other_format, read_base64
-from kling_relay.core.json_limits import safe
+from kling_relay.core.json_limits import printable
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
 MAX_URL = 2048
@@ -18,7 +18,7 @@ _EXACT = 2**53
 """Floats beyond this are all whole, and mean nothing by it."""
 
 
-def take(rule: Rule, value: object, name: str) -> Any:
+def validate(rule: Rule, value: object, name: str) -> Any:
     """Return `value` as the provider is to get it. Raises InvalidOrder where the rule does not allow it."""
     match rule:
         case Text():
@@ -86,7 +86,7 @@ def _choice(rule: Choice, value: object, name: str) -> str:
     if word not in rule.of and isinstance(value, str):
         word = str(number(value)) if number(value) is not None else word
     if word not in rule.of:
-        shown = f", is {safe(word)}" if isinstance(value, str | int | float) else ""
+        shown = f", is {printable(word)}" if isinstance(value, str | int | float) else ""
         raise _refuse(name, f"must be one of {', '.join(rule.of)}{shown}")
     return word
 
@@ -161,7 +161,7 @@ def _moves(rule: Camera, config: dict[str, Any], name: str) -> tuple[dict[str, i
             continue
         amount = number(value)
         if axis not in rule.axes:
-            faults.append(Fault(f"{name}.{safe(axis)}", f"is none of {', '.join(rule.axes)}"))
+            faults.append(Fault(f"{name}.{printable(axis)}", f"is none of {', '.join(rule.axes)}"))
         elif amount is None or abs(amount) > rule.span:
             faults.append(Fault(f"{name}.{axis}", f"must be a number in [-{rule.span:g}, {rule.span:g}]"))
         elif amount:

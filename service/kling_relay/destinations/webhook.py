@@ -1,7 +1,7 @@
 """POSTs to subscribers: every address is judged as its socket is made, redirects are answers, reading has bounds.
 
 Names are resolved just before dialling, and only the address dialled counts: whatever a URL or a DNS answer hides,
-no socket is made for it. An attempt ends in an `Answer`, never in an exception.
+no socket is made for it. An attempt ends in an `SubscriberResponse`, never in an exception.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ from typing_extensions import override
 from yarl import URL
 
 from kling_relay.core.address import Allowed
-from kling_relay.core.delivery import Answer
-from kling_relay.core.untrusted import seconds_to_wait
+from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.untrusted import retry_after_seconds
 
 MAX_KEPT = 16 * 1024
 """Bytes of an answer that are kept; what comes after is dropped, with the connection if it is not there yet."""
@@ -128,7 +128,7 @@ class WebhookClient:
     ) -> None:
         await self.stop()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
         """POST `body` and return what came of it; raises nothing but `CancelledError`."""
         if self._session is None or self._loop is None:
             raise RuntimeError("the endpoint is not started")
@@ -137,15 +137,15 @@ class WebhookClient:
             async with self._session.post(_url(url), data=body, headers=headers, allow_redirects=False) as response:
                 kept = await _kept(response)
                 wait = response.headers.get("Retry-After")
-                return Answer(
+                return SubscriberResponse(
                     status=response.status,
                     error=None,
-                    retry_after=None if wait is None else seconds_to_wait(wait, now),
+                    retry_after=None if wait is None else retry_after_seconds(wait, now),
                     body=kept,
                     latency=self._loop.time() - began,
                 )
         except Exception as fault:  # noqa: BLE001 - whatever a stranger's server brings about is an answer to record
-            return Answer(
+            return SubscriberResponse(
                 status=None, error=_says(fault), retry_after=None, body=b"", latency=self._loop.time() - began
             )
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kling_relay.core.budget import Spent, exceeded, reached, window_of, windows
+from kling_relay.core.budget import Spent, alerts, exceeded, window_of, windows
 from kling_relay.core.errors import BudgetExceeded
-from kling_relay.core.event import Type, rfc3339, tell
+from kling_relay.core.event import EventType, make_event, rfc3339
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.money import balances, budgets
 from kling_relay.store.money.balances import CLOSED_FROM, Spender
@@ -149,16 +149,16 @@ class Budget:
     ) -> list[Announced]:
         """Return what is to be announced, `but` not what has one of these identities."""
         said = []
-        for crossing in reached(spender.limits, spent):
+        for crossing in alerts(spender.limits, spent):
             since = window_of(crossing.limit, now)
             identity = (spender.id, crossing.limit, since, crossing.allowed, crossing.percent)
             if identity in but:
                 continue
-            event = tell(
+            event = make_event(
                 subject=self._new_id(now),
                 sequence=1,
                 client=spender.client,
-                kind=Type.BUDGET_THRESHOLD,
+                kind=EventType.BUDGET_THRESHOLD,
                 at=now,
                 content={
                     **crossing.to_json(),

@@ -13,8 +13,18 @@ from typing import Protocol
 from uuid import UUID
 
 from kling_relay.core import signature
-from kling_relay.core.delivery import HEALTHY, Answer, Delivered, Exhausted, Gone, Health, Retry, Verdict, settle
-from kling_relay.core.event import CONTENT_TYPE, dress, webhook_id
+from kling_relay.core.delivery import (
+    HEALTHY,
+    Delivered,
+    Exhausted,
+    Gone,
+    Retry,
+    SubscriberResponse,
+    SubscriptionHealth,
+    Verdict,
+    settle,
+)
+from kling_relay.core.event import CONTENT_TYPE, render, webhook_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.settle import Settlement
@@ -33,7 +43,7 @@ OUTCOME: dict[type[Verdict], str] = {
 class Posts(Protocol):
     """How a subscriber is reached; never raises for what a subscriber does."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer: ...
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse: ...
 
 
 class Deliver:
@@ -49,7 +59,7 @@ class Deliver:
         chance: Callable[[], float],
         source: str,
         concurrency: int,
-        observe: Callable[[str, Answer], None] = lambda _outcome, _answer: None,
+        observe: Callable[[str, SubscriberResponse], None] = lambda _outcome, _answer: None,
         observe_batch: Callable[[Sequence[Settled]], None] = lambda _batch: None,
     ) -> None:
         """`source` is our public URL."""
@@ -60,7 +70,9 @@ class Deliver:
         self._source = source
         self._observe = observe
         self._observe_batch = observe_batch
-        self.changed: Callable[[DeliveryQueue, Health, Verdict], None] = lambda _queue, _before, _verdict: None
+        self.changed: Callable[[DeliveryQueue, SubscriptionHealth, Verdict], None] = lambda _queue, _before, _verdict: (
+            None
+        )
         """Hears of a lane that failed or came back; the feed's to set."""
         self.settlement = Settlement(database, self._settled)
         self.queues: dict[UUID, DeliveryQueue] = {}
@@ -133,7 +145,7 @@ class Deliver:
         try:
             answer = await self._post(claim, address, now)
         except Exception as error:  # noqa: BLE001 - what one delivery trips over must not end all others; it is told
-            answer = Answer(
+            answer = SubscriberResponse(
                 status=None, error=f"internal: {type(error).__name__}", retry_after=None, body=b"", latency=0
             )
         finally:
@@ -141,10 +153,10 @@ class Deliver:
             self.in_flight -= 1
         self._judge(queue, claim, answer, now)
 
-    async def _post(self, claim: Claim, address: SubscriberEndpoint, now: datetime) -> Answer:
+    async def _post(self, claim: Claim, address: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
         event = claim.event
         name = webhook_id(event.subject, event.sequence)
-        body = dress(event, address.format, self._source)
+        body = render(event, address.format, self._source)
         until = address.secrets_until
         secrets = address.secrets[:1] if until is not None and now >= until else address.secrets
         headers = {
@@ -158,7 +170,7 @@ class Deliver:
             headers["traceparent"] = claim.trace
         return await self._endpoint.post(address.url, headers, body, now)
 
-    def _judge(self, queue: DeliveryQueue, claim: Claim, answer: Answer, now: datetime) -> None:
+    def _judge(self, queue: DeliveryQueue, claim: Claim, answer: SubscriberResponse, now: datetime) -> None:
         attempt = claim.attempt + 1
         verdict = settle(attempt, answer, self._schedule, self._chance())
         outcome = OUTCOME[type(verdict)]

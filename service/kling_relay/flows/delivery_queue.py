@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from kling_relay.core.delivery import HEALTHY, Health
-from kling_relay.core.event import Format
+from kling_relay.core.delivery import HEALTHY, SubscriptionHealth
+from kling_relay.core.event import BodyFormat
 from kling_relay.core.subscription import Ordering
 from kling_relay.store.deliveries.outbox import Claim, Wanted
 from kling_relay.store.deliveries.recipients import Recipient
@@ -24,7 +24,7 @@ class SubscriberEndpoint:
 
     url: str
     headers: dict[str, str] = field(repr=False)
-    format: Format
+    format: BodyFormat
     secrets: tuple[str, ...] = field(repr=False)
     secrets_until: datetime | None
 
@@ -44,7 +44,7 @@ class DeliveryQueue:
     cursor: datetime | None = None
     target: Recipient | None = None
     address: SubscriberEndpoint | None = None
-    health: Health = HEALTHY
+    health: SubscriptionHealth = HEALTHY
     probe_at: float = 0.0
     wake_at: float = float("inf")
     idle_since: float = 0.0

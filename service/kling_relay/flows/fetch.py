@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kling_relay.core.delivery import HEALTHY, Delivered, Gone, Health, Verdict
-from kling_relay.core.event import Format, Type, tell
+from kling_relay.core.delivery import HEALTHY, Delivered, Gone, SubscriptionHealth, Verdict
+from kling_relay.core.event import BodyFormat, EventType, make_event
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.wakeup import Wakeup
@@ -64,10 +64,10 @@ class Fetch:
         self.shards: set[int] = set()
         self._held_until = 0.0
         self._stopping = False
-        self._turned: dict[UUID, tuple[DeliveryQueue, Health, Verdict]] = {}
+        self._turned: dict[UUID, tuple[DeliveryQueue, SubscriptionHealth, Verdict]] = {}
         self._last_look = 0.0
 
-    def turned(self, queue: DeliveryQueue, before: Health, verdict: Verdict) -> None:
+    def turned(self, queue: DeliveryQueue, before: SubscriptionHealth, verdict: Verdict) -> None:
         """Hear of a lane whose health turned (`Deliver.changed`); written down by the next round."""
         was_healthy = before.failing_since is None
         is_healthy = queue.health.failing_since is None
@@ -180,7 +180,7 @@ class Fetch:
         if target.failing_since != queue.health.failing_since and (
             queue.target is None or target.failing_since is None
         ):
-            queue.health = Health(0, target.failing_since)
+            queue.health = SubscriptionHealth(0, target.failing_since)
         was_open = queue.target is not None and queue.target.is_open
         queue.target = target
         try:
@@ -192,7 +192,7 @@ class Fetch:
         queue.address = SubscriberEndpoint(
             url=target.url,
             headers=headers,
-            format=Format(target.format),
+            format=BodyFormat(target.format),
             secrets=secrets,
             secrets_until=target.old_secrets_until,
         )
@@ -297,11 +297,11 @@ class Fetch:
         if queue.target is None:
             return
         now = self._now()
-        event = tell(
+        event = make_event(
             subject=self._new_id(now),
             sequence=1,
             client=queue.target.client,
-            kind=Type.SUBSCRIPTION_DISABLED,
+            kind=EventType.SUBSCRIPTION_DISABLED,
             at=now,
             content={"subscription_id": str(queue.id), "url": queue.target.url, "reason": reason},
         )

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from kling_relay.core import callback, ledger, signature
 from kling_relay.core.errors import NotFound
-from kling_relay.core.event import announce
+from kling_relay.core.event import make_task_event
 from kling_relay.core.task import FINAL, Signal, SignalKind, Step, Task, advance
-from kling_relay.core.untrusted import Unreadable
+from kling_relay.core.untrusted import UnreadableError
 from kling_relay.flows.coalesce import Coalescer
 from kling_relay.flows.log_context import note
 from kling_relay.flows.wakeup import Wakeup
@@ -142,7 +142,7 @@ class Ingest:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
         try:
             signal = callback.read(body, self._depth)
-        except Unreadable:
+        except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
         if self._confirm and not signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
             # that the provider has the task is believed, as of any callback; how it ended is asked
@@ -197,7 +197,7 @@ def _decide(word: Observation, before: steps.TaskState) -> Outcome:
     if step is None:
         return Outcome(word, before, None, None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
-    event = announce(before.identity, step.task, step.signal)
+    event = make_task_event(before.identity, step.task, step.signal)
     return Outcome(word, before, step, steps.move(before.task, step, event, entry))
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, assert_never
 from uuid import UUID
 
 from kling_relay.core.operation import Kind, operation_of
-from kling_relay.core.submission import NoAnswer, NotFound, PollResult
+from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind
 from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.postgres.database import Database
@@ -79,7 +79,7 @@ class Poll:
             return
         passed.asked += 1
         finding = await self._asked(due, due.provider_task_id)
-        if isinstance(finding, NotFound) and due.provider_task_id is not None:
+        if isinstance(finding, NoSuchTask) and due.provider_task_id is not None:
             # a callback may have brought an id that is not the provider's own: ask by ours too
             finding = await self._asked(due, None)
         match finding:
@@ -90,7 +90,7 @@ class Poll:
                 )
                 if told.task.status in FINAL:
                     return
-            case NotFound() | NoAnswer():  # a question in vain says nothing of the task
+            case NoSuchTask() | NoAnswer():  # a question in vain says nothing of the task
                 pass
             case _:
                 assert_never(finding)
@@ -129,7 +129,7 @@ class Poll:
         A provider that cannot be asked gets some time beyond the deadline, lest its bad hour cost a good task.
         """
         is_unknown = due.state == "unknown" and due.provider_task_id is None
-        if is_unknown and isinstance(finding, NotFound) and due.attempt + 1 >= ASKED_IN_VAIN:
+        if is_unknown and isinstance(finding, NoSuchTask) and due.attempt + 1 >= ASKED_IN_VAIN:
             return f"the provider was asked {due.attempt + 1} times and has no such order; it was not charged"
         silent_beyond = self._deadline * GRACE if isinstance(finding, NoAnswer) and not is_unknown else timedelta()
         if self.is_overdue(due.created_at + silent_beyond):

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from kling_relay.core import callback
-from kling_relay.core.discrepancy import Books, Difference, agreed, compare
+from kling_relay.core.discrepancy import Discrepancy, TaskAccount, agreed_end, compare
 from kling_relay.core.money import plain
 from kling_relay.core.operation import Kind, operation_of
-from kling_relay.core.resource_packs import Pack
+from kling_relay.core.resource_packs import ResourcePack
 from kling_relay.core.submission import NoAnswer, PollResult
 from kling_relay.core.task import Signal
-from kling_relay.core.untrusted import Unreadable
+from kling_relay.core.untrusted import UnreadableError
 from kling_relay.store.money import reconciliation
 from kling_relay.store.postgres.database import Database
 
@@ -32,14 +32,14 @@ class Answers(Protocol):
 
     async def ask(self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> PollResult: ...
 
-    async def packs(self, now: datetime) -> "list[Pack] | NoAnswer": ...
+    async def packs(self, now: datetime) -> "list[ResourcePack] | NoAnswer": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The whole account beside the whole ledger; it counts what else spends from it, and may be hours old."""
 
-    packs: Sequence[Pack]
+    packs: Sequence[ResourcePack]
     ours: Decimal
 
     @property
@@ -57,7 +57,7 @@ class Report:
     tasks: int
     asked: int
     silent: int
-    differences: Sequence[Difference]
+    differences: Sequence[Discrepancy]
     account: Account | str
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Reconcile:
     async def __call__(self, since: datetime, until: datetime, *, ask_all: bool = False) -> Report:
         """Compare all tasks recorded in [since, until). Raises StoreUnavailableError."""
         tasks = asked = silent = 0
-        differences: list[Difference] = []
+        differences: list[Discrepancy] = []
         async for page in reconciliation.books(self._database, since, until):
             findings = {} if ask_all else await self._kept(page)
             left = [books for books in page if books.task not in findings]
@@ -97,22 +97,22 @@ class Reconcile:
                 differences += compare(books, findings[books.task])
         return Report(tasks=tasks, asked=asked, silent=silent, differences=differences, account=await self._account())
 
-    async def _kept(self, page: Sequence[Books]) -> dict[UUID, PollResult]:
+    async def _kept(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
         """Return what was kept of the ends of these tasks."""
         found: dict[UUID, PollResult] = {}
         for task, bodies in (await reconciliation.said(self._database, [books.task for books in page])).items():
-            if end := agreed([signal for body in bodies if (signal := _read(body))]):
+            if end := agreed_end([signal for body in bodies if (signal := _read(body))]):
                 found[task] = end
         return found
 
-    async def _asked(self, page: Sequence[Books]) -> dict[UUID, PollResult]:
+    async def _asked(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
         """Return what the provider says of these tasks now."""
         provider = self._provider
         if provider is None:
             return {books.task: NoAnswer("there is no provider to ask") for books in page}
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(books: Books) -> PollResult:
+        async def one(books: TaskAccount) -> PollResult:
             async with gate:
                 operation = operation_of(Kind(books.kind))
                 return await provider.ask(operation, books.provider_task_id, books.task, self._now())
@@ -132,5 +132,5 @@ class Reconcile:
 def _read(body: bytes) -> Signal | None:
     try:
         return callback.read(body)
-    except Unreadable:
+    except UnreadableError:
         return None

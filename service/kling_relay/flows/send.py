@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
 from uuid import UUID
 
 from kling_relay.core.operation import Kind, operation_of
-from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait, backoff
+from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown, backoff
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
 from kling_relay.flows.ingest import Ingest, Observation, Outcome
@@ -83,7 +83,7 @@ class Send:
         ask_after: float,
         taken_for: float = TAKEN_FOR,
         slots_limit: int | None = None,
-        alert: Callable[[UUID, Never], None] = lambda _task, _never: None,
+        alert: Callable[[UUID, AccountRefused], None] = lambda _task, _never: None,
         observe: Callable[[SubmitOutcome, float], None] = lambda _outcome, _seconds: None,
     ) -> None:
         """`hook_of` names a task's callback URL; `alert` hears what an operator must mend.
@@ -179,7 +179,7 @@ class Send:
             outgoing.trace,
         )
         self._observe(outcome, asyncio.get_running_loop().time() - begun)
-        if isinstance(outcome, Never):
+        if isinstance(outcome, AccountRefused):
             self._alert(outgoing.task, outcome)
         return await self._persisted(lambda: self._settle(outgoing, outcome))
 
@@ -204,10 +204,10 @@ class Send:
             case Refused(code, message, _):
                 reason = f"the provider refused the order: {message} ({code})"
                 told = await self._hear(outgoing, Signal(kind=SignalKind.FAILED, reason=reason))
-            case Never(code, reason):
+            case AccountRefused(code, reason):
                 signal = Signal(kind=SignalKind.FAILED, reason=f"the provider takes no orders at present ({code})")
                 told = await self._hear(outgoing, signal)
-            case Wait(code, reason, retry_after):
+            case RetryLater(code, reason, retry_after):
                 wait = max(backoff(outgoing.attempt + 1, self._chance()), retry_after or 0.0)
                 await submissions.set_waiting(
                     self._database, outgoing.task, sender, outgoing.attempt + 1, f"{reason} ({code})", wait

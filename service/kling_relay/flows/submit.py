@@ -15,10 +15,10 @@ from uuid import UUID
 from kling_relay.core import order as orders_core
 from kling_relay.core import price
 from kling_relay.core.errors import Conflict, ProviderNever, ProviderRefused
-from kling_relay.core.event import TaskIdentity, shown, write
+from kling_relay.core.event import TaskIdentity, task_json, to_json_bytes
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
-from kling_relay.core.submission import Never, Refused
+from kling_relay.core.submission import AccountRefused, Refused
 from kling_relay.core.task import Status, Task
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
@@ -82,12 +82,12 @@ class Submit:
         if sent is not None:
             await self._raise_refusal(caller, ordered, sent)
         if sent is not None and sent.told is not None and (step := sent.told.step):
-            return shown(sent.told.before.identity, step.task, step.signal.reason, step.signal.result)
+            return task_json(sent.told.before.identity, step.task, step.signal.reason, step.signal.result)
         found = None
         if sent is not None and sent.told is not None:
             with suppress(StoreError):  # it is recorded and sent; how it stands can be asked when the database is back
                 found = await lookup.by_id(self._database, caller.client, record.id)
-        return found.shown if found else shown(standing.identity, standing.task)
+        return found.shown if found else task_json(standing.identity, standing.task)
 
     async def drain(self) -> None:
         """Wait until all that was ordered is recorded and sent."""
@@ -119,7 +119,7 @@ class Submit:
             external_task_id=order.external_task_id,
             hook=hook,
             trace=trace,
-            fields=write(order.to_json()).decode(),
+            fields=to_json_bytes(order.to_json()).decode(),
             payload=self._body_of(order.fields),
         )
         words = [f"i:{word}"] if word else []
@@ -177,7 +177,7 @@ class Submit:
         match sent.outcome:
             case Refused(code, message, http_status):
                 refusal: Exception = ProviderRefused(code, message, http_status)
-            case Never():
+            case AccountRefused():
                 refusal = ProviderNever()
             case _:
                 return

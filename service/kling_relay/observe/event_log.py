@@ -13,9 +13,9 @@ from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
 
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.event import webhook_id
-from kling_relay.core.submission import Accepted, Never, Refused, SubmitOutcome, Unknown, Wait
+from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
 from kling_relay.core.task import Step
 from kling_relay.flows.log_context import noted
 from kling_relay.observe import metrics
@@ -119,16 +119,16 @@ class Log:
                 self.debug("submit", **fields, provider_task_id=name)
             case Refused(code=code, message=said):
                 self.info("submit", **fields, code=code, reason=said)
-            case Wait(code=code, reason=said) | Never(code=code, reason=said):
+            case RetryLater(code=code, reason=said) | AccountRefused(code=code, reason=said):
                 self.warning("submit", **fields, code=code, reason=said)
             case Unknown(reason=said):
                 self.warning("submit", **fields, reason=said)
 
-    def never(self, task: UUID, never: Never) -> None:
+    def never(self, task: UUID, never: AccountRefused) -> None:
         """Write down that the provider takes nothing from us (`Send.alert`): an operator must mend it."""
         self.error("the provider refuses us", task=task, code=never.code, reason=never.reason)
 
-    def attempt(self, outcome: str, answer: Answer) -> None:
+    def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
         """Write down one attempt's answer (`Deliver.observe`), at `debug`; the batch's line comes with `attempts`."""
         self.debug("attempt", outcome=outcome, status=answer.status, error=answer.error, seconds=answer.latency)
 

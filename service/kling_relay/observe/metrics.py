@@ -9,18 +9,18 @@ from typing import Protocol, assert_never
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.submission import (
     NEVER_CODES,
     REFUSED_STATUS,
     UNKNOWN_CODES,
     WAIT_CODES,
     Accepted,
-    Never,
+    AccountRefused,
     Refused,
+    RetryLater,
     SubmitOutcome,
     Unknown,
-    Wait,
 )
 from kling_relay.core.task import Status, Step
 from kling_relay.observe.database_gauges import FiguresShown
@@ -37,8 +37,8 @@ SIGNAL_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
 SUBMIT_OUTCOME: dict[type[SubmitOutcome], str] = {
     Accepted: "accepted",
     Refused: "refused",
-    Wait: "wait",
-    Never: "never",
+    RetryLater: "wait",
+    AccountRefused: "never",
     Unknown: "unknown",
 }
 ERRORS = frozenset({"timeout", "refused", "unreachable", "dns", "tls", "reset", "blocked", "protocol"})
@@ -199,7 +199,7 @@ class Metrics:
 
         return observe
 
-    def attempt(self, outcome: str, answer: Answer) -> None:
+    def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
         """Count an attempt (`Deliver.observe`)."""
         self._attempts(outcome, _class(answer)).inc()
         self._attempt_seconds(outcome).observe(answer.latency)
@@ -248,12 +248,12 @@ def _code(outcome: SubmitOutcome) -> str:
             return "0"
         case Unknown():
             return "none"
-        case Refused(code=code) | Wait(code=code) | Never(code=code):
+        case Refused(code=code) | RetryLater(code=code) | AccountRefused(code=code):
             return str(code) if code in _CODES else "other"
     assert_never(outcome)
 
 
-def _class(answer: Answer) -> str:
+def _class(answer: SubscriberResponse) -> str:
     if answer.status is not None:
         return f"{answer.status // 100}xx" if 100 <= answer.status <= 599 else "other"
     word = (answer.error or "").partition(":")[0]

@@ -10,17 +10,17 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from kling_relay.core.delivery import Answer
+from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
-from kling_relay.core.submission import Accepted, NoAnswer, NotFound, PollResult, SubmitOutcome
+from kling_relay.core.submission import Accepted, NoAnswer, NoSuchTask, PollResult, SubmitOutcome
 from kling_relay.core.task import Signal
 from kling_relay.flows.log_context import note, noted
 from kling_relay.observe.metrics import SUBMIT_OUTCOME
 from kling_relay.observe.tracing import Tracer
 
 HEADER = "traceparent"
-ASK_OUTCOME: Mapping[type[PollResult], str] = {Signal: "answered", NotFound: "not found", NoAnswer: "silent"}
+ASK_OUTCOME: Mapping[type[PollResult], str] = {Signal: "answered", NoSuchTask: "not found", NoAnswer: "silent"}
 
 
 class Submits(Protocol):
@@ -52,7 +52,7 @@ class Provides(Protocol):
 class Posts(Protocol):
     """How a subscriber is reached."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer: ...
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse: ...
 
 
 class TracedSubmit:
@@ -134,7 +134,7 @@ class TracedEndpoint:
         self._endpoint = endpoint
         self._tracer = tracer
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
         host = urlsplit(url).hostname
         about = {"server.address": host, "messaging.message.id": headers.get("webhook-id")}
         with self._tracer.span("deliver", about, parent=headers.get(HEADER)) as span:

@@ -26,10 +26,19 @@ from aiohttp import (
 from yarl import URL
 
 from kling_relay.core.ids import milliseconds
-from kling_relay.core.resource_packs import Pack, read_packs
-from kling_relay.core.submission import NoAnswer, NotFound, PollResult, SubmitOutcome, Unknown, Wait, judge, judge_query
+from kling_relay.core.resource_packs import ResourcePack, read_packs
+from kling_relay.core.submission import (
+    NoAnswer,
+    NoSuchTask,
+    PollResult,
+    RetryLater,
+    SubmitOutcome,
+    Unknown,
+    read_poll_response,
+    read_submit_response,
+)
 from kling_relay.core.task import Signal
-from kling_relay.core.untrusted import Unreadable, seconds_to_wait
+from kling_relay.core.untrusted import UnreadableError, retry_after_seconds
 from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
 from kling_relay.provider.order_payload import OrderPayload
 
@@ -115,11 +124,13 @@ class Provider:
                 allow_redirects=False,
             ) as response:
                 answer = await _bounded(response, self._most_answer)
-                return judge(response.status, answer, seconds_to_wait(response.headers.get("Retry-After"), now))
+                return read_submit_response(
+                    response.status, answer, retry_after_seconds(response.headers.get("Retry-After"), now)
+                )
         except _FAULTS as fault:
             if order.has_left:
                 return Unknown(f"the provider's answer was lost: {_says(fault)}")
-            return Wait(0, f"no connection to the provider: {_says(fault)}")
+            return RetryLater(0, f"no connection to the provider: {_says(fault)}")
 
     async def ask(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
@@ -138,17 +149,17 @@ class Provider:
                 timeout=self._ask_timeout,
                 allow_redirects=False,
             ) as response:
-                finding = judge_query(response.status, await _bounded(response, self._most_answer))
+                finding = read_poll_response(response.status, await _bounded(response, self._most_answer))
         except _FAULTS as fault:
             return NoAnswer(f"the provider does not answer: {_says(fault)}")
         match finding:
-            case NotFound() if provider_task_id is None and not self._dialect.knows_external_id:
+            case NoSuchTask() if provider_task_id is None and not self._dialect.knows_external_id:
                 return NoAnswer("the provider does not know our id, and may never have been told it")
-            case Signal() | NotFound() | NoAnswer():
+            case Signal() | NoSuchTask() | NoAnswer():
                 return finding
         assert_never(finding)
 
-    async def packs(self, now: datetime) -> list[Pack] | NoAnswer:
+    async def packs(self, now: datetime) -> list[ResourcePack] | NoAnswer:
         """Return the account's resource packs of the last 400 days, or why they are not known."""
         if not self._dialect.tells_costs:
             return NoAnswer(f"the dialect {self._dialect.name} has no account to ask")
@@ -161,7 +172,7 @@ class Provider:
                 allow_redirects=False,
             ) as response:
                 return read_packs(await _bounded(response, self._most_answer))
-        except Unreadable as fault:
+        except UnreadableError as fault:
             return NoAnswer(f"the account's answer cannot be read: {fault}")
         except _FAULTS as fault:
             return NoAnswer(f"the provider does not answer: {_says(fault)}")

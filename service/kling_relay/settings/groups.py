@@ -30,13 +30,13 @@ from kling_relay.settings.units import (
 )
 
 
-class Group(BaseModel):
+class SettingsGroup(BaseModel):
     """What all groups share: frozen, and documented by the text under each field."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class Listening(Group):
+class ListenSettings(SettingsGroup):
     """Where the service listens"""
 
     host: str = "127.0.0.1"
@@ -55,7 +55,7 @@ class Listening(Group):
     """How long requests and attempts in hand may take to finish after that."""
 
 
-class Storage(Group):
+class StorageSettings(SettingsGroup):
     """Where things are kept"""
 
     database_url: Annotated[Postgres | None, Unset("an embedded PostgreSQL under RELAY_DATA_DIR")] = None
@@ -81,7 +81,7 @@ class Storage(Group):
     """A directory of files named like settings, each holding one value; the environment wins over a file."""
 
 
-class Provider(Group):
+class ProviderSettings(SettingsGroup):
     """The provider"""
 
     provider_url: Annotated[Address | None, Unset("the sandbox, in process")] = None
@@ -113,7 +113,7 @@ class Provider(Group):
     """How the sandbox in process (mis)behaves, as `knob=value` with spaces between, e.g. `lose=0.3 double=0.3`."""
 
 
-class Bounds(Group):
+class LimitSettings(SettingsGroup):
     """Bounds on what comes in"""
 
     order_body_limit: Size = 32 * 2**20
@@ -138,7 +138,7 @@ class Bounds(Group):
     """Requests per second that one client key may make of one process, with bursts of twice as many."""
 
 
-class Deliveries(Group):
+class DeliverySettings(SettingsGroup):
     """Deliveries to subscribers"""
 
     retry_schedule: Durations = tuple(
@@ -159,7 +159,7 @@ class Deliveries(Group):
     """Ports of subscribers that may be dialled."""
 
 
-class Insight(Group):
+class ObservabilitySettings(SettingsGroup):
     """Logs and traces"""
 
     log_format: Literal["auto", "json", "human"] = "auto"
@@ -170,7 +170,7 @@ class Insight(Group):
     """Where traces go by OTLP over HTTP, e.g. http://127.0.0.1:4318; needs the extra `tracing`."""
 
 
-class Client(Group):
+class ClientSettings(SettingsGroup):
     """For the command line's own calls to a running service"""
 
     url: Annotated[Address | None, Unset("http://HOST:PORT")] = None
@@ -179,4 +179,12 @@ class Client(Group):
     """The client key they use."""
 
 
-GROUPS: tuple[type[Group], ...] = (Listening, Storage, Provider, Bounds, Deliveries, Insight, Client)
+GROUPS: tuple[type[SettingsGroup], ...] = (
+    ListenSettings,
+    StorageSettings,
+    ProviderSettings,
+    LimitSettings,
+    DeliverySettings,
+    ObservabilitySettings,
+    ClientSettings,
+)

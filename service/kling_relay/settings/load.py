@@ -20,7 +20,15 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
-from kling_relay.settings.groups import Bounds, Client, Deliveries, Insight, Listening, Provider, Storage
+from kling_relay.settings.groups import (
+    ClientSettings,
+    DeliverySettings,
+    LimitSettings,
+    ListenSettings,
+    ObservabilitySettings,
+    ProviderSettings,
+    StorageSettings,
+)
 from kling_relay.settings.table import holds_secret
 
 PREFIX = "RELAY_"
@@ -36,7 +44,16 @@ class SettingsError(Exception):
         self.faults = tuple(faults)
 
 
-class Settings(Listening, Storage, Provider, Bounds, Deliveries, Insight, Client, BaseSettings):
+class Settings(
+    ListenSettings,
+    StorageSettings,
+    ProviderSettings,
+    LimitSettings,
+    DeliverySettings,
+    ObservabilitySettings,
+    ClientSettings,
+    BaseSettings,
+):
     """All settings, read and sound; made by `read`, or from values in a test."""
 
     model_config = SettingsConfigDict(

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from kling_relay.settings.groups import GROUPS, Group
+from kling_relay.settings.groups import GROUPS, SettingsGroup
 from kling_relay.settings.units import Unset
 
 
@@ -53,7 +53,7 @@ def _shown(value: Any, field: FieldInfo) -> str | None:
     return "********" if holds_secret(field) else _text(value)
 
 
-def _default(group: type[Group], name: str, field: FieldInfo) -> str:
+def _default(group: type[SettingsGroup], name: str, field: FieldInfo) -> str:
     for mark in field.metadata:
         if isinstance(mark, Unset):
             return mark.means

@@ -14,7 +14,7 @@ from aiohttp.web import RequestPayloadError
 from pydantic import ValidationError
 
 from kling_relay.core.errors import Fault, Forbidden, InvalidRequest, NotFound, Refusal, Unavailable, WrongMethod
-from kling_relay.core.json_limits import safe
+from kling_relay.core.json_limits import printable
 from kling_relay.core.key import Caller
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import OverloadedError
@@ -151,7 +151,7 @@ def _model(model: type[Model], content: Any, whole: str) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         faults = [
-            Fault(safe(".".join(map(str, each["loc"]))) or whole, _sentence(each["msg"]))
+            Fault(printable(".".join(map(str, each["loc"]))) or whole, _sentence(each["msg"]))
             for each in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise InvalidMembers(faults) from None

@@ -10,13 +10,13 @@ import orjson
 import pytest_asyncio
 from yarl import URL
 
-from kling_relay.core.key import id_of
+from kling_relay.core.key import key_id
 from kling_relay.sandbox import Sandbox
 from kling_relay.store.embedded.server import Server
 from tests.support.postgres import fresh_database
 from tests.support.service import KEY, Relay, Subscriber, running, sandboxed, subscriber
 
-ACCESS_KEY = str(id_of(KEY))
+ACCESS_KEY = str(key_id(KEY))
 """What a client that knows AK and SK is given: the key's id, and the key itself as secret."""
 
 

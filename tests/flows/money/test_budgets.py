@@ -11,7 +11,7 @@ import pytest
 
 from kling_relay.core.budget import Limits
 from kling_relay.core.errors import BudgetExceeded
-from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import digest
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
@@ -139,7 +139,7 @@ def flow(database: Database) -> Budget:
         database,
         currency="unit",
         now=lambda: datetime.now(UTC),
-        new_id=lambda at: new_id(at, random.getrandbits(CHANCE_BITS)),
+        new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
     )
 
 
@@ -152,7 +152,7 @@ async def client_and_key(database: Database, client: str = "tests") -> tuple[UUI
 
 def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "unit") -> Record:
     return Record(
-        id=new_id(now, random.getrandbits(CHANCE_BITS)),
+        id=new_id(now, random.getrandbits(RANDOM_BITS)),
         client=client,
         key=key,
         created_at=now,

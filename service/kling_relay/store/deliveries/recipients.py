@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 
-from kling_relay.core.event import Event, Type
+from kling_relay.core.event import Event, EventType
 from kling_relay.store.access import headers
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.postgres.database import Database
@@ -121,7 +121,7 @@ def _disable() -> Statement:
                 closed.c.client,
                 tx,
                 bindparam("at", type_=Time),
-                literal_column(f"'{Type.SUBSCRIPTION_DISABLED}'"),
+                literal_column(f"'{EventType.SUBSCRIPTION_DISABLED}'"),
                 bindparam("body", type_=LargeBinary),
             ),
         )
@@ -129,7 +129,11 @@ def _disable() -> Statement:
     )
     others = subscriptions.alias("others")
     patterns: ColumnElement[Any] = array(
-        [literal_column("'*'"), literal_column("'subscription.*'"), literal_column(f"'{Type.SUBSCRIPTION_DISABLED}'")]
+        [
+            literal_column("'*'"),
+            literal_column("'subscription.*'"),
+            literal_column(f"'{EventType.SUBSCRIPTION_DISABLED}'"),
+        ]
     )
     due = (
         insert(outstanding)

@@ -31,9 +31,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from kling_relay.core.event import Format
+from kling_relay.core.event import BodyFormat
 from kling_relay.core.ids import hook_id
-from kling_relay.core.subscription import DEFAULT_IN_FLIGHT, Ordering, Wish
+from kling_relay.core.subscription import DEFAULT_IN_FLIGHT, Ordering, SubscriptionOptions
 from kling_relay.store.access import headers
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Columns, Row, Runner, Statement
@@ -50,7 +50,7 @@ class Subscription:
     id: UUID
     client: UUID
     hook: bool = False
-    wish: Wish
+    wish: SubscriptionOptions
     headers: bytes = field(default=b"", repr=False)
     secrets: bytes = field(repr=False)
     old_secrets_until: datetime | None = None
@@ -70,7 +70,7 @@ class Change:
     events: tuple[str, ...] | None = None
     description: str | None = None
     headers: bytes | None = field(default=None, repr=False)
-    format: Format | None = None
+    format: BodyFormat | None = None
     ordering: Ordering | None = None
     max_in_flight: int | None = None
 
@@ -129,7 +129,7 @@ def _hook() -> Statement:
         "hook": True,
         "url": bindparam("url", type_=Text),
         "events": bindparam("events", type_=ARRAY(Text)),
-        "format": Format.KLING.value,
+        "format": BodyFormat.KLING.value,
         "ordering": Ordering.NONE.value,
         "max_in_flight": DEFAULT_IN_FLIGHT,
         "secrets": b"",
@@ -250,7 +250,7 @@ async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> 
     return identifier
 
 
-def _columns(wish: Wish | Change) -> dict[str, Any]:
+def _columns(wish: SubscriptionOptions | Change) -> dict[str, Any]:
     return {
         "url": wish.url,
         "events": None if wish.events is None else list(wish.events),
@@ -267,11 +267,11 @@ def _maybe(row: Row | None) -> Subscription | None:
 
 def _read(row: Row) -> Subscription:
     rest = {name: value for name, value in row.items() if name not in _WISH}
-    wish = Wish(
+    wish = SubscriptionOptions(
         url=row["url"],
         events=tuple(row["events"]),
         description=row["description"],
-        format=Format(row["format"]),
+        format=BodyFormat(row["format"]),
         ordering=Ordering(row["ordering"]),
         max_in_flight=row["max_in_flight"],
     )

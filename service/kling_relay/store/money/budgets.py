@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import array, insert
 
 from kling_relay.core.budget import LIMIT_NAMES, Limits
-from kling_relay.core.event import Event, Type
+from kling_relay.core.event import Event, EventType
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.money.balances import Spender
 from kling_relay.store.postgres.database import Database
@@ -183,7 +183,7 @@ def _announce() -> Statement:
     )
     one: ColumnElement[int] = literal_column("1")
     tx = cast(cast(func.pg_current_xact_id(), Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)
-    kind: ColumnElement[str] = literal_column(f"'{Type.BUDGET_THRESHOLD}'")
+    kind: ColumnElement[str] = literal_column(f"'{EventType.BUDGET_THRESHOLD}'")
     told = (
         insert(events)
         .from_select(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Integer, Text, Uuid, any_, bindparam, func, literal_column, select, true
 
-from kling_relay.core.discrepancy import Books
+from kling_relay.core.discrepancy import TaskAccount
 from kling_relay.core.ids import lower_bound
 from kling_relay.core.task import Status
 from kling_relay.store.postgres.database import Database
@@ -76,7 +76,7 @@ _TOTAL = Statement(
 )
 
 
-async def books(database: Database, since: datetime, until: datetime) -> AsyncIterator[list[Books]]:
+async def books(database: Database, since: datetime, until: datetime) -> AsyncIterator[list[TaskAccount]]:
     """Yield our books of all tasks recorded in [since, until), a page at a time, oldest first."""
     after = UUID(int=0)
     while True:
@@ -103,8 +103,8 @@ async def total(database: Database, currency: str) -> Decimal:
     return found
 
 
-def _read(row: Row) -> Books:
-    return Books(
+def _read(row: Row) -> TaskAccount:
+    return TaskAccount(
         task=row["id"],
         client=row["name"] or "",
         kind=row["kind"],

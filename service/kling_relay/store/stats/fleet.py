@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Integer, Text, and_, cast, column, func, literal_column, or_, select, table
 from sqlalchemy.types import DateTime
 
-from kling_relay.core.ids import made_at
+from kling_relay.core.ids import creation_time
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, translated
 from kling_relay.store.schema import partitions
@@ -108,7 +108,7 @@ async def read(database: Database, now: datetime) -> Figures:
 
 
 def _age(task: str, now: datetime) -> float:
-    return max(0.0, (now - made_at(UUID(task))).total_seconds())
+    return max(0.0, (now - creation_time(UUID(task))).total_seconds())
 
 
 def _estimates(rows: Mapping[str, Row]) -> dict[tuple[str, str], int]:

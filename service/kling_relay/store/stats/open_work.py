@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from kling_relay.core.ids import lower_bound, made_at
+from kling_relay.core.ids import creation_time, lower_bound
 from kling_relay.core.subscription import shard_of
 from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.postgres.database import Database
@@ -163,7 +163,7 @@ async def waiting(database: Database, of: Sequence[UUID]) -> dict[UUID, Waiting]
 async def untried(database: Database, of: Sequence[UUID]) -> list[datetime]:
     """Return when the tasks were ordered of which these subscriptions have not been offered something yet."""
     mine = columns_of("mine", ["id", "shard"], [(each, shard_of(each.int)) for each in of])
-    return [made_at(row["subject"]) for row in await _UNTRIED.rows(database.pool, **mine)]
+    return [creation_time(row["subject"]) for row in await _UNTRIED.rows(database.pool, **mine)]
 
 
 async def reasons(database: Database, client: UUID, since: datetime) -> list[tuple[str, int]]:

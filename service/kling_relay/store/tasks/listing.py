@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from kling_relay.core.ids import lower_bound
-from kling_relay.core.task import SHOWN, Status
+from kling_relay.core.task import CLIENT_STATUS, Status
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tables import events, tasks
@@ -64,7 +64,7 @@ class Page:
 
 def statuses_of(word: str) -> list[Status]:
     """Return our statuses that clients see as `word`."""
-    return [status for status, seen in SHOWN.items() if seen == word]
+    return [status for status, seen in CLIENT_STATUS.items() if seen == word]
 
 
 def _list(*, windowed: bool, paged: bool) -> Statement:

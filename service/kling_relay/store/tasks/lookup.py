@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
 )
 
-from kling_relay.core.event import TaskIdentity, shown
+from kling_relay.core.event import TaskIdentity, task_json
 from kling_relay.core.task import Status, Task
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, first_of, not_before, unnested
@@ -58,7 +58,7 @@ _RICH = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A task as clients see it (`core.event.shown`); `status` is ours, `client` whose it is."""
+    """A task as clients see it (`core.event.task_json`); `status` is ours, `client` whose it is."""
 
     id: UUID
     client: UUID
@@ -204,7 +204,7 @@ def found_in(row: Row) -> Found:
             external_task_id=row["external_task_id"],
             created_at=row["created_at"],
         )
-        seen = shown(
+        seen = task_json(
             identity, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"])
         )
     return Found(id=row["id"], client=row["client"], status=status, shown=seen)

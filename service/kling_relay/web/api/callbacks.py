@@ -17,7 +17,7 @@ _JSON = {"Content-Type": "application/json"}
 async def callback(call: Request) -> Response:
     """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
     task = call.id("task")
-    if not callback_token.holds(call.tools.callback_keys, task, call.params["token"]):
+    if not callback_token.verify(call.tools.callback_keys, task, call.params["token"]):
         raise NotFound
     body = await call.read()
     await call.tools.ingest.callback(task, body, call.request.headers, call.now)

@@ -4,10 +4,10 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from kling_relay.core.delivery import Delivery, read_id
+from kling_relay.core.delivery import Delivery, parse_delivery_id
 from kling_relay.core.errors import Conflict, Fault, NotFound
-from kling_relay.core.event import Event, Type, dress, rfc3339, tell, webhook_id
-from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.event import Event, EventType, make_event, render, rfc3339, webhook_id
+from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.store.deliveries import listing, redelivery, subscriptions
 from kling_relay.store.deliveries.listed_subscriptions import Filter
 from kling_relay.store.deliveries.listing import Listed, Tried
@@ -57,7 +57,7 @@ async def show(call: Request) -> Response:
             at=told.written_at,
             body=told.body,
         )
-        body = dress(event, subscription.wish.format, call.tools.public_url).decode()
+        body = render(event, subscription.wish.format, call.tools.public_url).decode()
     return plain(
         {**shown(found), "url": subscription.wish.url, "body": body, "attempts": [_tried(attempt) for attempt in tried]}
     )
@@ -112,11 +112,11 @@ async def test(call: Request) -> Response:
     subscription = await _subscription(call)
     if subscription.disabled_at or subscription.paused_at:
         raise Conflict("The subscription is paused or disabled; resume it first.")
-    event = tell(
-        subject=new_id(call.now, call.tools.chance(CHANCE_BITS)),
+    event = make_event(
+        subject=new_id(call.now, call.tools.chance(RANDOM_BITS)),
         sequence=1,
         client=call.caller.client,
-        kind=Type.SUBSCRIPTION_TEST,
+        kind=EventType.SUBSCRIPTION_TEST,
         at=call.now,
         content={"subscription": str(subscription.id), "message": "It works."},
     )
@@ -130,7 +130,7 @@ def types_of(patterns: "list[str] | tuple[str, ...]") -> list[str]:
     wanted = set(patterns)
     return [
         kind.value
-        for kind in Type
+        for kind in EventType
         if "*" in wanted or kind.value in wanted or f"{kind.value.split('.')[0]}.*" in wanted
     ]
 
@@ -166,7 +166,7 @@ def _tried(attempt: Tried) -> dict[str, Any]:
 
 
 async def _found(call: Request) -> Listed:
-    key = read_id(call.params["delivery"])
+    key = parse_delivery_id(call.params["delivery"])
     found = None if key is None else await listing.one(call.tools.database, call.caller.client, key)
     if found is None:
         raise NotFound
@@ -215,12 +215,12 @@ def _event(text: str) -> tuple[UUID, int] | None:
     parts = text.split("_")
     if len(parts) != 3 or parts[0] != "evt":
         return None
-    key = read_id(f"{parts[1]}-{parts[2]}-{UUID(int=0).hex}")
+    key = parse_delivery_id(f"{parts[1]}-{parts[2]}-{UUID(int=0).hex}")
     return None if key is None else (key.subject, key.sequence)
 
 
 def _cursor(text: str) -> Delivery:
-    key = read_id(text)
+    key = parse_delivery_id(text)
     if key is None:
         raise InvalidMembers([Fault("cursor", "is none that we gave")])
     return key

@@ -12,9 +12,9 @@ from uuid import UUID
 from kling_relay.core.address import check_url
 from kling_relay.core.errors import Conflict, Fault, NotFound
 from kling_relay.core.event import rfc3339
-from kling_relay.core.ids import CHANCE_BITS, new_id
+from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
-from kling_relay.core.subscription import Wish, shown_headers, with_hidden
+from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import SealError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
@@ -31,7 +31,7 @@ _MAX_SECRETS = 3
 async def create(call: Request) -> Response:
     """Make a subscription; the answer holds its secret, this once."""
     asked = call.body
-    wish = Wish(
+    wish = SubscriptionOptions(
         url=_address(call, asked.url),
         events=tuple(asked.events),
         description=asked.description,
@@ -39,7 +39,7 @@ async def create(call: Request) -> Response:
         ordering=asked.ordering,
         max_in_flight=asked.max_in_flight or call.tools.limits.in_flight,
     )
-    identifier = new_id(call.now, call.tools.chance(CHANCE_BITS))
+    identifier = new_id(call.now, call.tools.chance(RANDOM_BITS))
     secret = _secret(call)
     new = Subscription(
         id=identifier,
@@ -144,7 +144,7 @@ def _shown(call: Request, subscription: Subscription) -> dict[str, Any]:
         "url": wish.url,
         "events": list(wish.events),
         "description": wish.description,
-        "headers": shown_headers(_headers(call, subscription)),
+        "headers": mask_headers(_headers(call, subscription)),
         "format": wish.format,
         "ordering": wish.ordering,
         "max_in_flight": wish.max_in_flight,
@@ -184,7 +184,7 @@ def _headers(call: Request, subscription: Subscription) -> dict[str, str]:
 
 
 def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
-    match with_hidden(asked, kept):
+    match restore_hidden(asked, kept):
         case dict(found):
             return found
         case faults:

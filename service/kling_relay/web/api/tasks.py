@@ -159,7 +159,7 @@ def _shown(detail: Detail) -> dict[str, Any]:
             "charged": money(detail.charged),
             "currency": detail.currency,
             "prices": detail.prices,
-            "state": ledger.standing(status, is_unknown=detail.state == "unknown"),
+            "state": ledger.ledger_state(status, is_unknown=detail.state == "unknown"),
             "note": detail.note,
         },
     }

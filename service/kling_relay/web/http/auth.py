@@ -15,7 +15,7 @@ from uuid import UUID
 import jwt
 
 from kling_relay.core.errors import RateLimited, Unauthenticated
-from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, same
+from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, digests_equal
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow
 from kling_relay.store.access.encryption import Sealer
@@ -97,7 +97,7 @@ class Authenticator:
     async def _by_text(self, token: str) -> KeyRow | None:
         hashed = digest(token)
         row = await self._row(hashed)
-        return row if row is not None and same(row.digest, hashed) else None
+        return row if row is not None and digests_equal(row.digest, hashed) else None
 
     async def _by_signature(self, token: str, now: datetime) -> KeyRow | None:
         """Return the key that signed this JWT; its times are judged only once the signature holds."""

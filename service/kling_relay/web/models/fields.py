@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from kling_relay.core.event import PATTERNS, Format
+from kling_relay.core.event import PATTERNS, BodyFormat
 from kling_relay.core.operation import Kind
 from kling_relay.core.subscription import (
     HEADER_NAME,
@@ -172,7 +172,7 @@ class SubscriptionAsked(Asked):
     events: Events = ["*"]
     description: Text = Field("", max_length=MAX_DESCRIPTION)
     headers: Headers = {}
-    format: Format = Format.STANDARD
+    format: BodyFormat = BodyFormat.STANDARD
     ordering: Ordering = Ordering.NONE
     max_in_flight: int | None = Field(
         None,
@@ -189,7 +189,7 @@ class SubscriptionChange(Asked):
     events: Events | None = None
     description: Text | None = Field(None, max_length=MAX_DESCRIPTION)
     headers: Headers | None = None
-    format: Format | None = None
+    format: BodyFormat | None = None
     ordering: Ordering | None = None
     max_in_flight: int | None = Field(None, ge=1, le=MAX_IN_FLIGHT)
 

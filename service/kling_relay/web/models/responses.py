@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kling_relay.core.event import Format
+from kling_relay.core.event import BodyFormat
 from kling_relay.core.operation import Kind
 from kling_relay.core.subscription import Ordering
 from kling_relay.web.models.fields import ShownStatus
@@ -104,7 +104,7 @@ class Subscription(Shown):
     events: list[str]
     description: str
     headers: Mapping[str, str]
-    format: Format
+    format: BodyFormat
     ordering: Ordering
     max_in_flight: int
     status: Literal["active", "paused", "disabled"]

@@ -3,20 +3,22 @@
 from typing import Any
 
 from kling_relay.core.budget import LIMIT_NAMES, THRESHOLDS
-from kling_relay.core.event import CONTENT_TYPE, Format, Type
+from kling_relay.core.event import CONTENT_TYPE, BodyFormat, EventType
 from kling_relay.web.models import responses
 from kling_relay.web.spec.schemas import SIGNED
 
-_TASK_TYPES = tuple(kind for kind in Type if kind.value.startswith("task."))
-_NAMES = {kind: "".join(word.title() for word in kind.value.split(".")) for kind in Type if kind not in _TASK_TYPES}
+_TASK_TYPES = tuple(kind for kind in EventType if kind.value.startswith("task."))
+_NAMES = {
+    kind: "".join(word.title() for word in kind.value.split(".")) for kind in EventType if kind not in _TASK_TYPES
+}
 """Events about no task, and what their data is called."""
 
 
 def document() -> dict[str, Any]:
     """Return the AsyncAPI 3.0 document of everything that is told without being asked."""
-    messages = {f"{form.value}.{kind.value}": _message(form, kind) for form in Format for kind in Type}
+    messages = {f"{form.value}.{kind.value}": _message(form, kind) for form in BodyFormat for kind in EventType}
     named = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
-    streamed = {name: message for name, message in named.items() if name.startswith(Format.STANDARD.value)}
+    streamed = {name: message for name, message in named.items() if name.startswith(BodyFormat.STANDARD.value)}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -48,15 +50,15 @@ def document() -> dict[str, Any]:
     }
 
 
-def _message(form: Format, kind: Type) -> dict[str, Any]:
+def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
     """Return one message; events about no task have no form of Kling's, they go out as `standard` there."""
     is_task = kind in _TASK_TYPES
     content = {"$ref": f"#/components/schemas/{'Task' if is_task else _NAMES[kind]}"}
     payload: dict[str, Any]
-    if form is Format.KLING and is_task:
+    if form is BodyFormat.KLING and is_task:
         said = {"const": kind.value.removeprefix("task.")}
         payload = {"allOf": [{"$ref": "#/components/schemas/Flat"}, {"properties": {"task_status": said}}]}
-    elif form is Format.CLOUDEVENTS:
+    elif form is BodyFormat.CLOUDEVENTS:
         payload = {
             "allOf": [
                 {"$ref": "#/components/schemas/CloudEvent"},
@@ -127,13 +129,13 @@ def _others() -> dict[str, Any]:
     """Return what the data of each event about no task is."""
     text = {"type": "string"}
     amount = {"type": "string", "description": "decimal text"}
-    members: dict[Type, tuple[str, dict[str, Any]]] = {
-        Type.SUBSCRIPTION_DISABLED: (
+    members: dict[EventType, tuple[str, dict[str, Any]]] = {
+        EventType.SUBSCRIPTION_DISABLED: (
             "Another subscription of yours is no longer told",
             {"subscription_id": text, "url": text, "reason": text},
         ),
-        Type.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription": text, "message": text}),
-        Type.BUDGET_THRESHOLD: (
+        EventType.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription": text, "message": text}),
+        EventType.BUDGET_THRESHOLD: (
             "What is spent has reached a share of a limit; told once per limit and window",
             {
                 "limit": {"enum": list(LIMIT_NAMES)},

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kling_relay.core import rulebook
-from kling_relay.core.event import Type
+from kling_relay.core.event import EventType
 from kling_relay.core.order import MAX_EXTERNAL_ID, MODEL_NAME
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 from kling_relay.core.rulebook import ANY_MODEL, OperationRules
@@ -171,7 +171,7 @@ def streamed(place: str) -> dict[str, Any]:
         "required": ["id", "event", "data"],
         "properties": {
             "id": {"type": "string", "pattern": place, "description": "The cursor behind this event"},
-            "event": {"type": "string", "enum": [kind.value for kind in Type]},
+            "event": {"type": "string", "enum": [kind.value for kind in EventType]},
             "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": said},
         },
     }
