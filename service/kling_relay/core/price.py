@@ -17,7 +17,7 @@ from kling_relay.core.money import money, plain
 from kling_relay.core.operation import Kind
 from kling_relay.core.order import Order
 
-LISTS = Path(__file__).parent / "prices"
+LISTS = Path(__file__).parents[1] / "provider" / "prices"
 ANY_MODEL = "*"
 MAX_QUOTES = 1000
 """So many are remembered."""

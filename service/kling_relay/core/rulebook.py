@@ -15,7 +15,7 @@ from kling_relay.core.errors import ConfigurationError, Fault
 from kling_relay.core.operation import Operation
 from kling_relay.core.rule import RULES, Choice, Number, Rule, kind_of_rule
 
-BOOKS = Path(__file__).parent / "rulebooks"
+BOOKS = Path(__file__).parents[1] / "provider" / "rulebooks"
 ANY_MODEL = "*"
 
 
