@@ -12,7 +12,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from kling_relay.core import callback_token, price, rulebook
+from kling_relay.core import callback_token
 from kling_relay.core.address import Allowed
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import ALL_SCOPES, Scope, digest, key_id, make_key
@@ -23,6 +23,8 @@ from kling_relay.flows.ingest import Ingest
 from kling_relay.flows.send import Send
 from kling_relay.flows.submit import Submit
 from kling_relay.flows.wakeup import Wakeup
+from kling_relay.provider.price_file import load_prices
+from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
@@ -171,7 +173,7 @@ async def house(
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             ask_after=60,
         )
-        prices = price.load("seed")
+        prices = load_prices("seed")
         submit = Submit(
             database,
             send,
@@ -185,7 +187,7 @@ async def house(
             database=database,
             encryptor=encryptor,
             callback_keys=[CALLBACK_KEY],
-            rulebook=rulebook.load("seed"),
+            rulebook=load_rulebook("seed"),
             prices=prices,
             now=clock,
             chance=random.getrandbits,

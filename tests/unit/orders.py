@@ -7,10 +7,11 @@ import pytest
 
 from kling_relay.core.errors import InvalidOrder
 from kling_relay.core.order import Operation, check
-from kling_relay.core.rulebook import Rulebook, load
+from kling_relay.core.rulebook import Rulebook
+from kling_relay.provider.rulebook_file import load_rulebook
 
-SEED = load("seed")
-KLING = load("kling-2026")
+SEED = load_rulebook("seed")
+KLING = load_rulebook("kling-2026")
 URL = "https://pics2.baidu.com/feed/fc1f4134970a304e8662f052c91a3188c8175c32.jpeg"
 T2V, I2V, IMAGES = Operation.TEXT2VIDEO, Operation.IMAGE2VIDEO, Operation.GENERATIONS
 

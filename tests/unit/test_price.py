@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from kling_relay.core.errors import ConfigurationError, InvalidOrder
 from kling_relay.core.order import Operation, Order, check
-from kling_relay.core.price import LISTS, MAX_QUOTES, Prices, Quoter, describe, load, quote, read
+from kling_relay.core.price import MAX_QUOTES, Prices, Quoter, quote
+from kling_relay.provider.price_file import PRICES, load_prices, read_prices
 from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL
 
-SEED_PRICES = load("seed")
-KLING_PRICES = load("kling-2026")
+SEED_PRICES = load_prices("seed")
+KLING_PRICES = load_prices("kling-2026")
 
 # model, mode, duration, amount: the table that both the seed's rule and Kling's list come down to
 SEED_TABLE = [
@@ -111,25 +112,25 @@ def test_what_was_quoted_before_is_quoted_the_same_and_not_remembered_without_en
             for mode in ("std", "pro"):
                 order = video(f"kling-v9-{number}", mode, 5)
                 assert quoter(order) == quote(order, KLING_PRICES), round_
-    assert quoter.remembered <= MAX_QUOTES
+    assert quoter.cached <= MAX_QUOTES
 
 
 @pytest.mark.parametrize("prices", [SEED_PRICES, KLING_PRICES])
 def test_a_list_describes_itself_as_the_json_it_is_made_from(prices: Prices) -> None:
-    assert read(json.loads(json.dumps(describe(prices))), "again") == prices
+    assert read_prices(json.loads(json.dumps(prices.to_json())), "again") == prices
 
 
 def test_a_list_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
-    written = json.loads((LISTS / "seed.json").read_text(encoding="utf-8"))
+    written = json.loads((PRICES / "seed.json").read_text(encoding="utf-8"))
     written |= {"name": "ours", "version": "7", "currency": "CNY"}
     written["rules"][0]["price"] = "0.025"
     (tmp_path / "p.json").write_text(json.dumps(written), encoding="utf-8")
-    said = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load(tmp_path / "p.json"))
+    said = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load_prices(tmp_path / "p.json"))
     assert (str(said.amount), said.currency, said.version) == ("0.075", "CNY", "ours@7")
 
 
 def test_every_fault_of_a_list_is_named_at_once() -> None:
-    written = json.loads((LISTS / "seed.json").read_text(encoding="utf-8"))
+    written = json.loads((PRICES / "seed.json").read_text(encoding="utf-8"))
     del written["currency"]
     written["rules"][0]["price"] = 1.5
     written["rules"][0]["times"] = {"n": {"1": "1"}, "colour": {"otherwise": "1"}}
@@ -139,19 +140,27 @@ def test_every_fault_of_a_list_is_named_at_once() -> None:
     written["rules"][2]["times"]["duration"] = {"per": "0"}
     del written["rules"][3]
     with pytest.raises(ConfigurationError) as error:
-        read(written, "ours.json")
-    assert {fault.field for fault in error.value.faults} == {
-        "currency", "rules", "rules[0].price", "rules[0].times.n", "rules[0].times.colour", "rules[1].kinds",
-        "rules[2].models", "rules[2].times.mode.pro", "rules[2].times.mode.otherwise", "rules[2].times.duration.per",
-    }  # fmt: skip
+        read_prices(written, "ours.json")
+    assert {fault.field: fault.detail for fault in error.value.faults} == {
+        "currency": "is required",
+        "rules": 'must have a rule with model "*" for image2video',
+        "rules[0].price": 'must be a figure as text, such as "3.5"',
+        "rules[0].times.n": "must have either `otherwise` or `per`, for values that are not listed",
+        "rules[0].times.colour": "must be n, mode or duration",
+        "rules[1].kinds[0]": "must be text2image, image2image, text2video or image2video",
+        "rules[2].models": "must be a list",
+        "rules[2].times.mode.pro": 'must be a figure as text, such as "3.5"',
+        "rules[2].times.mode.otherwise": 'must be a figure as text, such as "3.5"',
+        "rules[2].times.duration.per": "must not be 0",
+    }
 
 
 @pytest.mark.parametrize("written", [None, [], {}, {"rules": 5}, {"rules": [None, 3]}])
 def test_what_is_no_list_is_refused(written: object) -> None:
     with pytest.raises(ConfigurationError):
-        read(written, "x")
+        read_prices(written, "x")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        load(tmp_path / "absent.json")
+        load_prices(tmp_path / "absent.json")

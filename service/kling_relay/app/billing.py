@@ -7,9 +7,9 @@ from datetime import datetime
 from kling_relay.app import clock
 from kling_relay.app.database import opened
 from kling_relay.app.wiring import provider_of
-from kling_relay.core import price
 from kling_relay.core.budget import Limits, Spent
 from kling_relay.flows.reconcile import Reconcile, Report
+from kling_relay.provider.price_file import load_prices
 from kling_relay.settings import Settings
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.balances import Spender
@@ -24,7 +24,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
 
     Sums are closed up to now, a little at a time, so that the next order does not add up years.
     """
-    currency, now = price.load(settings.prices).currency, clock.now()
+    currency, now = load_prices(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for spender in await budgets.limited(database):
@@ -35,7 +35,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
 
 async def limited(settings: Settings) -> list[tuple[Spender, Spent]]:
     """Return every client and key that has a limit, with what counts against it now."""
-    currency, now = price.load(settings.prices).currency, clock.now()
+    currency, now = load_prices(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         return [
             (spender, await balances.spent(database.pool, spender, currency, now))
@@ -51,7 +51,7 @@ async def used(settings: Settings, by: Sequence[str], since: datetime, until: da
 
 async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
     """Compare the ledger with the provider; with the sandbox in process only with what it said while it lived."""
-    currency = price.load(settings.prices).currency
+    currency = load_prices(settings.prices).currency
     async with opened(settings) as database, AsyncExitStack() as stack:
         provider = None
         if settings.provider_url is not None:

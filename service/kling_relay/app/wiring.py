@@ -8,7 +8,7 @@ from kling_relay.app import clock
 from kling_relay.app.observation import Insight
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.app.worker import Worker
-from kling_relay.core import callback_token, price, rulebook
+from kling_relay.core import callback_token
 from kling_relay.core.address import Allowed
 from kling_relay.core.schedule import Schedule
 from kling_relay.destinations.webhook import WebhookClient
@@ -24,6 +24,8 @@ from kling_relay.flows.wakeup import Wakeup
 from kling_relay.observe.traced import Provides
 from kling_relay.provider.client import Provider
 from kling_relay.provider.dialects import DIALECTS
+from kling_relay.provider.price_file import load_prices
+from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.settings import Settings
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import Encryptor
@@ -93,7 +95,7 @@ async def assemble(
         alert=seen.never,
         observe=seen.submit,
     )
-    prices = price.load(settings.prices)
+    prices = load_prices(settings.prices)
     budget = Budget(
         database,
         currency=prices.currency,
@@ -117,7 +119,7 @@ async def assemble(
         database=database,
         encryptor=encryptor,
         callback_keys=keys,
-        rulebook=rulebook.load(settings.rulebook),
+        rulebook=load_rulebook(settings.rulebook),
         prices=prices,
         now=clock.now,
         chance=clock.bits,

@@ -1,12 +1,14 @@
-"""The kinds of rule that a field can have in a rule book."""
+"""The kinds of rule that a rule book can have for a field."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Text of up to so many characters (not bytes)."""
+    """Text; `max_length` counts characters, not bytes."""
 
+    takes: ClassVar = "text"
     max_length: int
     required: bool = False
     default: None = None
@@ -16,6 +18,7 @@ class Text:
 class Number:
     """A number in [low, high]."""
 
+    takes: ClassVar = "number"
     low: float
     high: float
     whole: bool = False
@@ -25,8 +28,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One of some words; a number stands for its digits, because `duration` is text that clients send as a number."""
+    """One of several words. A number counts as its digits, because clients send `duration` as a number."""
 
+    takes: ClassVar = "choice"
     of: tuple[str, ...]
     required: bool = False
     default: str | None = None
@@ -34,8 +38,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An image by URL or in Base64; sides in pixels, `max_ratio` the longer side by the shorter."""
+    """An image, as a URL or Base64. Sides are in pixels; `max_ratio` is the longer side divided by the shorter."""
 
+    takes: ClassVar = "picture"
     max_bytes: int
     min_side: int | None = None
     max_ratio: float | None = None
@@ -45,11 +50,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """Camera control: `simple` takes exactly one non-zero of `axes` in [-span, span], other types take none.
+    """Camera control: `simple` takes exactly one non-zero value of `axes` in [-span, span], other types take none.
 
-    `only` lists the circumstances in which it is taken, each a set of fields and their values; empty is always.
+    `only` lists when it is allowed: each entry is a set of fields and their values. An empty list means always.
     """
 
+    takes: ClassVar = "camera"
     types: tuple[str, ...]
     axes: tuple[str, ...]
     span: float
@@ -59,9 +65,3 @@ class Camera:
 
 
 Rule = Text | Number | Choice | Picture | Camera
-RULES: dict[str, type[Rule]] = {"text": Text, "number": Number, "choice": Choice, "picture": Picture, "camera": Camera}
-
-
-def kind_of_rule(rule: Rule) -> str:
-    """Return the word that stands for this kind of rule in a rule book's file."""
-    return next(word for word, kind in RULES.items() if isinstance(rule, kind))

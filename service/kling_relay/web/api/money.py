@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from kling_relay.core import budget as budget_core
-from kling_relay.core import price, rulebook
+from kling_relay.core import price
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
 from kling_relay.core.event import rfc3339
 from kling_relay.core.operation import Kind, Operation, operation_of
@@ -21,12 +21,12 @@ _AS_FILE = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'a
 
 async def rules(call: Request) -> Response:
     """Answer with the rule book that orders are checked by."""
-    return plain(rulebook.describe(call.tools.rulebook))
+    return plain(call.tools.rulebook.to_json())
 
 
 async def prices(call: Request) -> Response:
     """Answer with the price list that orders are priced by."""
-    return plain(price.describe(call.tools.prices))
+    return plain(call.tools.prices.to_json())
 
 
 async def quote(call: Request) -> Response:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kling_relay.core import rulebook
 from kling_relay.core.event import EventType
 from kling_relay.core.order import MAX_EXTERNAL_ID, MODEL_NAME
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 from kling_relay.core.rulebook import ANY_MODEL, OperationRules
 from kling_relay.core.validation import MAX_URL, SIMPLE
+from kling_relay.provider.rulebook_file import load_rulebook
 
 SIGNED = {
     "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
@@ -27,7 +27,7 @@ def order_name(path: str) -> str:
 
 def orders() -> dict[str, Any]:
     """Return a schema for orders at each door."""
-    book = rulebook.load("seed")
+    book = load_rulebook("seed")
     hook = {
         "type": "string",
         "format": "uri",
