@@ -46,7 +46,7 @@ async def differences(server: Server) -> list[str]:
     async with locked_connection(declared) as connection:
         await connection.run_sync(metadata.create_all)
         await connection.commit()
-    found = difflib.unified_diff(await _facts(migrated), await _facts(declared), "migrations", "schema.py", n=0)
+    found = difflib.unified_diff(await _facts(migrated), await _facts(declared), "migrations", "tables.py", n=0)
     return [line.rstrip() for line in found]
 
 
@@ -73,7 +73,7 @@ async def run(directory: Path, arguments: list[str]) -> int:
             await write(server, " ".join(arguments[1:]))
             return 0
         found = await differences(server)
-    print("\n".join(found) or "The migrations make the tables of schema.py.")
+    print("\n".join(found) or "The migrations make the tables of tables.py.")
     return 1 if found else 0
 
 

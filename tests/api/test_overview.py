@@ -28,13 +28,13 @@ async def test_a_client_sees_its_own_figures_and_nobody_elses(database: str) -> 
             "is_estimate": False,
         }
         assert said["reasons"] == [{"reason": "too grey", "count": 1}]
-        assert said["stalest_task"] is not None
-        assert said["slots"] == {"in_use": 1, "limit": None}
+        assert said["oldest_silent"] is not None
+        assert said["slots"] == {"held": 1, "of": None}
         assert sum(each["ordered"] for each in said["bins"]) == 3
         assert said["bins"][-1]["open"] == 1
         _, theirs = await it.get("/v1/overview", await it.key_of("others"))
         assert theirs["tasks"]["ordered"] == theirs["tasks"]["open"] == 0
-        assert theirs["stalest_task"] is None
+        assert theirs["oldest_silent"] is None
 
 
 @pytest.mark.parametrize(("span", "bins", "seconds"), [("hour", 60, 60), ("day", 48, 1800)])
@@ -60,7 +60,7 @@ async def test_deliveries_are_counted_by_subscription_and_by_what_was_wrong(data
             return (
                 (mine["id"], mine["attempts"], mine["delivered"]) == (made["id"], 3, 1)
                 and said["errors"] == [{"code": "503", "count": 2}]
-                and said["deliveries"]["outstanding"] == 0
+                and said["deliveries"]["pending"] == 0
                 and mine["latency_p50_ms"] > 0
             )
 
@@ -73,8 +73,8 @@ async def test_what_a_paused_subscription_misses_is_outstanding(database: str) -
         await relay.call("POST", f"/v1/subscriptions/{made['id']}/pause", json={})
         await relay.final(await relay.submit())
         _, said = await relay.call("GET", f"/v1/overview?subscription={made['id']}")
-        assert said["deliveries"]["outstanding"] == said["bins"][-1]["outstanding"] == 1
-        assert said["subscriptions"][0]["outstanding"] == 1
+        assert said["deliveries"]["pending"] == said["bins"][-1]["pending"] == 1
+        assert said["subscriptions"][0]["pending"] == 1
 
 
 def test_a_bin_with_more_than_is_looked_at_is_reckoned_by_how_much_of_it_that_covers() -> None:

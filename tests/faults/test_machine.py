@@ -136,7 +136,7 @@ class Hammered(RuleBasedStateMachine):
             assert events[-1]["type"] == SHOWN[status]
         kinds = [event["type"] for event in events if event["type"] != "task.failed"]
         assert len(set(kinds)) == len(kinds)
-        due = await pool.fetchval("SELECT count(*) FROM outstanding WHERE subject = $1", task)
+        due = await pool.fetchval("SELECT count(*) FROM pending_deliveries WHERE subject = $1", task)
         assert due == len(events)
         account = await pool.fetchrow("SELECT sum(reserved), sum(charged) FROM ledger WHERE task = $1", task)
         assert account is not None

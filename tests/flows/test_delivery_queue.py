@@ -112,7 +112,7 @@ async def test_an_exhausted_step_lets_the_next_one_go(box: Outbox) -> None:
         await eventually(lambda: len(network.posts) == 3)
         await eventually(lambda: _left_is(box, 1))
     assert [name[-1] for name in network.to(GOOD_URL)] == ["1", "1", "2"]
-    assert await box.connection.fetchval("SELECT due_at = 'infinity' FROM outstanding")
+    assert await box.connection.fetchval("SELECT due_at = 'infinity' FROM pending_deliveries")
 
 
 async def _left_is(box: Outbox, count: int) -> bool:

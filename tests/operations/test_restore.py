@@ -115,6 +115,6 @@ async def test_a_server_that_takes_no_writes_yet_is_waited_for_and_then_told_of(
 async def offset(database: str) -> int:
     connection = await asyncpg.connect(database)
     try:
-        return int(await connection.fetchval("SELECT tx_offset FROM cell"))
+        return int(await connection.fetchval("SELECT tx_offset FROM database_info"))
     finally:
         await connection.close()

@@ -44,11 +44,11 @@ async def subscription(store: Database, number: int, **columns: Any) -> UUID:
     return identifier
 
 
-async def outstanding(store: Database, of: UUID, *due: str, many: int = 1) -> None:
+async def add_pending(store: Database, of: UUID, *due: str, many: int = 1) -> None:
     """Make `many` deliveries of a subscription due at each of these SQL times."""
     for at in due:
         await store.pool.execute(
-            "INSERT INTO outstanding (subject, sequence, subscription, shard, attempt, due_at)"
+            "INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)"
             f" SELECT gen_random_uuid(), 1, $1, $2, 0, {at} FROM generate_series(1, $3)",
             of,
             of.int % SHARDS,
@@ -80,7 +80,9 @@ async def test_an_empty_database_has_every_figure_at_nought(store: Database) -> 
     assert (found.silent_tasks, found.slots_used, found.oldest_waiting) == (0, 0, 0)
     assert 0 <= found.oldest_snapshot < 5
     assert found.snapshot_span >= 0
-    assert set(found.rows) == {(table, state) for table in ("outstanding", "submissions") for state in ("live", "dead")}
+    assert set(found.rows) == {
+        (table, state) for table in ("pending_deliveries", "submissions") for state in ("live", "dead")
+    }
     assert 0 < found.seconds < 5
 
 
@@ -88,11 +90,11 @@ async def test_what_is_outstanding_is_counted_by_age_and_state_of_its_subscripti
     healthy, other = await subscription(store, 5), await subscription(store, 5 + SHARDS)
     failing = await subscription(store, 6, failing_since=NOW)
     paused, disabled = await subscription(store, 7, paused_at=NOW), await subscription(store, 263, disabled_at=NOW)
-    await outstanding(store, healthy, "now() - interval '90 s'", "now() + interval '1 h'", "'infinity'")
-    await outstanding(store, other, "now() - interval '5 s'", many=4)
-    await outstanding(store, failing, "now() - interval '2 h'", "now() - interval '7 h'", many=2)
-    await outstanding(store, paused, "now() - interval '20 min'")
-    await outstanding(store, disabled, "'infinity'")
+    await add_pending(store, healthy, "now() - interval '90 s'", "now() + interval '1 h'", "'infinity'")
+    await add_pending(store, other, "now() - interval '5 s'", many=4)
+    await add_pending(store, failing, "now() - interval '2 h'", "now() - interval '7 h'", many=2)
+    await add_pending(store, paused, "now() - interval '20 min'")
+    await add_pending(store, disabled, "'infinity'")
     found = await backlog.read(store)
     none = dict.fromkeys(EVERY_AGE, 0)
     assert found["healthy"].by_age == {**none, "under_1m": 4, "under_10m": 1, "later": 1, "exhausted": 1}
@@ -106,8 +108,8 @@ async def test_what_is_outstanding_is_counted_by_age_and_state_of_its_subscripti
 
 async def test_a_backlog_of_one_subscription_is_counted_up_to_a_bound_and_hides_no_other(store: Database) -> None:
     broken, sound = await subscription(store, 1, failing_since=NOW), await subscription(store, 2)
-    await outstanding(store, broken, "now() - interval '5 min'", many=30_000)
-    await outstanding(store, sound, "now() - interval '3 min'")
+    await add_pending(store, broken, "now() - interval '5 min'", many=30_000)
+    await add_pending(store, sound, "now() - interval '3 min'")
     found = await backlog.read(store)
     assert found["failing"].by_age["under_10m"] == backlog.MAX_OF_ONE
     assert found["healthy"].by_age["under_10m"] == 1
@@ -117,8 +119,8 @@ async def test_a_backlog_of_one_subscription_is_counted_up_to_a_bound_and_hides_
 async def test_the_backlog_is_read_from_the_index_whatever_the_planner_thinks(store: Database) -> None:
     async with store.pool.acquire() as connection:
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {inlined(backlog.STATEMENT)}"))
-    assert "Seq Scan on outstanding" not in plan
-    assert plan.count("ix_outstanding_due") == 3
+    assert "Seq Scan on pending_deliveries" not in plan
+    assert plan.count("ix_pending_deliveries_due") == 3
 
 
 def inlined(statement: Any) -> str:

@@ -62,7 +62,7 @@ async def test_a_look_up_by_id_touches_one_partition_of_each_table(home: House) 
 
 async def test_a_look_up_by_the_clients_own_name_touches_one_partition(home: House) -> None:
     await home.order(external_task_id="mine")
-    nodes = await plan(home, lookup._BY_EXTERNAL_ID, client=home.client, word="e:mine")
+    nodes = await plan(home, lookup._BY_EXTERNAL_ID, client=home.client, key="e:mine")
     assert len([name for name in relations(nodes) if name.startswith(("tasks", "events"))]) == 2
     assert is_indexed(nodes)
 
@@ -88,7 +88,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
     big, small = [(await home.post("/v1/subscriptions", {"url": "https://93.184.215.14/"}))[1]["id"] for _ in range(2)]
     await home.order()
     await home.database.pool.execute(
-        "INSERT INTO outstanding SELECT gen_random_uuid(), 1, $1, get_byte(uuid_send($1), 15), 1, 'infinity' "
+        "INSERT INTO pending_deliveries SELECT gen_random_uuid(), 1, $1, get_byte(uuid_send($1), 15), 1, 'infinity' "
         "FROM generate_series(1, 20000)",
         UUID(big),
     )
@@ -109,7 +109,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
     read = sum(
         node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
         for node in nodes
-        if node.get("Relation Name") == "outstanding"
+        if node.get("Relation Name") == "pending_deliveries"
     )
     assert read == 1
 

@@ -50,9 +50,9 @@ def wanted(subscription: UUID, **more: Any) -> Wanted:
 
 
 async def rows(box: Outbox, subjects: list[UUID]) -> list[tuple[int, float]]:
-    """Return (attempt, seconds until due; infinite where it rests) of what is outstanding for these subjects."""
+    """Return (attempt, seconds until due; infinite where it rests) of what is pending for these subjects."""
     found = await box.connection.fetch(
-        "SELECT attempt, extract(epoch FROM due_at - now())::float8 AS wait FROM outstanding"
+        "SELECT attempt, extract(epoch FROM due_at - now())::float8 AS wait FROM pending_deliveries"
         " ORDER BY array_position($1::uuid[], subject)",
         subjects,
     )
@@ -113,7 +113,7 @@ async def test_what_is_not_due_or_rests_is_not_read(box: Outbox) -> None:
     subscription = await box.subscribe("http://a.example/")
     await box.step(fresh_id(), 1, subscription, late_by=-60)
     await box.step(fresh_id(), 1, subscription)
-    await box.connection.execute("UPDATE outstanding SET due_at = 'infinity' WHERE due_at <= now()")
+    await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity' WHERE due_at <= now()")
     assert await store.read(box.database, [wanted(subscription)]) == []
 
 
@@ -122,7 +122,7 @@ async def test_finding_names_every_subscription_once_with_its_earliest(box: Outb
     await box.events(5, soon)
     await box.step(fresh_id(), 1, later, late_by=-30)
     await box.events(2, resting)
-    await box.connection.execute("UPDATE outstanding SET due_at = 'infinity' WHERE subscription = $1", resting)
+    await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity' WHERE subscription = $1", resting)
     found = {each.subscription: each for each in await store.discover(box.database, range(256))}
     assert set(found) == {soon, later}
     assert found[soon].due_in == 0
@@ -161,7 +161,7 @@ async def test_a_backlog_costs_reading_finding_and_settling_no_more_than_what_th
     subscription, other = await box.subscribe("http://a.example/"), await box.subscribe("http://b.example/")
     subjects = await box.events(1, subscription)
     await box.connection.execute(
-        "INSERT INTO outstanding SELECT gen_random_uuid(), 1, s, get_byte(uuid_send(s), 15), 0,"
+        "INSERT INTO pending_deliveries SELECT gen_random_uuid(), 1, s, get_byte(uuid_send(s), 15), 0,"
         " now() - n * interval '1 ms' FROM generate_series(1, 20000) n, unnest($1::uuid[]) s",
         [subscription, other],
     )
@@ -177,7 +177,7 @@ async def test_a_backlog_costs_reading_finding_and_settling_no_more_than_what_th
         touched = sum(
             node["Actual Rows"] * node["Actual Loops"]
             for node in nodes
-            if "outstanding" in node.get("Relation Name", "")
+            if "pending_deliveries" in node.get("Relation Name", "")
         )
         assert touched < 600, (statement.sql, touched)
         assert not any(node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 1 for node in nodes)

@@ -117,7 +117,7 @@ async def test_what_is_unfinished_keeps_its_partition(box: Outbox) -> None:
     await box.connection.execute("DELETE FROM submissions")
     await box.due(unfinished, 1, await box.subscribe("http://a.example/"))
     assert await partitions.drop_old(box.connection, NOW, RETENTION) == []
-    await box.connection.execute("UPDATE outstanding SET due_at = 'infinity'")
+    await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity'")
     assert await partitions.drop_old(box.connection, NOW, RETENTION)
     assert await box.left() == 0
 

@@ -92,7 +92,7 @@ class Outbox:
 
     async def due(self, subject: UUID, sequence: int, *subscriptions: UUID, late_by: float = 0.0) -> None:
         await self.connection.execute(
-            "INSERT INTO outstanding (subject, sequence, subscription, shard, attempt, due_at)"
+            "INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)"
             " SELECT $1, $2, s, get_byte(uuid_send(s), 15), 0, now() - $4 * interval '1 second'"
             " FROM unnest($3::uuid[]) s",
             *(subject, sequence, list(subscriptions), late_by),
@@ -106,7 +106,7 @@ class Outbox:
         return made
 
     async def left(self) -> int:
-        return int(await self.connection.fetchval("SELECT count(*) FROM outstanding"))
+        return int(await self.connection.fetchval("SELECT count(*) FROM pending_deliveries"))
 
     async def is_done(self) -> bool:
         return await self.left() == 0

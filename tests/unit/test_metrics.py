@@ -40,7 +40,7 @@ FIGURES = Figures(
     oldest_snapshot=0.5,
     snapshot_span=17,
     partitions_ahead=6.5,
-    rows={("outstanding", "live"): 21},
+    rows={("pending_deliveries", "live"): 21},
     seconds=0.01,
 )
 
@@ -197,9 +197,9 @@ def test_figures_are_all_of_the_latest_reading_or_nothing() -> None:
     metrics = Metrics()
     assert of(metrics, "silent_tasks") is None
     metrics.figures(FIGURES)
-    assert of(metrics, "outstanding", subscriptions="healthy", age="under_1m") == 3
+    assert of(metrics, "pending_deliveries", subscriptions="healthy", age="under_1m") == 3
     assert of(metrics, "oldest_due_seconds", subscriptions="healthy") == 42
-    assert of(metrics, "table_rows", table="outstanding", state="live") == 21
+    assert of(metrics, "table_rows", table="pending_deliveries", state="live") == 21
     metrics.figures(replace(FIGURES, silent_tasks=2))
     assert of(metrics, "silent_tasks") == 2
     metrics.figures(None)

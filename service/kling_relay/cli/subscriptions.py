@@ -90,7 +90,7 @@ async def change(
 @_ID
 @calls_service
 async def delete(relay: "Relay", screen: Screen, *, subscription: str) -> None:
-    """Delete a subscription and what is outstanding for it."""
+    """Delete a subscription and its pending deliveries."""
     await relay.unsubscribe(subscription)
     screen.say(f"{subscription} is deleted.")
 

@@ -47,7 +47,7 @@ class Subscriptions:
         return models.read_subscription(await self._transport.ask("PATCH", _path(subscription_id), body=body))
 
     async def unsubscribe(self, subscription_id: str) -> None:
-        """Delete a subscription and what is outstanding for it."""
+        """Delete a subscription and its pending deliveries."""
         await self._transport.ask("DELETE", _path(subscription_id))
 
     async def test_subscription(self, subscription_id: str) -> Mapping[str, Any]:

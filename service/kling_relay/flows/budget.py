@@ -164,15 +164,15 @@ class Budget:
                     **crossing.to_json(),
                     "currency": self._currency,
                     "since": rfc3339(since),
-                    "owner": "key" if spender.key else "client",
+                    "of": "key" if spender.key else "client",
                     "name": spender.name,
                 },
             )
             said.append(
                 Announced(
                     spender=spender.id,
-                    which=crossing.limit,
-                    since=since,
+                    limit_name=crossing.limit,
+                    window_start=since,
                     allowed=crossing.allowed,
                     percent=crossing.percent,
                     event=event,

@@ -1,7 +1,7 @@
 """Deliver: the worker that owns a subscription's shard reads its due deliveries, POSTs them, and settles them.
 
 A fixed number of runners take turns over the lanes, one delivery of each at a time, so that a subscription with a
-million outstanding has no more of them than its neighbour. A subscriber that hangs holds at most its own
+million pending deliveries has no more of them than its neighbour. A subscriber that hangs holds at most its own
 `max_in_flight` runners, and one that fails again and again only a probe's.
 """
 

@@ -1,7 +1,7 @@
 """Feed: keeps the lanes of the shards that this worker owns filled, with a few statements however many lanes there are.
 
 What is new is heard of by the bell (same process), by a hint, or by a look at the tail every few dozen milliseconds;
-the walk over everything outstanding finds what all of these missed. Nothing here needs to survive.
+the walk over everything pending finds what all of these missed. Nothing here needs to survive.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from kling_relay.core.event import BodyFormat, EventType, make_event
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.wakeup import Wakeup
-from kling_relay.store.access.encryption import DecryptionError
+from kling_relay.store.access.encryption import SealError
 from kling_relay.store.deliveries import outbox, recipients, shards
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
@@ -185,9 +185,9 @@ class Fetch:
         queue.target = target
         try:
             secrets, headers = self._open_secrets(target)
-        except DecryptionError as error:  # its key was removed from RELAY_SIGNING_KEYS: nothing can be signed
+        except SealError as error:  # sealed under a key that is no longer given: nothing can be signed
             queue.address = None
-            self._log(str(queue.id), f"its secret or headers cannot be decrypted: {error}")
+            self._log(str(queue.id), f"its secret or headers cannot be opened: {error}")
             return
         queue.address = SubscriberEndpoint(
             url=target.url,

@@ -101,9 +101,9 @@ class Poll:
 
     async def abandoned(self, due: Submission, passed: SweepPass) -> None:
         """Note that who marked it is gone: nobody knows whether the POST left."""
-        if due.sender is not None:
+        if due.claim_id is not None:
             reason = "the sender stopped before it had an answer"
-            await submissions.set_abandoned(self._database, due.task, due.sender, reason)
+            await submissions.set_abandoned(self._database, due.task, due.claim_id, reason)
         passed.postponed += 1
 
     async def give_up_unsent(self, task: UUID, passed: SweepPass) -> None:

@@ -28,8 +28,8 @@ def _one(read: Callable[[Figures], float]) -> Callable[[Figures], Samples]:
 
 GAUGES: Sequence[Shown] = (
     (
-        "outstanding",
-        "Deliveries outstanding by state of subscription and time due; at most 10,000 of one and 200,000 in all",
+        "pending_deliveries",
+        "Pending deliveries by state of subscription and time due; at most 10,000 of one and 200,000 in all",
         ("subscriptions", "age"),
         _outstanding,
     ),
@@ -41,7 +41,7 @@ GAUGES: Sequence[Shown] = (
     ),
     (
         "subscriptions_waiting",
-        "Subscriptions that have something outstanding, by their state",
+        "Subscriptions with pending deliveries, by their state",
         ("subscriptions",),
         lambda figures: (((name,), queue.subscriptions) for name, queue in figures.queues.items()),
     ),

@@ -2,7 +2,7 @@
 
 Rows that live as long as a task (tasks, events, callbacks, attempts) are range-partitioned on the task's id, which is
 time-ordered, so that a look-up by id touches one partition and a finished task's rows are dropped together.
-Rows that are work still to be done (submissions, outstanding) are thin and go away when it is done.
+Rows that are work still to be done (submissions, pending_deliveries) are thin and go away when it is done.
 There are no foreign keys, triggers or enums: the writes are set-based and the rules are the core's; the CHECKs
 repeat the machine.
 """
@@ -56,13 +56,13 @@ CHILD_STORAGE = {
 }
 """Storage of each partition (a partitioned parent has none of its own)."""
 
-cell = Table(
-    "cell",
+database_info = Table(
+    "database_info",
     metadata,
-    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     Column("tx_offset", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("one", name="one_row"),
-    comment="what is said of this database as a whole; tx_offset keeps event cursors rising after a restore",
+    CheckConstraint("singleton", name="one_row"),
+    comment="facts about the whole database; tx_offset keeps event cursors rising after a restore",
 )
 
 clients = Table(
@@ -134,7 +134,7 @@ submissions = Table(
     Column("task", Uuid, primary_key=True),
     Column("client", Uuid, nullable=False),
     Column("state", Text, nullable=False),
-    Column("sender", Uuid),
+    Column("claim_id", Uuid),
     Column("units", SmallInteger, nullable=False),
     Column("attempt", SmallInteger, nullable=False, server_default="0"),
     Column("due_at", Time, nullable=False),
@@ -145,7 +145,7 @@ submissions = Table(
     CheckConstraint("state IN ('recorded', 'sending', 'accepted', 'unknown')", name="state_known"),
     Index("ix_submissions_state_due_at", "state", "due_at"),
     postgresql_with={**_busy, "fillfactor": 70},
-    comment="one row per task that is not final: what was sent to the provider, and when to look after it",
+    comment="one row per task that is not final: its state at the provider, and when to look at it again",
 )
 
 events = Table(
@@ -174,7 +174,7 @@ callbacks = Table(
     Column("body", LargeBinary, nullable=False),
     Index("ix_callbacks_task", "task"),
     postgresql_partition_by="RANGE (task)",
-    comment="what the provider said, as it came: by callback, by answer to our question or to our order",
+    comment="what the provider sent about a task, unchanged: a callback, or its answer to a poll or to the order",
 )
 
 attempts = Table(
@@ -220,8 +220,8 @@ subscriptions = Table(
     Index("ix_subscriptions_hooks", "client", postgresql_where=text("hook")),
 )
 
-outstanding = Table(
-    "outstanding",
+pending_deliveries = Table(
+    "pending_deliveries",
     metadata,
     Column("subject", Uuid, nullable=False),
     Column("sequence", SmallInteger, nullable=False),
@@ -230,10 +230,10 @@ outstanding = Table(
     Column("attempt", SmallInteger, nullable=False),
     Column("due_at", Time, nullable=False),
     PrimaryKeyConstraint("subject", "sequence", "subscription"),
-    Index("ix_outstanding_due", "shard", "subscription", "due_at"),
-    Index("ix_outstanding_fresh", "due_at", postgresql_where=text("attempt = 0")),
+    Index("ix_pending_deliveries_due", "shard", "subscription", "due_at"),
+    Index("ix_pending_deliveries_fresh", "due_at", postgresql_where=text("attempt = 0")),
     postgresql_with={**_busy, "fillfactor": 80},
-    comment="deliveries still to be made; due_at 'infinity' is exhausted; a delivered one is no longer here",
+    comment="deliveries still to be made; due_at 'infinity' means exhausted; a delivered one is deleted",
 )
 
 shards = Table(
@@ -242,7 +242,7 @@ shards = Table(
     Column("shard", SmallInteger, primary_key=True),
     Column("owner", Uuid),
     Column("leased_until", Time),
-    comment="which worker delivers which subscriptions",
+    comment="which worker makes the deliveries of which subscriptions",
 )
 
 workers = Table(
@@ -252,16 +252,16 @@ workers = Table(
     Column("seen_at", Time, nullable=False),
 )
 
-repeats = Table(
-    "repeats",
+idempotency_keys = Table(
+    "idempotency_keys",
     metadata,
     Column("client", Uuid, nullable=False),
-    Column("word", Text, nullable=False),
+    Column("key", Text, nullable=False),
     Column("task", Uuid, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("client", "word"),
+    PrimaryKeyConstraint("client", "key"),
     Index(None, "task"),
-    comment="idempotency keys (i:…) and external task ids (e:…), and the task each made",
+    comment="idempotency keys (i:…) and external task ids (e:…), with the task each belongs to",
 )
 
 ledger = Table(
@@ -279,54 +279,39 @@ ledger = Table(
     Column("model", Text),
     Column("mode", Text),
     Column("note", Text),
-    # by default, so that whoever inserts cannot forget it; compared as in `store/ledger.py`
+    # by default, so that whoever inserts cannot forget it; compared as in `store/money/balances.py`
     Column("tx", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     PrimaryKeyConstraint("task", "entry"),
     CheckConstraint("entry IN ('reserve', 'settle', 'release')", name="entry_known"),
     Index("ix_ledger_client_at", "client", "at"),
     Index("ix_ledger_client_tx", "client", "tx"),
-    comment="append-only; sums over a client are its balance; what was ordered stands in the reserve",
+    comment="append-only; the sum of a client's entries is its balance; the reserve says what was ordered",
 )
 
-crossings = Table(
-    "crossings",
+budget_alerts = Table(
+    "budget_alerts",
     metadata,
     Column("spender", Uuid, nullable=False),
-    Column("which", Text, nullable=False),
-    Column("since", Time, nullable=False),
+    Column("limit_name", Text, nullable=False),
+    Column("window_start", Time, nullable=False),
     Column("allowed", Numeric, nullable=False),
     Column("percent", SmallInteger, nullable=False),
     Column("at", Time, nullable=False),
-    PrimaryKeyConstraint("spender", "which", "since", "allowed", "percent"),
-    comment="thresholds of budgets that were announced, each once per window",
+    PrimaryKeyConstraint("spender", "limit_name", "window_start", "allowed", "percent"),
+    comment="budget thresholds already announced, each once per window",
 )
 
-carried = Table(
-    "carried",
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
     metadata,
     Column("spender", Uuid, nullable=False),
     Column("currency", Text, nullable=False),
-    Column("until", Time, nullable=False),
-    Column("total", Numeric, nullable=False),
-    Column("day", Numeric, nullable=False),
-    Column("month", Numeric, nullable=False),
-    Column("open", Numeric, nullable=False),
-    PrimaryKeyConstraint("spender", "currency"),
-    comment="sums of the ledger's entries before a time long past, so that budgets add up only what came since",
-)
-"""Read and written by the release before; `closings` took its place."""
-
-closings = Table(
-    "closings",
-    metadata,
-    Column("spender", Uuid, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("until", BigInteger, nullable=False),
+    Column("below_tx", BigInteger, nullable=False),
     Column("at", Time, nullable=False),
     Column("total", Numeric, nullable=False),
     Column("day", Numeric, nullable=False),
     Column("month", Numeric, nullable=False),
     Column("open", Numeric, nullable=False),
     PrimaryKeyConstraint("spender", "currency"),
-    comment="sums of the ledger's entries below a transaction, so that budgets add up only what came since",
+    comment="sums of the ledger's entries below a transaction, so that budgets add up only later ones",
 )

@@ -16,7 +16,7 @@ from kling_relay.core.key import digest
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
 from kling_relay.store.access import client_keys
-from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.money import budgets
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import transaction
@@ -112,7 +112,7 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
         ]
         assert said[0] | {"percent": 80} == {
             "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
-            "since": "1970-01-01T00:00:00.000Z", "owner": "client", "name": "bootstrap",
+            "since": "1970-01-01T00:00:00.000Z", "of": "client", "name": "bootstrap",
         }  # fmt: skip
 
         async def are_logged() -> bool:  # the log shows what no older transaction can come before
@@ -145,7 +145,7 @@ def flow(database: Database) -> Budget:
 
 async def client_and_key(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
     """Return client and key, made here."""
-    row = await client_keys.by_digest(database, digest(await add_key(database, Encryptor([b"s" * 32]), client)))
+    row = await client_keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
     assert row is not None
     return row.client, row.id
 
@@ -245,7 +245,7 @@ async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_
         assert answers[3] == answers[4]
         assert await db.pool.fetchval("SELECT sum(reserved) FROM ledger") == 6
         assert await db.pool.fetchval("SELECT count(DISTINCT tx) FROM ledger") == 3
-        assert {row["word"] for row in await db.pool.fetch("SELECT word FROM repeats")} == {"i:a", "i:b", "e:c"}
+        assert {row["key"] for row in await db.pool.fetch("SELECT key FROM idempotency_keys")} == {"i:a", "i:b", "e:c"}
 
 
 async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_nothing(database: str) -> None:

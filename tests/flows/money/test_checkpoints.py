@@ -32,14 +32,14 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
             assert spent.total == spent.open == sum(one.quote for one in recorded)
             assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
             assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
-        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
+        assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
         spent, rounds = await balances.spent(db.pool, spender, "unit", now), 0
-        await db.pool.execute("DELETE FROM closings")
+        await db.pool.execute("DELETE FROM ledger_checkpoints")
         while await balances.close(db.pool, spender, "unit", now, limit=9):
             assert await balances.spent(db.pool, spender, "unit", now) == spent
             rounds += 1
         assert rounds == 6
-        until = await db.pool.fetchval("SELECT until FROM closings")
+        until = await db.pool.fetchval("SELECT below_tx FROM ledger_checkpoints")
         assert await db.pool.fetchval("SELECT count(*) FROM ledger WHERE tx >= $1", until) == 0
 
 
@@ -52,10 +52,10 @@ async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
             await orders.record_on(connection, [record(client, key, NOW - timedelta(hours=9), "4")], 10)
             await orders.record(db, [record(client, key, NOW, "2")], 10)
             assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
-            assert await db.pool.fetchval("SELECT count(*) FROM closings") == 0
+            assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 0
         for closed_from in (1, 1, None):
             assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
-        assert await db.pool.fetchval("SELECT count(*) FROM closings") == 1
+        assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
 
 
 async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(database: str) -> None:
@@ -66,7 +66,7 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
         await orders.record(db, [record(client, key, NOW, "4")], 10)
         await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)
         await db.pool.execute("UPDATE ledger SET tx = tx + 1000000")
-        await db.pool.execute("UPDATE closings SET until = until + 1000000")
+        await db.pool.execute("UPDATE ledger_checkpoints SET below_tx = below_tx + 1000000")
     assert await restored.renew(database)
     assert not await restored.renew(database)
     async with connect(database) as db:

@@ -42,5 +42,7 @@ async def test_fifty_race_and_ten_fit(database: str, limit: str, of_key: bool) -
         assert answers == {"recorded": 10, limit: RACING - 10}
         assert await one.pool.fetchval("SELECT sum(reserved) FROM ledger") == 20
         assert await one.pool.fetchval("SELECT count(*) FROM tasks") == 10
-        words = await one.pool.fetchval("SELECT count(*) FROM repeats WHERE task NOT IN (SELECT id FROM tasks)")
+        words = await one.pool.fetchval(
+            "SELECT count(*) FROM idempotency_keys WHERE task NOT IN (SELECT id FROM tasks)"
+        )
         assert words == 0

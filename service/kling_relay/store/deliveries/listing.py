@@ -1,4 +1,4 @@
-"""Deliveries as their client sees them: what is outstanding, and from the attempts what was delivered; newest first.
+"""Deliveries as their client sees them: what is pending, and from the attempts what was delivered; newest first.
 
 A list first names the subscriptions that can have something on the page, then reads each one's newest by its index,
 so that another subscription's million rows are never in the way.
@@ -33,7 +33,7 @@ from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, unnested
-from kling_relay.store.tables import attempts, events, outstanding
+from kling_relay.store.tables import attempts, events, pending_deliveries
 
 _MAX_SEQUENCE = 2**15 - 1
 _LAST = UUID(int=(1 << 128) - 1)
@@ -106,28 +106,28 @@ def _newest(chosen: Select[Any], table: Any, mine: Any, name: str) -> Select[Any
 
 def _waiting() -> Select[Any]:
     mine = unnested("mine", id=Uuid)
-    is_exhausted = outstanding.c.due_at == INFINITY
+    is_exhausted = pending_deliveries.c.due_at == INFINITY
     chosen = select(
-        outstanding.c.subject,
-        outstanding.c.sequence,
-        outstanding.c.attempt,
+        pending_deliveries.c.subject,
+        pending_deliveries.c.sequence,
+        pending_deliveries.c.attempt,
         case((is_exhausted, literal_column("'exhausted'")), else_=literal_column("'pending'")).label("status"),
-        case((is_exhausted, None), else_=outstanding.c.due_at).label("due_at"),
+        case((is_exhausted, None), else_=pending_deliveries.c.due_at).label("due_at"),
     ).where(
-        outstanding.c.shard == shard_of(mine.c.id),
-        outstanding.c.subscription == mine.c.id,
+        pending_deliveries.c.shard == shard_of(mine.c.id),
+        pending_deliveries.c.subscription == mine.c.id,
         or_(
             and_(bindparam("pending", type_=Boolean), ~is_exhausted),
             and_(bindparam("exhausted", type_=Boolean), is_exhausted),
         ),
-        *_within(outstanding, mine.c.id),
+        *_within(pending_deliveries, mine.c.id),
     )
-    return _newest(chosen, outstanding, mine, "waiting")
+    return _newest(chosen, pending_deliveries, mine, "waiting")
 
 
 def _ended() -> Select[Any]:
     mine = unnested("mine", id=Uuid)
-    later, still = attempts.alias("later"), outstanding.alias("still")
+    later, still = attempts.alias("later"), pending_deliveries.alias("still")
     chosen = select(
         attempts.c.subject,
         attempts.c.sequence,

@@ -38,14 +38,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from kling_relay.core.event import Event
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Columns, Row, Statement, columns_of, unnested
-from kling_relay.store.tables import Time, attempts, events, outstanding
+from kling_relay.store.tables import Time, attempts, events, pending_deliveries
 
 INFINITY: ColumnElement[datetime] = literal_column("'infinity'::timestamptz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A subscription that has something outstanding; `due_in` is seconds until the earliest of it (0: due)."""
+    """A subscription with pending deliveries; `due_in` is seconds until the earliest of it (0: due)."""
 
     subscription: UUID
     shard: int
@@ -57,9 +57,9 @@ def _discover() -> Statement:
     """A loose index scan: one step per subscription, however many deliveries each has."""
     owned = unnested("owned", shard=SmallInteger)
     first = (
-        select(outstanding.c.shard, outstanding.c.subscription, outstanding.c.due_at)
-        .where(outstanding.c.shard == owned.c.shard)
-        .order_by(outstanding.c.subscription, outstanding.c.due_at)
+        select(pending_deliveries.c.shard, pending_deliveries.c.subscription, pending_deliveries.c.due_at)
+        .where(pending_deliveries.c.shard == owned.c.shard)
+        .order_by(pending_deliveries.c.subscription, pending_deliveries.c.due_at)
         .limit(1)
         .lateral("first")
     )
@@ -69,9 +69,9 @@ def _discover() -> Statement:
         .cte("walk", recursive=True)
     )
     following = (
-        select(outstanding.c.shard, outstanding.c.subscription, outstanding.c.due_at)
-        .where(outstanding.c.shard == walk.c.shard, outstanding.c.subscription > walk.c.subscription)
-        .order_by(outstanding.c.subscription, outstanding.c.due_at)
+        select(pending_deliveries.c.shard, pending_deliveries.c.subscription, pending_deliveries.c.due_at)
+        .where(pending_deliveries.c.shard == walk.c.shard, pending_deliveries.c.subscription > walk.c.subscription)
+        .order_by(pending_deliveries.c.subscription, pending_deliveries.c.due_at)
         .limit(1)
         .lateral("following")
     )
@@ -92,18 +92,18 @@ _DISCOVER = _discover()
 
 
 async def discover(database: Database, shards: Sequence[int]) -> list[Found]:
-    """Return every subscription of these shards that has something outstanding, with its earliest due time."""
+    """Return every subscription of these shards with pending deliveries, with its earliest due time."""
     rows = await _DISCOVER.rows(database.settle, owned_shard=list(shards))
     return [Found(**dict(row.items())) for row in rows]
 
 
 _FRESH = Statement(
-    select(outstanding.c.subscription, outstanding.c.shard)
+    select(pending_deliveries.c.subscription, pending_deliveries.c.shard)
     .where(
-        outstanding.c.attempt == literal_column("0"),
-        outstanding.c.due_at > func.now() - bindparam("since", type_=Interval),
-        outstanding.c.due_at <= func.now(),
-        outstanding.c.shard == any_(bindparam("shards", type_=ARRAY(SmallInteger))),
+        pending_deliveries.c.attempt == literal_column("0"),
+        pending_deliveries.c.due_at > func.now() - bindparam("since", type_=Interval),
+        pending_deliveries.c.due_at <= func.now(),
+        pending_deliveries.c.shard == any_(bindparam("shards", type_=ARRAY(SmallInteger))),
     )
     .distinct()
 )
@@ -146,27 +146,32 @@ _WANTED: Columns = {"subscription": Uuid, "shard": SmallInteger, "cursor": Time,
 
 def _read() -> Statement:
     want = unnested("want", **_WANTED)
-    earlier = outstanding.alias("earlier")
+    earlier = pending_deliveries.alias("earlier")
     blocked = (
         select(earlier.c.subject)
         .where(
-            earlier.c.subject == outstanding.c.subject,
-            earlier.c.subscription == outstanding.c.subscription,
-            earlier.c.sequence < outstanding.c.sequence,
+            earlier.c.subject == pending_deliveries.c.subject,
+            earlier.c.subscription == pending_deliveries.c.subscription,
+            earlier.c.sequence < pending_deliveries.c.sequence,
             earlier.c.due_at < INFINITY,
         )
         .exists()
     )
     due = (
-        select(outstanding.c.subject, outstanding.c.sequence, outstanding.c.attempt, outstanding.c.due_at)
+        select(
+            pending_deliveries.c.subject,
+            pending_deliveries.c.sequence,
+            pending_deliveries.c.attempt,
+            pending_deliveries.c.due_at,
+        )
         .where(
-            outstanding.c.shard == want.c.shard,
-            outstanding.c.subscription == want.c.subscription,
-            outstanding.c.due_at >= want.c.cursor,
-            outstanding.c.due_at <= func.now(),
+            pending_deliveries.c.shard == want.c.shard,
+            pending_deliveries.c.subscription == want.c.subscription,
+            pending_deliveries.c.due_at >= want.c.cursor,
+            pending_deliveries.c.due_at <= func.now(),
             or_(~want.c.ordered, ~blocked),
         )
-        .order_by(outstanding.c.due_at)
+        .order_by(pending_deliveries.c.due_at)
         .limit(want.c.limit)
         .lateral("due")
     )
@@ -258,15 +263,15 @@ _LOGGED = [key for key in _SETTLED if key != "wait"]
 def _settle() -> Statement:
     done = unnested("done", **_SETTLED)
     this = and_(
-        outstanding.c.subject == done.c.subject,
-        outstanding.c.sequence == done.c.sequence,
-        outstanding.c.subscription == done.c.subscription,
-        outstanding.c.attempt == done.c.attempt - literal_column("1"),
+        pending_deliveries.c.subject == done.c.subject,
+        pending_deliveries.c.sequence == done.c.sequence,
+        pending_deliveries.c.subscription == done.c.subscription,
+        pending_deliveries.c.attempt == done.c.attempt - literal_column("1"),
     )
-    ended = delete(outstanding).where(this, done.c.outcome == literal_column("'delivered'")).cte("ended")
+    ended = delete(pending_deliveries).where(this, done.c.outcome == literal_column("'delivered'")).cte("ended")
     rest = case((done.c.outcome == literal_column("'exhausted'"), INFINITY), else_=func.now() + done.c.wait)
     again = (
-        update(outstanding)
+        update(pending_deliveries)
         .values(attempt=done.c.attempt, due_at=rest)
         .where(this, done.c.outcome != literal_column("'delivered'"))
         .cte("again")

@@ -34,12 +34,12 @@ from kling_relay.store.access import headers
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
-from kling_relay.store.tables import Time, clients, events, outstanding, subscriptions
+from kling_relay.store.tables import Time, clients, events, pending_deliveries, subscriptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """A subscription as delivering sees it; `headers` and secrets are encrypted; without its own the client's signs."""
+    """A subscription as delivering sees it; `headers` and secrets are sealed; without its own the client's signs."""
 
     id: UUID
     client: UUID
@@ -67,7 +67,7 @@ _TARGETS = Statement(
         subscriptions.c.client,
         subscriptions.c.hook,
         subscriptions.c.url,
-        headers.STORED.label("headers"),
+        headers.KEPT.label("headers"),
         subscriptions.c.format,
         subscriptions.c.ordering,
         subscriptions.c.max_in_flight,
@@ -136,7 +136,7 @@ def _disable() -> Statement:
         ]
     )
     due = (
-        insert(outstanding)
+        insert(pending_deliveries)
         .from_select(
             ["subject", "sequence", "subscription", "shard", "attempt", "due_at"],
             select(subject, literal_column("1"), others.c.id, shard_of(others.c.id), literal_column("0"), func.now())

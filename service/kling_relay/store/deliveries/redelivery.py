@@ -36,7 +36,7 @@ from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.events.log import START, Cursor, head_tx, this_tx
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement, columns_of, unnested
-from kling_relay.store.tables import Time, attempts, events, outstanding, tasks
+from kling_relay.store.tables import Time, attempts, events, pending_deliveries, tasks
 
 MAX_LIFE = timedelta(days=7)
 """Tasks older than this at the beginning of a replay's time are taken to have ended before it."""
@@ -60,10 +60,14 @@ def _put_back() -> Statement:
         .scalar_subquery()
     )
     rows = select(key.c.subject, key.c.sequence, _OF, shard_of(_OF), made, func.now())
-    put = postgresql.insert(outstanding).from_select(_OUTSTANDING, rows)
+    put = postgresql.insert(pending_deliveries).from_select(_OUTSTANDING, rows)
     return Statement(
         put.on_conflict_do_update(
-            index_elements=[outstanding.c.subject, outstanding.c.sequence, outstanding.c.subscription],
+            index_elements=[
+                pending_deliveries.c.subject,
+                pending_deliveries.c.sequence,
+                pending_deliveries.c.subscription,
+            ],
             set_={"due_at": func.now()},
         )
     )
@@ -74,32 +78,32 @@ def _failed() -> Statement:
     event = (
         select(literal_column("1"))
         .where(
-            events.c.subject == outstanding.c.subject,
-            events.c.sequence == outstanding.c.sequence,
+            events.c.subject == pending_deliveries.c.subject,
+            events.c.sequence == pending_deliveries.c.sequence,
             events.c.at >= bindparam("since", type_=Time),
             events.c.at < bindparam("until", type_=Time),
         )
         .exists()
     )
     some = (
-        select(outstanding.c.subject, outstanding.c.sequence)
+        select(pending_deliveries.c.subject, pending_deliveries.c.sequence)
         .where(
-            outstanding.c.shard == bindparam("shard", type_=SmallInteger),
-            outstanding.c.subscription == _OF,
-            or_(outstanding.c.due_at == INFINITY, outstanding.c.attempt > literal_column("0")),
-            outstanding.c.due_at > func.now(),
+            pending_deliveries.c.shard == bindparam("shard", type_=SmallInteger),
+            pending_deliveries.c.subscription == _OF,
+            or_(pending_deliveries.c.due_at == INFINITY, pending_deliveries.c.attempt > literal_column("0")),
+            pending_deliveries.c.due_at > func.now(),
             event,
         )
         .limit(bindparam("limit", type_=BigInteger))
         .subquery("some")
     )
     return Statement(
-        update(outstanding)
+        update(pending_deliveries)
         .values(due_at=func.now())
         .where(
-            outstanding.c.subject == some.c.subject,
-            outstanding.c.sequence == some.c.sequence,
-            outstanding.c.subscription == _OF,
+            pending_deliveries.c.subject == some.c.subject,
+            pending_deliveries.c.sequence == some.c.sequence,
+            pending_deliveries.c.subscription == _OF,
         )
     )
 
@@ -144,7 +148,7 @@ def _announce() -> Statement:
         .cte("told")
     )
     rows = select(told.c.subject, told.c.sequence, _OF, shard_of(_OF), literal_column("0"), func.now())
-    return Statement(insert(outstanding).from_select(_OUTSTANDING, rows))
+    return Statement(insert(pending_deliveries).from_select(_OUTSTANDING, rows))
 
 
 _PUT_BACK = _put_back()

@@ -1,4 +1,4 @@
-"""A subscription is deleted with what is outstanding for it, in batches, so that nobody waits for a million rows.
+"""A subscription is deleted with its pending deliveries, in batches, so that nobody waits for a million rows.
 
 It is closed first, so that nothing more is fanned out to it, and goes last: a crash in between leaves a disabled
 subscription that can be deleted again.
@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, SmallInteger, Uuid, and_, bindparam, delete, 
 from kling_relay.core.subscription import shard_of
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
-from kling_relay.store.tables import Time, outstanding, subscriptions
+from kling_relay.store.tables import Time, pending_deliveries, subscriptions
 
 _BATCH = 5000
 _NOW = bindparam("now", type_=Time)
@@ -27,15 +27,15 @@ _CLOSE = Statement(
 )
 _DROP = Statement(delete(subscriptions).where(_OWN))
 _DROP_OUTSTANDING = Statement(
-    delete(outstanding).where(
+    delete(pending_deliveries).where(
         literal_column("ctid")
         == func.any(
             func.array(
                 select(literal_column("ctid"))
-                .select_from(outstanding)
+                .select_from(pending_deliveries)
                 .where(
-                    outstanding.c.shard == bindparam("shard", type_=SmallInteger),
-                    outstanding.c.subscription == bindparam("subscription", type_=Uuid),
+                    pending_deliveries.c.shard == bindparam("shard", type_=SmallInteger),
+                    pending_deliveries.c.subscription == bindparam("subscription", type_=Uuid),
                 )
                 .limit(bindparam("limit", type_=BigInteger))
                 .scalar_subquery()
@@ -46,7 +46,7 @@ _DROP_OUTSTANDING = Statement(
 
 
 async def remove(database: Database, client: UUID, identifier: UUID, now: datetime) -> bool:
-    """Delete a subscription and what is outstanding for it; whether there was one."""
+    """Delete a subscription and its pending deliveries; whether there was one."""
     if await _CLOSE.scalar(database.pool, of=identifier, client=client, now=now) is None:
         return False
     await _drop_outstanding(database, identifier)

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from kling_relay.core.budget import Limits, Spent, windows
 from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.statement import Row, Runner, Statement
-from kling_relay.store.tables import closings, ledger
+from kling_relay.store.tables import ledger, ledger_checkpoints
 
 CLOSED_FROM = 1000
 """So many entries are added up again and again before they are closed."""
@@ -100,8 +100,16 @@ def _sums(*, of_key: bool) -> Statement:
 _OF_CLIENT = _sums(of_key=False)
 _OF_KEY = _sums(of_key=True)
 _CLOSING = Statement(
-    select(closings.c.until, closings.c.at, closings.c.total, closings.c.day, closings.c.month, closings.c.open).where(
-        closings.c.spender == bindparam("spender", type_=Uuid), closings.c.currency == bindparam("currency", type_=Text)
+    select(
+        ledger_checkpoints.c.below_tx,
+        ledger_checkpoints.c.at,
+        ledger_checkpoints.c.total,
+        ledger_checkpoints.c.day,
+        ledger_checkpoints.c.month,
+        ledger_checkpoints.c.open,
+    ).where(
+        ledger_checkpoints.c.spender == bindparam("spender", type_=Uuid),
+        ledger_checkpoints.c.currency == bindparam("currency", type_=Text),
     )
 )
 _EDGE = Statement(
@@ -119,11 +127,13 @@ _EDGE = Statement(
 
 
 def _close() -> Statement:
-    names = ("spender", "currency", "until", "at", "total", "day", "month", "open")
-    made = insert(closings).values({name: bindparam(f"new_{name}", type_=closings.c[name].type) for name in names})
+    names = ("spender", "currency", "below_tx", "at", "total", "day", "month", "open")
+    made = insert(ledger_checkpoints).values(
+        {name: bindparam(f"new_{name}", type_=ledger_checkpoints.c[name].type) for name in names}
+    )
     return Statement(
         made.on_conflict_do_update(
-            index_elements=[closings.c.spender, closings.c.currency],
+            index_elements=[ledger_checkpoints.c.spender, ledger_checkpoints.c.currency],
             set_={name: made.excluded[name] for name in names[2:]},
         )
     )
@@ -169,7 +179,7 @@ async def _closing(runner: Runner, spender: Spender, currency: str, now: datetim
     if row is None:
         return _Closing(until=0, at=now, spent=Spent())
     sums = Spent(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
-    return _Closing(until=row["until"], at=row["at"], spent=sums)
+    return _Closing(until=row["below_tx"], at=row["at"], spent=sums)
 
 
 async def _added(runner: Runner, spender: Spender, currency: str, since: int, bound: int, now: datetime) -> Row:
@@ -205,7 +215,7 @@ async def _write(runner: Runner, spender: Spender, currency: str, sums: Spent, u
         runner,
         new_spender=spender.id,
         new_currency=currency,
-        new_until=until,
+        new_below_tx=until,
         new_at=now,
         new_total=sums.total,
         new_day=sums.day,

@@ -1,7 +1,7 @@
 """Budgets: the limits of clients and keys, their rows locked while an order is checked, and thresholds announced.
 
 Only a row that has a limit is ever locked. A threshold is announced in the transaction of whoever saw it reached
-first; its row in `crossings` lets nobody announce it again in the same window.
+first; its row in `budget_alerts` lets nobody announce it again in the same window.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.money.balances import Spender
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Columns, Connection, Row, Runner, Statement, columns_of, unnested
-from kling_relay.store.tables import Time, clients, crossings, events, keys, outstanding, subscriptions
+from kling_relay.store.tables import Time, budget_alerts, clients, events, keys, pending_deliveries, subscriptions
 
 _client = bindparam("client", type_=Uuid)
 _key = bindparam("key", type_=Uuid)
@@ -138,24 +138,24 @@ async def set_limits(database: Database, name: str, limits: Limits, *, of_key: b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """A threshold to be announced once per spender, limit (`which`), window, limit's size and percentage."""
+    """A threshold to be announced once per spender, limit, window, limit's size and percentage."""
 
     spender: UUID
-    which: str
-    since: datetime
+    limit_name: str
+    window_start: datetime
     allowed: Decimal
     percent: int
     event: Event
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return self.spender, self.which, self.since, self.allowed, self.percent
+        return self.spender, self.limit_name, self.window_start, self.allowed, self.percent
 
 
 _NEWS: Columns = {
     "spender": Uuid,
-    "which": Text,
-    "since": Time,
+    "limit_name": Text,
+    "window_start": Time,
     "allowed": Numeric,
     "percent": SmallInteger,
     "at": Time,
@@ -163,16 +163,16 @@ _NEWS: Columns = {
     "client": Uuid,
     "body": LargeBinary,
 }
-_CROSSING = ("spender", "which", "since", "allowed", "percent")
+_CROSSING = ("spender", "limit_name", "window_start", "allowed", "percent")
 
 
 def _announce() -> Statement:
     news = unnested("news", **_NEWS)
     noted = (
-        insert(crossings)
+        insert(budget_alerts)
         .from_select([*_CROSSING, "at"], select(*(news.c[name] for name in (*_CROSSING, "at"))))
         .on_conflict_do_nothing()
-        .returning(*(crossings.c[name] for name in _CROSSING))
+        .returning(*(budget_alerts.c[name] for name in _CROSSING))
         .cte("noted")
     )
     fresh = (
@@ -200,7 +200,7 @@ def _announce() -> Statement:
         subscriptions.c.events.op("&&")(patterns),
     )
     due = (
-        insert(outstanding)
+        insert(pending_deliveries)
         .from_select(
             ["subject", "sequence", "subscription", "shard", "attempt", "due_at"],
             select(

@@ -33,7 +33,7 @@ _FORGETFUL = {"synchronous_commit": "off"}
 
 _BEGIN = "BEGIN;"
 """What the driver begins a transaction with."""
-_OFFSET = Statement(select(tables.cell.c.tx_offset))
+_OFFSET = Statement(select(tables.database_info.c.tx_offset))
 
 
 class _LeanConnection(asyncpg.Connection):

@@ -16,7 +16,7 @@ from sqlalchemy.types import Text
 
 from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.statement import CollisionError, Connection, Statement, StoreError, translated
-from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED, outstanding, repeats, submissions
+from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED, idempotency_keys, pending_deliveries, submissions
 
 MAX_PARTITIONS = 30
 """A retention is cut into about so many partitions; many more would slow every look-up down."""
@@ -58,13 +58,13 @@ _STATE = Statement(
 _UNFINISHED = Statement(
     select(
         select(submissions.c.task).where(submissions.c.task < bindparam("bound")).exists()
-        | select(outstanding.c.subject)
-        .where(outstanding.c.subject < bindparam("bound"), outstanding.c.due_at < text("'infinity'"))
+        | select(pending_deliveries.c.subject)
+        .where(pending_deliveries.c.subject < bindparam("bound"), pending_deliveries.c.due_at < text("'infinity'"))
         .exists()
     )
 )
-_FORGET_REPEATS = Statement(delete(repeats).where(repeats.c.task < bindparam("bound")))
-_FORGET_EXHAUSTED = Statement(delete(outstanding).where(outstanding.c.subject < bindparam("bound")))
+_FORGET_REPEATS = Statement(delete(idempotency_keys).where(idempotency_keys.c.task < bindparam("bound")))
+_FORGET_EXHAUSTED = Statement(delete(pending_deliveries).where(pending_deliveries.c.subject < bindparam("bound")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

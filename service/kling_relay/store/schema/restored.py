@@ -1,7 +1,7 @@
 """Epochs: the numbers of events keep rising although a restored database may count its transactions from the start.
 
-The log is ordered by the number of the writing transaction plus `cell.tx_offset`. A new cluster begins with low
-numbers: what was restored would lie ahead of everything, and readers who were told of what the backup does not hold
+The log is ordered by the number of the writing transaction plus `database_info.tx_offset`. A new cluster begins with
+low numbers: what was restored would lie ahead of everything, and readers who were told of what the backup does not hold
 would wait for numbers to come again. So a new epoch begins at the next multiple of EPOCH above all of them.
 
 The ledger's entries carry the number alone, which only tells what is over from what is under way: those from before
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.schema.migrate import PATIENCE, MigrationError, locked_connection, patiently
-from kling_relay.store.tables import cell, clients, closings, events, ledger
+from kling_relay.store.tables import clients, database_info, events, ledger, ledger_checkpoints
 
 EPOCH = 2**40
 """More transactions than are made between a backup and its use: four months of a hundred thousand a second."""
@@ -30,7 +30,7 @@ def _next_transaction() -> ColumnElement[int]:
 
 def _next_number() -> ColumnElement[int]:
     """Return in SQL the number that the next transaction would write under."""
-    return _next_transaction() + select(cell.c.tx_offset).scalar_subquery()
+    return _next_transaction() + select(database_info.c.tx_offset).scalar_subquery()
 
 
 _newest_of_client = (
@@ -78,9 +78,11 @@ async def _renew(connection: AsyncConnection, *, restored: bool) -> bool:
         return False
     await _refuse_at_work(connection)
     begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
-    await connection.execute(update(cell).values(tx_offset=cell.c.tx_offset + (begin - _next_number())))
+    await connection.execute(
+        update(database_info).values(tx_offset=database_info.c.tx_offset + (begin - _next_number()))
+    )
     await connection.execute(update(ledger).values(tx=0).where(ledger.c.tx >= looked.transaction))
-    await connection.execute(delete(closings))
+    await connection.execute(delete(ledger_checkpoints))
     await connection.commit()
     return True
 

@@ -1,4 +1,4 @@
-"""The backlog as a whole: what is outstanding, by the state of its subscription and for how long it is due.
+"""The backlog as a whole: what is pending, by the state of its subscription and for how long it is due.
 
 Subscriptions that have something are found by a loose index scan, of each at most so many deliveries are counted from
 the index alone: a backlog of millions costs what one of two hundred thousand does.
@@ -13,7 +13,7 @@ from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement
 from kling_relay.store.stats.readings import AGES, EVERY_AGE, EXHAUSTED, LATER, OLDEST, Queue
-from kling_relay.store.tables import outstanding, subscriptions
+from kling_relay.store.tables import pending_deliveries, subscriptions
 
 MAX_SUBSCRIPTIONS = 40
 """Subscriptions looked at in each shard: ten thousand in all."""
@@ -31,11 +31,11 @@ def seconds_since(since: ColumnElement[datetime]) -> ColumnElement[float]:
 def _queues() -> Statement:
     """One row per state of subscription: how many of them, their oldest due delivery, and counts by age."""
     shard = select(func.generate_series(0, SHARDS - 1).label("shard")).subquery("every")
-    place = (outstanding.c.shard, outstanding.c.subscription, outstanding.c.due_at)
+    place = (pending_deliveries.c.shard, pending_deliveries.c.subscription, pending_deliveries.c.due_at)
     first = (
         select(*place)
-        .where(outstanding.c.shard == shard.c.shard)
-        .order_by(outstanding.c.subscription, outstanding.c.due_at)
+        .where(pending_deliveries.c.shard == shard.c.shard)
+        .order_by(pending_deliveries.c.subscription, pending_deliveries.c.due_at)
         .limit(1)
         .lateral("first")
     )
@@ -46,8 +46,8 @@ def _queues() -> Statement:
     )
     following = (
         select(*place)
-        .where(outstanding.c.shard == walk.c.shard, outstanding.c.subscription > walk.c.subscription)
-        .order_by(outstanding.c.subscription, outstanding.c.due_at)
+        .where(pending_deliveries.c.shard == walk.c.shard, pending_deliveries.c.subscription > walk.c.subscription)
+        .order_by(pending_deliveries.c.subscription, pending_deliveries.c.due_at)
         .limit(1)
         .lateral("following")
     )
@@ -57,9 +57,9 @@ def _queues() -> Statement:
         .where(walk.c.place < MAX_SUBSCRIPTIONS)
     )
     some = (
-        select(outstanding.c.due_at)
-        .where(outstanding.c.shard == walk.c.shard, outstanding.c.subscription == walk.c.subscription)
-        .order_by(outstanding.c.due_at)
+        select(pending_deliveries.c.due_at)
+        .where(pending_deliveries.c.shard == walk.c.shard, pending_deliveries.c.subscription == walk.c.subscription)
+        .order_by(pending_deliveries.c.due_at)
         .limit(MAX_OF_ONE)
         .lateral("some")
     )

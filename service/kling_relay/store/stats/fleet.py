@@ -1,6 +1,6 @@
 """Figures of the whole database, read now and then by one worker for all; each statement is bounded in what it costs.
 
-What is outstanding is counted in `store.backlog`; the rest here are a table of work that is thin, and catalogs.
+What is pending is counted in `store.backlog`; the rest here are a table of work that is thin, and catalogs.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ MAX_SUBMISSIONS = 100_000
 ASKED_IN_VAIN = 5
 """A task that was asked about so often and is not final is silent: a quarter of an hour with the usual settings."""
 _SUBMITTED = ("recorded", "sending", "accepted", "unknown")
-_WORK = ("outstanding", "submissions")
+_WORK = ("pending_deliveries", "submissions")
 
 _some = (
     select(submissions.c.task, submissions.c.state, submissions.c.units, submissions.c.attempt)

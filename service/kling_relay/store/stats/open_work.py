@@ -29,11 +29,11 @@ from kling_relay.core.subscription import shard_of
 from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement, columns_of, unnested
-from kling_relay.store.tables import events, outstanding, submissions, tasks
+from kling_relay.store.tables import events, pending_deliveries, submissions, tasks
 
 WINDOW = 20_000
 MAX_COUNTED = 10_000
-"""Beyond so many outstanding deliveries of a subscription nobody counts on."""
+"""Beyond this many pending deliveries of a subscription, counting stops."""
 MAX_REASONS = 20
 _MAX_FAILED = 300
 _MAX_REASON = 160
@@ -55,7 +55,7 @@ class Open:
 class Waiting:
     """What is still to be delivered to one subscription, and what was given up; `next_at` is the next attempt."""
 
-    outstanding: int
+    pending: int
     exhausted: int
     next_at: datetime | None
 
@@ -95,26 +95,26 @@ _FAILED = Statement(
 
 def _waiting() -> Statement:
     mine = unnested("mine", id=Uuid, shard=SmallInteger)
-    own = and_(outstanding.c.shard == mine.c.shard, outstanding.c.subscription == mine.c.id)
+    own = and_(pending_deliveries.c.shard == mine.c.shard, pending_deliveries.c.subscription == mine.c.id)
     limit: ColumnElement[int] = literal_column(str(MAX_COUNTED))
 
     def counted(name: str, due: ColumnElement[bool]) -> LateralFromClause:
-        some = select(outstanding.c.sequence).where(own, due).limit(limit).correlate(mine)
+        some = select(pending_deliveries.c.sequence).where(own, due).limit(limit).correlate(mine)
         return select(func.count().label("count")).select_from(some.lateral(f"some_{name}")).lateral(name)
 
     due, given_up = (
-        counted("due", outstanding.c.due_at < INFINITY),
-        counted("given_up", outstanding.c.due_at == INFINITY),
+        counted("due", pending_deliveries.c.due_at < INFINITY),
+        counted("given_up", pending_deliveries.c.due_at == INFINITY),
     )
     first = (
-        select(outstanding.c.due_at)
-        .where(own, outstanding.c.due_at < INFINITY)
-        .order_by(outstanding.c.due_at)
+        select(pending_deliveries.c.due_at)
+        .where(own, pending_deliveries.c.due_at < INFINITY)
+        .order_by(pending_deliveries.c.due_at)
         .limit(literal_column("1"))
         .lateral("first")
     )
     joined = mine.join(due, true()).join(given_up, true()).outerjoin(first, true())
-    counts = (due.c.count.label("outstanding"), given_up.c.count.label("exhausted"))
+    counts = (due.c.count.label("pending"), given_up.c.count.label("exhausted"))
     return Statement(select(mine.c.id, *counts, first.c.due_at.label("next_at")).select_from(joined))
 
 
@@ -122,14 +122,14 @@ def _untried() -> Statement:
     """Return the tasks of which something waits for its first attempt: a backlog, or a subscription that is paused."""
     mine = unnested("mine", id=Uuid, shard=SmallInteger)
     some = (
-        select(outstanding.c.subject)
+        select(pending_deliveries.c.subject)
         .where(
-            outstanding.c.shard == mine.c.shard,
-            outstanding.c.subscription == mine.c.id,
-            outstanding.c.attempt == literal_column("0"),
-            outstanding.c.due_at < INFINITY,
+            pending_deliveries.c.shard == mine.c.shard,
+            pending_deliveries.c.subscription == mine.c.id,
+            pending_deliveries.c.attempt == literal_column("0"),
+            pending_deliveries.c.due_at < INFINITY,
         )
-        .order_by(outstanding.c.due_at)
+        .order_by(pending_deliveries.c.due_at)
         .limit(literal_column(str(MAX_COUNTED)))
         .lateral("some")
     )
@@ -155,7 +155,7 @@ async def waiting(database: Database, of: Sequence[UUID]) -> dict[UUID, Waiting]
     """Return what is still to be delivered to each of these subscriptions."""
     mine = columns_of("mine", ["id", "shard"], [(each, shard_of(each.int)) for each in of])
     return {
-        row["id"]: Waiting(outstanding=row["outstanding"], exhausted=row["exhausted"], next_at=row["next_at"])
+        row["id"]: Waiting(pending=row["pending"], exhausted=row["exhausted"], next_at=row["next_at"])
         for row in await _WAITING.rows(database.pool, **mine)
     }
 

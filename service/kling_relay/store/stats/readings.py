@@ -19,7 +19,7 @@ EVERY_AGE = (LATER, *(name for name, _ in AGES), OLDEST, EXHAUSTED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """What is outstanding for subscriptions of one kind: healthy, failing, or closed (paused or disabled).
+    """What is pending for subscriptions of one kind: healthy, failing, or closed (paused or disabled).
 
     `by_age` counts deliveries by EVERY_AGE; `oldest_due` is for how many seconds the oldest of them is due.
     """

@@ -31,7 +31,7 @@ from kling_relay.store.postgres.statement import Columns, Row, Statement, column
 from kling_relay.store.tables import submissions, tasks
 
 _due_in = bindparam("due_in", type_=Interval)
-_sender = bindparam("by", type_=Uuid)
+_claim_id = bindparam("by", type_=Uuid)
 _ASKED_ABOUT = ("accepted", "unknown")
 """States in which the provider is asked; no other is hurried or postponed."""
 
@@ -43,7 +43,7 @@ class Submission:
     task: UUID
     client: UUID
     state: str
-    sender: UUID | None
+    claim_id: UUID | None
     kind: str
     attempt: int
     provider_task_id: str | None
@@ -71,7 +71,7 @@ _claimed = (
         submissions.c.task,
         submissions.c.client,
         submissions.c.state,
-        submissions.c.sender,
+        submissions.c.claim_id,
         submissions.c.kind,
         submissions.c.attempt,
         submissions.c.provider_task_id,
@@ -107,17 +107,17 @@ _late = (
 )
 _TAKE_OVERDUE = Statement(
     update(submissions)
-    .values(state="sending", sender=_sender, due_at=func.now() + _due_in)
+    .values(state="sending", claim_id=_claim_id, due_at=func.now() + _due_in)
     .where(submissions.c.task == _late.c.task, submissions.c.state == literal_column("'recorded'"))
     .returning(submissions.c.task)
 )
 _MINUTE = timedelta(minutes=1)
 
 
-async def take_overdue(database: Database, made_before: datetime, limit: int, sender: UUID) -> list[UUID]:
+async def take_overdue(database: Database, made_before: datetime, limit: int, claim_id: UUID) -> list[UUID]:
     """Mark up to `limit` submissions that were made before then and never sent, so that nobody sends them any more."""
     rows = await _TAKE_OVERDUE.rows(
-        database.pool, bound=lower_bound(made_before), limit=limit, by=sender, due_in=_MINUTE
+        database.pool, bound=lower_bound(made_before), limit=limit, by=claim_id, due_in=_MINUTE
     )
     return [row["task"] for row in rows]
 

@@ -28,7 +28,7 @@ from kling_relay.core.event import TaskIdentity, task_json
 from kling_relay.core.task import Status, Task
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, first_of, not_before, unnested
-from kling_relay.store.tables import events, ledger, repeats, submissions, tasks
+from kling_relay.store.tables import events, idempotency_keys, ledger, submissions, tasks
 
 LEAN = (
     tasks.c.id,
@@ -116,8 +116,8 @@ _BY_IDS = Statement(
 )
 # the id as a subquery of its own is known before any partition is opened; a join would let the planner walk them all
 _NAMED = (
-    select(repeats.c.task)
-    .where(repeats.c.client == _CLIENT, repeats.c.word == bindparam("word", type_=Text))
+    select(idempotency_keys.c.task)
+    .where(idempotency_keys.c.client == _CLIENT, idempotency_keys.c.key == bindparam("key", type_=Text))
     .scalar_subquery()
 )
 _BY_EXTERNAL_ID = Statement(
@@ -161,7 +161,7 @@ async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID
 
 async def by_external_id(database: Database, client: UUID, name: str) -> Found | None:
     """Return the client's task of this external_task_id, or None."""
-    row = await _BY_EXTERNAL_ID.row(database.pool, client=client, word=f"e:{name}")
+    row = await _BY_EXTERNAL_ID.row(database.pool, client=client, key=f"e:{name}")
     return None if row is None else found_in(row)
 
 

@@ -39,7 +39,7 @@ from kling_relay.store.postgres.statement import (
     columns_of,
     unnested,
 )
-from kling_relay.store.tables import Time, ledger, repeats, submissions, tasks
+from kling_relay.store.tables import Time, idempotency_keys, ledger, submissions, tasks
 
 
 class Record(NamedTuple):
@@ -174,7 +174,7 @@ async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
 
 
 _TURNS = 5
-_CLAIMED: Columns = {"word": Text, "task": Uuid, "fingerprint": LargeBinary}
+_CLAIMED: Columns = {"key": Text, "task": Uuid, "fingerprint": LargeBinary}
 _words = unnested("words", **_CLAIMED)
 
 
@@ -198,26 +198,26 @@ async def take_words(
 
 
 _FREE = Statement(
-    delete(repeats).where(
-        repeats.c.client == bindparam("client", type_=Uuid),
-        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
-        repeats.c.task == bindparam("task", type_=Uuid),
+    delete(idempotency_keys).where(
+        idempotency_keys.c.client == bindparam("client", type_=Uuid),
+        idempotency_keys.c.key == any_(bindparam("words", type_=ARRAY(Text))),
+        idempotency_keys.c.task == bindparam("task", type_=Uuid),
     )
 )
 
 
 _CLAIM = Statement(
-    upsert(repeats)
+    upsert(idempotency_keys)
     .from_select(
-        ["client", "word", "task", "fingerprint"],
-        select(bindparam("client", type_=Uuid), _words.c.word, _words.c.task, _words.c.fingerprint),
+        ["client", "key", "task", "fingerprint"],
+        select(bindparam("client", type_=Uuid), _words.c.key, _words.c.task, _words.c.fingerprint),
     )
     .on_conflict_do_nothing()
 )
 _MADE = Statement(
-    select(repeats.c.word, repeats.c.task, repeats.c.fingerprint).where(
-        repeats.c.client == bindparam("client", type_=Uuid),
-        repeats.c.word == any_(bindparam("words", type_=ARRAY(Text))),
+    select(idempotency_keys.c.key, idempotency_keys.c.task, idempotency_keys.c.fingerprint).where(
+        idempotency_keys.c.client == bindparam("client", type_=Uuid),
+        idempotency_keys.c.key == any_(bindparam("words", type_=ARRAY(Text))),
     )
 )
 
@@ -225,7 +225,7 @@ _MADE = Statement(
 async def made_before(connection: Connection, client: UUID, words: Iterable[str]) -> dict[str, Repeated]:
     """Return which of these words were taken, and by what."""
     rows = await _MADE.rows(connection, client=client, words=[*words])
-    return {row["word"]: Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
+    return {row["key"]: Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
 
 
 async def claim_words(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> None:

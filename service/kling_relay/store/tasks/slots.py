@@ -64,7 +64,7 @@ _MARK = Statement(
     update(submissions)
     .values(
         state="sending",
-        sender=bindparam("by", type_=Uuid),
+        claim_id=bindparam("by", type_=Uuid),
         due_at=func.now() + bindparam("due_in", type_=Interval),
     )
     .where(
@@ -88,7 +88,7 @@ MAX_AT_ONCE = 50
 """Submissions admitted in one go."""
 
 
-async def admit(database: Database, slots: int, due_in: float, sender: UUID) -> Sequence[Row]:
+async def admit(database: Database, slots: int, due_in: float, claim_id: UUID) -> Sequence[Row]:
     """Mark as being sent what fits into the free slots, in turn; return task, kind, attempt and payload of each.
 
     The caller sends them; whoever dies before is found out after `due_in` seconds. An order larger than all slots
@@ -108,7 +108,7 @@ async def admit(database: Database, slots: int, due_in: float, sender: UUID) -> 
         if not chosen:
             return []
         await _SERVED.run(connection, served=sorted(served))
-        return await _MARK.rows(connection, ids=chosen, due_in=timedelta(seconds=due_in), by=sender)
+        return await _MARK.rows(connection, ids=chosen, due_in=timedelta(seconds=due_in), by=claim_id)
 
 
 async def used(database: Database) -> int:

@@ -32,7 +32,16 @@ from sqlalchemy.dialects.postgresql import array
 
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.postgres.statement import Columns, Statement, not_before, unnested
-from kling_relay.store.tables import Time, callbacks, events, ledger, outstanding, submissions, subscriptions, tasks
+from kling_relay.store.tables import (
+    Time,
+    callbacks,
+    events,
+    ledger,
+    pending_deliveries,
+    submissions,
+    subscriptions,
+    tasks,
+)
 from kling_relay.store.tasks.lookup import LEAN
 
 MOVE: Columns = {
@@ -129,7 +138,7 @@ def _due(moved: CTE) -> CTE:
     hooked = select(moved.c.id, moved.c.sequence, moved.c.hook).where(moved.c.hook.is_not(None))
     wants = union_all(wanted, hooked).subquery("wants")
     return (
-        insert(outstanding)
+        insert(pending_deliveries)
         .from_select(
             ["subject", "sequence", "subscription", "shard", "attempt", "due_at"],
             select(

@@ -2,7 +2,7 @@
 
 recorded: not sent, to be sent when due (its `payload` is here until then). sending: marked before the POST leaves, so
 that a recorded row without the mark was surely not sent. accepted: the provider has it. unknown: nobody knows, never
-sent again. Every change is a compare-and-set on the state, and on whose mark it is (`sender`, new with each marking):
+sent again. Every change is a compare-and-set on the state, and on whose mark it is (`claim_id`, new with each marking):
 who comes late with an outcome, or repeats a write whose answer was lost, changes nothing of another's.
 """
 
@@ -33,36 +33,36 @@ from kling_relay.store.tables import submissions
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 _due_in = bindparam("due_in", type_=Interval)
 _task = bindparam("of", type_=Uuid)
-_sender = bindparam("by", type_=Uuid)
+_claim_id = bindparam("by", type_=Uuid)
 
 
 _MARK = Statement(
     update(submissions)
-    .values(state="sending", sender=_sender, due_at=func.now() + _due_in)
+    .values(state="sending", claim_id=_claim_id, due_at=func.now() + _due_in)
     .where(submissions.c.task == any_(_ids), submissions.c.state == "recorded")
     .returning(submissions.c.task, submissions.c.attempt)
 )
 
 
-async def mark_sending(database: Database, ids: Sequence[UUID], due_in: float, sender: UUID) -> dict[UUID, int]:
+async def mark_sending(database: Database, ids: Sequence[UUID], due_in: float, claim_id: UUID) -> dict[UUID, int]:
     """Mark these recorded submissions as being sent, each once; return the caller's own, with their attempts so far.
 
-    `sender` names this marking. Where the answer is lost, `give_back` undoes it: the caller has sent nothing yet.
+    `claim_id` names this marking. Where the answer is lost, `give_back` undoes it: the caller has sent nothing yet.
     """
-    rows = await _MARK.rows(database.ingest, ids=sorted(ids), due_in=timedelta(seconds=due_in), by=sender)
+    rows = await _MARK.rows(database.ingest, ids=sorted(ids), due_in=timedelta(seconds=due_in), by=claim_id)
     return {row["task"]: row["attempt"] for row in rows}
 
 
 _GIVE_BACK = Statement(
     update(submissions)
-    .values(state="recorded", sender=null(), due_at=func.now())
-    .where(submissions.c.state == "sending", submissions.c.sender == _sender)
+    .values(state="recorded", claim_id=null(), due_at=func.now())
+    .where(submissions.c.state == "sending", submissions.c.claim_id == _claim_id)
 )
 
 
-async def give_back(database: Database, sender: UUID) -> int:
+async def give_back(database: Database, claim_id: UUID) -> int:
     """Let others send what this marking had marked; how many there were. Only where nothing of it was sent."""
-    return await _GIVE_BACK.run(database.pool, by=sender)
+    return await _GIVE_BACK.run(database.pool, by=claim_id)
 
 
 def _unknown(*, keeps_payload: bool) -> Update:
@@ -70,7 +70,7 @@ def _unknown(*, keeps_payload: bool) -> Update:
     return (
         update(submissions)
         .values(**to, **({} if keeps_payload else {"payload": null()}))
-        .where(submissions.c.task == _task, submissions.c.state == "sending", submissions.c.sender == _sender)
+        .where(submissions.c.task == _task, submissions.c.state == "sending", submissions.c.claim_id == _claim_id)
     )
 
 
@@ -78,25 +78,25 @@ _UNKNOWN = Statement(_unknown(keeps_payload=False))
 _ABANDONED = Statement(_unknown(keeps_payload=True))
 
 
-async def set_unknown(database: Database, task: UUID, sender: UUID, reason: str, due_in: float) -> bool:
+async def set_unknown(database: Database, task: UUID, claim_id: UUID, reason: str, due_in: float) -> bool:
     """Note that nobody knows what became of this submission; it is looked after again in `due_in` seconds."""
     span = timedelta(seconds=due_in)
-    return bool(await _UNKNOWN.run(database.pool, of=task, by=sender, why=reason, due_in=span))
+    return bool(await _UNKNOWN.run(database.pool, of=task, by=claim_id, why=reason, due_in=span))
 
 
-async def set_abandoned(database: Database, task: UUID, sender: UUID, reason: str) -> bool:
+async def set_abandoned(database: Database, task: UUID, claim_id: UUID, reason: str) -> bool:
     """Note that who marked it has not said in time what came of it; asked about at once.
 
     Its payload stays: should its sender after all know that it was not taken, it can be sent again.
     """
-    return bool(await _ABANDONED.run(database.pool, of=task, by=sender, why=reason, due_in=timedelta()))
+    return bool(await _ABANDONED.run(database.pool, of=task, by=claim_id, why=reason, due_in=timedelta()))
 
 
 _WAIT = Statement(
     update(submissions)
     .values(
         state="recorded",
-        sender=null(),
+        claim_id=null(),
         reason=bindparam("why"),
         attempt=bindparam("tried", type_=SmallInteger),
         due_at=func.now() + _due_in,
@@ -104,19 +104,19 @@ _WAIT = Statement(
     .where(
         submissions.c.task == _task,
         submissions.c.state.in_([literal_column("'sending'"), literal_column("'unknown'")]),
-        submissions.c.sender == _sender,
+        submissions.c.claim_id == _claim_id,
         submissions.c.payload.is_not(None),
     )
 )
 
 
-async def set_waiting(database: Database, task: UUID, sender: UUID, attempt: int, reason: str, due_in: float) -> bool:
+async def set_waiting(database: Database, task: UUID, claim_id: UUID, attempt: int, reason: str, due_in: float) -> bool:
     """Put a submission that surely was not taken back, to be sent again in `due_in` seconds.
 
     `attempt` counts the times it was put back. Only its own sender may: nobody else knows that it was not taken.
     """
     span = timedelta(seconds=due_in)
-    return bool(await _WAIT.run(database.pool, of=task, by=sender, tried=attempt, why=reason, due_in=span))
+    return bool(await _WAIT.run(database.pool, of=task, by=claim_id, tried=attempt, why=reason, due_in=span))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

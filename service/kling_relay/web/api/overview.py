@@ -1,4 +1,4 @@
-"""The overview: one client's own rates, latencies and outstanding work over the last hour or day.
+"""The overview: one client's own rates, latencies and pending work over the last hour or day.
 
 Figures come from bounded samples (`store.overview`); what was reckoned rather than counted says so.
 """
@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from kling_relay.core.errors import Fault, InvalidRequest
+from kling_relay.core.errors import Fault
 from kling_relay.core.event import rfc3339
 from kling_relay.store.stats import attempts as tries
 from kling_relay.store.stats import open_work
 from kling_relay.store.stats import tasks as overview
 from kling_relay.store.stats.open_work import Waiting
 from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
-from kling_relay.web.http.answers import plain
+from kling_relay.web.http.answers import InvalidMembers, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
-_NONE = Waiting(outstanding=0, exhausted=0, next_at=None)
+_NONE = Waiting(pending=0, exhausted=0, next_at=None)
 
 
 async def show(call: Request) -> Response:
@@ -37,9 +37,9 @@ async def show(call: Request) -> Response:
     spans = Counter(attempts.lasting)
     spans.update((int((at - window.since) / width), NEVER) for at in await open_work.untried(database, mine))
     reasons = await open_work.reasons(database, client, window.since)
-    outstanding = sum(each.outstanding for each in waiting.values())
+    pending = sum(each.pending for each in waiting.values())
     open_then = _lasting(tasks.lasting, count, now_open.count)
-    bins = _bins(window, tasks, attempts, open_then, _lasting(spans, count, outstanding))
+    bins = _bins(window, tasks, attempts, open_then, _lasting(spans, count, pending))
     next_at = min((each.next_at for each in waiting.values() if each.next_at), default=None)
     return plain(
         {
@@ -53,19 +53,19 @@ async def show(call: Request) -> Response:
                 "succeeded": sum(each["succeeded"] for each in bins),
                 "failed": sum(each["failed"] for each in bins),
                 "open": now_open.count,
-                **_times("duration", tasks.whole),
+                **_times("took", tasks.whole),
             },
             "deliveries": {
                 "attempts": attempts.whole.seen,
                 "delivered": attempts.whole.good,
                 "is_partial": any(each.seen >= tries.PER_SUBSCRIPTION for each in attempts.keyed.values()),
                 **_times("latency", attempts.whole),
-                "outstanding": outstanding,
+                "pending": pending,
                 "exhausted": sum(each.exhausted for each in waiting.values()),
                 "next_attempt_at": rfc3339(next_at) if next_at else None,
             },
-            "slots": {"in_use": now_open.held, "limit": call.tools.slots},
-            "stalest_task": {"task_id": str(now_open.silent), "last_update_at": rfc3339(now_open.silent_since)}
+            "slots": {"held": now_open.held, "of": call.tools.slots},
+            "oldest_silent": {"task_id": str(now_open.silent), "silent_since": rfc3339(now_open.silent_since)}
             if now_open.silent and now_open.silent_since
             else None,
             "reasons": [{"reason": reason, "count": number} for reason, number in reasons],
@@ -102,10 +102,10 @@ def _bins(
                 "succeeded": round(ordered.good * amount / max(1, ordered.seen)),
                 "failed": round(ordered.bad * amount / max(1, ordered.seen)),
                 "open": open_then[number],
-                **_times("duration", ordered),
+                **_times("took", ordered),
                 "attempts": tried.seen,
                 "delivered": tried.good,
-                "outstanding": waiting_then[number],
+                "pending": waiting_then[number],
                 **_times("latency", tried),
             }
         )
@@ -141,7 +141,7 @@ def _subscription(identifier: UUID, attempts: Counted, waiting: Mapping[UUID, Wa
         "attempts": tried.seen,
         "delivered": tried.good,
         **_times("latency", tried),
-        "outstanding": left.outstanding,
+        "pending": left.pending,
         "exhausted": left.exhausted,
         "next_attempt_at": rfc3339(left.next_at) if left.next_at else None,
     }
@@ -151,4 +151,4 @@ def _only(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidRequest(faults=[Fault("subscription", "is no id")]) from None
+        raise InvalidMembers([Fault("subscription", "is no id")]) from None

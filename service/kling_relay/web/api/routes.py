@@ -24,7 +24,7 @@ from kling_relay.web.http.request import Family, Route
 from kling_relay.web.models import fields, responses
 from kling_relay.web.models import overview as figures
 
-_ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003)
+_ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
 
 
 def _kling() -> list[Route]:
@@ -159,7 +159,7 @@ _SUBSCRIPTIONS = [
         method="DELETE",
         path=_ONE,
         act=subscriptions.delete,
-        summary="Delete a subscription and what is outstanding for it",
+        summary="Delete a subscription and its pending deliveries",
         scope=Scope.ADMIN,
         query=fields.Nothing,
         status=204,
@@ -332,7 +332,7 @@ _MONEY = [
         method="POST",
         path="/v1/quotes",
         act=money.quote,
-        summary="The price of an order, without ordering; the body is the order with an `operation` or a `kind`",
+        summary="The price of an order, without ordering; the body is the order with its door",
         answer=responses.QuoteShown,
         size=Size.ORDER,
         refusals=(1200, 1201, 1205),
@@ -363,7 +363,7 @@ _OVERVIEW = [
         method="GET",
         path="/v1/overview",
         act=overview.show,
-        summary="Rates, latencies and outstanding work over the last hour or day",
+        summary="Rates, latencies and pending work over the last hour or day",
         query=figures.OverviewAsked,
         answer=figures.Overview,
     ),

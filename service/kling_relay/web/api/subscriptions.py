@@ -10,16 +10,16 @@ from typing import Any
 from uuid import UUID
 
 from kling_relay.core.address import check_url
-from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
+from kling_relay.core.errors import Conflict, Fault, NotFound
 from kling_relay.core.event import rfc3339
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
 from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
 from kling_relay.store.access import headers, secrets
-from kling_relay.store.access.encryption import DecryptionError
+from kling_relay.store.access.encryption import SealError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Change, Subscription
-from kling_relay.web.http.answers import listed, nothing, plain
+from kling_relay.web.http.answers import InvalidMembers, listed, nothing, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -45,8 +45,8 @@ async def create(call: Request) -> Response:
         id=identifier,
         client=call.caller.client,
         wish=wish,
-        headers=headers.encrypt(call.tools.encryptor, identifier, _whole(asked.headers, {})),
-        secrets=secrets.encrypt_secrets(call.tools.encryptor, identifier, [secret]),
+        headers=headers.seal(call.tools.sealer, identifier, _whole(asked.headers, {})),
+        secrets=secrets.seal_list(call.tools.sealer, identifier, [secret]),
         created_at=call.now,
         updated_at=call.now,
     )
@@ -80,13 +80,13 @@ async def change(call: Request) -> Response:
         url=None if asked.url is None else _address(call, asked.url),
         events=None if asked.events is None else tuple(asked.events),
         description=asked.description,
-        headers=None if anew is None else headers.encrypt(call.tools.encryptor, found.id, anew),
+        headers=None if anew is None else headers.seal(call.tools.sealer, found.id, anew),
         format=asked.format,
         ordering=asked.ordering,
         max_in_flight=asked.max_in_flight,
     )
     if found.hook and wanted.url is not None:
-        raise InvalidRequest(faults=[Fault("url", "of a hook is the order's to say")])
+        raise InvalidMembers([Fault("url", "of a hook is the order's to say")])
     return _one(call, await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now))
 
 
@@ -115,18 +115,18 @@ async def rotate(call: Request) -> Response:
     if found.hook:
         raise NotFound("A hook has no secret of its own: what goes to it is signed with /v1/hook-secret.")
     overlap = timedelta(seconds=call.body.overlap_seconds)
-    encryptor = call.tools.encryptor
+    sealer = call.tools.sealer
     try:
-        old = secrets.decrypt_secrets(encryptor, found.id, found.secrets)
-    except DecryptionError:  # under a key that is lost: nobody can sign with it any more, here neither
+        old = secrets.open_list(sealer, found.id, found.secrets)
+    except SealError:  # under a key that is lost: nobody can sign with it any more, here neither
         old = []
     if found.old_secrets_until is None or found.old_secrets_until <= call.now:
         old = old[:1]
     kept = old[: _MAX_SECRETS - 1] if overlap else []
     until = call.now + overlap if overlap else None
     secret = _secret(call)
-    ciphertext = secrets.encrypt_secrets(encryptor, found.id, [secret, *kept])
-    if not await subscriptions.set_secrets(call.tools.database, found, ciphertext, until, call.now):
+    sealed = secrets.seal_list(sealer, found.id, [secret, *kept])
+    if not await subscriptions.set_secrets(call.tools.database, found, sealed, until, call.now):
         raise Conflict("Somebody else is rotating this secret.")
     return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
@@ -171,15 +171,15 @@ def _one(call: Request, found: Subscription | None) -> Response:
 def _address(call: Request, url: str) -> str:
     address = check_url(url, allowed=call.tools.allowed)
     if isinstance(address, str):
-        raise InvalidRequest(faults=[Fault("url", address)])
+        raise InvalidMembers([Fault("url", address)])
     return address.url
 
 
 def _headers(call: Request, subscription: Subscription) -> dict[str, str]:
-    """Return its headers; none if their key is lost, so that it can be shown and given new ones."""
+    """Return its headers; none where the key that sealed them is lost, so that it can be seen and given new ones."""
     try:
-        return headers.decrypt(call.tools.encryptor, subscription.id, subscription.headers)
-    except DecryptionError:
+        return headers.unseal(call.tools.sealer, subscription.id, subscription.headers)
+    except SealError:
         return {}
 
 
@@ -188,7 +188,7 @@ def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
         case dict(found):
             return found
         case faults:
-            raise InvalidRequest(faults=[Fault("headers", says) for says in faults])
+            raise InvalidMembers([Fault("headers", says) for says in faults])
 
 
 def _secret(call: Request) -> str:
@@ -199,4 +199,4 @@ def _cursor(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None
+        raise InvalidMembers([Fault("cursor", "is none that we gave")]) from None

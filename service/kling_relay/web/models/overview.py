@@ -21,8 +21,8 @@ class TaskFigures(Shown):
     succeeded: int
     failed: int
     open: int = Field(description="not final at this moment")
-    duration_p50_ms: float | None
-    duration_p95_ms: float | None
+    took_p50_ms: float | None
+    took_p95_ms: float | None
 
 
 class SubscriptionFigures(Shown):
@@ -33,7 +33,7 @@ class SubscriptionFigures(Shown):
     delivered: int
     latency_p50_ms: float | None
     latency_p95_ms: float | None
-    outstanding: int
+    pending: int
     exhausted: int
     next_attempt_at: str | None
 
@@ -46,19 +46,19 @@ class DeliveryFigures(Shown):
     is_partial: bool = Field(description="a subscription had more attempts than are looked at: the newest are")
     latency_p50_ms: float | None
     latency_p95_ms: float | None
-    outstanding: int
+    pending: int
     exhausted: int
     next_attempt_at: str | None
 
 
 class SlotFigures(Shown):
-    in_use: int = Field(description="slots at the provider that the caller's tasks hold")
-    limit: int | None = Field(description="slots that the service has for everybody; null is without limit")
+    held: int = Field(description="slots at the provider that the caller's tasks hold")
+    of: int | None = Field(description="slots that the service has for everybody; null is without limit")
 
 
 class SilentTask(Shown):
     task_id: str
-    last_update_at: str
+    silent_since: str
 
 
 class Reason(Shown):
@@ -72,7 +72,7 @@ class ErrorFigures(Shown):
 
 
 class Bin(Shown):
-    """One part of the span; `open` and `outstanding` are as they were at its end."""
+    """One part of the span; `open` and `pending` are as they were at its end."""
 
     at: str
     ordered: int
@@ -80,11 +80,11 @@ class Bin(Shown):
     succeeded: int
     failed: int
     open: int
-    duration_p50_ms: float | None
-    duration_p95_ms: float | None
+    took_p50_ms: float | None
+    took_p95_ms: float | None
     attempts: int
     delivered: int
-    outstanding: int
+    pending: int
     latency_p50_ms: float | None
     latency_p95_ms: float | None
 
@@ -99,7 +99,7 @@ class Overview(Shown):
     tasks: TaskFigures
     deliveries: DeliveryFigures
     slots: SlotFigures
-    stalest_task: SilentTask | None
+    oldest_silent: SilentTask | None
     reasons: list[Reason]
     errors: list[ErrorFigures]
     bins: list[Bin]

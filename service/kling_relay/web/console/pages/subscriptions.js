@@ -23,7 +23,7 @@ export function trouble(subscription, health) {
 export const Health = ({ health }) => html`<dl class="health">
   <div><dt>${t("Success")}</dt><dd class="num">${health?.attempts ? share(health.delivered / health.attempts) : "–"}</dd></div>
   <div><dt>${t("Answers in")}</dt><dd class="num">${health?.attempts ? span(health.latency_p50_ms) : "–"}</dd></div>
-  <div><dt>${t("Outstanding")}</dt><dd class="num">${health ? number(health.outstanding) : "–"}</dd></div>
+  <div><dt>${t("Pending")}</dt><dd class="num">${health ? number(health.pending) : "–"}</dd></div>
   <div><dt>${t("Next attempt")}</dt><dd class="num">${health?.next_attempt_at ? html`<${Due} at=${health.next_attempt_at} />` : "–"}</dd></div>
 </dl>`;
 

@@ -40,7 +40,7 @@ export const tables = {
   "The last hour": "最近一小时", "The last week": "最近一周", "The last month": "最近一月", "Between…": "自定义…",
   "What failed": "失败的", "At once": "立即", "In an hour": "一小时后", "In a day": "一天后", "In a week": "一周后",
   // 总览
-  "Not final": "未结束", "Half within": "半数用时", "95% within": "95% 用时", "Not delivered": "未送达", "Tasks in progress": "进行中的任务", "Deliveries outstanding": "待投递",
+  "Not final": "未结束", "Half within": "半数用时", "95% within": "95% 用时", "Not delivered": "未送达", "Tasks in progress": "进行中的任务", "Pending deliveries": "待投递",
   "no answer in time": "超时未应答", "nobody listens there": "拒绝连接", "the name is unknown": "域名无法解析", "the certificate is not good": "证书无效",
   "the connection broke": "连接中断", "the address is not allowed": "地址不被允许", "no way there": "无法到达", "no HTTP was spoken": "不是 HTTP 应答",
   // 用量

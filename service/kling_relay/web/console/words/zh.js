@@ -40,7 +40,7 @@ export const zh = {
   "Not tried yet.": "尚未尝试。", "Nothing fits": "没有符合条件的任务", "Nothing happened in this time": "该时段没有活动", "Nothing in this time": "该时段无数据", "Nothing yet among the newest": "最新任务中暂无",
   "Of which time": "时间范围", "Old secret until": "旧密钥有效至", "Older deliveries": "更早的投递", "Older tasks": "更早的任务", "One header a line, as Name: value.": "每行一个，格式为 名称: 值。",
   "One of these is needed: {names}": "至少需要其一：{names}", "Only JPEG and PNG are taken.": "仅支持 JPEG 和 PNG。", "Open the file": "打开文件", Order: "顺序",
-  "Order a picture or a video, and watch it come to be.": "提交图片或视频订单，实时查看生成过程。", "Order something": "提交订单", Ordered: "下单", Outstanding: "待投递", Overview: "总览", Pages: "页面",
+  "Order a picture or a video, and watch it come to be.": "提交图片或视频订单，实时查看生成过程。", "Order something": "提交订单", Ordered: "下单", Overview: "总览", Pages: "页面",
   Pause: "暂停", "Paused. Deliveries gather.": "已暂停，投递会累积。", "Paused: deliveries gather until it is resumed.": "已暂停：恢复前投递会累积。", "Preview of the picture": "图片预览", Price: "价格",
   "Prompt, id or model": "提示词、ID 或模型", "Provider's slots": "供应商并发", "Raw body": "原始内容", "Raw body, in Base64": "原始内容（Base64）", "Remove the picture": "移除图片", Replay: "重放",
   Result: "结果", "Result {number}": "结果 {number}", Resume: "恢复", "Resumed. What gathered is delivered now.": "已恢复，正在投递累积的事件。", "Sample picture": "示例图片", Save: "保存", "Save and try": "保存并测试", "Saved.": "已保存。",
