@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows import fetch as feeding
-from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, fresh_id, outbox, worker
+from kling_relay.flows.delivery_queue import DeliveryQueue
+from tests.support.outbox import BAD, GONE, GOOD, SECRET, Hand, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually
 
 GOOD_URL, OTHER_URL = "http://good.example/", "http://other.example/"
@@ -64,6 +66,46 @@ async def test_a_broken_subscriber_is_only_probed_and_holds_up_nobody_else(box: 
         assert len(network.to("http://bad.example/")) < 20
         network.answers.clear()
         await eventually(box.is_done, 20)
+
+
+async def test_a_broken_subscriber_with_a_full_queue_is_probed_again_after_a_failed_probe(box: Outbox) -> None:
+    network = Network(answers={"http://bad.example/": _fail})
+    bad = await box.subscribe("http://bad.example/", max_in_flight=5)
+    await box.events(300, bad)
+    async with worker(box.database, network) as hand:
+        await eventually(lambda: len(network.to("http://bad.example/")) == 6)
+        await eventually(lambda: len(hand.deliver.queues[bad].ready) > 100)  # so many that nothing needs to be read
+        await eventually(lambda: len(network.to("http://bad.example/")) == 7, 5)
+
+
+async def test_a_shard_that_comes_back_is_served_although_its_old_queue_still_waits_for_a_turn(box: Outbox) -> None:
+    gate = asyncio.Event()
+
+    async def waits(_: str) -> SubscriberResponse:
+        await gate.wait()
+        return GOOD
+
+    network = Network(answers={OTHER_URL: waits})
+    slow, good = await box.subscribe(OTHER_URL), await box.subscribe(GOOD_URL)
+    async with worker(box.database, network, concurrency=1) as hand:
+        try:
+            await box.events(1, slow)
+            await eventually(lambda: network.posts)  # the only runner is busy
+            await box.events(150, good)
+            old = await eventually(lambda: _filled(hand, good))
+            hand.feed._forget(lambda queue: queue is old)
+            new = await eventually(lambda: _filled(hand, good))
+            assert new is not old
+            assert any(queue is new for queue in hand.deliver._turn)
+        finally:
+            gate.set()
+        await eventually(box.is_done, 20)
+
+
+def _filled(hand: Hand, subscription: UUID) -> DeliveryQueue | None:
+    """Return the queue of a subscription once it holds more than would have it filled again."""
+    queue = hand.deliver.queues.get(subscription)
+    return queue if queue is not None and len(queue.ready) >= queue.low_water else None
 
 
 async def test_a_subscription_with_very_much_has_no_more_of_the_runners_than_its_neighbour(box: Outbox) -> None:

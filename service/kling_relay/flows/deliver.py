@@ -78,7 +78,6 @@ class Deliver:
         self.queues: dict[UUID, DeliveryQueue] = {}
         self.hungry = asyncio.Event()
         self._turn: deque[DeliveryQueue] = deque()
-        self._in_turn: set[UUID] = set()
         self._parked: deque[asyncio.Future[None]] = deque()
         self._concurrency = concurrency
         self._stopping = False
@@ -99,8 +98,8 @@ class Deliver:
 
     def offer(self, queue: DeliveryQueue) -> None:
         """Let runners take from `queue`, where it has something ready and room for it."""
-        if queue.ready and queue.id not in self._in_turn:
-            self._in_turn.add(queue.id)
+        if queue.ready and not queue.is_in_turn:
+            queue.is_in_turn = True
             self._turn.append(queue)
         for _ in range(min(len(queue.ready), len(self._parked))):
             self._wake_one()
@@ -135,9 +134,9 @@ class Deliver:
                 if queue.ready:
                     self._turn.append(queue)
                 else:
-                    self._in_turn.discard(queue.id)
+                    queue.is_in_turn = False
                 return queue, claim, queue.address
-            self._in_turn.discard(queue.id)
+            queue.is_in_turn = False
         return None
 
     async def _attempt(self, queue: DeliveryQueue, claim: Claim, address: SubscriberEndpoint) -> None:

@@ -48,6 +48,8 @@ class DeliveryQueue:
     probe_at: float = 0.0
     wake_at: float = float("inf")
     idle_since: float = 0.0
+    is_in_turn: bool = False
+    """Whether it stands in the round. Not kept by id: a forgotten queue may still stand there beside its successor."""
 
     @property
     def is_ordered(self) -> bool:

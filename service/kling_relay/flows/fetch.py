@@ -148,6 +148,7 @@ class Fetch:
                 queue.more = True
                 # not from the very front: what was delivered there may not be cleaned away yet
                 queue.cursor = min(queue.cursor, each.due_at) if queue.cursor else each.due_at
+                self._deliver.offer(queue)
             else:
                 queue.wake_at = min(queue.wake_at, loop_now + each.due_in)
         await self._refresh()
@@ -241,7 +242,8 @@ class Fetch:
                 await self._refresh()
         for queue in self._deliver.queues.values():
             if queue.wake_at <= loop_now:
-                queue.wake_at = float("inf")
+                # woken early for a retry, a broken queue still has to be woken for its next probe
+                queue.wake_at = queue.probe_at if queue.probe_at > loop_now else float("inf")
                 queue.more = True
                 self._deliver.offer(queue)
         await self._fill(loop_now)
