@@ -2,7 +2,7 @@
 
 import pytest
 
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from tests.support.service import QUICK, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
@@ -33,7 +33,7 @@ async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None
 
 async def test_signed_callbacks_are_believed_and_forged_ones_are_asked_about(database: str) -> None:
     async with (
-        sandboxed(Temper(seconds=QUICK, secret=SIGNED)) as (_, provider),
+        sandboxed(Profile(seconds=QUICK, secret=SIGNED)) as (_, provider),
         subscriber() as one,
         running(database, provider, provider_webhook_secret=SIGNED, sweep_after="1s") as relay,
     ):

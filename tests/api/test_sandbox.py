@@ -7,12 +7,12 @@ from typing import Any
 import jwt
 import pytest
 
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from kling_relay.sandbox.errors import CODES
 from tests.support.sandboxed import QUICK, scene
 
-ACCESS_KEY, SECRET_KEY = Temper().access_keys[0]
-FOREVER = Temper(seconds=(3600, 3600))
+ACCESS_KEY, SECRET_KEY = Profile().access_keys[0]
+FOREVER = Profile(seconds=(3600, 3600))
 
 
 async def test_a_submit_is_answered_with_the_seeds_members_and_no_others() -> None:
@@ -73,7 +73,7 @@ async def test_an_external_task_id_is_taken_once_per_account() -> None:
 
 
 async def test_a_gateway_may_drop_external_task_ids() -> None:
-    async with scene(Temper(seconds=QUICK, external_ids=False)) as stage:
+    async with scene(Profile(seconds=QUICK, external_ids=False)) as stage:
         await stage.submit(external_task_id="mine")
         await stage.submit(external_task_id="mine")
         assert (await stage.get("/kling/v1/videos/text2video/mine"))[0] == 404
@@ -198,11 +198,11 @@ async def test_a_failed_task_is_code_0_and_its_charge_comes_back() -> None:
         assert (said["data"]["task_status"], said["data"]["task_status_msg"]) == ("failed", "too dark")
         assert said["data"]["final_unit_deduction"] == "0"
         assert [(line.kind, str(line.units)) for line in stage.sandbox.ledger] == [("charge", "2"), ("refund", "-2")]
-        assert stage.sandbox.balance == Temper().balance
+        assert stage.sandbox.balance == Profile().balance
 
 
 async def test_an_empty_account_is_1102() -> None:
-    async with scene(Temper(seconds=QUICK, balance=Decimal(3))) as stage:
+    async with scene(Profile(seconds=QUICK, balance=Decimal(3))) as stage:
         await stage.submit(duration="10")
         status, said = await stage.post("/kling/v1/videos/text2video", prompt="x", duration="10")
         assert (status, said["code"]) == (429, 1102)
@@ -211,7 +211,7 @@ async def test_an_empty_account_is_1102() -> None:
 
 
 async def test_slots_are_held_until_the_end_and_over_them_is_1303() -> None:
-    async with scene(Temper(seconds=(3600, 3600), slots=4)) as stage:
+    async with scene(Profile(seconds=(3600, 3600), slots=4)) as stage:
         pictures = await stage.submit("x", "images/generations", n=3)
         await stage.submit()
         status, said = await stage.post("/kling/v1/videos/text2video", prompt="x")
@@ -248,18 +248,18 @@ async def test_the_account_is_told_as_kling_tells_it() -> None:
 
 
 async def test_the_oldest_finished_tasks_are_forgotten_beyond_the_limit() -> None:
-    async with scene(Temper(seconds=QUICK, keep=5)) as stage:
+    async with scene(Profile(seconds=QUICK, keep=5)) as stage:
         tasks = []
         for _ in range(12):
             tasks.append(await stage.submit(notify_hook=""))
             await stage.final(tasks[-1])
         assert list(stage.sandbox.tasks) == tasks[-5:]
-        assert len(stage.sandbox.heard) == 5
+        assert len(stage.sandbox.requests) == 5
         assert (await stage.get(f"/kling/v1/videos/text2video/{tasks[0]}"))[1]["code"] == 1203
 
 
 async def test_the_present_is_the_one_that_was_handed_in() -> None:
     at = datetime(2024, 9, 10, 13, 26, 16, 706000, tzinfo=UTC)
-    async with scene(Temper(seconds=QUICK), now=lambda: at + timedelta(0)) as stage:
+    async with scene(Profile(seconds=QUICK), now=lambda: at + timedelta(0)) as stage:
         _, said = await stage.post("/kling/v1/videos/text2video", prompt="x")
         assert said["data"]["created_at"] == 1725974776706

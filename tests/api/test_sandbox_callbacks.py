@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from kling_relay.sandbox import STYLES, Temper
+from kling_relay.sandbox import STYLES, Profile
 from tests.support.sandboxed import QUICK, scene
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
@@ -33,7 +33,7 @@ async def test_no_hook_means_no_callback() -> None:
 
 
 async def test_only_the_asked_for_statuses_are_called_back() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed", "failed"))) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed", "failed"))) as stage:
         await stage.submit()
         (body,) = await stage.called(1)
         assert body["task_status"] == "succeed"
@@ -50,7 +50,7 @@ async def test_every_style_says_the_id_and_an_end(style: str) -> None:
 
 
 async def test_the_newer_style_is_klings_newer_body() -> None:
-    async with scene(Temper(seconds=QUICK, style="newer")) as stage:
+    async with scene(Profile(seconds=QUICK, style="newer")) as stage:
         task = await stage.submit("x", "images/generations")
         done = (await stage.called(3))[-1]
         assert (done["id"], done["status"], done["message"]) == (task, "succeeded", "")
@@ -69,7 +69,7 @@ async def test_the_enveloped_style_says_success_even_of_a_failure() -> None:
 async def test_mixed_styles_differ_and_are_the_same_for_the_same_dice() -> None:
     shapes = []
     for _ in range(2):
-        async with scene(Temper(seconds=QUICK, style="mixed")) as stage:
+        async with scene(Profile(seconds=QUICK, style="mixed")) as stage:
             for _ in range(5):
                 await stage.final(await stage.submit())
             shapes.append([sorted(body) for body in await stage.called(15)])
@@ -78,7 +78,7 @@ async def test_mixed_styles_differ_and_are_the_same_for_the_same_dice() -> None:
 
 
 async def test_callbacks_are_signed_when_there_is_a_secret() -> None:
-    async with scene(Temper(seconds=QUICK, secret=SECRET)) as stage:
+    async with scene(Profile(seconds=QUICK, secret=SECRET)) as stage:
         await stage.submit()
         await stage.called(3)
         for call in stage.calls:
@@ -87,14 +87,14 @@ async def test_callbacks_are_signed_when_there_is_a_secret() -> None:
 
 
 async def test_a_copy_carries_the_same_webhook_id() -> None:
-    async with scene(Temper(seconds=QUICK, secret=SECRET, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, secret=SECRET, callbacks=("succeed",))) as stage:
         await stage.submit("[double:3]")
         await stage.called(3)
         assert len({call.headers["webhook-id"] for call in stage.calls}) == 1
 
 
 async def test_signatures_can_be_missing_or_forged() -> None:
-    async with scene(Temper(seconds=QUICK, secret=SECRET, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, secret=SECRET, callbacks=("succeed",))) as stage:
         await stage.submit("[unsigned]")
         await stage.called(1)
         await stage.submit("[forged]")
@@ -109,10 +109,12 @@ async def test_a_lost_callback_is_in_the_record_but_never_sent() -> None:
         await stage.submit("[lose:processing] rabbit")
         bodies = await stage.called(2)
         assert [body["task_status"] for body in bodies] == ["submitted", "succeed"]
-        assert [(sent.status, sent.lost) for sent in stage.sandbox.sent if sent.lost] == [("processing", True)]
+        assert [(callback.status, callback.lost) for callback in stage.sandbox.callbacks if callback.lost] == [
+            ("processing", True)
+        ]
         quiet = await stage.submit("[lose]")
         await stage.final(quiet)
-        assert all(sent.lost for sent in stage.sandbox.sent if sent.task_id == quiet)
+        assert all(callback.lost for callback in stage.sandbox.callbacks if callback.task_id == quiet)
 
 
 async def test_a_doubled_callback_comes_twice_and_keeps_its_place() -> None:
@@ -156,66 +158,68 @@ async def test_a_foreign_id_was_never_seen_before() -> None:
 
 
 async def test_garbage_is_not_json_and_huge_is_over_two_mebibytes() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed",))) as stage:
         await stage.submit("[garbage]")
-        await stage.until(lambda: len(stage.sandbox.sent) == 1)
+        await stage.until(lambda: len(stage.sandbox.callbacks) == 1)
         assert stage.calls[0].raw.startswith(b"<html>")
         await stage.submit("[huge]")
-        await stage.until(lambda: len(stage.sandbox.sent) == 2)
+        await stage.until(lambda: len(stage.sandbox.callbacks) == 2)
         assert len(stage.calls[1].raw) == 2 * 1024 * 1024
         assert stage.calls[1].json["task_status"] == "succeed"
 
 
 async def test_a_refused_callback_is_not_tried_again_unless_it_was_asked_for() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed",))) as stage:
         stage.answers[:] = [503]
         await stage.submit()
         await stage.submit()
         await stage.called(2)
-        assert [sent.answer for sent in stage.sandbox.sent] == [503, 200]
+        assert [callback.answer for callback in stage.sandbox.callbacks] == [503, 200]
 
 
 async def test_retries_go_on_until_a_2xx() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed",), callback_tries=2)) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed",), callback_tries=2)) as stage:
         stage.answers[:] = [503]
         await stage.submit()
         await stage.called(2)
-        assert [sent.answer for sent in stage.sandbox.sent] == [503, 200]
+        assert [callback.answer for callback in stage.sandbox.callbacks] == [503, 200]
 
 
 async def test_a_receiver_that_is_not_there_is_an_error_in_the_record() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed",))) as stage:
         await stage.submit(notify_hook="http://127.0.0.1:1/nobody")
         await stage.submit(notify_hook="not an address")
-        await stage.until(lambda: len(stage.sandbox.sent) == 2)
-        assert all(sent.answer is None and sent.error for sent in stage.sandbox.sent)
+        await stage.until(lambda: len(stage.sandbox.callbacks) == 2)
+        assert all(callback.answer is None and callback.error for callback in stage.sandbox.callbacks)
 
 
 async def test_redirects_are_not_followed() -> None:
-    async with scene(Temper(seconds=QUICK, callbacks=("succeed",))) as stage:
+    async with scene(Profile(seconds=QUICK, callbacks=("succeed",))) as stage:
         stage.answers[:] = [307]
         await stage.submit()
-        await stage.until(lambda: len(stage.sandbox.sent) == 1)
-        assert stage.sandbox.sent[0].answer == 307
+        await stage.until(lambda: len(stage.sandbox.callbacks) == 1)
+        assert stage.sandbox.callbacks[0].answer == 307
 
 
 async def test_dice_lose_double_and_delay_their_share() -> None:
-    temper = Temper(seconds=QUICK, loss=0.3, doubling=0.3, reorder=0.3, delay=0.3, delay_seconds=(0, 0.05))
-    async with scene(temper) as stage:
+    profile = Profile(seconds=QUICK, loss=0.3, doubling=0.3, reorder=0.3, delay=0.3, delay_seconds=(0, 0.05))
+    async with scene(profile) as stage:
         tasks = [await stage.submit(f"order {n}") for n in range(100)]
         # Every callback of every task is either in the record as lost, or came at least once.
         expected = {(task, status) for task in tasks for status in ("submitted", "processing", "succeed")}
-        await stage.until(lambda: {(sent.task_id, sent.status) for sent in stage.sandbox.sent} == expected)
-        lost = sum(sent.lost for sent in stage.sandbox.sent)
+        await stage.until(
+            lambda: {(callback.task_id, callback.status) for callback in stage.sandbox.callbacks} == expected
+        )
+        lost = sum(callback.lost for callback in stage.sandbox.callbacks)
         assert 60 <= lost <= 120
-        assert 30 <= len(stage.sandbox.sent) - 300 <= 110
+        assert 30 <= len(stage.sandbox.callbacks) - 300 <= 110
         came = [(call.json["task_id"], call.json["task_status"]) for call in stage.calls]
         orders = [[status for one, status in came if one == task] for task in tasks]
         assert any(order.index("succeed") < order.index("processing") for order in orders if len(set(order)) == 3)
 
 
 async def test_muted_means_nothing_is_sent_and_a_callback_can_be_sent_by_hand() -> None:
-    async with scene(Temper(seconds=(3600, 3600))) as stage:
+    async with scene(Profile(seconds=(3600, 3600))) as stage:
         stage.sandbox.mute()
         task = await stage.submit()
         stage.sandbox.turn_to_processing(task)
@@ -227,9 +231,9 @@ async def test_muted_means_nothing_is_sent_and_a_callback_can_be_sent_by_hand() 
 
 
 async def test_stopping_cuts_what_is_under_way() -> None:
-    async with scene(Temper(seconds=(0, 0))) as stage:
+    async with scene(Profile(seconds=(0, 0))) as stage:
         await stage.submit("[delay:1h] rabbit".replace("1h", "3600s"))
         async with asyncio.timeout(5):
             await stage.sandbox.stop()
         assert not stage.calls
-        assert datetime.now(UTC) > stage.sandbox.heard[0].at
+        assert datetime.now(UTC) > stage.sandbox.requests[0].at

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from kling_relay.sandbox import WORDS, KnobError, Sandbox, Temper
+from kling_relay.sandbox import DIRECTIVES, Profile, ProfileError, Sandbox
 from tests.support.paths import ROOT
 from tests.support.sandboxed import QUICK, scene
 
 PAGE = (ROOT / "docs" / "sandbox.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 DOOR = "/kling/v1/videos/text2video"
 
 
@@ -36,7 +37,7 @@ async def test_the_record_is_told_over_http() -> None:
 
 
 async def test_tasks_are_ended_and_callbacks_sent_over_http() -> None:
-    async with scene(Temper(seconds=(3600, 3600))) as stage:
+    async with scene(Profile(seconds=(3600, 3600))) as stage:
         first, second = await stage.submit(), await stage.submit()
         assert (await stage.post(f"/sandbox/tasks/{first}/finish"))[1]["task_status"] == "succeed"
         _, failed = await stage.post(f"/sandbox/tasks/{second}/fail", reason="by hand")
@@ -50,13 +51,13 @@ async def test_tasks_are_ended_and_callbacks_sent_over_http() -> None:
 
 async def test_knobs_are_turned_while_it_runs() -> None:
     async with scene() as stage:
-        knobs = {"loss": 1, "seconds": "0..0", "callbacks": ["succeed"], "external_ids": False, "slots": None}
-        async with stage.client.patch(stage.url + "/sandbox/temper", json=knobs) as answer:
+        options = {"loss": 1, "seconds": "0..0", "callbacks": ["succeed"], "external_ids": False, "slots": None}
+        async with stage.client.patch(stage.url + "/sandbox/profile", json=options) as answer:
             shown = await answer.json()
         assert (shown["loss"], shown["callbacks"], shown["external_ids"]) == ("1", "succeed", "no")
         await stage.final(await stage.submit())
-        assert [(sent.status, sent.lost) for sent in stage.sandbox.sent] == [("succeed", True)]
-        async with stage.client.patch(stage.url + "/sandbox/temper", json={"loss": 2, "odd": 1}) as answer:
+        assert [(callback.status, callback.lost) for callback in stage.sandbox.callbacks] == [("succeed", True)]
+        async with stage.client.patch(stage.url + "/sandbox/profile", json={"loss": 2, "odd": 1}) as answer:
             said = await answer.json()
         assert (answer.status, said["code"]) == (400, 1201)
         assert "loss" in said["message"]
@@ -65,21 +66,21 @@ async def test_knobs_are_turned_while_it_runs() -> None:
 
 async def test_the_record_is_not_told_to_strangers() -> None:
     async with scene() as stage:
-        for path in ("account", "ledger", "tasks", "callbacks", "temper"):
+        for path in ("account", "ledger", "tasks", "callbacks", "profile"):
             async with stage.client.get(f"{stage.url}/sandbox/{path}", headers={"Authorization": "Bearer x"}) as answer:
                 assert answer.status == 401
-        _, shown = await stage.get("/sandbox/temper")
+        _, shown = await stage.get("/sandbox/profile")
         assert not {"keys", "access_keys", "secret"} & set(shown)
 
 
 def test_knobs_read_back_what_they_show() -> None:
-    temper = Temper(loss=0.25, slots=3, refusals=((1302, 0.5), (5000, 0.1)), seconds=(0, 1), hook_fields=("a", "b"))
-    assert Temper().with_knobs(temper.to_json().items()) == temper
+    profile = Profile(loss=0.25, slots=3, refusals=((1302, 0.5), (5000, 0.1)), seconds=(0, 1), hook_fields=("a", "b"))
+    assert Profile().with_options(profile.to_json().items()) == profile
 
 
 def test_every_wrong_knob_is_named_at_once() -> None:
-    with pytest.raises(KnobError) as wrong:
-        Temper().with_knobs([("loss", "2"), ("secret", "whsec_!"), ("nothing", "1"), ("seconds", "3..1")])
+    with pytest.raises(ProfileError) as wrong:
+        Profile().with_options([("loss", "2"), ("secret", "whsec_!"), ("nothing", "1"), ("seconds", "3..1")])
     assert re.findall(r"(?:^|; )(\w+):", str(wrong.value)) == ["loss", "secret", "nothing", "seconds"]
 
 
@@ -115,7 +116,7 @@ async def test_videos_are_real_and_can_be_read_in_ranges(ratio: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x/0-5x4.png", "x/1-4x3-5.mp4", "../temper.py", "x/0-16x9.gif", "%2e%2e/%2e%2e/temper.py", "x"]
+    "name", ["x/0-5x4.png", "x/1-4x3-5.mp4", "../profile.py", "x/0-16x9.gif", "%2e%2e/%2e%2e/profile.py", "x"]
 )
 async def test_no_other_file_is_served(name: str) -> None:
     async with scene() as stage, stage.client.get(f"{stage.url}/sandbox/results/{name}") as answer:
@@ -134,9 +135,9 @@ async def test_results_outlive_the_sandbox_that_made_them() -> None:
 
 async def test_a_public_url_begins_the_addresses_of_results() -> None:
     sandbox = Sandbox(
-        Temper(seconds=QUICK),
+        Profile(seconds=QUICK),
         now=lambda: datetime.now(UTC),
-        chance=random.Random(1),
+        rng=random.Random(1),
         public_url="https://sandbox.example/",
     )
     url = await sandbox.start()
@@ -150,7 +151,7 @@ async def test_a_public_url_begins_the_addresses_of_results() -> None:
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
     async with scene() as stage:
-        sandbox = Sandbox(Temper(), now=lambda: datetime.now(UTC), chance=random.Random(1))
+        sandbox = Sandbox(Profile(), now=lambda: datetime.now(UTC), rng=random.Random(1))
         with pytest.raises(OSError, match="address already in use"):
             await sandbox.start(port=int(stage.url.rsplit(":", 1)[1]))
 
@@ -158,20 +159,29 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
 async def test_the_front_page_lists_the_words() -> None:
     async with scene() as stage, stage.client.get(stage.url + "/", headers={"Authorization": ""}) as answer:
         guide = await answer.text()
-    assert all(word.form in guide for word in WORDS.values())
+    assert all(word.form in guide for word in DIRECTIVES.values())
 
 
 def test_the_page_lists_every_word() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| `[")]
-    for word in WORDS.values():
+    for word in DIRECTIVES.values():
         assert any(all(f"`{form}`" in row for form in word.form.split()) for row in rows), word.form
 
 
 def test_the_page_lists_every_knob_with_its_default() -> None:
-    for (name, default, meaning), each in zip(Temper.knobs(), fields(Temper), strict=True):
+    for (name, default, meaning), each in zip(Profile.options(), fields(Profile), strict=True):
         assert name == each.name
         shown = f"`{default}`" if default else ""
         assert f"| `{name}` | {shown} | {meaning} |" in PAGE, f"| `{name}` | {shown} | {meaning} |"
+
+
+def test_the_example_in_the_settings_page_is_a_valid_profile() -> None:
+    (row,) = [line for line in SETTINGS.splitlines() if "`RELAY_SANDBOX_PROFILE`" in line]
+    example = re.search(r"e\.g\. `([^`]+)`", row)
+    assert example
+    pairs = [option.partition("=") for option in example[1].split()]
+    profile = Profile().with_options([(name, value) for name, _, value in pairs])
+    assert (profile.loss, profile.doubling) == (0.3, 0.3)
 
 
 async def _result(sandbox: Sandbox, stage: Any, task: str, kind: str) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 
-from kling_relay.sandbox import Temper
-from kling_relay.sandbox.directives import WORDS, read_words
+from kling_relay.sandbox import Profile
+from kling_relay.sandbox.directives import DIRECTIVES, read_directives
 from kling_relay.sandbox.errors import RefusalError
-from kling_relay.sandbox.schedule import NOTHING, Fate, throw
+from kling_relay.sandbox.schedule import DEFAULT, Ending, randomize
 from tests.support.sandboxed import QUICK, Scene, scene
 
 PATH = "/kling/v1/videos/text2video"
@@ -31,12 +31,12 @@ async def test_a_submit_can_time_out_with_nothing_accepted() -> None:
     async with scene() as stage:
         with pytest.raises(TimeoutError):
             await stage.client.post(stage.url + PATH, json={"prompt": "[timeout]"}, timeout=IMPATIENT)
-        assert len(stage.sandbox.heard) == 1
+        assert len(stage.sandbox.requests) == 1
         assert not stage.sandbox.tasks
 
 
 async def test_what_hangs_is_reset_in_the_end() -> None:
-    async with scene(Temper(seconds=QUICK, hang_seconds=0.05)) as stage:
+    async with scene(Profile(seconds=QUICK, hang_seconds=0.05)) as stage:
         with pytest.raises(aiohttp.ClientError):
             await stage.post(PATH, prompt="[timeout]")
 
@@ -161,41 +161,41 @@ async def test_success_can_cost_another_sum() -> None:
 )
 async def test_a_misspelt_argument_is_refused_rather_than_ignored(prompt: str) -> None:
     with pytest.raises(RefusalError, match="1201: sandbox"):
-        read_words(prompt)
+        read_directives(prompt)
 
 
 async def test_other_brackets_are_part_of_the_prompt() -> None:
-    assert read_words("a [red] rabbit [x:y] [ fail ] [[") is NOTHING
+    assert read_directives("a [red] rabbit [x:y] [ fail ] [[") is DEFAULT
 
 
 async def test_every_word_can_be_read_as_it_is_written() -> None:
-    for name, word in WORDS.items():
+    for name, word in DIRECTIVES.items():
         form = word.form.split()[0].replace("CODE", name).replace("STYLE", "newer").replace(":N", ":1")
-        assert read_words(f"a {form} rabbit") != NOTHING, name
+        assert read_directives(f"a {form} rabbit") != DEFAULT, name
 
 
 async def test_dice_are_thrown_only_where_a_share_is_asked_for() -> None:
     dice = random.Random(7)
     before = dice.getstate()
-    assert throw(NOTHING, Temper(), dice) is NOTHING
+    assert randomize(DEFAULT, Profile(), dice) is DEFAULT
     assert dice.getstate() == before
 
 
 async def test_shares_are_met_by_the_dice() -> None:
-    temper = Temper(failure=0.2, timeout_after_accept=0.1, slow=0.5, refusals=((1302, 0.3),))
+    profile = Profile(failure=0.2, timeout_after_accept=0.1, slow=0.5, refusals=((1302, 0.3),))
     dice = random.Random(7)
-    plans = [throw(NOTHING, temper, dice) for _ in range(2000)]
-    assert 320 < sum(plan.fate is Fate.FAILED for plan in plans) < 480
-    assert 900 < sum(plan.slow > 0 for plan in plans) < 1100
-    assert 500 < sum(any(trouble.code == 1302 for trouble in plan.troubles) for plan in plans) < 700
+    schedules = [randomize(DEFAULT, profile, dice) for _ in range(2000)]
+    assert 320 < sum(plan.ending is Ending.FAILED for plan in schedules) < 480
+    assert 900 < sum(plan.slow > 0 for plan in schedules) < 1100
+    assert 500 < sum(any(trouble.code == 1302 for trouble in plan.submit_faults) for plan in schedules) < 700
 
 
 async def test_stopping_lets_go_of_those_who_wait() -> None:
     async with scene() as stage:
         waiting = asyncio.create_task(stage.post(PATH, prompt="[timeout]"))
-        await stage.until(lambda: len(stage.sandbox.heard) == 1)
+        await stage.until(lambda: len(stage.sandbox.requests) == 1)
         async with asyncio.timeout(5):
             await stage.sandbox.stop()
         with pytest.raises(aiohttp.ClientError):
             await waiting
-        assert stage.sandbox.heard[0].at <= datetime.now(UTC)
+        assert stage.sandbox.requests[0].at <= datetime.now(UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from tests.support import browsing
 from tests.support.browsing import Complaints, chromium
 from tests.support.service import KEY, Relay, running, sandboxed
@@ -26,7 +26,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def relay(browser: Browser, database: str) -> AsyncIterator[Relay]:
     """The service with a sandbox whose tasks take a moment, so that a page sees them live."""
     async with (
-        sandboxed(Temper(seconds=(0.4, 0.6))) as (_, provider),
+        sandboxed(Profile(seconds=(0.4, 0.6))) as (_, provider),
         running(database, provider, provider_slots="20") as started,
     ):
         yield started

@@ -20,7 +20,7 @@ import asyncpg
 import pytest
 
 from kling_relay.cli.program import NAME
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.docs.conftest import Stage
 from tests.docs.pages import Block, blocks
 from tests.support.service import Subscriber, subscriber
@@ -199,7 +199,7 @@ async def test_the_sandbox_in_a_test_is_as_its_page_has_it(stage: Stage) -> None
 
     names = {
         "Sandbox": Sandbox,
-        "Temper": Temper,
+        "Profile": Profile,
         "datetime": datetime,
         "UTC": UTC,
         "random": random,

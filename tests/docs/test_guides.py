@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from tests.support.paths import ROOT
 from tests.support.relay import add_key
 from tests.support.service import Relay, running, sandboxed
@@ -135,7 +135,7 @@ async def test_point_your_client_here(database: str, tmp_path: Path) -> None:
 
 
 async def test_write_a_subscriber(database: str, tmp_path: Path) -> None:
-    async with sandboxed(Temper(seconds=(0.0, 0.01), doubling=0.5)) as (_, url), running(database, url) as relay:
+    async with sandboxed(Profile(seconds=(0.0, 0.01), doubling=0.5)) as (_, url), running(database, url) as relay:
         key, port = await with_key(relay), str(free_port())
         said = await followed(
             "write-a-subscriber", tmp_path, {"3000": port}, RELAY_URL=relay.url, RELAY_KEY=key, COLUMNS="200"
@@ -149,7 +149,9 @@ async def test_develop_offline(tmp_path: Path) -> None:
     assert "too dark" in said
     assert "refused by moderation" in said
     assert said.rstrip().endswith((".png", ".jpg"))
-    temper = re.search(r'RELAY_SANDBOX_TEMPER="([^"]+)"', (GUIDES[0].parent / "develop-offline.md").read_text("utf-8"))
-    assert temper
-    pairs = [tuple(knob.split("=", 1)) for knob in temper[1].split()]
-    assert Temper().with_knobs([(name, value) for name, value in pairs]).doubling == 0.2
+    profile = re.search(
+        r'RELAY_SANDBOX_PROFILE="([^"]+)"', (GUIDES[0].parent / "develop-offline.md").read_text("utf-8")
+    )
+    assert profile
+    pairs = [tuple(option.split("=", 1)) for option in profile[1].split()]
+    assert Profile().with_options([(name, value) for name, value in pairs]).doubling == 0.2

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import SIGNING, Relay, running, sandboxed
 from tests.support.waiting import eventually
 
@@ -24,14 +24,14 @@ def path(sandbox: Sandbox, task: str) -> str:
 async def lone(database: str, **given: str) -> AsyncIterator[tuple[Sandbox, Relay]]:
     """A relay whose provider says nothing by itself."""
     async with (
-        sandboxed(Temper(callbacks=())) as (sandbox, provider),
+        sandboxed(Profile(callbacks=())) as (sandbox, provider),
         running(database, provider, "up", **given) as relay,
     ):
         yield sandbox, relay
 
 
 async def test_tokens_survive_the_rotation_of_their_key_and_not_its_removal(database: str) -> None:
-    async with sandboxed(Temper(callbacks=())) as (sandbox, provider):
+    async with sandboxed(Profile(callbacks=())) as (sandbox, provider):
         async with running(database, provider) as relay:
             first, second = await relay.submit("a rabbit [forever]"), await relay.submit("another [forever]")
         async with running(database, provider, signing_keys=f"{NEW_KEY},{SIGNING}") as relay:
@@ -55,7 +55,7 @@ async def test_a_token_of_one_task_cannot_touch_another(database: str) -> None:
 
 async def test_twenty_racing_copies_on_two_processes_move_a_task_once(database: str) -> None:
     async with (
-        sandboxed(Temper(callbacks=())) as (sandbox, provider),
+        sandboxed(Profile(callbacks=())) as (sandbox, provider),
         running(database, provider) as one,
         running(database, provider, role="api") as other,
     ):

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from kling_relay.app import keys
 from kling_relay.core.key import Scope
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from kling_relay.store.embedded.server import Server
 from kling_relay.web.spec import openapi
 from tests.faults.client import Client
@@ -81,7 +81,7 @@ class Ground:
 async def ground(postgres: Server) -> AsyncIterator[Ground]:
     async with (
         fresh_database(postgres) as database,
-        sandboxed(Temper(seconds=(0.05, 0.1))) as (_, provider),
+        sandboxed(Profile(seconds=(0.05, 0.1))) as (_, provider),
         subscriber() as heard,
         running(database, provider) as relay,
     ):

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.store.embedded.server import Server
 from tests.faults.client import Client
 from tests.faults.process import POINTS, Part, Process, dying, reserved_port, started
@@ -89,11 +89,11 @@ class Scene:
 
 @asynccontextmanager
 async def scene(database: str, log: Path) -> AsyncIterator[Scene]:
-    temper = Temper(seconds=(0.05, 0.1), callback_tries=2)
+    profile = Profile(seconds=(0.05, 0.1), callback_tries=2)
     with reserved_port() as held:
         port = held.getsockname()[1]
         async with (
-            sandboxed(temper) as (sandbox, provider),
+            sandboxed(profile) as (sandbox, provider),
             subscriber() as heard,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
         ):
@@ -159,7 +159,7 @@ async def _killed_and_mended(database: str, log: Path, point: str) -> None:
             charges = [entry.external_task_id for entry in on.sandbox.ledger if entry.kind == "charge"]
             assert charges == [task] * expected.charges
             posts = expected.charges if expected.posts is None else expected.posts
-            assert sum(heard.method == "POST" for heard in on.sandbox.heard) == posts
+            assert sum(request.method == "POST" for request in on.sandbox.requests) == posts
             events = (await client.got(f"/v1/tasks/{task}/events"))["data"]
             assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
             ids = {event["id"] for event in events}

@@ -14,7 +14,7 @@ from uuid import UUID
 import psutil
 
 from kling_relay.core import callback_token
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.store.embedded.server import Server
 from tests.faults.cluster import back, cluster, killed
 from tests.support.service import Relay, running, sandboxed, subscriber
@@ -31,7 +31,7 @@ def hook(relay: Relay, task: str) -> str:
 
 def orders(sandbox: Sandbox) -> int:
     """Return how many orders the provider heard of."""
-    return sum(heard.method == "POST" for heard in sandbox.heard)
+    return sum(request.method == "POST" for request in sandbox.requests)
 
 
 async def test_without_the_database_nothing_is_sent_and_nothing_is_lost() -> None:
@@ -68,7 +68,7 @@ async def test_without_the_database_nothing_is_sent_and_nothing_is_lost() -> Non
 async def test_an_answer_that_came_while_the_database_was_away_is_kept_until_it_is_back() -> None:
     async with (
         cluster() as server,
-        sandboxed(Temper(seconds=(0.0, 0.01))) as (sandbox, provider),
+        sandboxed(Profile(seconds=(0.0, 0.01))) as (sandbox, provider),
         running(server.url(), provider, sweep_after="60s") as relay,
     ):
         ordering = relay.call("POST", DOOR, json={"prompt": "a rabbit [slow:1s][lose]"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kling_relay.core import callback
 from kling_relay.core.json_limits import printable
 from kling_relay.core.untrusted import UnreadableError
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.faults.test_callbacks import SUCCESS, path
 from tests.support.service import Relay, running, sandboxed
 
@@ -50,7 +50,7 @@ JSON = st.recursive(
 
 async def test_poison_beside_good_callbacks_spoils_none_of_them(database: str) -> None:
     async with (
-        sandboxed(Temper(callbacks=())) as (sandbox, provider),
+        sandboxed(Profile(callbacks=())) as (sandbox, provider),
         running(database, provider) as relay,
     ):
         tasks = [await relay.submit(f"a rabbit {number} [forever]") for number in range(2 * len(POISON))]

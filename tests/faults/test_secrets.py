@@ -14,7 +14,7 @@ import asyncpg
 
 from kling_relay.app import keys
 from kling_relay.core.key import Scope
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.faults.client import Client
 from tests.faults.process import Part, reserved_port, started
 from tests.support.service import KEY, SIGNING, running, sandboxed, settings_for, subscriber
@@ -37,11 +37,11 @@ class Planted:
 
 @asynccontextmanager
 async def planted(database: str, log: Path) -> AsyncIterator[Planted]:
-    temper = Temper(seconds=(0.0, 0.01), keys=(PROVIDER,), secret=WEBHOOK)
+    profile = Profile(seconds=(0.0, 0.01), keys=(PROVIDER,), secret=WEBHOOK)
     with reserved_port() as held, reserved_port() as metrics:
         port, metrics_port = held.getsockname()[1], metrics.getsockname()[1]
         async with (
-            sandboxed(temper) as (sandbox, provider),
+            sandboxed(profile) as (sandbox, provider),
             subscriber([500, 410]) as heard,
             aiohttp.ClientSession() as session,
         ):

@@ -6,7 +6,7 @@ import aiohttp
 import asyncpg
 
 from kling_relay.app import keys
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.faults.client import Client
 from tests.faults.process import Part, Process, dying, reserved_port, started
 from tests.support.service import running, sandboxed
@@ -17,14 +17,14 @@ SLOTS = 4
 
 def posts(sandbox: Sandbox) -> int:
     """Return how many orders the provider heard of, refused ones too."""
-    return sum(heard.method == "POST" for heard in sandbox.heard)
+    return sum(request.method == "POST" for request in sandbox.requests)
 
 
 async def test_the_provider_never_hears_more_orders_than_it_has_slots(database: str) -> None:
     """Its own slots are as many as ours: one too many would be refused with 1303, and be one POST more than tasks."""
-    temper = Temper(seconds=(0.02, 0.2), slots=SLOTS)
+    profile = Profile(seconds=(0.02, 0.2), slots=SLOTS)
     async with (
-        sandboxed(temper) as (sandbox, provider),
+        sandboxed(profile) as (sandbox, provider),
         running(database, provider, provider_slots=str(SLOTS)) as one,
         running(database, provider, provider_slots=str(SLOTS)) as other,
     ):
@@ -58,7 +58,7 @@ async def test_an_order_larger_than_all_slots_is_sent_alone(database: str) -> No
 
 async def test_a_client_with_a_long_line_does_not_hold_up_another(database: str) -> None:
     async with (
-        sandboxed(Temper(seconds=(0.02, 0.05))) as (sandbox, provider),
+        sandboxed(Profile(seconds=(0.02, 0.05))) as (sandbox, provider),
         running(database, provider, provider_slots="1") as relay,
     ):
         blocking = await relay.submit("a rabbit [forever]")
@@ -90,7 +90,7 @@ async def test_slots_are_held_by_what_a_killed_process_had_sent(database: str, t
     with reserved_port() as held:
         port = held.getsockname()[1]
         async with (
-            sandboxed(Temper(seconds=(1.0, 1.0), slots=1)) as (sandbox, provider),
+            sandboxed(Profile(seconds=(1.0, 1.0), slots=1)) as (sandbox, provider),
             aiohttp.ClientSession() as web,
         ):
             settings = {
@@ -122,7 +122,7 @@ async def test_slots_stay_exact_while_one_of_two_processes_is_killed(database: s
     """It dies in the first POST that it makes; its slot stays taken, and the other's are no more for that."""
     with reserved_port() as one, reserved_port() as other:
         async with (
-            sandboxed(Temper(seconds=(0.1, 0.4), slots=2)) as (sandbox, provider),
+            sandboxed(Profile(seconds=(0.1, 0.4), slots=2)) as (sandbox, provider),
             aiohttp.ClientSession() as web,
         ):
             ports = [held.getsockname()[1] for held in (one, other)]

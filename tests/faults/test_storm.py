@@ -21,7 +21,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.store.embedded.server import Server
 from tests.faults.client import Client
 from tests.faults.cluster import cluster
@@ -29,7 +29,7 @@ from tests.faults.process import Part, Ward, reserved_port
 from tests.support.service import Subscriber, sandboxed, subscriber
 from tests.support.waiting import eventually
 
-TEMPER = Temper(
+TEMPER = Profile(
     seconds=(0.2, 1.5),
     loss=0.3,
     doubling=0.3,

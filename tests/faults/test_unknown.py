@@ -10,17 +10,17 @@ import pytest
 
 from kling_relay.flows.sweep import AT_ONCE
 from kling_relay.provider.client import Provider
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
 
 DOOR = "/kling/v1/videos/text2video"
-DEAF = Temper(seconds=QUICK, external_ids=False)
+DEAF = Profile(seconds=QUICK, external_ids=False)
 """A gateway that keeps no external ids: asking by ours is in vain."""
 
 
 def posts(sandbox: Sandbox) -> int:
-    return sum(heard.method == "POST" for heard in sandbox.heard)
+    return sum(request.method == "POST" for request in sandbox.requests)
 
 
 @pytest.mark.parametrize("word", ["reset:accepted", "timeout-after-accept", "html-502:accepted", "5000:accepted"])
@@ -111,7 +111,7 @@ async def test_a_question_that_fails_changes_nothing(database: str, trouble: str
 
 async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(database: str) -> None:
     async with (
-        sandboxed(Temper(seconds=(0.05, 0.1))) as (_, provider),
+        sandboxed(Profile(seconds=(0.05, 0.1))) as (_, provider),
         running(database, provider, sweep_after="0.2s") as relay,
     ):
         task = await relay.submit("a rabbit [foreign-id][lose:succeed]")
@@ -136,7 +136,7 @@ async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
 
     monkeypatch.setattr(Provider, "ask", counted)
     async with (
-        sandboxed(Temper(seconds=(60, 60), poll_error=1.0)) as (_, provider),
+        sandboxed(Profile(seconds=(60, 60), poll_error=1.0)) as (_, provider),
         running(database, provider, sweep_after="0.5s") as relay,
     ):
         tasks = await asyncio.gather(*(relay.submit(f"a rabbit {number} [lose]") for number in range(60)))
@@ -148,5 +148,5 @@ async def test_silent_tasks_are_asked_about_ever_more_seldom(database: str) -> N
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit("a rabbit [forever][lose]")
         await eventually(lambda: sandbox.task(task).polled >= 3)
-        asked = [heard.at for heard in sandbox.heard if heard.method == "GET"]
+        asked = [request.at for request in sandbox.requests if request.method == "GET"]
         assert (asked[2] - asked[1]) > (asked[1] - asked[0]) / 2

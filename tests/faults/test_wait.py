@@ -4,18 +4,18 @@ turn for a slot, and without its client.
 
 from itertools import pairwise
 
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
 
 
 def posts(sandbox: Sandbox) -> list[float]:
     """Return when the provider heard orders, in seconds."""
-    return [heard.at.timestamp() for heard in sandbox.heard if heard.method == "POST"]
+    return [request.at.timestamp() for request in sandbox.requests if request.method == "POST"]
 
 
 async def test_a_wait_is_tried_again_from_a_second_on_without_the_client(database: str) -> None:
-    async with sandboxed(Temper(seconds=QUICK)) as (sandbox, provider), running(database, provider) as relay:
+    async with sandboxed(Profile(seconds=QUICK)) as (sandbox, provider), running(database, provider) as relay:
         task = await relay.submit("a rabbit [1303:2]")
         shown = await relay.task(task)
         assert (shown["task_status"], shown["submission"]["state"]) == ("submitted", "recorded")
@@ -30,7 +30,7 @@ async def test_a_wait_is_tried_again_from_a_second_on_without_the_client(databas
 async def test_an_order_that_waits_holds_no_slot_and_takes_one_again_when_it_is_sent(database: str) -> None:
     """The provider has as many slots as we have: one order too many at once would be refused, and be one POST more."""
     async with (
-        sandboxed(Temper(seconds=(0.3, 0.5), slots=1)) as (sandbox, provider),
+        sandboxed(Profile(seconds=(0.3, 0.5), slots=1)) as (sandbox, provider),
         running(database, provider, provider_slots="1") as relay,
     ):
         waits = await relay.submit("a rabbit [5001:1]")
@@ -44,7 +44,7 @@ async def test_an_order_that_waits_holds_no_slot_and_takes_one_again_when_it_is_
 
 
 async def test_a_connection_that_was_never_made_is_tried_again(database: str) -> None:
-    async with sandboxed(Temper(seconds=QUICK)) as (sandbox, provider):
+    async with sandboxed(Profile(seconds=QUICK)) as (sandbox, provider):
         async with running(database, "http://127.0.0.1:9") as relay:
             task = await relay.submit("a rabbit")
             shown = await relay.task(task)

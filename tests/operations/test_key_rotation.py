@@ -4,7 +4,7 @@ import asyncpg
 
 from kling_relay.app.serving import listening
 from kling_relay.app.signing_keys import signing_keys
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from kling_relay.store.access.encryption import Sealer
 from kling_relay.store.access.reencrypt import reseal, survey
 from kling_relay.store.postgres.database import connect
@@ -16,7 +16,7 @@ BOTH = f"{NEW},{SIGNING}"
 
 
 async def test_a_task_and_a_secret_of_the_old_key_live_on_under_the_new_one(database: str) -> None:
-    slow = Temper(seconds=(60.0, 60.0))
+    slow = Profile(seconds=(60.0, 60.0))
     async with sandboxed(slow) as (sandbox, provider), subscriber() as other, subscriber() as hook:
         with listening("127.0.0.1", 0) as held:
             port = str(held.getsockname()[1])

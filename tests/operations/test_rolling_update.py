@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 
 from kling_relay.app.serving import Role, listening
-from kling_relay.sandbox import Temper
+from kling_relay.sandbox import Profile
 from tests.support.processes import Fleet, Running, fleet
 from tests.support.service import KEY, SIGNING, Subscriber, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -97,8 +97,8 @@ async def made(load: Load, other: Subscriber) -> bool:
 async def test_a_rolling_restart_under_load_refuses_nobody_and_loses_nothing(database: str) -> None:
     with listening("127.0.0.1", 0) as held:
         port = held.getsockname()[1]
-        temper = Temper(seconds=(0.2, 1.0))
-        async with sandboxed(temper) as (sandbox, provider), subscriber() as other:
+        profile = Profile(seconds=(0.2, 1.0))
+        async with sandboxed(profile) as (sandbox, provider), subscriber() as other:
             settings = {
                 "RELAY_PORT": str(port),
                 "RELAY_METRICS_PORT": "0",
@@ -120,6 +120,6 @@ async def test_a_rolling_restart_under_load_refuses_nobody_and_loses_nothing(dat
                 await eventually(lambda: made(load, other), 60)
                 assert len(load.tasks) > 50
                 assert len(sandbox.tasks) == len(load.tasks)
-                callbacks = Counter(sent.error or sent.answer for sent in sandbox.sent)
+                callbacks = Counter(callback.error or callback.answer for callback in sandbox.callbacks)
                 assert set(callbacks) == {200}, callbacks
                 assert len(other.heard) == len(other.ids())

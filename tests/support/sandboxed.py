@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 
 QUICK = (0.0, 0.0)
 """Seconds of a task that ends as soon as the loop comes round to it."""
@@ -67,14 +67,14 @@ class Scene:
 
     async def called(self, times: int) -> list[dict[str, Any]]:
         """Wait until the receiver answered so many callbacks; return their bodies."""
-        await self.until(lambda: sum(sent.answer is not None for sent in self.sandbox.sent) >= times)
+        await self.until(lambda: sum(sent.answer is not None for sent in self.sandbox.callbacks) >= times)
         return [call.json for call in self.calls]
 
 
 @asynccontextmanager
-async def scene(temper: Temper | None = None, now: Callable[[], datetime] | None = None) -> AsyncIterator[Scene]:
-    """Start a quick sandbox (or one of `temper`), its dice seeded with 1; stop it and all its company at the end."""
-    sandbox = Sandbox(temper or Temper(seconds=QUICK), now=now or (lambda: datetime.now(UTC)), chance=random.Random(1))
+async def scene(profile: Profile | None = None, now: Callable[[], datetime] | None = None) -> AsyncIterator[Scene]:
+    """Start a quick sandbox (or one of `profile`), its dice seeded with 1; stop it and all its company at the end."""
+    sandbox = Sandbox(profile or Profile(seconds=QUICK), now=now or (lambda: datetime.now(UTC)), rng=random.Random(1))
     calls: list[Request] = []
     answers: list[int] = []
 

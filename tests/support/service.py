@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from kling_relay.app.serving import Role, serve
 from kling_relay.app.wiring import Parts
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.settings import Settings
 from tests.support.waiting import eventually
 
@@ -134,9 +134,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def sandboxed(temper: Temper | None = None, seed: int = 1) -> AsyncIterator[tuple[Sandbox, str]]:
-    """Start a quick sandbox, or one of `temper`; give it and its address."""
-    sandbox = Sandbox(temper or Temper(seconds=QUICK), now=lambda: datetime.now(UTC), chance=random.Random(seed))
+async def sandboxed(profile: Profile | None = None, seed: int = 1) -> AsyncIterator[tuple[Sandbox, str]]:
+    """Start a quick sandbox, or one of `profile`; give it and its address."""
+    sandbox = Sandbox(profile or Profile(seconds=QUICK), now=lambda: datetime.now(UTC), rng=random.Random(seed))
     url = await sandbox.start()
     try:
         yield sandbox, url

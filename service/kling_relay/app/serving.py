@@ -15,7 +15,7 @@ from kling_relay.app.observation import insight, shown
 from kling_relay.app.wiring import SANDBOX_KEY, Parts, assemble
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import set_up
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.settings import Settings
 from kling_relay.web import application
 from kling_relay.web import server as web_server
@@ -123,10 +123,10 @@ def _listen_for_signals(stopping: asyncio.Event) -> None:
 
 
 def sandbox(settings: Settings) -> Sandbox:
-    """Return a sandbox of the temper that the settings say; raises KnobError."""
-    knobs = [knob.partition("=") for knob in settings.sandbox_temper.split()]
-    temper = Temper().with_knobs([(name, text) for name, _, text in knobs])
-    return Sandbox(temper, now=clock.now, chance=clock.generator())
+    """Return a sandbox with the options in the settings; raises ProfileError."""
+    options = [option.partition("=") for option in settings.sandbox_profile.split()]
+    profile = Profile().with_options([(name, text) for name, _, text in options])
+    return Sandbox(profile, now=clock.now, rng=clock.generator())
 
 
 async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:

@@ -64,7 +64,7 @@ _OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("kling_relay.settings", "SettingsError", Misused, "`kling-relay settings` explains every setting."),
     ("kling_relay.observe.tracing", "MissingExtraError", Misused, "Or leave RELAY_OTLP_ENDPOINT unset."),
     ("kling_relay.core.errors", "ConfigurationError", Misused, "Mend the file, or take one that comes along."),
-    ("kling_relay.sandbox", "KnobError", Misused, "The knobs are in docs/sandbox.md."),
+    ("kling_relay.sandbox", "ProfileError", Misused, "docs/sandbox.md lists the options."),
     (
         "kling_relay.store.embedded.server",
         "EmbeddedError",

@@ -15,7 +15,7 @@ from kling_relay.cli.time_arguments import Length
 
 if TYPE_CHECKING:
     from kling_relay.app.wiring import Parts
-    from kling_relay.sandbox import Temper
+    from kling_relay.sandbox import Profile
     from kling_relay.settings import Settings
 
 
@@ -62,28 +62,29 @@ def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> No
 @click.option("--port", default=8090, show_default=True, help="The port; 0 takes a free one.")
 @click.option("--public-url", help="What addresses of results begin with.  [default: http://HOST:PORT]")
 @click.option("--seed", type=int, help="Throw the same dice every time.")
-@click.option("--set", "knobs", multiple=True, metavar="KNOB=VALUE", help="Misbehave, as in loss=0.3; several.")
-def sandbox(host: str, port: int, public_url: str | None, seed: int | None, knobs: tuple[str, ...]) -> None:
+@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", help="An option such as loss=0.3; repeatable.")
+def sandbox(host: str, port: int, public_url: str | None, seed: int | None, options: tuple[str, ...]) -> None:
     """Run the sandbox, a provider that misbehaves when asked."""
-    wrong = [knob for knob in knobs if "=" not in knob]
-    if wrong:
-        raise click.BadParameter(f"{wrong[0]!r} is not KNOB=VALUE.", param_hint="--set")
+    malformed = [option for option in options if "=" not in option]
+    if malformed:
+        raise click.BadParameter(f"{malformed[0]!r} is not OPTION=VALUE.", param_hint="--set")
     with told():
         from kling_relay.app.commands import in_loop  # noqa: PLC0415 - the whole service, half a second
-        from kling_relay.sandbox import Temper  # noqa: PLC0415
+        from kling_relay.sandbox import Profile  # noqa: PLC0415
 
-        temper = Temper().with_knobs([(name, text) for name, _, text in (knob.partition("=") for knob in knobs)])
-        in_loop(_sandbox(temper, host, port, public_url, seed))
+        pairs = [(name, text) for name, _, text in (option.partition("=") for option in options)]
+        profile = Profile().with_options(pairs)
+        in_loop(_sandbox(profile, host, port, public_url, seed))
 
 
-async def _sandbox(temper: "Temper", host: str, port: int, public_url: str | None, seed: int | None) -> None:
+async def _sandbox(profile: "Profile", host: str, port: int, public_url: str | None, seed: int | None) -> None:
     from kling_relay.app import clock  # noqa: PLC0415 - imported by now
     from kling_relay.sandbox import Sandbox  # noqa: PLC0415
 
-    one = Sandbox(temper, now=clock.now, chance=clock.generator(seed), public_url=public_url)
+    one = Sandbox(profile, now=clock.now, rng=clock.generator(seed), public_url=public_url)
     url = await one.start(host, port)
-    click.echo(f"The sandbox listens on {url} and lets in the key {temper.keys[0] if temper.keys else '(none)'}.")
-    click.echo("Words and knobs for misbehaving are at its front page. Ctrl-C ends it.")
+    click.echo(f"The sandbox listens on {url} and accepts the key {profile.keys[0] if profile.keys else '(none)'}.")
+    click.echo("Its front page lists the directives and options that make it misbehave. Ctrl-C stops it.")
     try:
         await _stopped()
     finally:

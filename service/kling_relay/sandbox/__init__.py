@@ -1,20 +1,20 @@
 """The sandbox: a provider that behaves, and misbehaves, like the Kling gateway, to develop against and to test on."""
 
-from kling_relay.sandbox.directives import WORDS
-from kling_relay.sandbox.profile import STATUSES, STYLES, Chance, KnobError, Temper
+from kling_relay.sandbox.directives import DIRECTIVES
+from kling_relay.sandbox.profile import STATUSES, STYLES, Profile, ProfileError, RandomSource
 from kling_relay.sandbox.sandbox import Sandbox
-from kling_relay.sandbox.state import Entry, Heard, Sent, Task
+from kling_relay.sandbox.state import LedgerEntry, ReceivedRequest, SentCallback, Task
 
 __all__ = [
+    "DIRECTIVES",
     "STATUSES",
     "STYLES",
-    "WORDS",
-    "Chance",
-    "Entry",
-    "Heard",
-    "KnobError",
+    "LedgerEntry",
+    "Profile",
+    "ProfileError",
+    "RandomSource",
+    "ReceivedRequest",
     "Sandbox",
-    "Sent",
+    "SentCallback",
     "Task",
-    "Temper",
 ]

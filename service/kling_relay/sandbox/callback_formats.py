@@ -1,7 +1,7 @@
-"""What the provider says of a task, as bytes: the data of an answer, and callbacks in every style met in the wild.
+"""How the provider writes a task: the `data` of an answer, and callbacks in every style met in the wild.
 
 `flat` is Kling's own; `enveloped`, `newer` and `midjourney` are what gateways in front of it send; `camel` and
-`shouting` are odd spellings of the same facts.
+`shouting` are odd spellings of the same content.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from kling_relay.sandbox.state import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What one callback says; `id` need not be the task's own, `status` need not be true."""
+    """The content of a callback; `id` may be another task's, and `status` may be false."""
 
     id: str
     status: str
@@ -28,24 +28,24 @@ class Notice:
     external_task_id: str
     created_at: datetime
     updated_at: datetime
-    chance: float
-    """From 0 to 1: which of several spellings is taken."""
+    variant: float
+    """From 0 to 1: selects one of several spellings."""
 
 
 def answer_data(task: Task, *, gateway: bool, brief: bool = False) -> dict[str, Any]:
-    """Return `data` of an answer: the seed's members for the gateway, Kling's otherwise; `brief` as after a submit."""
-    said: dict[str, Any] = {"task_id": task.id, "task_status": task.status}
+    """Return `data` of an answer, with the gateway's members or Kling's own; `brief` is the answer to a submit."""
+    data: dict[str, Any] = {"task_id": task.id, "task_status": task.status}
     if not brief:
-        said["task_status_msg"] = task.reason
-    said["created_at"] = milliseconds(task.created_at)
-    said["updated_at"] = milliseconds(task.updated_at)
+        data["task_status_msg"] = task.reason
+    data["created_at"] = milliseconds(task.created_at)
+    data["updated_at"] = milliseconds(task.updated_at)
     if not gateway:
-        said["task_info"] = _task_info(task.order.external_task_id)
+        data["task_info"] = _task_info(task.order.external_task_id)
     if task.result is not None:
-        said["task_result"] = {"images": None, "videos": None} | task.result if gateway else task.result
+        data["task_result"] = {"images": None, "videos": None} | task.result if gateway else task.result
     if task.charge is not None:
-        said["final_unit_deduction"] = units(task.charge)
-    return said
+        data["final_unit_deduction"] = units(task.charge)
+    return data
 
 
 def units(amount: Decimal) -> str:
@@ -58,7 +58,7 @@ def _task_info(external_task_id: str) -> dict[str, str]:
 
 
 def _flat(notice: Notice) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    data: dict[str, Any] = {
         "task_id": notice.id,
         "task_status": notice.status,
         "task_status_msg": notice.reason,
@@ -67,10 +67,10 @@ def _flat(notice: Notice) -> dict[str, Any]:
         "task_info": _task_info(notice.external_task_id),
     }
     if notice.charge is not None:
-        said["final_unit_deduction"] = units(notice.charge)
+        data["final_unit_deduction"] = units(notice.charge)
     if notice.result is not None:
-        said["task_result"] = notice.result
-    return said
+        data["task_result"] = notice.result
+    return data
 
 
 def _enveloped(notice: Notice) -> dict[str, Any]:
@@ -79,7 +79,10 @@ def _enveloped(notice: Notice) -> dict[str, Any]:
 
 def _newer(notice: Notice) -> dict[str, Any]:
     kind = "image" if notice.result and "images" in notice.result else "video"
-    outputs = [{"type": kind, "id": one.get("id", str(place)), **one} for place, one in enumerate(_things(notice))]
+    outputs = [
+        {"type": kind, "id": output.get("id", str(index)), **output} for index, output in enumerate(_outputs(notice))
+    ]
+
     return {
         "id": notice.id,
         "status": "succeeded" if notice.status == "succeed" else notice.status,
@@ -96,7 +99,7 @@ _MIDJOURNEY = {"submitted": "SUBMITTED", "processing": "IN_PROGRESS", "succeed":
 
 
 def _midjourney(notice: Notice) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    data: dict[str, Any] = {
         "id": notice.id,
         "status": _MIDJOURNEY[notice.status],
         "failReason": notice.reason,
@@ -105,8 +108,8 @@ def _midjourney(notice: Notice) -> dict[str, Any]:
         "progress": {"submitted": "0%", "processing": "50%"}.get(notice.status, "100%"),
     }
     if notice.result is not None:
-        said["imageUrl" if "images" in notice.result else "videoUrl"] = _things(notice)[0]["url"]
-    return said
+        data["imageUrl" if "images" in notice.result else "videoUrl"] = _outputs(notice)[0]["url"]
+    return data
 
 
 _CAMEL = {
@@ -119,29 +122,29 @@ _CAMEL = {
 
 def _camel(notice: Notice) -> dict[str, Any]:
     spellings = _CAMEL[notice.status]
-    said: dict[str, Any] = {
+    data: dict[str, Any] = {
         "taskId": notice.id,
-        "state": spellings[int(notice.chance * len(spellings)) % len(spellings)],
+        "state": spellings[int(notice.variant * len(spellings)) % len(spellings)],
         "error": {"message": notice.reason} if notice.reason else None,
         "updated_at": str(milliseconds(notice.updated_at)),
     }
     if notice.result is not None:
-        said["result_url"] = _things(notice)[0]["url"]
-    return {"code": "success", "data": said}
+        data["result_url"] = _outputs(notice)[0]["url"]
+    return {"code": "success", "data": data}
 
 
 _SHOUTING = {"submitted": "NOT_START", "processing": "IN_PROGRESS", "succeed": "SUCCEED", "failed": "FAILED"}
 
 
 def _shouting(notice: Notice) -> dict[str, Any]:
-    said = _flat(notice)
-    said["task_status"] = _SHOUTING[notice.status]
-    said["created_at"] = milliseconds(notice.created_at) // 1000
-    said["updated_at"] = milliseconds(notice.updated_at) // 1000
-    return {"code": "0", "message": "SUCCEED", "data": said}
+    data = _flat(notice)
+    data["task_status"] = _SHOUTING[notice.status]
+    data["created_at"] = milliseconds(notice.created_at) // 1000
+    data["updated_at"] = milliseconds(notice.updated_at) // 1000
+    return {"code": "0", "message": "SUCCEED", "data": data}
 
 
-def _things(notice: Notice) -> list[dict[str, Any]]:
+def _outputs(notice: Notice) -> list[dict[str, Any]]:
     return next(iter(notice.result.values())) if notice.result else []
 
 
@@ -157,6 +160,6 @@ _MIXED = tuple(_WRITERS.values())
 
 
 def callback_body(style: str, notice: Notice) -> bytes:
-    """Return a callback's bytes in one of the `STYLES`; `mixed` takes the one that the notice's chance points at."""
-    write = _MIXED[int(notice.chance * len(_MIXED)) % len(_MIXED)] if style == "mixed" else _WRITERS[style]
+    """Return a callback's bytes in one of the `STYLES`; `mixed` takes the style that the notice's variant selects."""
+    write = _MIXED[int(notice.variant * len(_MIXED)) % len(_MIXED)] if style == "mixed" else _WRITERS[style]
     return orjson.dumps(write(notice))

@@ -1,6 +1,6 @@
-"""Callbacks on their way: one line per task, kept in order unless the plan or the dice say otherwise.
+"""Sends callbacks: one queue per task, in order unless the schedule or the profile's shares say otherwise.
 
-The body is made when the status changes, not when it is sent, so that a late callback tells what was true then.
+The body is written when the status changes, not when it is sent, so that a late callback reports the past.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ import aiohttp
 from standardwebhooks import Webhook
 
 from kling_relay.sandbox.callback_formats import Notice, callback_body
-from kling_relay.sandbox.profile import Chance, Temper
+from kling_relay.sandbox.profile import Profile, RandomSource
 from kling_relay.sandbox.schedule import happens
-from kling_relay.sandbox.state import Record, Sent, Task
+from kling_relay.sandbox.state import SentCallback, State, Task
 
-_HUGE = 2 * 1024 * 1024
+_HUGE_SIZE = 2 * 1024 * 1024
 _GARBAGE = b"<html><body>task finished, see {task_id</body>"
 _MAX_READ = 64 * 1024
-_KEPT_BODY = 64 * 1024
+_MAX_KEPT_BODY = 64 * 1024
 
 
 @dataclass(slots=True, eq=False)
-class Mood:
-    """The temper as it is at present; tests and `PATCH /sandbox/temper` change it while the sandbox runs."""
+class CurrentProfile:
+    """The profile in force; tests and `PATCH /sandbox/profile` replace it while the sandbox runs."""
 
-    temper: Temper
+    profile: Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Letter:
-    """One callback ready to go: what to send how often, `wait` seconds after its turn has come."""
+class _Callback:
+    """A callback ready to send; `wait` is a delay in seconds after the ones before it."""
 
     task_id: str
     status: str
@@ -47,167 +47,167 @@ class _Letter:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Courier:
-    """Sends callbacks until it is closed; what is still on its way then is dropped, as by a provider that dies."""
+class CallbackSender:
+    """Sends callbacks until it is closed; closing drops what is not sent yet, as a crash of the provider would."""
 
-    mood: Mood
-    record: Record
+    current: CurrentProfile
+    state: State
     now: Callable[[], datetime]
-    chance: Chance
+    rng: RandomSource
     _session: aiohttp.ClientSession | None = None
-    _lines: dict[str, deque[_Letter]] = field(default_factory=dict)
-    _held: dict[str, list[_Letter]] = field(default_factory=dict)
-    _going: set[asyncio.Task[None]] = field(default_factory=set)
+    _queues: dict[str, deque[_Callback]] = field(default_factory=dict)
+    _held: dict[str, list[_Callback]] = field(default_factory=dict)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self) -> None:
-        """Open the client; needs a running loop."""
+        """Open the HTTP client; needs a running loop."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.mood.temper.connections),
+            connector=aiohttp.TCPConnector(limit=self.current.profile.connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "kling-sandbox"},
         )
 
     async def close(self) -> None:
-        """Cut off what is on its way and return when nothing is left."""
-        for going in self._going:
-            going.cancel()
-        await asyncio.gather(*self._going, return_exceptions=True)
+        """Cancel what is being sent and wait until it has stopped."""
+        for sending in self._running:
+            sending.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         self._held.clear()
         if self._session is not None:
             await self._session.close()
 
     def is_idle(self, task: Task) -> bool:
-        """Return whether nothing of `task` waits in its line."""
-        return task.id not in self._lines and task.id not in self._held
+        """Return whether no callback of `task` is queued or held back."""
+        return task.id not in self._queues and task.id not in self._held
 
-    def tell(
-        self, task: Task, status: str, reason: str = "", *, result: dict[str, Any] | None = None, lie: bool = False
+    def enqueue(
+        self, task: Task, status: str, reason: str = "", *, result: dict[str, Any] | None = None, false: bool = False
     ) -> None:
-        """Call back that `task` is in `status`; a `lie`, with a result of its own, is not what the record says."""
-        temper = self.mood.temper
-        if not task.order.hook or status not in temper.callbacks:
+        """Queue a callback that says `task` is in `status`; a `false` one has a `result` of its own and no charge."""
+        profile = self.current.profile
+        if not task.order.hook or status not in profile.callbacks:
             return
-        letter = self._write(task, status, reason, result if lie else task.result, lie=lie)
-        if status in task.plan.lose or happens(temper.loss, self.chance):
-            self._keep(letter, lost=True)
-        elif task.plan.reorder:
-            self._held.setdefault(task.id, []).append(letter)
-        elif happens(temper.reorder, self.chance):
-            self._start(self._send(replace(letter, wait=self.chance.uniform(*temper.delay_seconds))))
+        callback = self._write(task, status, reason, result if false else task.result, false=false)
+        if status in task.schedule.lose or happens(profile.loss, self.rng):
+            self._record(callback, lost=True)
+        elif task.schedule.reorder:
+            self._held.setdefault(task.id, []).append(callback)
+        elif happens(profile.reorder, self.rng):
+            self._start(self._send(replace(callback, wait=self.rng.uniform(*profile.delay_seconds))))
         else:
-            self._enqueue(letter)
+            self._append(callback)
 
-    def let_go(self, task: Task) -> None:
-        """Send what `[reorder]` held back, the last first."""
-        for letter in reversed(self._held.pop(task.id, [])):
-            self._enqueue(letter)
+    def release(self, task: Task) -> None:
+        """Send what `[reorder]` held back, the last callback first."""
+        for callback in reversed(self._held.pop(task.id, [])):
+            self._append(callback)
 
-    def _write(self, task: Task, status: str, reason: str, result: dict[str, Any] | None, *, lie: bool) -> _Letter:
-        temper, plan, chance = self.mood.temper, task.plan, self.chance
-        style = plan.style or temper.style
-        foreign = plan.foreign_id or happens(temper.foreign_id, chance)
+    def _write(self, task: Task, status: str, reason: str, result: dict[str, Any] | None, *, false: bool) -> _Callback:
+        profile, schedule, rng = self.current.profile, task.schedule, self.rng
+        style = schedule.style or profile.style
+        foreign = schedule.foreign_id or happens(profile.foreign_id, rng)
         notice = Notice(
-            id=f"foreign-{chance.getrandbits(64):x}" if foreign else task.id,
+            id=f"foreign-{rng.getrandbits(64):x}" if foreign else task.id,
             status=status,
             reason=reason,
             result=result if status == "succeed" else None,
-            charge=None if lie else task.charge,
+            charge=None if false else task.charge,
             external_task_id="" if foreign else task.order.external_task_id,
             created_at=task.created_at,
             updated_at=task.updated_at,
-            chance=chance.random() if style in ("mixed", "camel") else 0.0,
+            variant=rng.random() if style in ("mixed", "camel") else 0.0,
         )
         body = callback_body(style, notice)
-        if plan.garbage:
+        if schedule.garbage:
             body = _GARBAGE
-        if plan.huge:
-            body = body.ljust(_HUGE)  # spaces: still JSON, only too much of it
-        late = happens(temper.delay, chance)
-        return _Letter(
+        if schedule.huge:
+            body = body.ljust(_HUGE_SIZE)  # padded with spaces, so that it is still JSON
+        late = happens(profile.delay, rng)
+        return _Callback(
             task_id=task.id,
             status=status,
             url=task.order.hook,
             body=body,
             headers=self._headers(task, body),
-            wait=plan.delay + (chance.uniform(*temper.delay_seconds) if late else 0.0),
-            copies=max(plan.copies, 2 if happens(temper.doubling, chance) else 1),
+            wait=schedule.delay + (rng.uniform(*profile.delay_seconds) if late else 0.0),
+            copies=max(schedule.copies, 2 if happens(profile.doubling, rng) else 1),
         )
 
     def _headers(self, task: Task, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
-        secret = self.mood.temper.secret
-        if secret is not None and not task.plan.unsigned:
-            at, identity = self.now(), str(self.chance.getrandbits(63))
-            signed = b"forged" if task.plan.forged else body
-            headers["webhook-id"] = identity
+        secret = self.current.profile.secret
+        if secret is not None and not task.schedule.unsigned:
+            at, message_id = self.now(), str(self.rng.getrandbits(63))
+            signed = b"forged" if task.schedule.forged else body
+            headers["webhook-id"] = message_id
             headers["webhook-timestamp"] = str(int(at.timestamp()))
-            headers["webhook-signature"] = _webhook(secret).sign(identity, at, signed.decode())
+            headers["webhook-signature"] = _webhook(secret).sign(message_id, at, signed.decode())
         return headers
 
-    def _enqueue(self, letter: _Letter) -> None:
-        line = self._lines.get(letter.task_id)
-        if line is None:
-            self._lines[letter.task_id] = line = deque()
-            self._start(self._empty(letter.task_id, line))
-        line.append(letter)
+    def _append(self, callback: _Callback) -> None:
+        queue = self._queues.get(callback.task_id)
+        if queue is None:
+            self._queues[callback.task_id] = queue = deque()
+            self._start(self._drain(callback.task_id, queue))
+        queue.append(callback)
 
     def _start(self, sending: Coroutine[Any, Any, None]) -> None:
-        going = asyncio.get_running_loop().create_task(sending)
-        self._going.add(going)
-        going.add_done_callback(self._going.discard)
+        task = asyncio.get_running_loop().create_task(sending)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    async def _empty(self, task_id: str, line: deque[_Letter]) -> None:
+    async def _drain(self, task_id: str, queue: deque[_Callback]) -> None:
         try:
-            while line:
-                await self._send(line.popleft())
+            while queue:
+                await self._send(queue.popleft())
         finally:
-            del self._lines[task_id]
-            self.record.changed()
+            del self._queues[task_id]
+            self.state.changed()
 
-    async def _send(self, letter: _Letter) -> None:
-        if letter.wait:
-            await asyncio.sleep(letter.wait)
-        for _ in range(letter.copies):
+    async def _send(self, callback: _Callback) -> None:
+        if callback.wait:
+            await asyncio.sleep(callback.wait)
+        for _ in range(callback.copies):
             pause = 1.0
-            for attempt in range(max(1, self.mood.temper.callback_tries)):
+            for attempt in range(max(1, self.current.profile.callback_tries)):
                 if attempt:
                     await asyncio.sleep(pause)
                     pause *= 2
-                if await self._post(letter):
+                if await self._post(callback):
                     break
 
-    async def _post(self, letter: _Letter) -> bool:
-        """Return whether the receiver said 2xx; whatever came of it is in the record."""
+    async def _post(self, callback: _Callback) -> bool:
+        """Return whether the receiver answered 2xx; every outcome is recorded."""
         assert self._session is not None
-        # aiohttp warns of large bodies that come as bytes, because it sends them in one go.
-        body = letter.body if len(letter.body) < _MAX_READ else io.BytesIO(letter.body)
-        timeout = aiohttp.ClientTimeout(total=self.mood.temper.callback_timeout)
+        # aiohttp warns about large bodies given as bytes, because it sends them in one piece.
+        body = callback.body if len(callback.body) < _MAX_READ else io.BytesIO(callback.body)
+        timeout = aiohttp.ClientTimeout(total=self.current.profile.callback_timeout)
         try:
             async with self._session.post(
-                letter.url, data=body, headers=letter.headers, allow_redirects=False, timeout=timeout
-            ) as answer:
-                await answer.content.read(_MAX_READ)
+                callback.url, data=body, headers=callback.headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                await response.content.read(_MAX_READ)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            self._keep(letter, error=type(error).__name__)
+            self._record(callback, error=type(error).__name__)
             return False
-        self._keep(letter, answer=answer.status)
-        return 200 <= answer.status < 300
+        self._record(callback, answer=response.status)
+        return 200 <= response.status < 300
 
-    def _keep(self, letter: _Letter, *, lost: bool = False, answer: int | None = None, error: str = "") -> None:
-        self.record.sent.append(
-            Sent(
+    def _record(self, callback: _Callback, *, lost: bool = False, answer: int | None = None, error: str = "") -> None:
+        self.state.callbacks.append(
+            SentCallback(
                 at=self.now(),
-                task_id=letter.task_id,
-                status=letter.status,
-                url=letter.url,
-                headers=letter.headers,
-                body=letter.body[:_KEPT_BODY],
+                task_id=callback.task_id,
+                status=callback.status,
+                url=callback.url,
+                headers=callback.headers,
+                body=callback.body[:_MAX_KEPT_BODY],
                 lost=lost,
                 answer=answer,
                 error=error,
             )
         )
-        self.record.changed()
+        self.state.changed()
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,6 @@
-"""The provider's error codes: one table from Kling's code to its HTTP status and message.
+"""The provider's error codes: one table of Kling's codes with their HTTP status and message.
 
-A `RefusalError` carries a code of this table; nothing else decides what an error looks like.
+Every `RefusalError` carries a code of this table.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ CODES: Final[dict[int, tuple[int, str]]] = {
 
 
 class RefusalError(Exception):
-    """The provider says no."""
+    """The provider refuses a request."""
 
     def __init__(self, code: int, message: str = "") -> None:
         self.code = code

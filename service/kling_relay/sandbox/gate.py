@@ -1,4 +1,4 @@
-"""Who is let in: a Bearer key, or a JWT signed by an access key's secret, refused by Kling's codes 1000 to 1004."""
+"""Authorization: a Bearer key, or a JWT signed with an access key's secret; refused with Kling's codes 1000 to 1004."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -7,13 +7,14 @@ from typing import Any
 import jwt
 
 from kling_relay.sandbox.errors import RefusalError
-from kling_relay.sandbox.profile import Temper
+from kling_relay.sandbox.profile import Profile
 
 
-def admit(authorization: str | None, temper: Temper, now: datetime) -> None:
-    """Return where the header opens the door; raise RefusalError saying what is wrong with it.
+def admit(authorization: str | None, profile: Profile, now: datetime) -> None:
+    """Return if the Authorization header is valid, else raise RefusalError.
 
-    1001 absent, 1002 unreadable, 1000 unknown key or wrong signature, 1003 before `nbf`, 1004 after `exp`.
+    Its code is 1001 for a missing header, 1002 malformed, 1000 unknown key or wrong signature, 1003 before `nbf`,
+    1004 after `exp`.
     """
     if not authorization:
         raise RefusalError(1001)
@@ -21,11 +22,11 @@ def admit(authorization: str | None, temper: Temper, now: datetime) -> None:
     credential = credential.strip()
     if scheme.lower() != "bearer" or not credential:
         raise RefusalError(1002)
-    if credential in temper.keys:
+    if credential in profile.keys:
         return
     if credential.count(".") != 2:
         raise RefusalError(1000)
-    claims = _claims(credential, temper.access_keys)
+    claims = _claims(credential, profile.access_keys)
     at = now.timestamp()
     if at < _time(claims, "nbf", 0):
         raise RefusalError(1003)
@@ -35,12 +36,12 @@ def admit(authorization: str | None, temper: Temper, now: datetime) -> None:
 
 @lru_cache(maxsize=1024)
 def _claims(token: str, access_keys: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the claims of a rightly signed token; its times are not looked at, because `now` is an argument."""
+    """Return the claims of a validly signed token. Its times are checked by the caller, so that this can be cached."""
     try:
-        claimed = jwt.decode(token, options={"verify_signature": False})
+        unverified = jwt.decode(token, options={"verify_signature": False})
     except jwt.InvalidTokenError:
         raise RefusalError(1002) from None
-    secret = dict(access_keys).get(str(claimed.get("iss")))
+    secret = dict(access_keys).get(str(unverified.get("iss")))
     if secret is None:
         raise RefusalError(1000)
     try:
@@ -57,5 +58,6 @@ def _claims(token: str, access_keys: tuple[tuple[str, str], ...]) -> dict[str, A
 def _time(claims: dict[str, Any], name: str, default: float | None) -> float:
     value = claims.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RefusalError(1002, f"Authorization: the claim {name} is missing or no number")
+        raise RefusalError(1002, f"Authorization: the claim {name} is missing or not a number")
+
     return value

@@ -1,6 +1,6 @@
-"""Pictures of a prompt: a calm landscape whose colours and hills come from the task, the prompt's words upon it.
+"""Pictures of a prompt: a landscape whose colours and hills depend on the task, with the prompt as its caption.
 
-The same seed draws the same picture, so that nothing needs to be stored.
+The same seed always draws the same picture, so nothing is stored.
 """
 
 import hashlib
@@ -30,30 +30,30 @@ _FONTS = (
     "/System/Library/Fonts/STHeiti Light.ttc",
     "C:/Windows/Fonts/msyh.ttc",
 )
-"""Where fonts with Chinese live on the usual systems; without one, only Latin letters can be written."""
+"""Paths of fonts with Chinese on common systems; without one, captions have only Latin letters."""
 
 
 def draw(seed: str, ratio: str, caption: str, phase: float = 0.0) -> Image.Image:
     """Return the picture of `caption` in the size of `ratio` (a key of SIZES), the same for the same arguments.
 
-    From `phase` 0 to 1 the moon climbs and the hills pass by: the frames of the clips are drawn so.
+    From `phase` 0 to 1 the moon climbs and the hills pass by; the frames of the clips use this.
     """
     width, height = SIZES[ratio]
-    dice = hashlib.sha256(f"{seed} {caption}".encode("utf-8", "replace")).digest()
-    hue = dice[0] / 255
+    digest = hashlib.sha256(f"{seed} {caption}".encode("utf-8", "replace")).digest()
+    hue = digest[0] / 255
     picture = _sky(width, height, hue)
     pen = ImageDraw.Draw(picture)
-    radius = min(width, height) * (0.07 + dice[1] / 2550)
-    centre = (width * (0.2 + dice[2] / 425 + 0.3 * phase), height * (0.2 + dice[3] / 1275 - 0.05 * phase))
+    radius = min(width, height) * (0.07 + digest[1] / 2550)
+    centre = (width * (0.2 + digest[2] / 425 + 0.3 * phase), height * (0.2 + digest[3] / 1275 - 0.05 * phase))
     pen.circle(centre, radius, fill=_colour(hue + 0.12, 0.35, 1.0))
     for layer in range(4):
-        _hills(pen, (width, height), layer, dice[4 + 3 * layer : 7 + 3 * layer], hue=hue, phase=phase)
+        _hills(pen, (width, height), layer, digest[4 + 3 * layer : 7 + 3 * layer], hue=hue, phase=phase)
     _write(pen, (width, height), caption)
     return picture
 
 
 def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    """Return RGB of a hue (any number, turning once per 1), saturation and value from 0 to 1."""
+    """Return the RGB colour of a hue (with period 1), saturation and value (both from 0 to 1)."""
     parts = (
         value * (1 - saturation * max(0.0, min(1.0, abs((hue + shift) % 1 * 6 - 3) - 1)))
         for shift in (0.5, 5 / 6, 1 / 6)
@@ -70,12 +70,12 @@ def _sky(width: int, height: int, hue: float) -> Image.Image:
 
 
 def _hills(
-    pen: ImageDraw.ImageDraw, size: tuple[int, int], layer: int, dice: bytes, *, hue: float, phase: float
+    pen: ImageDraw.ImageDraw, size: tuple[int, int], layer: int, digest: bytes, *, hue: float, phase: float
 ) -> None:
     width, height = size
     ground = height * (0.5 + 0.12 * layer)
-    steep, shift = height * (0.04 + dice[0] / 4000), dice[1] / 40 + phase * (layer + 1)
-    waves = 1.2 + dice[2] / 128
+    steep, shift = height * (0.04 + digest[0] / 4000), digest[1] / 40 + phase * (layer + 1)
+    waves = 1.2 + digest[2] / 128
     ridge = [
         (
             x,
@@ -97,20 +97,21 @@ def _font(size: int, wide: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _write(pen: ImageDraw.ImageDraw, size: tuple[int, int], caption: str) -> None:
-    """Write the caption at the foot; letters that no font here has are left out rather than drawn as boxes."""
+    """Write the caption at the bottom; characters that no installed font has are left out, not drawn as boxes."""
     width, height = size
     letters = min(width, height) // 18
-    wide = any(ord(letter) > 0xFF for letter in caption)
+    wide = any(ord(callback) > 0xFF for callback in caption)
     font = _font(letters, wide)
     if font is None:
         font = _font(letters, False)
-        caption = "".join(letter for letter in caption if ord(letter) <= 0xFF)
+        caption = "".join(callback for callback in caption if ord(callback) <= 0xFF)
     caption = " ".join(caption.split())
     lines: list[str] = [""]
-    for letter in caption:
-        if pen.textlength(lines[-1] + letter, font=font) > width * 0.9:
+    for callback in caption:
+        if pen.textlength(lines[-1] + callback, font=font) > width * 0.9:
             lines.append("")
-        lines[-1] += letter
-    for place, line in enumerate(reversed(lines[:4])):
-        at = (width * 0.05, height - letters * (1.6 + 1.4 * place))
+        lines[-1] += callback
+    for index, line in enumerate(reversed(lines[:4])):
+        at = (width * 0.05, height - letters * (1.6 + 1.4 * index))
+
         pen.text(at, line.strip(), font=font, fill="white", stroke_width=1, stroke_fill=(0, 0, 0))

@@ -1,6 +1,6 @@
-"""A task's life: accepted and charged, processing after a while, and its end; each change is called back.
+"""The lifecycle of a task: accepted and charged, then processing, then ended; each change sends a callback.
 
-The timers only call the same methods that a test calls to have it at once.
+Timers call the same methods that a test calls to make a change at once.
 """
 
 import asyncio
@@ -11,116 +11,124 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.sandbox.callback_sender import Courier, Mood
+from kling_relay.sandbox.callback_sender import CallbackSender, CurrentProfile
 from kling_relay.sandbox.orders import Order
-from kling_relay.sandbox.profile import Chance
+from kling_relay.sandbox.profile import RandomSource
 from kling_relay.sandbox.results import task_result
-from kling_relay.sandbox.schedule import Fate, Plan
-from kling_relay.sandbox.state import Record, Task
+from kling_relay.sandbox.schedule import Ending, TaskSchedule
+from kling_relay.sandbox.state import State, Task
 
 FAILURE = "Task execution failed"
 MODERATION = "Failure to pass the risk control system"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Life:
-    """Moves tasks; `closed` stops every move that a timer would still make."""
+class Lifecycle:
+    """Moves tasks; once `closed`, timers move nothing."""
 
-    mood: Mood
-    record: Record
-    courier: Courier
+    current: CurrentProfile
+    state: State
+    sender: CallbackSender
     now: Callable[[], datetime]
-    chance: Chance
+    rng: RandomSource
     closed: bool = False
 
     def new_id(self) -> str:
-        """Return an id that looks like Kling's: 22 letters of 128 bits."""
-        return urlsafe_b64encode(self.chance.getrandbits(128).to_bytes(16)).rstrip(b"=").decode()
+        """Return an id that looks like Kling's: 128 bits in 22 letters."""
+        return urlsafe_b64encode(self.rng.getrandbits(128).to_bytes(16)).rstrip(b"=").decode()
 
-    def accept(self, order: Order, plan: Plan, *, gateway: bool, url: str) -> Task:
-        """Take an order in; `url` begins the addresses of its results. Raise RefusalError as Record does."""
+    def accept(self, order: Order, schedule: TaskSchedule, *, gateway: bool, url: str) -> Task:
+        """Accept an order and return its task; result addresses start with `url`. Raise RefusalError as State does."""
         at = self.now()
-        task = Task(id=self.new_id(), order=order, plan=plan, gateway=gateway, url=url, created_at=at, updated_at=at)
-        self.record.accept(task, self.mood.temper.slots)
-        self.courier.tell(task, "submitted")
-        low, high = self.mood.temper.seconds
-        takes = plan.takes
+        task = Task(
+            id=self.new_id(),
+            order=order,
+            schedule=schedule,
+            gateway=gateway,
+            url=url,
+            created_at=at,
+            updated_at=at,
+        )
+        self.state.accept(task, self.current.profile.slots)
+        self.sender.enqueue(task, "submitted")
+        low, high = self.current.profile.seconds
+        takes = schedule.takes
         if takes is None:
-            takes = self.chance.uniform(low, high) if low < high else low
-        first = takes * self.mood.temper.processing
-        self._later(task, first, lambda: self.turn_to_processing(task, takes - first))
+            takes = self.rng.uniform(low, high) if low < high else low
+        wait = takes * self.current.profile.processing
+        self._schedule(task, wait, lambda: self.turn_to_processing(task, takes - wait))
         return task
 
     def turn_to_processing(self, task: Task, rest: float | None = None) -> None:
-        """Move a submitted task on; it ends `rest` seconds later, or never by itself."""
-        self._stop(task)
+        """Move a submitted task to processing; it ends `rest` seconds later, or stays so if `rest` is None."""
+        self._cancel_timer(task)
         if task.status != "submitted":
             raise ValueError(f"the task is {task.status}")
         task.status, task.updated_at = "processing", self.now()
-        self.courier.tell(task, "processing")
-        self.record.changed()
-        if rest is not None and task.plan.fate is not Fate.FOREVER:
-            self._later(task, rest, lambda: self._meet_fate(task))
+        self.sender.enqueue(task, "processing")
+        self.state.changed()
+        if rest is not None and task.schedule.ending is not Ending.NEVER:
+            self._schedule(task, rest, lambda: self._end_as_scheduled(task))
 
     def finish(self, task: Task) -> None:
-        """Let a task succeed now; ValueError where it is final already."""
-        charge = task.order.price if task.plan.charge is None else task.plan.charge
+        """Let a task succeed now; raise ValueError if it has ended already."""
+        charge = task.order.price if task.schedule.charge is None else task.schedule.charge
         self._end(task, "succeed", "", charge)
 
     def fail(self, task: Task, reason: str = "") -> None:
-        """Let a task fail now, which costs nothing; ValueError where it is final already."""
-        self._end(task, "failed", reason or task.plan.reason or FAILURE, Decimal(0))
+        """Let a task fail now, which costs nothing; raise ValueError if it has ended already."""
+        self._end(task, "failed", reason or task.schedule.reason or FAILURE, Decimal(0))
 
     def close(self) -> None:
-        """Stop every timer."""
+        """Cancel every timer."""
         self.closed = True
-        for task in self.record.tasks.values():
-            self._stop(task)
+        for task in self.state.tasks.values():
+            self._cancel_timer(task)
 
-    def _meet_fate(self, task: Task) -> None:
-        match task.plan.fate:
-            case Fate.FAILED:
+    def _end_as_scheduled(self, task: Task) -> None:
+        match task.schedule.ending:
+            case Ending.FAILED:
                 self.fail(task)
-            case Fate.MODERATED:
+            case Ending.MODERATED:
                 self.fail(task, MODERATION)
             case _:
                 self.finish(task)
 
     def _end(self, task: Task, status: str, reason: str, charge: Decimal) -> None:
-        self._stop(task)
+        self._cancel_timer(task)
         if task.is_final:
             raise ValueError(f"the task is {task.status} already")
         task.status, task.reason, task.updated_at = status, reason, self.now()
         if status == "succeed":
             task.result = self._result(task)
-        self.record.end(task, charge)
-        self.courier.tell(task, status, reason)
-        if task.plan.contradict:
-            self._tell(task, "failed" if status == "succeed" else "succeed")
-        self.courier.let_go(task)
-        self.record.changed()
+        self.state.end(task, charge)
+        self.sender.enqueue(task, status, reason)
+        if task.schedule.contradict:
+            self._call_back(task, "failed" if status == "succeed" else "succeed")
+        self.sender.release(task)
+        self.state.changed()
 
-    def repeat(self, task: Task, status: str) -> None:
-        """Call back `status` now, with what would come with it where it is not true."""
-        self._tell(task, status)
+    def call_back(self, task: Task, status: str) -> None:
+        """Send a callback for `status` now; a status that the task is not in gets a made-up reason or result."""
+        self._call_back(task, status)
         if task.is_final:
-            self.courier.let_go(task)
+            self.sender.release(task)
 
-    def _tell(self, task: Task, status: str) -> None:
+    def _call_back(self, task: Task, status: str) -> None:
         if status == task.status:
-            self.courier.tell(task, status, task.reason)
+            self.sender.enqueue(task, status, task.reason)
         else:
             result = self._result(task) if status == "succeed" else None
-            self.courier.tell(task, status, FAILURE if status == "failed" else "", result=result, lie=True)
+            self.sender.enqueue(task, status, FAILURE if status == "failed" else "", result=result, false=True)
 
     def _result(self, task: Task) -> dict[str, Any]:
-        return task_result(task.url, task.id, task.order, self.chance.getrandbits(128))
+        return task_result(task.url, task.id, task.order, self.rng.getrandbits(128))
 
-    def _later(self, task: Task, wait: float, move: Callable[[], None]) -> None:
+    def _schedule(self, task: Task, wait: float, move: Callable[[], None]) -> None:
         if not self.closed:
             task.timer = asyncio.get_running_loop().call_later(wait, move)
 
-    def _stop(self, task: Task) -> None:
+    def _cancel_timer(self, task: Task) -> None:
         if task.timer is not None:
             task.timer.cancel()
             task.timer = None

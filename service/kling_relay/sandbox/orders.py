@@ -1,6 +1,6 @@
-"""An order as the provider reads it: lightly checked, priced by the seed's rule.
+"""An order as the provider reads it: lightly checked, and priced by the `seed` price list.
 
-The checks are the provider's own, wider than any one rule book, so that what a client lets through wrongly is seen.
+The checks are wider than those of any rule book, so that an order that a client should have refused shows up here.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from kling_relay.sandbox.errors import RefusalError
 _RATIOS = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"})
 _MODES = frozenset({"std", "pro", "4k"})
 _CAMERAS = frozenset({"simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"})
-_MOVES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
+_MOVEMENTS = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
 _MAX_PROMPT = 2500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What was asked for, with the defaults in; `price` in units, `slots` in tasks at once, `seconds` of video."""
+    """An order with its defaults filled in: `price` in units, `slots` in concurrent tasks, `seconds` of video."""
 
     operation: Operation
     prompt: str
@@ -39,7 +39,7 @@ class Order:
 
 @lru_cache(maxsize=256)
 def video_price(model: str, mode: str, seconds: int) -> Decimal:
-    """Return a video's units by the seed: 1 for v1 std 5 s; per second beyond; pro (and 4k) x 3.5; later models x 2."""
+    """Return a video's price in units: 1 per 5 s, pro (and 4k) x 3.5, every model after kling-v1 x 2."""
     price = Decimal(seconds) / 5
     if mode != "std":
         price *= Decimal("3.5")
@@ -49,11 +49,11 @@ def video_price(model: str, mode: str, seconds: int) -> Decimal:
 def read_order(
     operation: Operation, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
 ) -> Order:
-    """Return the order in `body`; raise RefusalError 1200 for what is no object, 1201 for the first wrong member."""
+    """Return the order in `body`; raise RefusalError 1200 unless it is an object, 1201 for the first wrong member."""
     if not isinstance(body, dict):
         raise RefusalError(1200, "the body is not a JSON object")
-    prompt = _text(body, "prompt", longest=_MAX_PROMPT)
-    _text(body, "negative_prompt", longest=_MAX_PROMPT)
+    prompt = _text(body, "prompt", max_length=_MAX_PROMPT)
+    _text(body, "negative_prompt", max_length=_MAX_PROMPT)
     image = _text(body, "image") or (_text(body, "image_tail") if operation is Operation.IMAGE2VIDEO else "")
     if operation is Operation.IMAGE2VIDEO:
         if not image:
@@ -62,7 +62,7 @@ def read_order(
         raise RefusalError(1201, "prompt: required")
     ratio = _one_of(body, "aspect_ratio", _RATIOS, "16:9")
     hook = next((url for name in hook_fields if (url := _text(body, name))), "")
-    external = _text(body, "external_task_id", longest=256) if external_ids else ""
+    external = _text(body, "external_task_id", max_length=256) if external_ids else ""
     if operation is Operation.GENERATIONS:
         _number(body, "image_fidelity", 0, 1)
         n = _whole(body, "n", 1, 9, 1)
@@ -88,15 +88,15 @@ def read_order(
     )
 
 
-def _text(body: Mapping[str, Any], name: str, *, longest: int | None = None) -> str:
-    """Return a member that is a text, "" where it is unset: absent, null or empty."""
+def _text(body: Mapping[str, Any], name: str, *, max_length: int | None = None) -> str:
+    """Return a member that is a string, "" if it is absent or null."""
     value = body.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise RefusalError(1201, f"{name}: a string is expected")
-    if longest is not None and len(value) > longest:
-        raise RefusalError(1201, f"{name}: at most {longest} characters")
+    if max_length is not None and len(value) > max_length:
+        raise RefusalError(1201, f"{name}: at most {max_length} characters")
     return value
 
 
@@ -107,29 +107,29 @@ def _one_of(body: Mapping[str, Any], name: str, allowed: frozenset[str], default
     return value
 
 
-def _number(body: Mapping[str, Any], name: str, least: float, limit: float) -> None:
+def _number(body: Mapping[str, Any], name: str, minimum: float, maximum: float) -> None:
     value = body.get(name)
     if value is None or value == "":
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= limit:
-        raise RefusalError(1201, f"{name}: a number from {least} to {limit}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+        raise RefusalError(1201, f"{name}: a number from {minimum} to {maximum}")
 
 
-def _whole(body: Mapping[str, Any], name: str, least: int, limit: int, default: int) -> int:
-    """Return a whole number, also written as a text ("5"), as Kling writes durations."""
+def _whole(body: Mapping[str, Any], name: str, minimum: int, maximum: int, default: int) -> int:
+    """Return a whole number, which may be a string ("5"), as in Kling's durations."""
     value = body.get(name)
     if value is None or value == "":
         return default
     text = str(value)
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 4):
         raise RefusalError(1201, f"{name}: a whole number is expected")
-    if not least <= int(text) <= limit:
-        raise RefusalError(1201, f"{name}: from {least} to {limit}")
+    if not minimum <= int(text) <= maximum:
+        raise RefusalError(1201, f"{name}: from {minimum} to {maximum}")
     return int(text)
 
 
 def _check_camera(camera: Any) -> None:
-    """Refuse a camera_control that Kling refuses: `simple` moves by exactly one, the others take no config."""
+    """Refuse the camera_control that Kling refuses: `simple` takes exactly one movement, the other types take none."""
     if not camera:
         return
     if not isinstance(camera, dict) or camera.get("type", "simple") not in _CAMERAS:
@@ -137,14 +137,14 @@ def _check_camera(camera: Any) -> None:
     config = camera.get("config") or {}
     if not isinstance(config, dict):
         raise RefusalError(1201, "camera_control.config: an object is expected")
-    for name in _MOVES:
+    for name in _MOVEMENTS:
         try:
             _number(config, name, -10, 10)
         except RefusalError as error:
             raise RefusalError(1201, f"camera_control.config.{error.message}") from None
-    moved = [name for name in _MOVES if config.get(name)]
+    movements = [name for name in _MOVEMENTS if config.get(name)]
     if camera.get("type", "simple") == "simple":
-        if len(moved) != 1:
+        if len(movements) != 1:
             raise RefusalError(1201, "camera_control.config: exactly one member other than 0 for type simple")
-    elif moved:
+    elif movements:
         raise RefusalError(1201, "camera_control.config: only type simple takes one")

@@ -1,6 +1,6 @@
-"""How the sandbox behaves: every knob, its default and its meaning, in one frozen value.
+"""The profile of the sandbox: every option, its default and its meaning, in one frozen value.
 
-A knob can be set from text (`tempered`), so that the command line and `PATCH /sandbox/temper` take the same words.
+Options are read from text (`with_options`), so that the command line and `PATCH /sandbox/profile` take the same values.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,51 +12,51 @@ from kling_relay.core.signature import decode
 from kling_relay.sandbox.errors import CODES
 
 STATUSES = ("submitted", "processing", "succeed", "failed")
-"""Kling's four status words, in the order of a task's life."""
+"""Kling's four statuses, in the order in which a task has them."""
 
 STYLES = ("flat", "enveloped", "newer", "midjourney", "camel", "shouting", "mixed")
-"""The callback bodies that `bodies.py` can write; `mixed` throws dice for each callback."""
+"""The styles that `callback_formats` writes; `mixed` draws one of them for each callback."""
 
 
-class Chance(Protocol):
-    """What the sandbox needs of a `random.Random`; the caller seeds it."""
+class RandomSource(Protocol):
+    """The methods of `random.Random` that the sandbox calls; the caller seeds it."""
 
     def random(self) -> float: ...
     def uniform(self, a: float, b: float) -> float: ...
     def getrandbits(self, k: int, /) -> int: ...
 
 
-class KnobError(ValueError):
-    """A knob that does not exist, or a value that it cannot take."""
+class ProfileError(ValueError):
+    """An option that does not exist, or a value that it does not take."""
 
 
 def share(text: str) -> float:
     """Read a probability from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
-        raise ValueError("a share lies between 0 and 1")
+        raise ValueError("a share is from 0 to 1")
     return value
 
 
 def span(text: str) -> tuple[float, float]:
-    """Read seconds: "2" always, "1..3" evenly from one to three."""
+    """Read seconds: "2" is always 2, "1..3" is anything from 1 to 3, evenly distributed."""
     low, _, high = text.partition("..")
     pair = (duration(low), duration(high or low))
     if pair[0] > pair[1]:
-        raise ValueError("a range goes from the smaller to the larger")
+        raise ValueError("a range goes from the smaller to the larger number")
     return pair
 
 
 def duration(text: str) -> float:
-    """Read a time in seconds, with "s" or "ms" after the number or nothing."""
+    """Read a time in seconds; the number may be followed by "s" or "ms"."""
     text = text.strip().lower()
     value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
     if not 0 <= value < 86_400:
-        raise ValueError("a time lies between 0 and a day")
+        raise ValueError("a time is from 0 to a day")
     return value
 
 
-def _yes(text: str) -> bool:
+def _boolean(text: str) -> bool:
     return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.strip().lower()]
 
 
@@ -65,8 +65,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _statuses(text: str) -> tuple[str, ...]:
-    if wrong := set(_words(text)) - set(STATUSES):
-        raise ValueError(f"not a status: {', '.join(sorted(wrong))}")
+    if unknown := set(_words(text)) - set(STATUSES):
+        raise ValueError(f"not a status: {', '.join(sorted(unknown))}")
     return _words(text)
 
 
@@ -82,8 +82,8 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
 
 def _code_shares(text: str) -> tuple[tuple[int, float], ...]:
     pairs = tuple((int(code), share(value or "1")) for code, value in _pairs(text))
-    if wrong := {code for code, _ in pairs} - CODES.keys():
-        raise ValueError(f"not a code: {wrong}")
+    if unknown := {code for code, _ in pairs} - CODES.keys():
+        raise ValueError(f"not a code: {unknown}")
     return pairs
 
 
@@ -103,131 +103,143 @@ def _slots(text: str) -> int | None:
     return _count(text) if text not in ("", "none") else None
 
 
-def _knob(read: Callable[[str], object], meaning: str) -> dict[str, Any]:
+def _option(read: Callable[[str], object], meaning: str) -> dict[str, Any]:
     """Return a field's metadata: how its text is read, and what it means."""
     return {"read": read, "meaning": meaning}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Temper:
-    """Every knob of the sandbox; all misbehaviour is off by default. Shares are probabilities from 0 to 1."""
+class Profile:
+    """Every option of the sandbox; all faults are off by default. Shares are probabilities from 0 to 1."""
 
     # The account
-    keys: tuple[str, ...] = field(default=("hk-sandbox",), metadata=_knob(_words, "the Bearer keys that are let in"))
+    keys: tuple[str, ...] = field(default=("hk-sandbox",), metadata=_option(_words, "Bearer keys that are accepted"))
     access_keys: tuple[tuple[str, str], ...] = field(
         default=(("sandbox-access-key", "sandbox-secret-key-of-32-bytes-or-more"),),
-        metadata=_knob(_pairs, "`AK:SK` pairs whose JWTs (HS256; iss, exp, nbf) are let in"),
+        metadata=_option(_pairs, "`AK:SK` pairs whose JWTs (HS256; iss, exp, nbf) are accepted"),
     )
     balance: Decimal = field(
         default=Decimal(1_000_000),
-        metadata=_knob(Decimal, "units at the start; an order beyond it is refused with 1102"),
+        metadata=_option(Decimal, "units at the start; an order that costs more than is left is refused with 1102"),
     )
     slots: int | None = field(
         default=None,
-        metadata=_knob(_slots, "tasks in flight at once (a video 1, an image order n), 1303 beyond; `none`: no limit"),
+        metadata=_option(
+            _slots,
+            "tasks in flight at once (a video takes 1, an image order n); 1303 beyond that; `none`: no limit",
+        ),
     )
     external_ids: bool = field(
-        default=True, metadata=_knob(_yes, "whether the gateway's paths keep `external_task_id`; Kling's own always do")
+        default=True,
+        metadata=_option(_boolean, "whether the gateway's paths keep `external_task_id`; Kling's own always do"),
     )
     hook_fields: tuple[str, ...] = field(
         default=(),
-        metadata=_knob(
+        metadata=_option(
             _words, "members read as the callback address; empty: `notify_hook` under /kling, else `callback_url`"
         ),
     )
-    # A task's life
+    # The lifecycle of a task
     seconds: tuple[float, float] = field(
-        default=(1.0, 3.0), metadata=_knob(span, "how long a task takes from submitted to its end")
+        default=(1.0, 3.0), metadata=_option(span, "how long a task takes from submitted to its end")
     )
     processing: float = field(
-        default=0.3, metadata=_knob(share, "the part of that time after which it turns to processing")
+        default=0.3, metadata=_option(share, "the part of that time after which the task turns to processing")
     )
-    failure: float = field(default=0.0, metadata=_knob(share, "share of tasks that fail"))
-    moderation: float = field(default=0.0, metadata=_knob(share, "share of tasks that fail by moderation"))
-    forever: float = field(default=0.0, metadata=_knob(share, "share of tasks that never end"))
+    failure: float = field(default=0.0, metadata=_option(share, "share of tasks that fail"))
+    moderation: float = field(default=0.0, metadata=_option(share, "share of tasks that fail in moderation"))
+    forever: float = field(default=0.0, metadata=_option(share, "share of tasks that never end"))
     # The answer to a submit
-    slow: float = field(default=0.0, metadata=_knob(share, "share of submits answered late"))
-    slow_seconds: tuple[float, float] = field(default=(5.0, 10.0), metadata=_knob(span, "how late"))
+    slow: float = field(default=0.0, metadata=_option(share, "share of submits answered late"))
+    slow_seconds: tuple[float, float] = field(default=(5.0, 10.0), metadata=_option(span, "how late they are answered"))
     refusals: tuple[tuple[int, float], ...] = field(
         default=(),
-        metadata=_knob(_code_shares, "`CODE:SHARE` pairs: submits refused with that code before anything is accepted"),
+        metadata=_option(_code_shares, "`CODE:SHARE` pairs: submits refused with this code, not accepted"),
     )
     html_502: float = field(
-        default=0.0, metadata=_knob(share, "share of submits answered with an HTML 502, nothing accepted")
+        default=0.0, metadata=_option(share, "share of submits answered with an HTML 502, not accepted")
     )
     html_502_after_accept: float = field(
-        default=0.0, metadata=_knob(share, "share of submits accepted and charged, then answered so")
+        default=0.0, metadata=_option(share, "share of submits accepted and charged, then answered with an HTML 502")
     )
-    reset: float = field(default=0.0, metadata=_knob(share, "share of connections reset, nothing accepted"))
+    reset: float = field(default=0.0, metadata=_option(share, "share of submits reset, not accepted"))
     reset_after_accept: float = field(
-        default=0.0, metadata=_knob(share, "share of submits accepted and charged, then reset")
+        default=0.0, metadata=_option(share, "share of submits accepted and charged, then reset")
     )
     timeout_after_accept: float = field(
-        default=0.0, metadata=_knob(share, "share of submits accepted and charged, then never answered")
+        default=0.0, metadata=_option(share, "share of submits accepted and charged, then never answered")
     )
     hang_seconds: float = field(
-        default=60.0, metadata=_knob(duration, "after which a connection never answered is reset")
+        default=60.0, metadata=_option(duration, "time after which an unanswered connection is reset")
     )
     # Polls
-    poll_html: float = field(default=0.0, metadata=_knob(share, "share of GETs answered with an HTML 502"))
-    poll_error: float = field(default=0.0, metadata=_knob(share, "share of GETs answered with 500, code 5000"))
+    poll_html: float = field(default=0.0, metadata=_option(share, "share of GETs answered with an HTML 502"))
+    poll_error: float = field(default=0.0, metadata=_option(share, "share of GETs answered with 500, code 5000"))
     # Callbacks
-    callbacks: tuple[str, ...] = field(default=STATUSES, metadata=_knob(_statuses, "the statuses that are called back"))
-    style: str = field(default="flat", metadata=_knob(_style, f"the body of a callback: {', '.join(STYLES)}"))
-    secret: str | None = field(default=None, metadata=_knob(_secret, "`whsec_…`: sign callbacks by Standard Webhooks"))
-    loss: float = field(default=0.0, metadata=_knob(share, "share of callbacks never sent"))
-    doubling: float = field(default=0.0, metadata=_knob(share, "share of callbacks sent twice"))
+    callbacks: tuple[str, ...] = field(
+        default=STATUSES, metadata=_option(_statuses, "statuses for which a callback is sent")
+    )
+    style: str = field(default="flat", metadata=_option(_style, f"style of the callbacks: {', '.join(STYLES)}"))
+    secret: str | None = field(
+        default=None, metadata=_option(_secret, "`whsec_…`: callbacks are signed by Standard Webhooks")
+    )
+    loss: float = field(default=0.0, metadata=_option(share, "share of callbacks never sent"))
+    doubling: float = field(default=0.0, metadata=_option(share, "share of callbacks sent twice"))
     reorder: float = field(
-        default=0.0, metadata=_knob(share, "share of callbacks that later ones overtake, `delay_seconds` late")
+        default=0.0, metadata=_option(share, "share of callbacks sent `delay_seconds` late, overtaken by later ones")
     )
     delay: float = field(
-        default=0.0, metadata=_knob(share, "share of callbacks that come late, and those of their task behind them")
+        default=0.0, metadata=_option(share, "share of callbacks sent `delay_seconds` late, before later ones")
     )
-    delay_seconds: tuple[float, float] = field(default=(0.5, 5.0), metadata=_knob(span, "how late"))
+    delay_seconds: tuple[float, float] = field(default=(0.5, 5.0), metadata=_option(span, "how late they are sent"))
     contradiction: float = field(
-        default=0.0, metadata=_knob(share, "share of ends that are later contradicted by a false callback")
+        default=0.0, metadata=_option(share, "share of ended tasks that a false callback contradicts later")
     )
-    foreign_id: float = field(default=0.0, metadata=_knob(share, "share of callbacks with a task id never seen"))
-    callback_timeout: float = field(default=5.0, metadata=_knob(duration, "what a receiver has to answer in"))
+    foreign_id: float = field(default=0.0, metadata=_option(share, "share of callbacks with an unknown task id"))
+    callback_timeout: float = field(
+        default=5.0, metadata=_option(duration, "time that a receiver has to answer a callback")
+    )
     callback_tries: int = field(
-        default=1, metadata=_knob(_count, "times a callback is sent until a 2xx, a second apart and doubling")
+        default=1, metadata=_option(_count, "attempts to deliver a callback until a 2xx, 1 s apart and doubling")
     )
-    connections: int = field(default=200, metadata=_knob(_count, "callbacks under way at once; 0: no limit"))
+    connections: int = field(default=200, metadata=_option(_count, "concurrent callbacks; 0: no limit"))
     # Memory
     keep: int = field(
         default=50_000,
-        metadata=_knob(
-            _count, "tasks remembered, the oldest finished are dropped; as many ledger rows, callbacks, requests"
+        metadata=_option(
+            _count,
+            "tasks remembered, the oldest finished ones are dropped; the same number of ledger entries, callbacks "
+            "and requests",
         ),
     )
 
-    def with_knobs(self, knobs: Iterable[tuple[str, str]]) -> "Temper":
-        """Return this temper with knobs set from text; raise KnobError naming every fault at once."""
+    def with_options(self, options: Iterable[tuple[str, str]]) -> "Profile":
+        """Return this profile with options read from text; raise ProfileError naming every fault at once."""
         values: dict[str, Any] = {}
         faults: list[str] = []
-        readers = {each.name: each.metadata["read"] for each in fields(self)}
-        for name, text in knobs:
+        readers = {option.name: option.metadata["read"] for option in fields(self)}
+        for name, text in options:
             read = readers.get(name.replace("-", "_"))
             if read is None:
-                faults.append(f"{name}: no such knob")
+                faults.append(f"{name}: no such option")
                 continue
             try:
                 values[name.replace("-", "_")] = read(text)
             except (ValueError, KeyError, InvalidOperation) as error:
-                faults.append(f"{name}: does not do ({error})")
+                faults.append(f"{name}: invalid ({error})")
         if faults:
-            raise KnobError("; ".join(faults))
+            raise ProfileError("; ".join(faults))
         return replace(self, **values)
 
     @staticmethod
-    def knobs() -> list[tuple[str, str, str]]:
-        """Return name, default as text, and meaning of every knob, in order."""
-        return [(each.name, _text(each.default), each.metadata["meaning"]) for each in fields(Temper)]
+    def options() -> list[tuple[str, str, str]]:
+        """Return the name, default as text, and meaning of every option, in order."""
+        return [(option.name, _text(option.default), option.metadata["meaning"]) for option in fields(Profile)]
 
     def to_json(self) -> dict[str, str]:
-        """Return every knob that is no secret as text that `with_knobs` reads back."""
+        """Return every option that is not a secret as text that `with_options` reads back."""
         hidden = {"keys", "access_keys", "secret"}
-        return {each.name: _text(getattr(self, each.name)) for each in fields(self) if each.name not in hidden}
+        return {option.name: _text(getattr(self, option.name)) for option in fields(self) if option.name not in hidden}
 
 
 def _text(value: object) -> str:
@@ -239,7 +251,7 @@ def _text(value: object) -> str:
         case (float() | int() as low, float() | int() as high):
             return f"{low:g}..{high:g}"
         case tuple():
-            return ",".join(":".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in value)
+            return ",".join(":".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
         case float():
             return f"{value:g}"
         case _:

@@ -1,7 +1,6 @@
-"""The results of tasks: pictures drawn from the prompt, and short videos that lie beside this file.
+"""The results of tasks: pictures drawn from the prompt, and short videos stored beside this file.
 
-An address holds all that its result is made of, so that it works after a restart and long after its task is
-forgotten.
+An address contains everything needed to make its result, so it works after a restart and after its task is forgotten.
 """
 
 import asyncio
@@ -25,8 +24,8 @@ _MAX_CAPTION = 120
 _NAME = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d)-(\d{1,2}x\d{1,2})(?:-(5|10))?\.(png|mp4)")
 
 
-def task_result(url: str, task_id: str, order: Order, chance: int) -> dict[str, Any]:
-    """Return Kling's `task_result` with addresses under `url`; `chance` (128 bits) becomes the id of a video."""
+def task_result(url: str, task_id: str, order: Order, random_bits: int) -> dict[str, Any]:
+    """Return Kling's `task_result` with addresses under `url`; 128 `random_bits` become the id of a video."""
     ratio = order.ratio.replace(":", "x")
     if order.operation is Operation.GENERATIONS:
         caption = quote(order.prompt[:_MAX_CAPTION], safe="")
@@ -36,17 +35,17 @@ def task_result(url: str, task_id: str, order: Order, chance: int) -> dict[str, 
         }
     clip = 5 if order.seconds < 8 else 10
     address = f"{url}/sandbox/results/{task_id}/1-{_clip_ratio(ratio)}-{clip}.mp4"
-    return {"videos": [{"id": str(UUID(int=chance, version=4)), "url": address, "duration": f"{order.seconds}.1"}]}
+    return {"videos": [{"id": str(UUID(int=random_bits, version=4)), "url": address, "duration": f"{order.seconds}.1"}]}
 
 
 def _clip_ratio(ratio: str) -> str:
-    """Return the nearest of the three shapes that clips exist in."""
+    """Return the nearest of the three aspect ratios that clips exist in."""
     wide, high = (int(side) for side in ratio.split("x"))
     return "1x1" if wide == high else "16x9" if wide > high else "9x16"
 
 
 async def serve(request: web.Request) -> web.StreamResponse:
-    """Answer GET /sandbox/results/…: a PNG, or an MP4 with Range, open to scripts of every origin."""
+    """Answer GET /sandbox/results/…: a PNG, or an MP4 with ranges, readable by scripts of every origin."""
     name = _NAME.fullmatch(request.match_info["name"])
     if name is None:
         raise web.HTTPNotFound(text="no such result", headers=_OPEN)
@@ -59,7 +58,8 @@ async def serve(request: web.Request) -> web.StreamResponse:
     if ratio not in SIZES:
         raise web.HTTPNotFound(text="no such shape", headers=_OPEN)
     caption = request.query.get("prompt", "")[:_MAX_CAPTION]
-    # Drawing takes tens of milliseconds: off the loop, which also moves tasks.
+    # Drawing takes tens of milliseconds, which would block the event loop.
+
     png = await asyncio.to_thread(_png, f"{task_id}-{index}", ratio, caption)
     return web.Response(body=png, content_type="image/png", headers=_OPEN)
 

@@ -1,4 +1,4 @@
-"""The sandbox as one value: started on a port, or mounted as an application, and open to tests in process."""
+"""The sandbox as one object: start it on a port or mount its application, and read and change it from a test."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,38 +7,38 @@ from decimal import Decimal
 
 from aiohttp import web
 
-from kling_relay.sandbox.callback_sender import Courier, Mood
+from kling_relay.sandbox.callback_sender import CallbackSender, CurrentProfile
 from kling_relay.sandbox.control import Control
 from kling_relay.sandbox.gateway import Gateway
-from kling_relay.sandbox.lifecycle import Life
-from kling_relay.sandbox.profile import Chance, Temper
+from kling_relay.sandbox.lifecycle import Lifecycle
+from kling_relay.sandbox.profile import Profile, RandomSource
 from kling_relay.sandbox.results import serve
-from kling_relay.sandbox.state import Entry, Heard, Record, Sent, Task
+from kling_relay.sandbox.state import LedgerEntry, ReceivedRequest, SentCallback, State, Task
 
 _MAX_BODY = 32 * 1024 * 1024
 
 
 class Sandbox:
-    """A provider that behaves, and misbehaves, like the real one; everything it knows can be read and changed."""
+    """A provider that behaves, and misbehaves, like the real one; a test can read and change all its state."""
 
     def __init__(
-        self, temper: Temper, *, now: Callable[[], datetime], chance: Chance, public_url: str | None = None
+        self, profile: Profile, *, now: Callable[[], datetime], rng: RandomSource, public_url: str | None = None
     ) -> None:
-        """Take the present (aware UTC) and a seeded random.Random; `public_url` is what result addresses begin with."""
-        self._mood = Mood(temper)
-        self._record = Record(temper.balance, temper.keep, now())
-        self._courier = Courier(mood=self._mood, record=self._record, now=now, chance=chance)
-        self._life = Life(mood=self._mood, record=self._record, courier=self._courier, now=now, chance=chance)
+        """`now` returns aware UTC, `rng` is a seeded random.Random, and result addresses start with `public_url`."""
+        self._current = CurrentProfile(profile)
+        self._state = State(profile.balance, profile.keep, now())
+        self._sender = CallbackSender(current=self._current, state=self._state, now=now, rng=rng)
+        self._lifecycle = Lifecycle(current=self._current, state=self._state, sender=self._sender, now=now, rng=rng)
         self._gateway = Gateway(
-            mood=self._mood,
-            record=self._record,
-            life=self._life,
+            current=self._current,
+            state=self._state,
+            lifecycle=self._lifecycle,
             now=now,
-            chance=chance,
+            rng=rng,
             url=(public_url or "").rstrip("/"),
         )
-        self._control = Control(mood=self._mood, record=self._record, life=self._life, now=now)
-        self._callbacks = temper.callbacks
+        self._control = Control(current=self._current, state=self._state, lifecycle=self._lifecycle, now=now)
+        self._callbacks = profile.callbacks
         self._runner: web.AppRunner | None = None
         self._app = self._make_app()
 
@@ -47,84 +47,84 @@ class Sandbox:
         return self._app
 
     @property
-    def temper(self) -> Temper:
-        return self._mood.temper
+    def profile(self) -> Profile:
+        return self._current.profile
 
-    @temper.setter
-    def temper(self, temper: Temper) -> None:
-        """Change the knobs while it runs; balance, keep and connections are only read at the start."""
-        self._mood.temper = temper
+    @profile.setter
+    def profile(self, profile: Profile) -> None:
+        """Replace the profile while the sandbox runs; balance, keep and connections are only read at the start."""
+        self._current.profile = profile
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """The tasks by id, oldest first: the truth that everybody else must come to agree with."""
-        return self._record.tasks
+        """The tasks by id, oldest first."""
+        return self._state.tasks
 
     @property
-    def ledger(self) -> Sequence[Entry]:
-        return self._record.ledger
+    def ledger(self) -> Sequence[LedgerEntry]:
+        return self._state.ledger
 
     @property
-    def sent(self) -> Sequence[Sent]:
-        """The callbacks, lost ones too, oldest first; a copy or a retry is one more."""
-        return self._record.sent
+    def callbacks(self) -> Sequence[SentCallback]:
+        """Every callback sent or lost, oldest first; copies and retries are listed too."""
+        return self._state.callbacks
 
     @property
-    def heard(self) -> Sequence[Heard]:
-        """The requests to the provider's API, refused ones too, oldest first."""
-        return self._record.heard
+    def requests(self) -> Sequence[ReceivedRequest]:
+        """Every request to the provider's API, refused or not, oldest first."""
+        return self._state.requests
 
     @property
     def balance(self) -> Decimal:
-        return self._record.balance
+        return self._state.balance
 
     @property
     def spent(self) -> Decimal:
-        return self._record.spent
+        return self._state.spent
 
     @property
     def slots_held(self) -> int:
-        return self._record.slots_held
+        return self._state.slots_held
 
     def task(self, key: str) -> Task:
-        """Return the task of that task_id or external_task_id; KeyError where there is none."""
-        task = self._record.find(key)
+        """Return the task with this task_id or external_task_id; raise KeyError if there is none."""
+        task = self._state.find(key)
         if task is None:
             raise KeyError(key)
         return task
 
     def turn_to_processing(self, key: str) -> None:
-        """Move a submitted task on now; it then ends only by `finish` or `fail`. ValueError where it is further."""
-        self._life.turn_to_processing(self.task(key))
+        """Move a submitted task to processing, where only `finish` or `fail` end it; raise ValueError if it moved."""
+        self._lifecycle.turn_to_processing(self.task(key))
 
     def finish(self, key: str) -> None:
-        """Let a task succeed now; ValueError where it is final already."""
-        self._life.finish(self.task(key))
+        """Let a task succeed now; raise ValueError if it has ended already."""
+        self._lifecycle.finish(self.task(key))
 
     def fail(self, key: str, reason: str = "") -> None:
-        """Let a task fail now; ValueError where it is final already."""
-        self._life.fail(self.task(key), reason)
+        """Let a task fail now; raise ValueError if it has ended already."""
+        self._lifecycle.fail(self.task(key), reason)
 
     def call_back(self, key: str, status: str | None = None) -> None:
-        """Send a callback now: what is true, or the status given, be it true or not."""
+        """Send a callback now, with the true status or with the given one."""
         task = self.task(key)
-        self._life.repeat(task, status or task.status)
+        self._lifecycle.call_back(task, status or task.status)
 
     def mute(self) -> None:
-        """Turn callbacks off: nothing is sent, nothing is kept for later."""
-        self._callbacks = self._mood.temper.callbacks or self._callbacks
-        self._mood.temper = replace(self._mood.temper, callbacks=())
+        """Turn callbacks off: none are sent, and none are kept for later."""
+        self._callbacks = self._current.profile.callbacks or self._callbacks
+        self._current.profile = replace(self._current.profile, callbacks=())
 
     def unmute(self) -> None:
-        """Turn callbacks on again, for the statuses that had them."""
-        self._mood.temper = replace(self._mood.temper, callbacks=self._callbacks)
+        """Turn callbacks on again for the statuses that had them before."""
+        self._current.profile = replace(self._current.profile, callbacks=self._callbacks)
 
-    async def until(self, fact: Callable[[], bool]) -> None:
-        """Return once `fact` holds, asking at each request, change and callback: how a test waits without sleeping."""
-        await self._record.until(fact)
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is checked at each request, change and callback, so no test need sleep."""
+        await self._state.until(condition)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Listen, and return the base URL with the port that was given; OSError where the port is taken."""
+        """Listen and return the base URL, with the actual port; raise OSError if the port is taken."""
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
@@ -132,13 +132,13 @@ class Sandbox:
         except OSError:
             await self.stop()
             raise
-        shown = f"[{host}]" if ":" in host else host
-        base = f"http://{shown}:{self._runner.addresses[0][1]}"
+        url_host = f"[{host}]" if ":" in host else host
+        base = f"http://{url_host}:{self._runner.addresses[0][1]}"
         self._gateway.url = self._gateway.url or base
         return base
 
     async def stop(self) -> None:
-        """Stop listening, cut timers, waiting answers and callbacks; it does not start again."""
+        """Stop listening; drop timers, waiting answers and callbacks. A stopped sandbox cannot start again."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -149,18 +149,18 @@ class Sandbox:
         app.router.add_get("/sandbox/results/{name:.+}", serve)
         app.add_routes(self._gateway.routes())
         app.on_startup.append(self._open)
-        app.on_shutdown.append(self._hush)
+        app.on_shutdown.append(self._release)
         app.on_cleanup.append(self._close)
         return app
 
     async def _open(self, _: web.Application) -> None:
-        await self._courier.open()
+        await self._sender.open()
 
-    async def _hush(self, _: web.Application) -> None:
-        """Let every request go that we keep waiting, so that the server can close its connections."""
-        self._life.close()
+    async def _release(self, _: web.Application) -> None:
+        """End the requests that are kept waiting, so that the server can close its connections."""
+        self._lifecycle.close()
         self._gateway.closing.set()
-        self._record.changed()
+        self._state.changed()
 
     async def _close(self, _: web.Application) -> None:
-        await self._courier.close()
+        await self._sender.close()

@@ -1,25 +1,25 @@
-"""What will become of one order: the words of its prompt first, then the dice of the temper.
+"""What will happen to one order: the directives in its prompt decide first, then the shares of the profile.
 
-A plan is made once, when the order arrives; what is thrown per callback or per poll is thrown where it is sent.
+A schedule is made once, when the order arrives. Shares of callbacks and polls are drawn when each of them is sent.
 """
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum, StrEnum
 
-from kling_relay.sandbox.profile import Chance, Temper
+from kling_relay.sandbox.profile import Profile, RandomSource
 
 
-class Fate(StrEnum):
+class Ending(StrEnum):
     """How a task ends."""
 
     SUCCEED = "succeed"
     FAILED = "failed"
     MODERATED = "moderated"
-    FOREVER = "forever"
+    NEVER = "never"
 
 
-class Fault(Enum):
+class FaultKind(Enum):
     """How a request goes wrong on the wire."""
 
     CODE = "code"
@@ -30,27 +30,27 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A fault of an answer; `times` of None is always, else so often for the same order, then never again."""
+class Fault:
+    """A faulty answer. It happens `times` times for the same order, or always if `times` is None."""
 
-    fault: Fault
+    kind: FaultKind
     code: int = 0
     accepted: bool = False
     times: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one order will meet; the default is an honest provider. Times are seconds."""
+class TaskSchedule:
+    """What will happen to one order, in seconds; the default is a well-behaved provider."""
 
     takes: float | None = None
-    fate: Fate = Fate.SUCCEED
+    ending: Ending = Ending.SUCCEED
     reason: str = ""
     charge: Decimal | None = None
     slow: float = 0.0
     overtake: bool = False
-    troubles: tuple[Trouble, ...] = ()
-    polls: tuple[Trouble, ...] = ()
+    submit_faults: tuple[Fault, ...] = ()
+    poll_faults: tuple[Fault, ...] = ()
     lose: frozenset[str] = frozenset()
     copies: int = 1
     reorder: bool = False
@@ -64,46 +64,51 @@ class Plan:
     forged: bool = False
 
 
-NOTHING = Plan()
-"""The plan of a prompt without words."""
+DEFAULT = TaskSchedule()
+"""The schedule of a prompt without directives."""
 
 
-def happens(probability: float, chance: Chance) -> bool:
-    """Throw the dice, but only where a share was asked for: an honest sandbox throws none."""
-    return probability > 0 and chance.random() < probability
+def happens(probability: float, rng: RandomSource) -> bool:
+    """Return True with this probability. A probability of 0 draws no number, so that a seeded run stays the same."""
+    return probability > 0 and rng.random() < probability
 
 
-def throw(plan: Plan, temper: Temper, chance: Chance) -> Plan:
-    """Return `plan` with the temper's dice thrown where the words left it open."""
-    fate = _fate(temper, chance) if plan.fate is Fate.SUCCEED and not plan.contradict else plan.fate
-    slow = chance.uniform(*temper.slow_seconds) if not plan.slow and happens(temper.slow, chance) else plan.slow
-    troubles = plan.troubles or _troubles(temper, chance)
-    contradict = plan.contradict or happens(temper.contradiction, chance)
-    if (fate, slow, troubles, contradict) == (plan.fate, plan.slow, plan.troubles, plan.contradict):
-        return plan
-    return replace(plan, fate=fate, slow=slow, troubles=troubles, contradict=contradict)
+def randomize(schedule: TaskSchedule, profile: Profile, rng: RandomSource) -> TaskSchedule:
+    """Return `schedule` with what its directives left open drawn from the shares of `profile`."""
+    ending = schedule.ending
+    if ending is Ending.SUCCEED and not schedule.contradict:
+        ending = _draw_ending(profile, rng)
+    slow = schedule.slow
+    if not slow and happens(profile.slow, rng):
+        slow = rng.uniform(*profile.slow_seconds)
+    faults = schedule.submit_faults or _draw_submit_fault(profile, rng)
+    contradict = schedule.contradict or happens(profile.contradiction, rng)
+    before = (schedule.ending, schedule.slow, schedule.submit_faults, schedule.contradict)
+    if (ending, slow, faults, contradict) == before:
+        return schedule
+    return replace(schedule, ending=ending, slow=slow, submit_faults=faults, contradict=contradict)
 
 
-def _fate(temper: Temper, chance: Chance) -> Fate:
-    if happens(temper.failure, chance):
-        return Fate.FAILED
-    if happens(temper.moderation, chance):
-        return Fate.MODERATED
-    return Fate.FOREVER if happens(temper.forever, chance) else Fate.SUCCEED
+def _draw_ending(profile: Profile, rng: RandomSource) -> Ending:
+    if happens(profile.failure, rng):
+        return Ending.FAILED
+    if happens(profile.moderation, rng):
+        return Ending.MODERATED
+    return Ending.NEVER if happens(profile.forever, rng) else Ending.SUCCEED
 
 
-def _troubles(temper: Temper, chance: Chance) -> tuple[Trouble, ...]:
-    """Return the one trouble that the dice brought, or none."""
-    for code, probability in temper.refusals:
-        if happens(probability, chance):
-            return (Trouble(Fault.CODE, code),)
-    for probability, fault, accepted in (
-        (temper.html_502, Fault.HTML, False),
-        (temper.html_502_after_accept, Fault.HTML, True),
-        (temper.reset, Fault.RESET, False),
-        (temper.reset_after_accept, Fault.RESET, True),
-        (temper.timeout_after_accept, Fault.HANG, True),
+def _draw_submit_fault(profile: Profile, rng: RandomSource) -> tuple[Fault, ...]:
+    """Return at most one fault."""
+    for code, probability in profile.refusals:
+        if happens(probability, rng):
+            return (Fault(FaultKind.CODE, code),)
+    for probability, kind, accepted in (
+        (profile.html_502, FaultKind.HTML, False),
+        (profile.html_502_after_accept, FaultKind.HTML, True),
+        (profile.reset, FaultKind.RESET, False),
+        (profile.reset_after_accept, FaultKind.RESET, True),
+        (profile.timeout_after_accept, FaultKind.HANG, True),
     ):
-        if happens(probability, chance):
-            return (Trouble(fault, accepted=accepted),)
+        if happens(probability, rng):
+            return (Fault(kind, accepted=accepted),)
     return ()

@@ -1,6 +1,6 @@
-"""The sandbox's own record of truth: tasks, account, callbacks sent and requests heard, all in bounded memory.
+"""The sandbox's state: tasks, account, callbacks and requests, in bounded memory.
 
-Beyond `keep` tasks the oldest finished one is forgotten, as a provider forgets, and polls of it answer 1203.
+Beyond `keep` tasks the oldest finished task is forgotten, as a provider would, and polls for it answer 1203.
 """
 
 import asyncio
@@ -14,21 +14,21 @@ from typing import Any
 from kling_relay.core.operation import Operation
 from kling_relay.sandbox.errors import RefusalError
 from kling_relay.sandbox.orders import Order
-from kling_relay.sandbox.schedule import Plan
+from kling_relay.sandbox.schedule import TaskSchedule
 
 FINAL = frozenset({"succeed", "failed"})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Task:
-    """The provider's side of a task; `status` is one of Kling's four words, `charge` what it costs in the end.
+    """The provider's side of a task; `status` is one of Kling's four, `charge` is its final price.
 
-    `gateway` says which dialect it was ordered in, `url` what the addresses of its results begin with.
+    `gateway` is the dialect of its order; its result addresses start with `url`.
     """
 
     id: str
     order: Order
-    plan: Plan
+    schedule: TaskSchedule
     gateway: bool
     url: str
     created_at: datetime
@@ -46,10 +46,10 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A line of the ledger: `charge` on acceptance, `refund` on failure, `correction` where success cost another sum.
+class LedgerEntry:
+    """A `charge` on acceptance, a `refund` on failure, or a `correction` if success cost a different sum.
 
-    `units` is what left the account: negative for what came back.
+    `units` is what the account paid, negative if it got units back.
     """
 
     at: datetime
@@ -60,10 +60,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """One callback that was sent, or was to be (`lost`); `answer` is the receiver's status, None where none came.
+class SentCallback:
+    """A callback that was sent, or `lost` on purpose; `answer` is the receiver's HTTP status, None without an answer.
 
-    Of the body the first 64 KiB are kept.
+    `body` is its first 64 KiB.
     """
 
     at: datetime
@@ -78,8 +78,8 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """One request to the provider's API, refused ones too; of the body the first 16 KiB."""
+class ReceivedRequest:
+    """A request to the provider's API, refused or not; `body` is its first 16 KiB."""
 
     at: datetime
     method: str
@@ -89,8 +89,8 @@ class Heard:
 
 
 @dataclass(slots=True, eq=False)
-class Record:
-    """All that the sandbox knows. `changed()` is called at each change and wakes those who wait for a fact."""
+class State:
+    """Everything that the sandbox knows. Each change calls `changed()`, which wakes those whose condition holds."""
 
     balance: Decimal
     keep: int
@@ -105,20 +105,20 @@ class Record:
     spent: Decimal = Decimal(0)
     charges: int = 0
     refunds: int = 0
-    ledger: deque[Entry] = field(init=False)
-    sent: deque[Sent] = field(init=False)
-    heard: deque[Heard] = field(init=False)
-    _waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
+    ledger: deque[LedgerEntry] = field(init=False)
+    callbacks: deque[SentCallback] = field(init=False)
+    requests: deque[ReceivedRequest] = field(init=False)
+    _waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ledger, self.sent, self.heard = (deque(maxlen=self.keep) for _ in range(3))
+        self.ledger, self.callbacks, self.requests = (deque(maxlen=self.keep) for _ in range(3))
 
     def find(self, key: str) -> Task | None:
-        """Return the task of that id or external_task_id."""
+        """Return the task with this id or external_task_id."""
         return self.tasks.get(key) or self.by_external_id.get(key)
 
     def accept(self, task: Task, slots: int | None) -> None:
-        """Take a task in and charge it; raise RefusalError 1201, 1303 or 1102 and leave everything as it was."""
+        """Add a task and charge it; raise RefusalError 1201, 1303 or 1102 and change nothing if it is refused."""
         order = task.order
         if order.external_task_id and order.external_task_id in self.by_external_id:
             raise RefusalError(1201, "external_task_id: already exists")
@@ -136,7 +136,7 @@ class Record:
         self.changed()
 
     def end(self, task: Task, charge: Decimal) -> None:
-        """Free the slots of a task that is final now, and settle it at `charge` units."""
+        """Free the slots of a task that has ended, and settle it at `charge` units."""
         task.charge = charge
         self.slots_held -= task.order.slots
         self.finished.append(task)
@@ -150,7 +150,7 @@ class Record:
         self.refunds += kind == "refund"
         external = task.order.external_task_id
         self.ledger.append(
-            Entry(at=task.updated_at, task_id=task.id, external_task_id=external, kind=kind, units=units)
+            LedgerEntry(at=task.updated_at, task_id=task.id, external_task_id=external, kind=kind, units=units)
         )
 
     def _forget(self, task: Task) -> None:
@@ -160,16 +160,16 @@ class Record:
             self.by_external_id.pop(task.order.external_task_id, None)
 
     def changed(self) -> None:
-        """Wake whoever waits for a fact that holds now."""
-        if self._waiting:
-            for fact, waiter in self._waiting:
-                if not waiter.done() and fact():
+        """Wake the waiters whose condition holds now."""
+        if self._waiters:
+            for condition, waiter in self._waiters:
+                if not waiter.done() and condition():
                     waiter.set_result(None)
-            self._waiting = [one for one in self._waiting if not one[1].done()]
+            self._waiters = [pair for pair in self._waiters if not pair[1].done()]
 
-    async def until(self, fact: Callable[[], bool]) -> None:
-        """Return once `fact` holds; it is asked at each change, so it must be cheap."""
-        if not fact():
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is called at each change, so it must be cheap."""
+        if not condition():
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((fact, waiter))
+            self._waiters.append((condition, waiter))
             await waiter

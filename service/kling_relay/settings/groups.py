@@ -109,8 +109,8 @@ class ProviderSettings(SettingsGroup):
     """Age at which a task is given up; a success that comes later still counts."""
     confirm_callbacks: bool = False
     """Whether a final state brought by an unsigned callback is confirmed by asking the provider."""
-    sandbox_temper: Annotated[str, Unset("well-behaved")] = ""
-    """How the sandbox in process (mis)behaves, as `knob=value` with spaces between, e.g. `lose=0.3 double=0.3`."""
+    sandbox_profile: Annotated[str, Unset("well-behaved")] = ""
+    """Options of the in-process sandbox, as `option=value` separated by spaces, e.g. `loss=0.3 doubling=0.3`."""
 
 
 class LimitSettings(SettingsGroup):

@@ -54,7 +54,11 @@ class Place:
 
     def taken(self, operation: str) -> dict[str, Any]:
         """Return the last order that the provider got at this door."""
-        orders = [each for each in self.sandbox.heard if each.method == "POST" and each.path.endswith(operation)]
+        orders = [
+            request
+            for request in self.sandbox.requests
+            if request.method == "POST" and request.path.endswith(operation)
+        ]
         return dict(orjson.loads(orders[-1].body))
 
 

@@ -11,14 +11,14 @@ import pytest
 from kling_relay.app.wiring import provider_of
 from kling_relay.core.money import plain
 from kling_relay.flows.reconcile import Reconcile
-from kling_relay.sandbox import Sandbox, Temper
+from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, Relay, running, sandboxed
 from tests.support.waiting import eventually
 
 
 def used(sandbox: Sandbox) -> Decimal:
     """Return what is gone of the sandbox's account."""
-    return sandbox.temper.balance - sandbox.balance
+    return sandbox.profile.balance - sandbox.balance
 
 
 async def entries(relay: Relay, task: str | None = None) -> list[tuple[str, str, str]]:
@@ -72,9 +72,9 @@ async def test_an_order_that_was_refused_reserves_nothing_for_long(database: str
 
 async def test_two_processes_that_see_the_same_failure_release_it_once(database: str) -> None:
     """Every callback comes twice, to both processes at once, and both ask as well."""
-    temper = Temper(seconds=QUICK, doubling=1.0, failure=0.5)
+    profile = Profile(seconds=QUICK, doubling=1.0, failure=0.5)
     async with (
-        sandboxed(temper) as (sandbox, url),
+        sandboxed(profile) as (sandbox, url),
         running(database, url, sweep_after="1s") as one,
         running(database, url, sweep_after="1s") as two,
     ):
@@ -88,7 +88,7 @@ async def test_two_processes_that_see_the_same_failure_release_it_once(database:
 
 async def test_a_time_out_is_no_failure_but_unknown_and_stays_reserved(database: str) -> None:
     async with (
-        sandboxed(Temper(seconds=QUICK, callbacks=(), poll_error=1.0)) as (sandbox, url),
+        sandboxed(Profile(seconds=QUICK, callbacks=(), poll_error=1.0)) as (sandbox, url),
         running(database, url, provider_timeout="0.5s") as relay,
     ):
         task = await relay.submit("x [timeout-after-accept]")
@@ -99,7 +99,7 @@ async def test_a_time_out_is_no_failure_but_unknown_and_stays_reserved(database:
         await eventually(is_unknown)
         assert (await relay.task(task))["task_status"] == "submitted"
         assert await entries(relay, task) == [("reserve", "1", "0")]
-        sandbox.temper = Temper(seconds=QUICK)  # the provider answers again, and the task is found
+        sandbox.profile = Profile(seconds=QUICK)  # the provider answers again, and the task is found
         await relay.parts.database.pool.execute("UPDATE submissions SET due_at = now()")
         await relay.final(task)
         assert await entries(relay, task) == [("reserve", "1", "0"), ("settle", "-1", "1")]
@@ -108,7 +108,7 @@ async def test_a_time_out_is_no_failure_but_unknown_and_stays_reserved(database:
 
 async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again(database: str) -> None:
     async with (
-        sandboxed(Temper(seconds=(4.0, 4.0))) as (sandbox, url),
+        sandboxed(Profile(seconds=(4.0, 4.0))) as (sandbox, url),
         running(database, url, task_deadline="1s", sweep_after="1s") as relay,
     ):
         task = await relay.submit("x")
@@ -126,7 +126,7 @@ async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again
 @pytest.mark.timeout(300)
 async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) -> None:
     """Lost, doubled, reordered, late and contradicting callbacks, lost answers, resets and refusals to wait."""
-    temper = Temper(
+    profile = Profile(
         seconds=(0.0, 0.3),
         failure=0.2,
         moderation=0.1,
@@ -144,7 +144,7 @@ async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) 
         reset_after_accept=0.1,
     )
     async with (
-        sandboxed(temper, seed=11) as (sandbox, url),
+        sandboxed(profile, seed=11) as (sandbox, url),
         running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as one,
         running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as two,
     ):
@@ -159,12 +159,12 @@ async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) 
         found = await entries(one)
         assert sum(Decimal(reserved) for _, reserved, _ in found) == 0
         charged = sum(Decimal(amount) for _, _, amount in found)
-        sandbox.temper = Temper(seconds=QUICK)  # nothing is silent any more
+        sandbox.profile = Profile(seconds=QUICK)  # nothing is silent any more
         async with provider_of(one.settings, url) as provider:
             compare = Reconcile(one.parts.database, provider, currency="unit", now=lambda: datetime.now(UTC))
             report = await compare(datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC), ask_all=True)
         # only where the provider itself told a lie first may anything differ, and then all of it is listed
-        liars = {task.order.external_task_id for task in sandbox.tasks.values() if task.plan.contradict}
+        liars = {task.order.external_task_id for task in sandbox.tasks.values() if task.schedule.contradict}
         found_in = {str(each.task): each for each in report.differences if each.theirs is not None}
         assert set(found_in) <= liars
         assert used(sandbox) - charged == sum((each.theirs or 0) - each.ours for each in found_in.values())

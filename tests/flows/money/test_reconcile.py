@@ -36,7 +36,7 @@ async def spent(relay: Relay) -> Decimal:
 
 def used(sandbox: Sandbox) -> Decimal:
     """Return what is gone of the sandbox's account."""
-    return sandbox.temper.balance - sandbox.balance
+    return sandbox.profile.balance - sandbox.balance
 
 
 @pytest.mark.parametrize("dialect", ["gateway", "kling"])
@@ -91,7 +91,7 @@ async def test_a_provider_that_contradicts_itself_is_asked(database: str) -> Non
         provider_of(relay.settings, url) as provider,
     ):
         (task,) = await settled(relay, ["a [contradict]"])
-        await eventually(lambda: len([sent for sent in sandbox.sent if sent.answer]) >= 3)
+        await eventually(lambda: len([callback for callback in sandbox.callbacks if callback.answer]) >= 3)
         report = await reconciled(relay, provider)
         assert report.asked == 1
         ours = (await relay.task(task))["charge"]["charged"]

@@ -1,4 +1,4 @@
-"""Makes the clips beside it anew: `python -m kling_relay.sandbox.assets.make_clips`; it alone needs ffmpeg."""
+"""Makes the clips beside this file: `python -m kling_relay.sandbox.assets.make_clips`. Only this needs ffmpeg."""
 
 import subprocess
 import tempfile
@@ -33,7 +33,7 @@ def make(ratio: str, seconds: int, width: int) -> None:
         ]
         source = ["-framerate", str(_FRAMES_PER_SECOND), "-i", f"{folder}/%03d.png", "-vf", scale]
         target = str(_HERE / f"{ratio}-{seconds}.mp4")
-        subprocess.run(["ffmpeg", "-v", "error", "-y", *source, *coding, target], check=True)  # noqa: S603, S607 - our own words, by hand
+        subprocess.run(["ffmpeg", "-v", "error", "-y", *source, *coding, target], check=True)  # noqa: S603, S607 - fixed arguments, run by hand
 
 
 if __name__ == "__main__":
