@@ -25,11 +25,33 @@ async def test_a_quote_is_the_price_the_order_gets_and_orders_nothing(home: Hous
     assert shown["charge"]["quote"] == quote["amount"]
 
 
-@pytest.mark.parametrize("content", [{"prompt": "a"}, {"operation": "x"}, {"operation": "videos/text2video"}, []])
-async def test_what_is_no_order_has_no_price(home: House, content: object) -> None:
-    status, said = await home.post("/v1/quotes", content)
-    assert status == 400
-    assert said["detail"]
+@pytest.mark.parametrize("kind", ["text2image", "image2image", "text2video"])
+async def test_a_quote_takes_a_kind_in_place_of_an_operation(home: House, kind: str) -> None:
+    operation = "videos/text2video" if kind == "text2video" else "images/generations"
+    by_kind = await home.post("/v1/quotes", {"kind": kind, "prompt": "a"})
+    assert by_kind == await home.post("/v1/quotes", {"operation": operation, "prompt": "a"})
+    assert by_kind[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ({"prompt": "a"}, "operation"),
+        ({"operation": "x", "prompt": "a"}, "operation"),
+        ({"kind": "x", "prompt": "a"}, "kind"),
+        ({"operation": "videos/text2video", "kind": "text2video", "prompt": "a"}, "operation"),
+        ({"operation": "videos/text2video"}, "prompt"),
+        ({"kind": "text2video"}, "prompt"),
+    ],
+)
+async def test_a_quote_names_the_field_that_is_wrong(home: House, content: object, field: str) -> None:
+    status, body = await home.post("/v1/quotes", content)
+    assert (status, [fault["field"] for fault in body["errors"]]) == (400, [field])
+
+
+async def test_a_quote_needs_an_object(home: House) -> None:
+    status, body = await home.post("/v1/quotes", [])
+    assert (status, body["detail"]) == (400, "The body must be a JSON object.")
 
 
 async def test_usage_counts_what_was_ordered_charged_and_released(home: House) -> None:

@@ -28,13 +28,13 @@ async def test_a_client_sees_its_own_figures_and_nobody_elses(database: str) -> 
             "is_estimate": False,
         }
         assert said["reasons"] == [{"reason": "too grey", "count": 1}]
-        assert said["oldest_silent"] is not None
-        assert said["slots"] == {"held": 1, "of": None}
+        assert said["stalest_task"] is not None
+        assert said["slots"] == {"in_use": 1, "limit": None}
         assert sum(each["ordered"] for each in said["bins"]) == 3
         assert said["bins"][-1]["open"] == 1
         _, theirs = await it.get("/v1/overview", await it.key_of("others"))
         assert theirs["tasks"]["ordered"] == theirs["tasks"]["open"] == 0
-        assert theirs["oldest_silent"] is None
+        assert theirs["stalest_task"] is None
 
 
 @pytest.mark.parametrize(("span", "bins", "seconds"), [("hour", 60, 60), ("day", 48, 1800)])

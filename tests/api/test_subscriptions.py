@@ -1,5 +1,6 @@
 """Subscriptions over HTTP, and the deliveries that come of them."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -376,6 +377,8 @@ async def test_a_test_event_goes_to_one_subscription_alone(home: House) -> None:
     assert [(each["id"], each["type"]) for each in found] == [(said["delivery"], "subscription.test")]
     assert found[0]["task_id"] is None
     assert said["event"] == found[0]["event"]
+    _, delivery = await home.get(f"/v1/deliveries/{said['delivery']}")
+    assert json.loads(delivery["body"])["data"]["subscription_id"] == one
 
 
 async def test_the_secret_of_hooks_can_be_asked_for_and_rotated(home: House) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.errors import BudgetExceeded, Fault, InvalidRequest, told
+from kling_relay.core.errors import BudgetExceeded, Fault, InvalidRequest
 from kling_relay.core.money import money, plain
 
 THRESHOLDS = (80, 100)
@@ -139,5 +139,5 @@ def read_limits(written: object) -> Limits:
         if value is not None and limits[name] is None:
             faults.append(Fault(f"budget.{name}", 'must be a figure as text, such as "99.5", or null'))
     if faults:
-        raise InvalidRequest(told(faults))
+        raise InvalidRequest(faults=faults)
     return Limits(**limits)

@@ -1,37 +1,51 @@
-"""A refusal carries a code; HTTP_STATUS maps codes to HTTP. An error class's docstring is its default message.
+"""Errors that a caller gets. `CODES` says once what each code means; an error class names its code.
 
-The codes are Kling's wherever Kling has one (1000-1004, 1102, 1103, 1201-1203, 1302, 5000, 5001); 1204, 1205, 5003
-and 5004 are ours, in Kling's families of resource (12xx) and of server (50xx).
+The docstring of an error class is its default message. The codes are Kling's wherever Kling has one; 1204, 1205 and
+5003 are ours, in Kling's families for resources (12xx) and servers (50xx).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-HTTP_STATUS: dict[int, int] = {
-    1000: 401,
-    1001: 401,
-    1002: 401,
-    1003: 401,
-    1004: 401,
-    1102: 402,
-    1103: 403,
-    1200: 400,
-    1201: 400,
-    1202: 404,
-    1203: 404,
-    1204: 409,
-    1205: 413,
-    1302: 429,
-    5000: 500,
-    5001: 503,
-    5003: 502,
-    5004: 502,
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """The meaning of a code: its HTTP status, a short text, advice for the caller, and the exit code of a command."""
+
+    status: int
+    meaning: str
+    advice: str
+    exit_code: int = 1
+
+
+_TRY_AGAIN = 3
+"""The exit code of a command that may succeed if it is run again."""
+_KEY = "Send a valid key; `kling-relay keys create NAME` makes one."
+CODES: Mapping[int, ErrorCode] = {
+    1001: ErrorCode(401, "no key", _KEY),
+    1002: ErrorCode(401, "unknown key", _KEY),
+    1003: ErrorCode(401, "JWT not valid yet", "Check the clock of the machine that signs the JWT."),
+    1004: ErrorCode(401, "key or JWT expired", "Sign a new JWT, or create a new key."),
+    1102: ErrorCode(402, "budget exceeded", "Ask your operator for a larger budget, or order less."),
+    1103: ErrorCode(403, "scope missing", "Use a key with the required scope: submit, read or admin."),
+    1200: ErrorCode(400, "invalid request", "Correct the fields named in the error and send the request again."),
+    1201: ErrorCode(400, "invalid order", "Correct the fields named in the error and send the order again."),
+    1202: ErrorCode(405, "method not allowed", "Use one of the methods in the Allow header."),
+    1203: ErrorCode(404, "not found", "Check the id, and that the key belongs to the client that owns it."),
+    1204: ErrorCode(409, "conflict", "Use a new Idempotency-Key or external_task_id for a new order."),
+    1205: ErrorCode(413, "body too large", "Send the image by URL, or send a smaller one."),
+    1302: ErrorCode(429, "too many requests", "Wait as long as Retry-After says and try again.", _TRY_AGAIN),
+    5000: ErrorCode(500, "internal error", "Look in the service's log for the request id."),
+    5001: ErrorCode(
+        503, "service unavailable", "Try again soon; orders with an Idempotency-Key are safe to repeat.", _TRY_AGAIN
+    ),
+    5003: ErrorCode(502, "provider accepts no orders", "Ask your operator to check the provider account."),
 }
-"""Every code that we refuse with ourselves; a provider's refusal brings its own status."""
+"""Every code of our own. An error from the provider keeps the provider's code and status."""
 
 MAX_FAULTS = 20
-"""A message names so many faults and counts the rest, so that a hostile order makes no endless answer."""
+"""A message lists this many faults and counts the rest, so that a hostile order cannot make an endless message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +60,21 @@ class Fault:
         return f"{self.field} {self.detail}"
 
 
-def told(faults: Iterable[Fault]) -> str:
+def join_faults(faults: Iterable[Fault]) -> str:
     """Return the faults as one line."""
     lines = [fault.line for fault in faults]
     more = len(lines) - MAX_FAULTS
     return "; ".join(lines[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an accident; its kinds are named by what they say
+class Refusal(Exception):  # noqa: N818 - a refusal is an expected answer, not an accident
     """The request was refused."""
 
     code: int = 5000
     type: ClassVar[str] = "refused"
+    faults: tuple[Fault, ...] = ()
     retry_after: float | None = None
-    """Seconds after which asking again may help; None where it will not, or nobody knows."""
+    """Seconds after which another try may succeed; None if it will not, or if that is unknown."""
 
     def __init__(
         self,
@@ -72,7 +87,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an acciden
         self.message = message or type(self).__doc__ or type(self).type
         if code is not None:
             self.code = code
-        self.http_status = HTTP_STATUS[self.code] if http_status is None else http_status
+        self.http_status = CODES[self.code].status if http_status is None else http_status
         if retry_after is not None:
             self.retry_after = retry_after
         super().__init__(self.message)
@@ -86,7 +101,7 @@ class InvalidOrder(Refusal):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__(told(self.faults) or None)
+        super().__init__(join_faults(self.faults) or None)
 
 
 class InvalidRequest(Refusal):
@@ -94,6 +109,21 @@ class InvalidRequest(Refusal):
 
     code = 1200
     type = "invalid_request"
+
+    def __init__(self, message: str | None = None, *, faults: Iterable[Fault] = ()) -> None:
+        """Without a message, the faults make one."""
+        self.faults = tuple(faults)
+        super().__init__(message or join_faults(self.faults) or None)
+
+
+class BodyTimeout(Refusal):
+    """The body took too long to arrive."""
+
+    code = 1200
+    type = "body_timeout"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, http_status=408)
 
 
 class Unauthenticated(Refusal):
@@ -110,15 +140,15 @@ class Forbidden(Refusal):
     type = "forbidden"
 
 
-class WrongMethod(Refusal):
-    """Nothing here answers to this method."""
+class MethodNotAllowed(Refusal):
+    """This path does not support the method."""
 
     code = 1202
-    type = "wrong_method"
+    type = "method_not_allowed"
 
 
 class NotFound(Refusal):
-    """There is no such thing, or it is not yours."""
+    """It does not exist, or it belongs to another client."""
 
     code = 1203
     type = "not_found"
@@ -153,13 +183,13 @@ class BudgetExceeded(Refusal):
     type = "budget_exceeded"
 
     def __init__(self, message: str | None = None, *, limit: str = "total") -> None:
-        """`limit` says which one: total, day, month or open."""
+        """`limit` is the one that was reached: total, day, month or open."""
         self.limit = limit
         super().__init__(message)
 
 
 class Unavailable(Refusal):
-    """The service cannot take this now; nothing was sent. Try again."""
+    """The service cannot do this now; nothing was sent. Try again."""
 
     code = 5001
     type = "unavailable"
@@ -172,29 +202,22 @@ class ProviderRefused(Refusal):
     type = "provider_refused"
 
     def __init__(self, code: int, message: str, http_status: int, retry_after: float | None = None) -> None:
-        """Pass on what the provider said, to the letter; a status that is no error's becomes 502."""
+        """Pass on the provider's words unchanged; a status that is not an error becomes 502."""
         status = http_status if 400 <= http_status <= 599 else 502
         super().__init__(message, code=code, http_status=status, retry_after=retry_after)
 
 
-class ProviderNever(Refusal):
-    """The provider takes no orders from this service at present; its operator has been told. Nothing was charged."""
+class ProviderUnavailable(Refusal):
+    """The provider accepts no orders from this service now; its operator has been alerted. Nothing was charged."""
 
     code = 5003
-    type = "provider_never"
-
-
-class ProviderUnclear(Refusal):
-    """The provider's answer was lost: the order may or may not have been taken, and will not be sent again."""
-
-    code = 5004
-    type = "provider_unclear"
+    type = "provider_unavailable"
 
 
 class ConfigurationError(ValueError):
-    """A file of rules or prices is wrong; the message names it and every fault in it."""
+    """A file of rules or prices is wrong; the message names the file and every fault in it."""
 
     def __init__(self, where: str, faults: Iterable[Fault]) -> None:
         self.where = where
         self.faults = tuple(faults)
-        super().__init__(f"{where}: {told(self.faults)}")
+        super().__init__(f"{where}: {join_faults(self.faults)}")

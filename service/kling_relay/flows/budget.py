@@ -164,7 +164,7 @@ class Budget:
                     **crossing.to_json(),
                     "currency": self._currency,
                     "since": rfc3339(since),
-                    "of": "key" if spender.key else "client",
+                    "owner": "key" if spender.key else "client",
                     "name": spender.name,
                 },
             )

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from kling_relay.core import order as orders_core
 from kling_relay.core import price
-from kling_relay.core.errors import Conflict, ProviderNever, ProviderRefused
+from kling_relay.core.errors import Conflict, ProviderRefused, ProviderUnavailable
 from kling_relay.core.event import TaskIdentity, task_json, to_json_bytes
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
@@ -178,7 +178,7 @@ class Submit:
             case Refused(code, message, http_status):
                 refusal: Exception = ProviderRefused(code, message, http_status)
             case AccountRefused():
-                refusal = ProviderNever()
+                refusal = ProviderUnavailable()
             case _:
                 return
         if ordered.words:

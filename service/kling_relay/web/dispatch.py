@@ -13,14 +13,14 @@ from aiohttp import web
 from aiohttp.web import RequestPayloadError
 from pydantic import ValidationError
 
-from kling_relay.core.errors import Fault, Forbidden, InvalidRequest, NotFound, Refusal, Unavailable, WrongMethod
+from kling_relay.core.errors import Fault, Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, Unavailable
 from kling_relay.core.json_limits import printable
 from kling_relay.core.key import Caller
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 from kling_relay.web.http import body
-from kling_relay.web.http.answers import InvalidMembers, refused
+from kling_relay.web.http.answers import refused
 from kling_relay.web.http.context import Seen
 from kling_relay.web.http.cors import preflight, shared
 from kling_relay.web.http.request import NOBODY, Answer, AppState, Model, Request, Route
@@ -95,7 +95,7 @@ class Dispatch:
         if found is None:
             raise NotFound
         if route is None:
-            raise WrongMethod(http_status=405)
+            raise MethodNotAllowed
         call.route, call.params = route, found.params
         if route.scope is not None:
             call.caller = await self._site.doorman.admit(call.request.headers.get("Authorization"), call.now)
@@ -127,7 +127,7 @@ class Dispatch:
         refusal = _refusal(error)
         call.code = refusal.code
         response = refused(refusal, call.request_id, kling=kling)
-        if found and isinstance(refusal, WrongMethod):
+        if found and isinstance(refusal, MethodNotAllowed):
             response.headers["Allow"] = ", ".join([*found.methods, *(["OPTIONS"] if shared else [])])
         if refusal.code == 1302:
             call.told = self._site.doorman.told(call.caller.key)
@@ -146,7 +146,7 @@ def _looks_kling(segments: tuple[str, ...]) -> bool:
 
 
 def _model(model: type[Model], content: Any, whole: str) -> Model:
-    """Return `content` as a model. Raises InvalidMembers with every fault."""
+    """Return `content` as a model. Raises InvalidRequest with every fault."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -154,7 +154,7 @@ def _model(model: type[Model], content: Any, whole: str) -> Model:
             Fault(printable(".".join(map(str, each["loc"]))) or whole, _sentence(each["msg"]))
             for each in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        raise InvalidMembers(faults) from None
+        raise InvalidRequest(faults=faults) from None
 
 
 def _sentence(message: str) -> str:

@@ -112,7 +112,7 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
         ]
         assert said[0] | {"percent": 80} == {
             "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
-            "since": "1970-01-01T00:00:00.000Z", "of": "client", "name": "bootstrap",
+            "since": "1970-01-01T00:00:00.000Z", "owner": "client", "name": "bootstrap",
         }  # fmt: skip
 
         async def are_logged() -> bool:  # the log shows what no older transaction can come before

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from kling_relay.core.delivery import Delivery, parse_delivery_id
-from kling_relay.core.errors import Conflict, Fault, NotFound
+from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import Event, EventType, make_event, render, rfc3339, webhook_id
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.store.deliveries import listing, redelivery, subscriptions
@@ -13,7 +13,7 @@ from kling_relay.store.deliveries.listed_subscriptions import Filter
 from kling_relay.store.deliveries.listing import Listed, Tried
 from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.events import log
-from kling_relay.web.http.answers import InvalidMembers, listed, plain
+from kling_relay.web.http.answers import listed, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -97,7 +97,7 @@ async def replay(call: Request) -> Response:
     subscription = await _subscription(call)
     since, until = call.body.since, min(call.body.until or call.now, call.now)
     if since >= until:
-        raise InvalidMembers([Fault("since", "must be before until, and in the past")])
+        raise InvalidRequest(faults=[Fault("since", "must be before until, and in the past")])
     if call.body.only == "failed":
         count = await redelivery.replay_failed(call.tools.database, subscription.id, since, until)
     else:
@@ -118,7 +118,7 @@ async def test(call: Request) -> Response:
         client=call.caller.client,
         kind=EventType.SUBSCRIPTION_TEST,
         at=call.now,
-        content={"subscription": str(subscription.id), "message": "It works."},
+        content={"subscription_id": str(subscription.id), "message": "It works."},
     )
     made = await redelivery.announce_to(call.tools.database, event, subscription.id)
     call.tools.wake()
@@ -181,7 +181,7 @@ async def _subscription(call: Request) -> Subscription:
 
 
 def _filter(subscription: str | None, status: str | None, event: str | None, task: str | None) -> Filter:
-    """Return what a query asks for. Raises InvalidMembers naming every member that is no id."""
+    """Return what a query asks for. Raises InvalidRequest naming every member that is no id."""
     faults: list[Fault] = []
     subject, sequence = _uuid(task, "task", faults), None
     if event is not None:
@@ -196,7 +196,7 @@ def _filter(subscription: str | None, status: str | None, event: str | None, tas
         subscription=_uuid(subscription, "subscription", faults), status=status, subject=subject, sequence=sequence
     )
     if faults:
-        raise InvalidMembers(faults)
+        raise InvalidRequest(faults=faults)
     return wanted
 
 
@@ -222,5 +222,5 @@ def _event(text: str) -> tuple[UUID, int] | None:
 def _cursor(text: str) -> Delivery:
     key = parse_delivery_id(text)
     if key is None:
-        raise InvalidMembers([Fault("cursor", "is none that we gave")])
+        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")])
     return key

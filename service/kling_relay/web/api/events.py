@@ -11,14 +11,14 @@ from uuid import UUID
 
 from aiohttp import web
 
-from kling_relay.core.errors import Fault, RateLimited, Unavailable
+from kling_relay.core.errors import Fault, InvalidRequest, RateLimited, Unavailable
 from kling_relay.flows.follow_log import Listener
 from kling_relay.store.events import log
 from kling_relay.store.events.log import START, Cursor, LoggedEvent, read_cursor
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
 from kling_relay.web.api.deliveries import types_of
 from kling_relay.web.api.tasks import event_shown
-from kling_relay.web.http.answers import InvalidMembers, listed
+from kling_relay.web.http.answers import listed
 from kling_relay.web.http.cors import shared
 from kling_relay.web.http.request import Request, is_gone
 from kling_relay.web.http.response import Response
@@ -163,7 +163,7 @@ def _cursor(text: str | None, name: str) -> Cursor | None:
         return None
     cursor = read_cursor(text.strip())
     if cursor is None:
-        raise InvalidMembers([Fault(name, "is no cursor")])
+        raise InvalidRequest(faults=[Fault(name, "is no cursor")])
     return cursor
 
 
@@ -171,4 +171,4 @@ def _task(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidMembers([Fault("task", "is no task's id")]) from None
+        raise InvalidRequest(faults=[Fault("task", "is no task's id")]) from None

@@ -7,11 +7,11 @@ from kling_relay.core import budget as budget_core
 from kling_relay.core import price
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
 from kling_relay.core.event import rfc3339
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.usage import figures, sheet
 from kling_relay.web.api.kling import checked
-from kling_relay.web.http.answers import InvalidMembers, plain
+from kling_relay.web.http.answers import plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -30,20 +30,27 @@ async def prices(call: Request) -> Response:
 
 
 async def quote(call: Request) -> Response:
-    """Price an order without sending it; the body is the order with its `operation` (videos/text2video and so on)."""
+    """Price an order without sending it; the body is the order with an `operation` or a `kind`."""
     raw = await call.read()
 
     def opened(body: object) -> tuple[Operation, object]:
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")
-        try:
-            operation = Operation(str(body.pop("operation", None)))
-        except ValueError:
-            raise InvalidOrder([Fault("operation", f"must be one of {', '.join(Operation)}")]) from None
-        return operation, body
+        return _operation(body.pop("operation", None), body.pop("kind", None)), body
 
     order = await checked(call, raw, opened)
     return plain(price.quote(order, call.tools.prices).to_json() | {"kind": order.kind})
+
+
+def _operation(operation: object, kind: object) -> Operation:
+    """Return the operation that a quote names by itself or by a kind. Raises InvalidOrder unless it names one."""
+    if (operation is None) is (kind is None):
+        raise InvalidOrder([Fault("operation", "or kind must be given, and not both")])
+    try:
+        return operation_of(Kind(str(kind))) if operation is None else Operation(str(operation))
+    except ValueError:
+        name, values = ("kind", Kind) if operation is None else ("operation", Operation)
+        raise InvalidOrder([Fault(name, f"must be one of {', '.join(values)}")]) from None
 
 
 async def used(call: Request) -> Response:
@@ -51,7 +58,7 @@ async def used(call: Request) -> Response:
     until = call.query.until or call.now
     since = call.query.since or until - _USUAL
     if since >= until:
-        raise InvalidMembers([Fault("since", "must be before until")])
+        raise InvalidRequest(faults=[Fault("since", "must be before until")])
     lines = await usage.usage(call.tools.database, call.caller.client, call.query.by, since, until)
     if _wants_csv(call):
         text = sheet(lines, call.query.by)

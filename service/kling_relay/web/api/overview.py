@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from kling_relay.core.errors import Fault
+from kling_relay.core.errors import Fault, InvalidRequest
 from kling_relay.core.event import rfc3339
 from kling_relay.store.stats import attempts as tries
 from kling_relay.store.stats import open_work
 from kling_relay.store.stats import tasks as overview
 from kling_relay.store.stats.open_work import Waiting
 from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
-from kling_relay.web.http.answers import InvalidMembers, plain
+from kling_relay.web.http.answers import plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -53,7 +53,7 @@ async def show(call: Request) -> Response:
                 "succeeded": sum(each["succeeded"] for each in bins),
                 "failed": sum(each["failed"] for each in bins),
                 "open": now_open.count,
-                **_times("took", tasks.whole),
+                **_times("duration", tasks.whole),
             },
             "deliveries": {
                 "attempts": attempts.whole.seen,
@@ -64,8 +64,8 @@ async def show(call: Request) -> Response:
                 "exhausted": sum(each.exhausted for each in waiting.values()),
                 "next_attempt_at": rfc3339(next_at) if next_at else None,
             },
-            "slots": {"held": now_open.held, "of": call.tools.slots},
-            "oldest_silent": {"task_id": str(now_open.silent), "silent_since": rfc3339(now_open.silent_since)}
+            "slots": {"in_use": now_open.held, "limit": call.tools.slots},
+            "stalest_task": {"task_id": str(now_open.silent), "last_update_at": rfc3339(now_open.silent_since)}
             if now_open.silent and now_open.silent_since
             else None,
             "reasons": [{"reason": reason, "count": number} for reason, number in reasons],
@@ -102,7 +102,7 @@ def _bins(
                 "succeeded": round(ordered.good * amount / max(1, ordered.seen)),
                 "failed": round(ordered.bad * amount / max(1, ordered.seen)),
                 "open": open_then[number],
-                **_times("took", ordered),
+                **_times("duration", ordered),
                 "attempts": tried.seen,
                 "delivered": tried.good,
                 "pending": waiting_then[number],
@@ -151,4 +151,4 @@ def _only(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidMembers([Fault("subscription", "is no id")]) from None
+        raise InvalidRequest(faults=[Fault("subscription", "is no id")]) from None

@@ -24,7 +24,7 @@ from kling_relay.web.http.request import Family, Route
 from kling_relay.web.models import fields, responses
 from kling_relay.web.models import overview as figures
 
-_ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003, 5004)
+_ORDER = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003)
 
 
 def _kling() -> list[Route]:
@@ -332,7 +332,7 @@ _MONEY = [
         method="POST",
         path="/v1/quotes",
         act=money.quote,
-        summary="The price of an order, without ordering; the body is the order with its door",
+        summary="The price of an order, without ordering; the body is the order with an `operation` or a `kind`",
         answer=responses.QuoteShown,
         size=Size.ORDER,
         refusals=(1200, 1201, 1205),

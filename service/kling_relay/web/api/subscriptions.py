@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from kling_relay.core.address import check_url
-from kling_relay.core.errors import Conflict, Fault, NotFound
+from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import rfc3339
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
@@ -19,7 +19,7 @@ from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import SealError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Change, Subscription
-from kling_relay.web.http.answers import InvalidMembers, listed, nothing, plain
+from kling_relay.web.http.answers import listed, nothing, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -86,7 +86,7 @@ async def change(call: Request) -> Response:
         max_in_flight=asked.max_in_flight,
     )
     if found.hook and wanted.url is not None:
-        raise InvalidMembers([Fault("url", "of a hook is the order's to say")])
+        raise InvalidRequest(faults=[Fault("url", "of a hook is the order's to say")])
     return _one(call, await subscriptions.change(call.tools.database, call.caller.client, found.id, wanted, call.now))
 
 
@@ -171,7 +171,7 @@ def _one(call: Request, found: Subscription | None) -> Response:
 def _address(call: Request, url: str) -> str:
     address = check_url(url, allowed=call.tools.allowed)
     if isinstance(address, str):
-        raise InvalidMembers([Fault("url", address)])
+        raise InvalidRequest(faults=[Fault("url", address)])
     return address.url
 
 
@@ -188,7 +188,7 @@ def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
         case dict(found):
             return found
         case faults:
-            raise InvalidMembers([Fault("headers", says) for says in faults])
+            raise InvalidRequest(faults=[Fault("headers", says) for says in faults])
 
 
 def _secret(call: Request) -> str:
@@ -199,4 +199,4 @@ def _cursor(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidMembers([Fault("cursor", "is none that we gave")]) from None
+        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None

@@ -10,14 +10,14 @@ from uuid import UUID
 import orjson
 
 from kling_relay.core import ledger
-from kling_relay.core.errors import Fault, NotFound, RateLimited, Unavailable
+from kling_relay.core.errors import Fault, InvalidRequest, NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
 from kling_relay.core.money import plain as money
 from kling_relay.core.task import FINAL
 from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
 from kling_relay.store.tasks.lookup import Detail
-from kling_relay.web.http.answers import InvalidMembers, listed, plain
+from kling_relay.web.http.answers import listed, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
 
@@ -132,7 +132,7 @@ def _task_cursor(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidMembers([Fault("cursor", "is none that we gave")]) from None
+        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None
 
 
 def _shown(detail: Detail) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _shown(detail: Detail) -> dict[str, Any]:
             "state": detail.state,
             "reason": detail.state_reason,
             "provider_task_id": detail.provider_task_id,
-            "next_look_at": rfc3339(detail.next_look_at) if detail.next_look_at else None,
+            "next_check_at": rfc3339(detail.next_look_at) if detail.next_look_at else None,
         }
     return {
         **detail.found.shown,

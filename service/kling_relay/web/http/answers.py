@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, Refusal, told
+from kling_relay.core.errors import Refusal
 from kling_relay.web.http.response import Response
 
 GOOD = "成功"
@@ -13,14 +13,6 @@ GOOD = "成功"
 _JSON = {"Content-Type": "application/json"}
 _JSON_UTF8 = {"Content-Type": "application/json; charset=utf-8"}
 _PROBLEM = {"Content-Type": "application/problem+json"}
-
-
-class InvalidMembers(InvalidRequest):
-    """The request is not valid."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__(told(faults) or None)
 
 
 def plain(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -67,7 +59,7 @@ def refused(refusal: Refusal, request_id: str, *, kling: bool) -> Response:
             "code": refusal.code,
             "request_id": request_id,
         }
-        if isinstance(refusal, InvalidMembers | InvalidOrder):
+        if refusal.faults:
             content["errors"] = [{"field": fault.field, "detail": fault.detail} for fault in refusal.faults]
         headers |= _PROBLEM
     return Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from kling_relay.core.errors import InvalidRequest, Refusal, TooLarge, Unavailable
+from kling_relay.core.errors import BodyTimeout, InvalidRequest, TooLarge, Unavailable
 from kling_relay.web.http.context import Limits
 
 THREAD_FROM = 256 * 1024
@@ -29,16 +29,6 @@ class Size(StrEnum):
     ORDER = "order"
     CALLBACK = "callback"
     OTHER = "other"
-
-
-class TooSlow(Refusal):
-    """The body took too long to arrive."""
-
-    code = 1200
-    type = "too_slow"
-
-    def __init__(self) -> None:
-        super().__init__(http_status=408)
 
 
 @contextmanager
@@ -93,7 +83,7 @@ async def read(request: web.BaseRequest, limit: int, seconds: float, in_hand: Co
                     in_hand[_BYTES] += len(chunk)
                     chunks.append(chunk)
         except TimeoutError:
-            raise TooSlow from None
+            raise BodyTimeout from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -21,8 +21,8 @@ class TaskFigures(Shown):
     succeeded: int
     failed: int
     open: int = Field(description="not final at this moment")
-    took_p50_ms: float | None
-    took_p95_ms: float | None
+    duration_p50_ms: float | None
+    duration_p95_ms: float | None
 
 
 class SubscriptionFigures(Shown):
@@ -52,13 +52,13 @@ class DeliveryFigures(Shown):
 
 
 class SlotFigures(Shown):
-    held: int = Field(description="slots at the provider that the caller's tasks hold")
-    of: int | None = Field(description="slots that the service has for everybody; null is without limit")
+    in_use: int = Field(description="slots at the provider that the caller's tasks hold")
+    limit: int | None = Field(description="slots that the service has for everybody; null is without limit")
 
 
 class SilentTask(Shown):
     task_id: str
-    silent_since: str
+    last_update_at: str
 
 
 class Reason(Shown):
@@ -80,8 +80,8 @@ class Bin(Shown):
     succeeded: int
     failed: int
     open: int
-    took_p50_ms: float | None
-    took_p95_ms: float | None
+    duration_p50_ms: float | None
+    duration_p95_ms: float | None
     attempts: int
     delivered: int
     pending: int
@@ -99,7 +99,7 @@ class Overview(Shown):
     tasks: TaskFigures
     deliveries: DeliveryFigures
     slots: SlotFigures
-    oldest_silent: SilentTask | None
+    stalest_task: SilentTask | None
     reasons: list[Reason]
     errors: list[ErrorFigures]
     bins: list[Bin]

@@ -38,7 +38,7 @@ class Submission(Shown):
     state: Literal["recorded", "sending", "accepted", "unknown"]
     reason: str | None
     provider_task_id: str | None
-    next_look_at: str | None
+    next_check_at: str | None
 
 
 class Charge(Shown):

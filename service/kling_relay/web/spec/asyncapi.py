@@ -134,7 +134,7 @@ def _others() -> dict[str, Any]:
             "Another subscription of yours is no longer told",
             {"subscription_id": text, "url": text, "reason": text},
         ),
-        EventType.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription": text, "message": text}),
+        EventType.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription_id": text, "message": text}),
         EventType.BUDGET_THRESHOLD: (
             "What is spent has reached a share of a limit; told once per limit and window",
             {
@@ -144,7 +144,7 @@ def _others() -> dict[str, Any]:
                 "spent": amount,
                 "currency": text,
                 "since": {"type": "string", "format": "date-time", "description": "the window's start"},
-                "of": {"enum": ["client", "key"]},
+                "owner": {"enum": ["client", "key"], "description": "whose limit it is"},
                 "name": {"type": "string", "description": "the client's or the key's"},
             },
         ),

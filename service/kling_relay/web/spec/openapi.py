@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from kling_relay.core.errors import HTTP_STATUS
-from kling_relay.core.operation import Operation
+from kling_relay.core.errors import CODES
+from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.web.api.kling import IDEMPOTENCY_KEY
 from kling_relay.web.api.routes import ROUTES
 from kling_relay.web.http.body import Size
@@ -48,12 +48,6 @@ _TAG_OF = (
 )
 _EVERYWHERE = (1001, 1002, 1003, 1004, 1103, 1302)
 """Codes of every path that asks for a key."""
-_MEANS = {
-    1000: "authentication failed", 1001: "no key", 1002: "unknown key", 1003: "JWT not yet valid", 1004: "expired",
-    1102: "budget used up", 1103: "the key may not do that", 1200: "invalid request", 1201: "invalid order",
-    1202: "wrong method", 1203: "no such thing", 1204: "conflict", 1205: "too large", 1302: "too many requests",
-    5000: "our fault", 5001: "try again", 5003: "the provider takes no orders", 5004: "the provider's answer was lost",
-}  # fmt: skip
 _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Key": (
         {"type": "string", "pattern": IDEMPOTENCY_KEY},
@@ -183,11 +177,15 @@ def _body(route: Route) -> dict[str, Any] | None:
 
 
 def _order_at(operation: Operation) -> dict[str, Any]:
-    """Return the schema of an order that names its door."""
+    """Return the schema of an order that says where it would be ordered: by `operation` or by `kind`."""
+    kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
     named = {
         "type": "object",
-        "required": ["operation"],
-        "properties": {"operation": {"type": "string", "const": operation.value}},
+        "oneOf": [{"required": ["operation"]}, {"required": ["kind"]}],
+        "properties": {
+            "operation": {"type": "string", "const": operation.value},
+            "kind": {"type": "string", "enum": kinds},
+        },
     }
     return {"allOf": [{"$ref": f"#/components/schemas/{order_name(operation.value)}"}, named]}
 
@@ -207,7 +205,7 @@ def _responses(route: Route) -> dict[str, Any]:
     ]
     by_status: dict[int, list[int]] = {}
     for code in sorted(set(codes)):
-        by_status.setdefault(HTTP_STATUS[code], []).append(code)
+        by_status.setdefault(CODES[code].status, []).append(code)
     if 1205 in codes:
         by_status.setdefault(408, []).append(1200)
     is_kling = route.family is Family.KLING
@@ -216,7 +214,7 @@ def _responses(route: Route) -> dict[str, Any]:
     if route.name == "readyz":
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
     return {str(route.status): good} | {
-        str(status): {"description": "; ".join(f"{code} {_MEANS[code]}" for code in codes), "content": content}
+        str(status): {"description": "; ".join(f"{code} {CODES[code].meaning}" for code in codes), "content": content}
         for status, codes in sorted(by_status.items())
     }
 

@@ -14,7 +14,7 @@ import { Usage } from "../parts/usage.js";
 
 const EVERY = 20_000;
 const TASKS = [{ name: "succeeded", title: "Succeeded", tone: "good" }, { name: "failed", title: "Failed", tone: "bad" }, { name: "others", title: "Not final", tone: "calm" }];
-const TOOK = [{ name: "took_p50_ms", title: "Half within", tone: "accent", area: true }, { name: "took_p95_ms", title: "95% within", tone: "soft" }];
+const TOOK = [{ name: "duration_p50_ms", title: "Half within", tone: "accent", area: true }, { name: "duration_p95_ms", title: "95% within", tone: "soft" }];
 const ATTEMPTS = [{ name: "delivered", title: "Delivered", tone: "good" }, { name: "missed", title: "Not delivered", tone: "bad" }];
 const LATENCY = [{ name: "latency_p50_ms", title: "Half within", tone: "accent", area: true }, { name: "latency_p95_ms", title: "95% within", tone: "soft" }];
 const OPEN = [{ name: "open", title: "Tasks in progress", tone: "accent", area: true }];
@@ -28,18 +28,18 @@ const Figure = ({ title, value, hint, href, tone = "" }) => html`<div class=${`f
   <dt>${title}</dt><dd class="num">${href ? html`<a href=${href}>${value}</a>` : value}</dd>${hint && html`<span class="hint">${hint}</span>`}</div>`;
 
 function Figures({ of }) {
-  const { tasks, deliveries, slots, oldest_silent: silent } = of;
+  const { tasks, deliveries, slots, stalest_task: silent } = of;
   const ended = tasks.succeeded + tasks.failed;
   return html`<dl class="figures card">
     <${Figure} title=${t("Ordered")} value=${`${tasks.is_estimate ? "≈ " : ""}${number(tasks.ordered)}`} hint=${t("{count} in progress", { count: number(tasks.open) })} href=${link("tasks", { since: of.span })} />
     <${Figure} title=${t("Succeeded")} value=${ended ? share(tasks.succeeded / ended) : "–"} hint=${tasks.failed ? t("{count} failed", { count: number(tasks.failed) }) : t("none failed")}
       tone=${ended && tasks.succeeded / ended < 0.9 ? "bad" : ""} href=${tasks.failed ? link("tasks", { status: "failed", since: of.span }) : undefined} />
-    <${Figure} title=${t("Time to result")} value=${span(tasks.took_p50_ms)} hint=${t("95% within {span}", { span: span(tasks.took_p95_ms) })} />
+    <${Figure} title=${t("Time to result")} value=${span(tasks.duration_p50_ms)} hint=${t("95% within {span}", { span: span(tasks.duration_p95_ms) })} />
     <${Figure} title=${t("Delivered")} value=${deliveries.attempts ? share(deliveries.delivered / deliveries.attempts) : "–"} hint=${t("half within {span}", { span: span(deliveries.latency_p50_ms) })}
       tone=${deliveries.attempts && deliveries.delivered / deliveries.attempts < 0.9 ? "bad" : ""} />
     <${Figure} title=${t("Pending")} value=${number(deliveries.pending)} hint=${deliveries.exhausted ? t("{count} given up", { count: number(deliveries.exhausted) }) : deliveries.next_attempt_at ? t("next {when}", { when: Date.parse(deliveries.next_attempt_at) <= Date.now() ? t("now") : ago(deliveries.next_attempt_at) }) : t("all delivered")} href="#/subscriptions" />
-    <${Figure} title=${t("Provider's slots")} value=${slots.of === null ? number(slots.held) : `${number(slots.held)} / ${number(slots.of)}`} hint=${slots.of === null ? t("yours; no limit") : t("yours, of all")} />
-    <${Figure} title=${t("Silent for longest")} value=${silent ? span(Date.now() - Date.parse(silent.silent_since)) : "–"} hint=${silent ? html`<code>${brief(silent.task_id)}</code>` : t("nobody waits")} href=${silent ? link(`tasks/${silent.task_id}`) : undefined} />
+    <${Figure} title=${t("Provider's slots")} value=${slots.limit === null ? number(slots.in_use) : `${number(slots.in_use)} / ${number(slots.limit)}`} hint=${slots.limit === null ? t("yours; no limit") : t("yours, of all")} />
+    <${Figure} title=${t("Silent for longest")} value=${silent ? span(Date.now() - Date.parse(silent.last_update_at)) : "–"} hint=${silent ? html`<code>${brief(silent.task_id)}</code>` : t("nobody waits")} href=${silent ? link(`tasks/${silent.task_id}`) : undefined} />
   </dl>`;
 }
 

@@ -49,7 +49,7 @@ function Facts({ task }) {
     ["Task id", html`<span class="line one"><code class="id">${task.task_id}</code><${Copy} text=${task.task_id} label=${t("Copy the task id")} /></span>`],
     task.external_task_id && ["Your id", html`<code>${task.external_task_id}</code>`],
     submission && ["Provider", html`${t(STATES[submission.state])}${submission.reason ? html`<div class="hint">${submission.reason}</div>` : ""}
-      ${submission.next_look_at && html`<div class="hint">${t("Looked after again")} <${Ago} at=${submission.next_look_at} /></div>`}`],
+      ${submission.next_check_at && html`<div class="hint">${t("Looked after again")} <${Ago} at=${submission.next_check_at} /></div>`}`],
     submission?.provider_task_id && ["Its id there", html`<code>${submission.provider_task_id}</code>`],
     task.trace && ["Trace", html`<code>${task.trace}</code>`],
   ];
