@@ -14,19 +14,19 @@ from typing import Any
 
 import uvloop
 
-from bench import deliveries, growth, idle, ingest, isolation, latency, lookups, submits
-from bench.figure import Figure, table
-from bench.ground import Ground, ground
+from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, orders
+from bench.environment import Ground, ground
+from bench.figures import Figure, table
 
 RESULTS = Path(__file__).parent / "results"
 Part = Callable[[Ground, argparse.Namespace], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
-    "ingest": lambda ground, given: ingest.measure(ground, given.turns, given.seconds),
+    "ingest": lambda ground, given: callbacks.measure(ground, given.turns, given.seconds),
     "deliveries": lambda ground, given: deliveries.measure(ground, given.turns, given.backlog),
     "latency": lambda ground, given: latency.measure(ground, given.turns, given.seconds),
     "lookups": lambda ground, given: lookups.measure(ground, given.turns, given.seconds),
-    "submits": lambda ground, given: submits.measure(ground, given.turns, given.seconds),
-    "idle": lambda ground, given: idle.measure(ground, given.turns, given.seconds, given.backlog // 2),
+    "submits": lambda ground, given: orders.measure(ground, given.turns, given.seconds),
+    "idle": lambda ground, given: idle_transaction.measure(ground, given.turns, given.seconds, given.backlog // 2),
     "isolation": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, given.backlog),
 }
 

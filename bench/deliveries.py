@@ -10,10 +10,10 @@ from statistics import fmean
 import aiohttp
 import asyncpg
 
-from bench import rows
-from bench.figure import Figure, in_turns
-from bench.ground import Ground, Program, program, relay, until
-from bench.idle import holding
+from bench import fixtures
+from bench.environment import Ground, Program, program, relay, until
+from bench.figures import Figure, in_turns
+from bench.idle_transaction import holding
 
 SUBSCRIPTIONS = 20
 CONCURRENCY = 200
@@ -41,12 +41,12 @@ async def told(url: str) -> dict[str, int]:
 @asynccontextmanager
 async def waiting(ground: Ground, backlog: int) -> AsyncIterator[tuple[str, Program]]:
     """Give a database with so many deliveries waiting for a sink, and the sink."""
-    async with ground.database() as url, program("sink", {}) as sink:
-        connection = await rows.opened(url)
-        [client] = await rows.add_clients(connection, 1)
-        wanted = [rows.Wanted(client, f"{sink.url}/ok/{number}") for number in range(SUBSCRIPTIONS)]
-        subscriptions = await rows.subscribe(connection, wanted)
-        await rows.add_backlog(connection, client, subscriptions, backlog // SUBSCRIPTIONS)
+    async with ground.database() as url, program("stand_ins", {}) as sink:
+        connection = await fixtures.opened(url)
+        [client] = await fixtures.add_clients(connection, 1)
+        wanted = [fixtures.Wanted(client, f"{sink.url}/ok/{number}") for number in range(SUBSCRIPTIONS)]
+        subscriptions = await fixtures.subscribe(connection, wanted)
+        await fixtures.add_backlog(connection, client, subscriptions, backlog // SUBSCRIPTIONS)
         await connection.execute("CHECKPOINT")
         await connection.close()
         yield url, sink
@@ -69,8 +69,8 @@ async def drained(ground: Ground, backlog: int, *, workers: int = 1, idle: bool 
             if loop.time() - begun > 600:
                 raise RuntimeError(f"{came} of {backlog} deliveries came in 600 s")
             await asyncio.sleep(_LOOK_EVERY)
-        connection = await rows.opened(url)
-        await until(url, "SELECT -count(*) FROM pending_deliveries", [], 0, 30)
+        connection = await fixtures.opened(url)
+        await until(url, "SELECT -count(*) FROM outstanding", [], 0, 30)
         found.rate = backlog / (loop.time() - begun)
         found.late = max(one.resident() for one in started)
         found.service = sum(one.cpu() for one in started) / backlog * 1e6
@@ -90,18 +90,18 @@ async def _check(connection: "asyncpg.Connection[asyncpg.Record]", counted: dict
 
 async def bare(backlog: int) -> float:
     """Return how many deliveries a second a bare client loop makes of the same bytes, signed."""
-    [client, subject] = rows.ids(2)
-    async with program("sink", {}) as sink:
+    [client, subject] = fixtures.ids(2)
+    async with program("stand_ins", {}) as sink:
         said = {
             "act": "client",
             "urls": [f"{sink.url}/ok/{number}" for number in range(SUBSCRIPTIONS)],
             "events": backlog // SUBSCRIPTIONS,
             "at_once": CONCURRENCY,
-            "body": rows.event_of(subject, client).body.decode(),
-            "secret": rows.SECRET,
+            "body": fixtures.event_of(subject, client).body.decode(),
+            "secret": fixtures.SECRET,
             "subject": str(subject),
         }
-        async with program("bare", said) as loop:
+        async with program("ceilings", said) as loop:
             took = await loop.says(within=600)
         counted = await told(sink.url)
     if took["failed"] or counted["distinct"] != backlog:

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
 
-from bench import deliveries, ingest, latency, lookups, rows, submits
-from bench import ground as grounds
-from bench.figure import Figure, in_turns
-from bench.ground import Ground
+from bench import callbacks, deliveries, environment, fixtures, latency, lookups, orders
+from bench.environment import Ground
+from bench.figures import Figure, in_turns
 from kling_relay.store.postgres.statement import Connection
 from kling_relay.store.schema import partitions
 
@@ -40,8 +39,8 @@ async def load(connection: Connection, tasks: int) -> None:
     await partitions.ensure(connection, now - timedelta(days=DAYS), timedelta(days=90))
     for day in range(7, DAYS, 3):  # as a service that ran all that time would have made them
         await partitions.ensure(connection, now - timedelta(days=DAYS - day), timedelta(days=90))
-    [client, sample, *subscriptions] = rows.ids(2 + ATTEMPTS)
-    body = rows.event_of(sample, client).body
+    [client, sample, *subscriptions] = fixtures.ids(2 + ATTEMPTS)
+    body = fixtures.event_of(sample, client).body
     for day in range(DAYS):
         start = now - timedelta(days=DAYS - day)
         await connection.execute(_LOAD, tasks // DAYS, start, client, str(day), body, subscriptions, timeout=3600)
@@ -52,12 +51,12 @@ async def load(connection: Connection, tasks: int) -> None:
 @asynccontextmanager
 async def grown(ground: Ground, tasks: int) -> AsyncIterator[Ground]:
     """Give a ground whose every database is a copy of one that has grown."""
-    admin = await rows.opened(ground.server.url("postgres"))
+    admin = await fixtures.opened(ground.server.url("postgres"))
     name = "bench_grown"
     try:
         # partitions are made from the past on, so it begins without those of the present
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {grounds.BARE} STRATEGY file_copy")
-        inside = await rows.opened(ground.server.url(name))
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {environment.BARE} STRATEGY file_copy")
+        inside = await fixtures.opened(ground.server.url(name))
         await load(inside, tasks)
         await partitions.ensure(inside, datetime.now(UTC), timedelta(days=90))
         await inside.close()
@@ -70,8 +69,8 @@ async def grown(ground: Ground, tasks: int) -> AsyncIterator[Ground]:
 async def measure(ground: Ground, turns: int, seconds: float, tasks: int) -> list[Figure]:
     """Measure callbacks, deliveries, look-ups, orders and latency with an empty and with a grown database, by turns."""
 
-    async def callbacks(on: Ground) -> float:
-        return await ingest.rate(on, seconds)
+    async def callback_rate(on: Ground) -> float:
+        return await callbacks.rate(on, seconds)
 
     async def delivered(on: Ground) -> float:
         return (await deliveries.drained(on, 40_000)).rate
@@ -80,12 +79,12 @@ async def measure(ground: Ground, turns: int, seconds: float, tasks: int) -> lis
         return (await lookups.measure(on, 1, seconds))[0].ours[0]
 
     async def ordered(on: Ground) -> float:
-        return await submits.rate(on, seconds)
+        return await orders.rate(on, seconds)
 
     async def late(on: Ground) -> float:
         return latency.percentile(await latency.at_rate(on, 200, seconds), 0.99)
 
-    rates = {"callbacks": callbacks, "deliveries": delivered, "look-ups": looked_up, "orders": ordered}
+    rates = {"callbacks": callback_rate, "deliveries": delivered, "look-ups": looked_up, "orders": ordered}
     async with grown(ground, tasks) as large:
         found = {
             name: await in_turns(turns, {"grown": partial(rate, large), "empty": partial(rate, ground)})

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import aiohttp
 
-from bench import rows
-from bench.figure import Figure
-from bench.ground import Ground, Program, program, relay, until
-from bench.load import Calls, paced
+from bench import fixtures
+from bench.environment import Ground, Program, program, relay, until
+from bench.figures import Figure
+from bench.load_generator import Calls, paced
 
 
 def percentile(numbers: list[float], share: float) -> float:
@@ -30,18 +30,18 @@ async def arrived(sink: Program, sent: dict[str, float], prefix: str, each: int)
 
 async def at_rate(ground: Ground, rate: float, seconds: float) -> list[float]:
     """Return the milliseconds that each of `rate` callbacks a second took to reach one subscriber."""
-    async with ground.database() as url, program("sink", {"arrivals": True}) as sink, AsyncExitStack() as stack:
-        connection = await rows.opened(url)
+    async with ground.database() as url, program("stand_ins", {"arrivals": True}) as sink, AsyncExitStack() as stack:
+        connection = await fixtures.opened(url)
         stack.push_async_callback(connection.close)
-        [client] = await rows.add_clients(connection, 1)
-        await rows.subscribe(connection, [rows.Wanted(client, f"{sink.url}/ok/one")])
+        [client] = await fixtures.add_clients(connection, 1)
+        await fixtures.subscribe(connection, [fixtures.Wanted(client, f"{sink.url}/ok/one")])
         warm = int(rate)
-        paths = rows.hooks(await rows.add_tasks(connection, [client], warm + int(rate * seconds)))
+        paths = fixtures.hooks(await fixtures.add_tasks(connection, [client], warm + int(rate * seconds)))
         service = await stack.enter_async_context(relay(url, "up"))
         took = []
         for part in (paths[:warm], paths[warm:]):  # what comes first warms up, and is not told
-            sent = await paced(Calls(url=service.url, paths=part, body=rows.CALLBACK), rate=rate)
-            await until(url, "SELECT -count(*) FROM pending_deliveries", [], 0, 10)
+            sent = await paced(Calls(url=service.url, paths=part, body=fixtures.CALLBACK), rate=rate)
+            await until(url, "SELECT -count(*) FROM outstanding", [], 0, 10)
             took = await arrived(sink, sent, "/ok", 1)
         return took
 

@@ -2,10 +2,10 @@
 
 import aiohttp
 
-from bench import rows
-from bench.figure import Figure, Spent, in_turns, spent_notes
-from bench.ground import KEY, Ground, program, relay
-from bench.load import Calls, Load, counted, full
+from bench import fixtures
+from bench.environment import KEY, Ground, program, relay
+from bench.figures import Figure, Spent, in_turns, spent_notes
+from bench.load_generator import Calls, Load, counted, full
 
 CONNECTIONS = 32
 TASKS = 5_000
@@ -23,9 +23,9 @@ async def _said(url: str) -> str:
 async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
     """Measure Kling's query of a task, which clients poll; our own detailed one beside it."""
     async with ground.database() as url, relay(url, "api") as api:
-        connection = await rows.opened(url)
-        client = await rows.bootstrap(connection)
-        tasks = await rows.add_tasks(connection, [client], TASKS, finished=True)
+        connection = await fixtures.opened(url)
+        client = await fixtures.bootstrap(connection)
+        tasks = await fixtures.add_tasks(connection, [client], TASKS, finished=True)
         await connection.close()
         said = await _said(f"{api.url}{DOOR}/{tasks[0]}")
         spent: Spent = {"service": [], "PostgreSQL": []}
@@ -45,7 +45,7 @@ async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
             return (await got(api.url, "/v1/tasks")).rate
 
         async def bare() -> float:
-            async with program("bare", {"act": "server", "answer": said}) as server:
+            async with program("ceilings", {"act": "server", "answer": said}) as server:
                 return (await got(server.url, DOOR)).rate
 
         found = await in_turns(turns, {"ours": ours, "bare": bare, "rich": rich})

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from bench.ground import SIGNING
+from bench.environment import SIGNING
 from kling_relay.core import callback_token
 from kling_relay.core.event import Event, TaskIdentity, make_task_event
 from kling_relay.core.ids import RANDOM_BITS, new_id

@@ -184,7 +184,7 @@ async def relay(
         "coalesce": coalesce,
         "settings": settings(database, **({"provider": provider} if provider else {}), **given),
     }
-    async with program("relay", said) as one:
+    async with program("service", said) as one:
         yield one
 
 

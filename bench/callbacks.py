@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from bench import rows
-from bench.figure import Figure, Spent, all_turns, by_seconds, in_turns, spent_notes
-from bench.ground import Ground, Program, program, relay
-from bench.load import Calls, Load, counted, full
+from bench import fixtures
+from bench.environment import Ground, Program, program, relay
+from bench.figures import Figure, Spent, all_turns, by_seconds, in_turns, spent_notes
+from bench.load_generator import Calls, Load, counted, full
 from kling_relay.store.postgres.statement import Connection
 
 DELIVERIES = 3
@@ -23,11 +23,11 @@ async def receiving(
 ) -> AsyncIterator[tuple[Program, list[str], Connection]]:
     """Give an api with so many tasks waiting for callbacks, their paths, and a connection to its database."""
     async with ground.database() as url, AsyncExitStack() as stack:
-        connection = await rows.opened(url)
+        connection = await fixtures.opened(url)
         stack.push_async_callback(connection.close)
-        [client] = await rows.add_clients(connection, 1)
-        await rows.subscribe(connection, [rows.Wanted(client, "http://127.0.0.1:9/")] * DELIVERIES)
-        paths = rows.hooks(await rows.add_tasks(connection, [client], tasks))
+        [client] = await fixtures.add_clients(connection, 1)
+        await fixtures.subscribe(connection, [fixtures.Wanted(client, "http://127.0.0.1:9/")] * DELIVERIES)
+        paths = fixtures.hooks(await fixtures.add_tasks(connection, [client], tasks))
         await connection.execute("CHECKPOINT")
         api = await stack.enter_async_context(relay(url, "api", coalesce=coalesce))
         yield api, paths, connection
@@ -59,17 +59,19 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
     loads: list[Load] = []
     async with (
         receiving(ground, WARM + round(seconds) * MAX_PER_SECOND) as (api, paths, connection),
-        program("bare", {"act": "server", "answer": ANSWER}) as server,
+        program("ceilings", {"act": "server", "answer": ANSWER}) as server,
     ):
-        loads.append(await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2))
+        loads.append(
+            await full(Calls(url=api.url, paths=paths[:WARM], body=fixtures.CALLBACK), connections=8, seconds=2)
+        )
 
         async def ours(second: int) -> float:
-            calls = Calls(url=api.url, paths=_part(paths, second), body=rows.CALLBACK)
+            calls = Calls(url=api.url, paths=_part(paths, second), body=fixtures.CALLBACK)
             loads.append(await counted(full(calls, connections=CONNECTIONS, seconds=1), api, ground, spent))
             return loads[-1].rate
 
         async def bare(second: int) -> float:
-            calls = Calls(url=server.url, paths=_part(paths, second), body=rows.CALLBACK, again=True)
+            calls = Calls(url=server.url, paths=_part(paths, second), body=fixtures.CALLBACK, again=True)
             return (await full(calls, connections=CONNECTIONS, seconds=1)).rate
 
         found = await by_seconds(seconds, {"ours": ours, "bare": bare})
@@ -82,8 +84,8 @@ async def rate(ground: Ground, seconds: float, *, coalesce: bool = True) -> floa
     """Return callbacks a second, once it is checked that each did what it should."""
     limit = int((seconds + 1) * (MAX_PER_SECOND if coalesce else MAX_PER_SECOND / 3))
     async with receiving(ground, limit, coalesce=coalesce) as (api, paths, connection):
-        warm = await full(Calls(url=api.url, paths=paths[:WARM], body=rows.CALLBACK), connections=8, seconds=2)
-        calls = Calls(url=api.url, paths=paths[WARM:], body=rows.CALLBACK)
+        warm = await full(Calls(url=api.url, paths=paths[:WARM], body=fixtures.CALLBACK), connections=8, seconds=2)
+        calls = Calls(url=api.url, paths=paths[WARM:], body=fixtures.CALLBACK)
         load = await full(calls, connections=CONNECTIONS, seconds=seconds)
         await api.end()  # finishes what was cut off in flight
         await check(connection, warm, load)

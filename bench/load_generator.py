@@ -1,6 +1,6 @@
 """Load, from a process of its own: `wrk` where it is installed, else the bundled generator; and load at a fixed rate.
 
-`python -m bench.load JSON` is the bundled one. Paths are called in order and never twice; a load ends with its time or
+`python -m bench.load_generator JSON` is the bundled one. Paths are called in order and never twice; a load ends with its time or
 its paths, whichever is first.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 
 import uvloop
 
-from bench.figure import Spent
-from bench.ground import ROOT, Ground, Program
-from bench.wire import Calling
+from bench.environment import ROOT, Ground, Program
+from bench.figures import Spent
+from bench.protocols import Calling
 
 _LUA = """
 local paths, at = {}, 0
@@ -117,7 +117,7 @@ def _written(calls: Calls) -> Iterator[tuple[str, str, str]]:
 
 async def _bundled(calls: Calls, paths: str, body: str, **more: float) -> dict[str, Any]:
     said = {"paths": paths, "body": body, "url": calls.url, "method": calls.method, "key": calls.key} | more
-    return await _told([sys.executable, "-m", "bench.load", json.dumps({**said, "again": calls.again})])
+    return await _told([sys.executable, "-m", "bench.load_generator", json.dumps({**said, "again": calls.again})])
 
 
 async def _told(command: list[str]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import json
 
-from bench import rows
+from bench import fixtures
 from bench.deliveries import told
-from bench.figure import Figure, Spent, all_turns, by_seconds, spent_notes
-from bench.ground import KEY, Ground, program, relay
-from bench.load import Calls, Load, counted, full
+from bench.environment import KEY, Ground, program, relay
+from bench.figures import Figure, Spent, all_turns, by_seconds, spent_notes
+from bench.load_generator import Calls, Load, counted, full
 
 CONNECTIONS = 256
 PATH = "/kling/v1/videos/text2video"
@@ -22,10 +22,10 @@ async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str,
     loads: list[Load] = []
     async with (
         ground.database() as url,
-        program("sink", {}) as provider,
+        program("stand_ins", {}) as provider,
         relay(url, "api", provider=provider.url) as api,
-        program("sink", {}) as other,
-        program("bare", {"act": "proxy", "provider": other.url}) as proxy,
+        program("stand_ins", {}) as other,
+        program("ceilings", {"act": "proxy", "provider": other.url}) as proxy,
     ):
 
         async def ours(_: int) -> float:
@@ -46,7 +46,7 @@ async def rate(ground: Ground, seconds: float) -> float:
     """Return orders a second, once it is checked that each is there."""
     async with (
         ground.database() as url,
-        program("sink", {}) as provider,
+        program("stand_ins", {}) as provider,
         relay(url, "api", provider=provider.url) as api,
     ):
         load = await full(_orders(api.url), connections=CONNECTIONS, seconds=seconds)
@@ -57,7 +57,7 @@ async def rate(ground: Ground, seconds: float) -> float:
 
 async def check(url: str, orders: int, loads: list[Load]) -> None:
     """Every good answer is a task with its event, and one order at the provider; what a load cut off may be one."""
-    connection = await rows.opened(url)
+    connection = await fixtures.opened(url)
     made = await connection.fetchval("SELECT count(*) FROM tasks WHERE status = 'submitted'", timeout=600)
     told_of = await connection.fetchval("SELECT count(*) FROM events WHERE type = 'task.submitted'", timeout=600)
     await connection.close()

@@ -1,6 +1,6 @@
 """The ceilings: what aiohttp does on this machine, at this moment, when nothing is durable.
 
-`python -m bench.bare JSON`: an aiohttp `server` that answers without work, a `proxy` that only passes orders on, and a
+`python -m bench.ceilings JSON`: an aiohttp `server` that answers without work, a `proxy` that only passes orders on, and a
 `client` loop that signs and posts the same bytes as deliveries do.
 """
 

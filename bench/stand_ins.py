@@ -1,6 +1,6 @@
 """Who is at the other ends: subscribers that count what they get, and a provider that takes every order at once.
 
-`python -m bench.sink JSON`. A path says how its subscriber behaves: `/ok/…` answers at once, `/slow/<ms>/…` after so
+`python -m bench.stand_ins JSON`. A path says how its subscriber behaves: `/ok/…` answers at once, `/slow/<ms>/…` after so
 many milliseconds. GET `/count`, `/arrivals` tell what came.
 """
 
@@ -13,7 +13,7 @@ import time
 
 import uvloop
 
-from bench.wire import Serving
+from bench.protocols import Serving
 
 _ID = re.compile(rb"\r\nwebhook-id: *(\S+)", re.IGNORECASE)
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"

@@ -1,4 +1,4 @@
-"""The service as a process of its own: `python -m bench.relay JSON`, which says its port once it serves."""
+"""The service as a process of its own: `python -m bench.service JSON`, which says its port once it serves."""
 
 import json
 import sys

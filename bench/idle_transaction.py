@@ -6,10 +6,10 @@ from functools import partial
 
 import asyncpg
 
-from bench import deliveries, ingest, rows
-from bench.figure import Figure, in_turns
-from bench.ground import Ground
-from bench.load import Calls, full
+from bench import callbacks, deliveries, fixtures
+from bench.environment import Ground
+from bench.figures import Figure, in_turns
+from bench.load_generator import Calls, full
 
 
 @asynccontextmanager
@@ -27,20 +27,24 @@ async def holding(url: str) -> AsyncIterator[None]:
 async def measure(ground: Ground, turns: int, seconds: float, backlog: int) -> list[Figure]:
     """Measure callbacks and deliveries a second with and without one."""
 
-    async def callbacks(*, idle: bool) -> float:
-        async with ingest.receiving(ground, int((seconds + 1) * ingest.MAX_PER_SECOND)) as (api, paths, connection):
+    async def received(*, idle: bool) -> float:
+        async with callbacks.receiving(ground, int((seconds + 1) * callbacks.MAX_PER_SECOND)) as (
+            api,
+            paths,
+            connection,
+        ):
             url = await connection.fetchval("SELECT current_database()")
-            calls = Calls(url=api.url, paths=paths, body=rows.CALLBACK)
+            calls = Calls(url=api.url, paths=paths, body=fixtures.CALLBACK)
             if not idle:
-                return (await full(calls, connections=ingest.CONNECTIONS, seconds=seconds)).rate
+                return (await full(calls, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
             async with holding(ground.server.url(url)):
-                return (await full(calls, connections=ingest.CONNECTIONS, seconds=seconds)).rate
+                return (await full(calls, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
 
     async def delivered(*, idle: bool) -> float:
         return (await deliveries.drained(ground, backlog, idle=idle)).rate
 
     figures = []
-    for name, measured in {"callbacks": callbacks, "deliveries": delivered}.items():
+    for name, measured in {"callbacks": received, "deliveries": delivered}.items():
         found = await in_turns(turns, {"idle": partial(measured, idle=True), "free": partial(measured, idle=False)})
         figures.append(
             Figure(
