@@ -1,5 +1,5 @@
-"""Benchmarks: each figure is a ratio against a ceiling that is measured beside it, in turns, within one run.
+"""Benchmarks: each figure is a ratio to a ceiling that is measured beside it, in turns, in the same run.
 
-They start all that they need (PostgreSQL with fsync on, the service, sinks, load) as processes of their own on
-loopback, end it all, and check after each round that nothing was lost and nothing made twice.
+A benchmark starts everything it needs (PostgreSQL with fsync on, the service, stand-ins, load) as processes of its own
+on loopback and ends them. After each round it checks that nothing was lost and nothing was done twice.
 """

@@ -15,30 +15,36 @@ from typing import Any
 import uvloop
 
 from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, orders
-from bench.environment import Ground, ground
+from bench.environment import Environment, open_environment
 from bench.figures import Figure, table
 
 RESULTS = Path(__file__).parent / "results"
-Part = Callable[[Ground, argparse.Namespace], Awaitable[list[Figure]]]
+Part = Callable[[Environment, argparse.Namespace], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
-    "ingest": lambda ground, given: callbacks.measure(ground, given.turns, given.seconds),
-    "deliveries": lambda ground, given: deliveries.measure(ground, given.turns, given.backlog),
-    "latency": lambda ground, given: latency.measure(ground, given.turns, given.seconds),
-    "lookups": lambda ground, given: lookups.measure(ground, given.turns, given.seconds),
-    "submits": lambda ground, given: orders.measure(ground, given.turns, given.seconds),
-    "idle": lambda ground, given: idle_transaction.measure(ground, given.turns, given.seconds, given.backlog // 2),
-    "isolation": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, given.backlog),
+    "ingest": lambda environment, options: callbacks.measure(environment, options.turns, options.seconds),
+    "deliveries": lambda environment, options: deliveries.measure(environment, options.turns, options.backlog),
+    "latency": lambda environment, options: latency.measure(environment, options.turns, options.seconds),
+    "lookups": lambda environment, options: lookups.measure(environment, options.turns, options.seconds),
+    "submits": lambda environment, options: orders.measure(environment, options.turns, options.seconds),
+    "idle": lambda environment, options: idle_transaction.measure(
+        environment, options.turns, options.seconds, options.backlog // 2
+    ),
+    "isolation": lambda environment, options: isolation.measure(
+        environment, options.turns, options.seconds, options.backlog
+    ),
 }
 
 FULL: dict[str, Part] = {
-    "soak": lambda ground, _: deliveries.measure(ground, 1, 1_000_000),
-    "far behind": lambda ground, given: isolation.measure(ground, given.turns, given.seconds, 1_000_000),
-    "growth": lambda ground, given: growth.measure(ground, given.turns, given.seconds, given.tasks),
+    "soak": lambda environment, _: deliveries.measure(environment, 1, 1_000_000),
+    "far behind": lambda environment, options: isolation.measure(
+        environment, options.turns, options.seconds, 1_000_000
+    ),
+    "growth": lambda environment, options: growth.measure(environment, options.turns, options.seconds, options.tasks),
 }
 
 
 def hardware() -> dict[str, Any]:
-    """Return what the figures were measured on and with."""
+    """Describe the machine and the versions that the figures were measured with."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -58,38 +64,38 @@ def hardware() -> dict[str, Any]:
     }
 
 
-async def run(given: argparse.Namespace) -> list[Figure]:
-    """Measure all parts, or `only` those named."""
+async def run(options: argparse.Namespace) -> list[Figure]:
+    """Measure all parts, or only those that `options.only` names."""
     figures: list[Figure] = []
-    async with ground() as started:
-        for name, measure in (PARTS | FULL if given.full else PARTS).items():
-            if given.only and name not in given.only:
+    async with open_environment() as environment:
+        for name, measure in (PARTS | FULL if options.full else PARTS).items():
+            if options.only and name not in options.only:
                 continue
             print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
-            measured = await measure(started, given)
-            print(table(measured), file=sys.stderr, flush=True)
-            figures += measured
+            part = await measure(environment, options)
+            print(table(part), file=sys.stderr, flush=True)
+            figures += part
     return figures
 
 
 def main() -> None:
     """Read the arguments, measure, print and write."""
     arguments = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    arguments.add_argument("--full", action="store_true", help="growth and soak too; takes an hour or more")
-    arguments.add_argument("--only", nargs="*", default=[], choices=[*PARTS, *FULL], help="these parts alone")
-    arguments.add_argument("--turns", type=int, default=3, help="how often each is measured")
-    arguments.add_argument("--seconds", type=float, default=5.0, help="how long a load lasts")
-    arguments.add_argument("--backlog", type=int, default=100_000, help="deliveries that wait")
-    arguments.add_argument("--tasks", type=int, default=10_000_000, help="finished tasks of a grown database")
-    given = arguments.parse_args()
-    about = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **hardware(), **vars(given)}
+    arguments.add_argument("--full", action="store_true", help="add growth and soak; takes an hour or more")
+    arguments.add_argument("--only", nargs="*", default=[], choices=[*PARTS, *FULL], help="measure these parts only")
+    arguments.add_argument("--turns", type=int, default=3, help="how often each figure is measured")
+    arguments.add_argument("--seconds", type=float, default=5.0, help="how long each load lasts")
+    arguments.add_argument("--backlog", type=int, default=100_000, help="number of pending deliveries")
+    arguments.add_argument("--tasks", type=int, default=10_000_000, help="finished tasks in the grown database")
+    options = arguments.parse_args()
+    about = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **hardware(), **vars(options)}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(run(given))
+        figures = runner.run(run(options))
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
-    file.write_text(json.dumps({"about": about, "figures": [each.told() for each in figures]}, indent=2))
+    file.write_text(json.dumps({"about": about, "figures": [figure.to_json() for figure in figures]}, indent=2))
     print(table(figures))
-    print(f"\n{about['processor']}, {about['cores']} cores, Python {about['python']}; all of it: {file}")
+    print(f"\n{about['processor']}, {about['cores']} cores, Python {about['python']}; written to {file}")
 
 
 if __name__ == "__main__":

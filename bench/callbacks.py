@@ -1,119 +1,121 @@
-"""Ingest: callbacks that are on disk with their event and three deliveries before they are answered."""
+"""Callbacks: each is on disk with its event and three deliveries before it is answered."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bench import fixtures
-from bench.environment import Ground, Program, program, relay
-from bench.figures import Figure, Spent, all_turns, by_seconds, in_turns, spent_notes
-from bench.load_generator import Calls, Load, counted, full
+from bench.environment import Environment
+from bench.figures import CpuTimes, Figure, Samples, all_turns, by_seconds, cpu_notes, in_turns
+from bench.load_generator import Load, Requests, full_load, with_cpu
+from bench.programs import Program, program, service
 from kling_relay.store.postgres.statement import Connection
 
 DELIVERIES = 3
 CONNECTIONS = 256
-WARM = 500
-"""Callbacks before anything is measured."""
+WARM_UP = 500
+"""Callbacks before the measurement begins."""
 MAX_PER_SECOND = 16_000
 ANSWER = '{"code":0,"message":"ok"}'
 
 
 @asynccontextmanager
-async def receiving(
-    ground: Ground, tasks: int, *, coalesce: bool = True
+async def api_with_tasks(
+    environment: Environment, tasks: int, *, coalesce: bool = True
 ) -> AsyncIterator[tuple[Program, list[str], Connection]]:
-    """Give an api with so many tasks waiting for callbacks, their paths, and a connection to its database."""
-    async with ground.database() as url, AsyncExitStack() as stack:
-        connection = await fixtures.opened(url)
+    """Give an api with tasks that wait for callbacks, the paths of these, and a connection to its database."""
+    async with environment.database() as url, AsyncExitStack() as stack:
+        connection = await fixtures.connect(url)
         stack.push_async_callback(connection.close)
         [client] = await fixtures.add_clients(connection, 1)
-        await fixtures.subscribe(connection, [fixtures.Wanted(client, "http://127.0.0.1:9/")] * DELIVERIES)
-        paths = fixtures.hooks(await fixtures.add_tasks(connection, [client], tasks))
+        await fixtures.subscribe(connection, [fixtures.NewSubscription(client, "http://127.0.0.1:9/")] * DELIVERIES)
+        paths = fixtures.callback_paths(await fixtures.add_tasks(connection, [client], tasks))
         await connection.execute("CHECKPOINT")
-        api = await stack.enter_async_context(relay(url, "api", coalesce=coalesce))
+        api = await stack.enter_async_context(service(url, "api", coalesce=coalesce))
         yield api, paths, connection
 
 
 async def check(connection: Connection, *loads: Load) -> None:
-    """Every good answer is a step with its event and deliveries, a 503 is none; what a load cut off may be either."""
-    requests = sum(each.requests for each in loads)
-    good = requests - sum(each.failed for each in loads)
-    moved = await connection.fetchval(
+    """Check that every 2xx answer is a move with its event and deliveries; a request cut off at the end may be too."""
+    requests = sum(load.requests for load in loads)
+    good = requests - sum(load.failed for load in loads)
+    moves = await connection.fetchval(
         "SELECT count(*) FROM tasks WHERE status = 'succeed' AND client IN (SELECT id FROM clients)"
     )
-    told = await connection.fetchval("SELECT count(*) FROM events WHERE client IN (SELECT id FROM clients)")
-    due = await connection.fetchval("SELECT count(*) FROM pending_deliveries")
-    kept = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
-    came = await connection.fetchval("SELECT count(*) FROM callbacks")
-    if not (moved == told == kept and due == DELIVERIES * told and good <= came <= good + len(loads) * CONNECTIONS):
-        raise RuntimeError(f"{requests} callbacks: {moved} moves, {told} events, {due} deliveries, {kept} kept")
+    events = await connection.fetchval("SELECT count(*) FROM events WHERE client IN (SELECT id FROM clients)")
+    pending = await connection.fetchval("SELECT count(*) FROM outstanding")
+    moving = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
+    stored = await connection.fetchval("SELECT count(*) FROM callbacks")
+    is_consistent = moves == events == moving and pending == DELIVERIES * events
+    if not (is_consistent and good <= stored <= good + len(loads) * CONNECTIONS):
+        raise RuntimeError(f"{requests} callbacks: {moves} moves, {events} events, {pending} deliveries, {moving} kept")
 
 
-def _part(paths: list[str], second: int) -> list[str]:
-    """Return the paths of one second; no second calls those of another."""
-    first = WARM + second * MAX_PER_SECOND
+def _paths_of(second: int, paths: list[str]) -> list[str]:
+    """Return the paths of one second; seconds share none."""
+    first = WARM_UP + second * MAX_PER_SECOND
     return paths[first : first + MAX_PER_SECOND]
 
 
-async def beside_bare(ground: Ground, seconds: float, spent: Spent) -> dict[str, list[float]]:
-    """Return callbacks a second, ours and bare, second by second, once it is checked that each of ours did its work."""
+def _requests(url: str, paths: list[str], *, repeat: bool = False) -> Requests:
+    return Requests(url=url, paths=paths, body=fixtures.CALLBACK, repeat=repeat)
+
+
+async def beside_ceiling(environment: Environment, seconds: float, cpu_times: CpuTimes) -> Samples:
+    """Return callbacks a second, ours and the ceiling's, second by second, after checking that ours did their work."""
     loads: list[Load] = []
     async with (
-        receiving(ground, WARM + round(seconds) * MAX_PER_SECOND) as (api, paths, connection),
-        program("ceilings", {"act": "server", "answer": ANSWER}) as server,
+        api_with_tasks(environment, WARM_UP + round(seconds) * MAX_PER_SECOND) as (api, paths, connection),
+        program("ceilings", {"program": "server", "answer": ANSWER}) as server,
     ):
-        loads.append(
-            await full(Calls(url=api.url, paths=paths[:WARM], body=fixtures.CALLBACK), connections=8, seconds=2)
-        )
+        loads.append(await full_load(_requests(api.url, paths[:WARM_UP]), connections=8, seconds=2))
 
         async def ours(second: int) -> float:
-            calls = Calls(url=api.url, paths=_part(paths, second), body=fixtures.CALLBACK)
-            loads.append(await counted(full(calls, connections=CONNECTIONS, seconds=1), api, ground, spent))
+            load = full_load(_requests(api.url, _paths_of(second, paths)), connections=CONNECTIONS, seconds=1)
+            loads.append(await with_cpu(load, api, environment, cpu_times))
             return loads[-1].rate
 
         async def bare(second: int) -> float:
-            calls = Calls(url=server.url, paths=_part(paths, second), body=fixtures.CALLBACK, again=True)
-            return (await full(calls, connections=CONNECTIONS, seconds=1)).rate
+            requests = _requests(server.url, _paths_of(second, paths), repeat=True)
+            return (await full_load(requests, connections=CONNECTIONS, seconds=1)).rate
 
-        found = await by_seconds(seconds, {"ours": ours, "bare": bare})
-        await api.end()  # finishes what was cut off in flight
+        samples = await by_seconds(seconds, {"ours": ours, "bare": bare})
+        await api.stop()  # finishes the requests in flight
         await check(connection, *loads)
-        return found
+        return samples
 
 
-async def rate(ground: Ground, seconds: float, *, coalesce: bool = True) -> float:
-    """Return callbacks a second, once it is checked that each did what it should."""
+async def rate(environment: Environment, seconds: float, *, coalesce: bool = True) -> float:
+    """Return callbacks a second, after checking that each did its work."""
     limit = int((seconds + 1) * (MAX_PER_SECOND if coalesce else MAX_PER_SECOND / 3))
-    async with receiving(ground, limit, coalesce=coalesce) as (api, paths, connection):
-        warm = await full(Calls(url=api.url, paths=paths[:WARM], body=fixtures.CALLBACK), connections=8, seconds=2)
-        calls = Calls(url=api.url, paths=paths[WARM:], body=fixtures.CALLBACK)
-        load = await full(calls, connections=CONNECTIONS, seconds=seconds)
-        await api.end()  # finishes what was cut off in flight
-        await check(connection, warm, load)
+    async with api_with_tasks(environment, limit, coalesce=coalesce) as (api, paths, connection):
+        warm_up = await full_load(_requests(api.url, paths[:WARM_UP]), connections=8, seconds=2)
+        load = await full_load(_requests(api.url, paths[WARM_UP:]), connections=CONNECTIONS, seconds=seconds)
+        await api.stop()  # finishes the requests in flight
+        await check(connection, warm_up, load)
         return load.rate
 
 
-async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
-    """Measure callbacks a second against a server that does nothing, and against a transaction for each."""
-    spent: Spent = {"service": [], "PostgreSQL": []}
-
-    found = await all_turns(turns, lambda: beside_bare(ground, seconds, spent))
+async def measure(environment: Environment, turns: int, seconds: float) -> list[Figure]:
+    """Measure callbacks a second against a server that does nothing, and against one transaction per callback."""
+    cpu_times: CpuTimes = {"service": [], "PostgreSQL": []}
+    samples = await all_turns(turns, lambda: beside_ceiling(environment, seconds, cpu_times))
 
     async def together() -> float:
-        return await rate(ground, seconds)
+        return await rate(environment, seconds)
 
-    async def each_alone() -> float:
-        return await rate(ground, seconds, coalesce=False)
+    async def alone() -> float:
+        return await rate(environment, seconds, coalesce=False)
 
-    coalesced = await in_turns(turns, {"together": together, "alone": each_alone})
+    coalesced = await in_turns(turns, {"together": together, "alone": alone})
     return [
         Figure(
             name="callbacks, durable, 3 deliveries each",
             unit="1/s",
-            ours=found["ours"],
-            against=found["bare"],
+            ours=samples["ours"],
+            against=samples["bare"],
             against_what="aiohttp answering without work",
             reach=0.40,
-            notes=spent_notes(spent),
+            notes=cpu_notes(cpu_times),
         ),
         Figure(
             name="callbacks, coalesced",

@@ -1,7 +1,7 @@
-"""The ceilings: what aiohttp does on this machine, at this moment, when nothing is durable.
+"""The ceilings: what aiohttp reaches on this machine, at this moment, when nothing is durable.
 
-`python -m bench.ceilings JSON`: an aiohttp `server` that answers without work, a `proxy` that only passes orders on, and a
-`client` loop that signs and posts the same bytes as deliveries do.
+`python -m bench.ceilings JSON` runs one of three programs: a `server` that answers without doing any work, a `proxy`
+that only forwards orders, or a `client` that signs and posts the same bytes as deliveries do.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ async def _serve(app: web.Application) -> None:
     await runner.cleanup()
 
 
-async def server(said: dict[str, Any]) -> None:
-    """Read every body and answer all with the same bytes."""
-    body = said["answer"].encode()
+async def server(options: dict[str, Any]) -> None:
+    """Read every body and answer each request with the same bytes."""
+    body = options["answer"].encode()
 
     async def answer(request: web.Request) -> web.Response:
         if request.method == "POST":
@@ -48,26 +48,26 @@ async def server(said: dict[str, Any]) -> None:
     await _serve(app)
 
 
-async def proxy(said: dict[str, Any]) -> None:
-    """Pass every order on to the provider and its answer back."""
+async def proxy(options: dict[str, Any]) -> None:
+    """Forward every order to the provider, and its answer back to the client."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
 
-        async def pass_on(request: web.Request) -> web.Response:
+        async def forward(request: web.Request) -> web.Response:
             body = await request.read()
-            async with session.post(said["provider"] + request.path, data=body, headers=_JSON) as answer:
+            async with session.post(options["provider"] + request.path, data=body, headers=_JSON) as answer:
                 return web.Response(body=await answer.read(), status=answer.status, headers=_JSON)
 
         app = web.Application()
-        app.router.add_post("/{path:.*}", pass_on)
+        app.router.add_post("/{path:.*}", forward)
         await _serve(app)
 
 
-async def client(said: dict[str, Any]) -> None:
-    """Sign and post `events` times as many deliveries as there are `urls`, so many at once; say how long it took."""
-    body = said["body"].encode()
-    jobs = ((url, number) for number in range(said["events"]) for url in said["urls"])
-    subject = UUID(said["subject"])
+async def client(options: dict[str, Any]) -> None:
+    """Sign and post `events` deliveries to each of the `urls`, `concurrency` at a time; print how long it took."""
+    body = options["body"].encode()
+    jobs = ((url, number) for number in range(options["events"]) for url in options["urls"])
+    subject = UUID(options["subject"])
     failed = 0
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -76,24 +76,24 @@ async def client(said: dict[str, Any]) -> None:
             nonlocal failed
             for url, number in jobs:
                 now = datetime.now(UTC)
-                name = webhook_id(subject, number)
+                message_id = webhook_id(subject, number)
                 headers = {
                     "Content-Type": "application/json",
-                    "webhook-id": name,
+                    "webhook-id": message_id,
                     "webhook-timestamp": str(int(now.timestamp())),
-                    "webhook-signature": signature.sign((said["secret"],), name, now, body),
+                    "webhook-signature": signature.sign((options["secret"],), message_id, now, body),
                 }
                 async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                     await answer.read()
                     failed += answer.status != 200
 
         print(json.dumps({"ready": True}), flush=True)
-        begun = time.monotonic()
-        await asyncio.gather(*(run() for _ in range(said["at_once"])))
-        print(json.dumps({"seconds": time.monotonic() - begun, "failed": failed}), flush=True)
+        started_at = time.monotonic()
+        await asyncio.gather(*(run() for _ in range(options["concurrency"])))
+        print(json.dumps({"seconds": time.monotonic() - started_at, "failed": failed}), flush=True)
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run({"server": server, "proxy": proxy, "client": client}[given["act"]](given))
+        runner.run({"server": server, "proxy": proxy, "client": client}[arguments["program"]](arguments))

@@ -1,4 +1,4 @@
-"""A figure: two ways measured in turns, and the ratio of each turn's pair; shown with median, least and most."""
+"""A figure: two programs measured in turns, and the ratio of each turn's pair, with median, minimum and maximum."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,13 +6,16 @@ from statistics import median
 from typing import Any
 
 Arm = Callable[[], Awaitable[float]]
+SecondArm = Callable[[int], Awaitable[float]]
+Samples = dict[str, list[float]]
+"""By arm, one number for each turn or second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """`ours` and `against` by turns; `reach` is what the ratio should come to (None: reported only).
+    """`ours` and `against` hold one number per turn; `reach` is the target for their ratio (None: reported only).
 
-    With `at_most` the ratio should not exceed the reach. `notes` are further numbers of the same run.
+    With `at_most` the target is an upper bound. `notes` are further numbers of the same run.
     """
 
     name: str
@@ -26,81 +29,83 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        return [mine / other for mine, other in zip(self.ours, self.against, strict=False)]
+        return [ours / ceiling for ours, ceiling in zip(self.ours, self.against, strict=False)]
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the median of the ratios (or of the figure itself, where it has no ceiling) is good enough."""
+        """Whether the median of the ratios (of the figure itself, if it has no ceiling) meets the target."""
         if self.reach is None:
             return None
-        found = median(self.ratios or self.ours)
-        return found <= self.reach if self.at_most else found >= self.reach
+        middle = median(self.ratios or self.ours)
+        return middle <= self.reach if self.at_most else middle >= self.reach
 
-    def told(self) -> dict[str, Any]:
-        """Return it for JSON."""
+    def to_json(self) -> dict[str, Any]:
+        """Return its JSON object."""
         return {**asdict(self), "ratios": self.ratios, "is_reached": self.is_reached}
 
 
-Spent = dict[str, list[float]]
-"""Microseconds of CPU per thing done, by who spent them, turn by turn."""
+CpuTimes = dict[str, list[float]]
+"""Microseconds of CPU per request, by process, one number per turn."""
 
 
-def spent_notes(spent: Spent) -> dict[str, float]:
-    """Return it as notes of a figure."""
-    return {f"µs of {who} each": sum(times) / len(times) for who, times in spent.items()}
+def cpu_notes(cpu_times: CpuTimes) -> dict[str, float]:
+    """Return the means of CPU times as notes of a figure."""
+    return {f"µs of {process} each": sum(times) / len(times) for process, times in cpu_times.items()}
 
 
-async def in_turns(turns: int, arms: Mapping[str, Arm]) -> dict[str, list[float]]:
-    """Measure each arm once per turn: A B, then B A, so that neither is always the one that comes after."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
+async def in_turns(turns: int, arms: Mapping[str, Arm]) -> Samples:
+    """Measure each arm once per turn: A B, then B A, so that neither always comes second."""
+    samples: Samples = {name: [] for name in arms}
     for turn in range(turns):
         for name in list(arms) if turn % 2 == 0 else list(arms)[::-1]:
-            found[name].append(await arms[name]())
-    return found
+            samples[name].append(await arms[name]())
+    return samples
 
 
-async def by_seconds(seconds: float, arms: Mapping[str, Callable[[int], Awaitable[float]]]) -> dict[str, list[float]]:
-    """Measure both arms for a second, by turns, for so many seconds each; an arm is told which of its seconds it is.
+async def by_seconds(seconds: float, arms: Mapping[str, SecondArm]) -> Samples:
+    """Measure the arms for one second at a time, in turns, `seconds` seconds each; an arm gets its second's number.
 
-    A machine shared with strangers changes its speed by half within a minute, but seldom within two seconds.
+    A shared machine changes its speed by half within a minute, but seldom within two seconds.
     """
-    found: dict[str, list[float]] = {name: [] for name in arms}
+    samples: Samples = {name: [] for name in arms}
     for second in range(max(1, round(seconds))):
         for name in list(arms) if second % 2 == 0 else list(arms)[::-1]:
-            found[name].append(await arms[name](second))
-    return found
+            samples[name].append(await arms[name](second))
+    return samples
 
 
-async def all_turns(turns: int, turn: Callable[[], Awaitable[dict[str, list[float]]]]) -> dict[str, list[float]]:
-    """Return what so many turns found, each arm's numbers one after the other."""
-    found = [await turn() for _ in range(turns)]
-    return {name: [number for each in found for number in each[name]] for name in found[0]}
+async def all_turns(turns: int, turn: Callable[[], Awaitable[Samples]]) -> Samples:
+    """Repeat `turn` and return each arm's numbers, one turn after the other."""
+    samples = [await turn() for _ in range(turns)]
+    return {name: [number for sample in samples for number in sample[name]] for name in samples[0]}
 
 
 def table(figures: list[Figure]) -> str:
-    """Return the figures as a Markdown table."""
+    """Return the figures as a Markdown table, with their notes below."""
     lines = [
         "| figure | unit | median | min | max | against | median | ratio (min-max) | reach | |",
         "|---|---|---|---|---|---|---|---|---|---|",
+        *map(_row, figures),
     ]
-    for each in figures:
-        ratio = reach = against = ""
-        if each.ratios:
-            ratio = f"{median(each.ratios):.2f} ({min(each.ratios):.2f}-{max(each.ratios):.2f})"
-            against = _number(median(each.against))
-        if each.reach is not None:
-            reach = f"{'at most' if each.at_most else 'at least'} {each.reach:g}"
-        mine = (_number(median(each.ours)), _number(min(each.ours)), _number(max(each.ours)))
-        mark = {None: "", True: "✓", False: "below"}[each.is_reached]
-        mark = "above" if mark == "below" and each.at_most else mark
-        cells = (each.name, each.unit, *mine, each.against_what, against, ratio, reach, mark)
-        lines.append("| " + " | ".join(cells) + " |")
     notes = [
-        f"- {each.name}: " + ", ".join(f"{name} {_number(number)}" for name, number in each.notes.items())
-        for each in figures
-        if each.notes
+        f"- {figure.name}: " + ", ".join(f"{name} {_number(number)}" for name, number in figure.notes.items())
+        for figure in figures
+        if figure.notes
     ]
     return "\n".join([*lines, "", *notes])
+
+
+def _row(figure: Figure) -> str:
+    ratio = reach = against = ""
+    if figure.ratios:
+        ratio = f"{median(figure.ratios):.2f} ({min(figure.ratios):.2f}-{max(figure.ratios):.2f})"
+        against = _number(median(figure.against))
+    if figure.reach is not None:
+        reach = f"{'at most' if figure.at_most else 'at least'} {figure.reach:g}"
+    ours = (_number(median(figure.ours)), _number(min(figure.ours)), _number(max(figure.ours)))
+    verdict = {None: "", True: "✓", False: "above" if figure.at_most else "below"}[figure.is_reached]
+    cells = (figure.name, figure.unit, *ours, figure.against_what, against, ratio, reach, verdict)
+    return "| " + " | ".join(cells) + " |"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Rows that a benchmark starts from, written as the service would have written them, only faster."""
+"""The rows that a benchmark starts from, as the service would have written them, but by COPY."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from bench.environment import SIGNING
+from bench.programs import SIGNING
 from kling_relay.core import callback_token
 from kling_relay.core.event import Event, TaskIdentity, make_task_event
 from kling_relay.core.ids import RANDOM_BITS, new_id
@@ -45,43 +45,45 @@ _TASK_COLUMNS = [
 
 
 def ids(count: int) -> list[UUID]:
-    """Return so many ids of the present, in order."""
+    """Return `count` ids of the present, in order."""
     return sorted(new_id(_PRESENT, random.getrandbits(RANDOM_BITS)) for _ in range(count))
 
 
-def hooks(tasks: Sequence[UUID]) -> list[str]:
-    """Return the paths that the provider would call for these tasks."""
+def callback_paths(tasks: Sequence[UUID]) -> list[str]:
+    """Return the paths of these tasks' callbacks."""
     keys = [SIGNING.encode()]
     return [f"/callbacks/{task}/{callback_token.make(keys, task)}" for task in tasks]
 
 
-def event_of(task: UUID, client: UUID) -> Event:
-    """Return the event of a video's success, as ingest makes it."""
-    facts = TaskIdentity(id=task, client=client, kind="text2video", external_task_id=None, created_at=_PRESENT)
+def success_event(task: UUID, client: UUID) -> Event:
+    """Return the event of a video that succeeded, as ingest makes it."""
+    identity = TaskIdentity(id=task, client=client, kind="text2video", external_task_id=None, created_at=_PRESENT)
     done = Task(id=task, status=Status.SUCCEED, sequence=1, updated_at=_PRESENT)
-    return make_task_event(facts, done, Signal(kind=SignalKind.SUCCEED, result=RESULT))
+    return make_task_event(identity, done, Signal(kind=SignalKind.SUCCEED, result=RESULT))
 
 
 async def add_clients(connection: Connection, count: int) -> list[UUID]:
-    """Add so many clients, each with a secret for its hooks."""
-    made = ids(count)
-    rows = [(each, f"bench-{each}", secrets.seal_hook_secret(_SEALER, each, SECRET), _PRESENT) for each in made]
+    """Add `count` clients, each with a secret for its hooks."""
+    clients = ids(count)
+    rows = [
+        (client, f"bench-{client}", secrets.seal_hook_secret(_SEALER, client, SECRET), _PRESENT) for client in clients
+    ]
     await connection.copy_records_to_table("clients", records=rows, columns=["id", "name", "hook_secret", "created_at"])
-    return made
+    return clients
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A subscription to be added: whose, where, and how many attempts at once."""
+class NewSubscription:
+    """A subscription to add; `max_in_flight` bounds its concurrent attempts."""
 
     client: UUID
     url: str
-    at_once: int = 100
+    max_in_flight: int = 100
 
 
-async def subscribe(connection: Connection, wanted: Sequence[Wanted]) -> list[UUID]:
-    """Add subscriptions to everything."""
-    made = ids(len(wanted))
+async def subscribe(connection: Connection, subscriptions: Sequence[NewSubscription]) -> list[UUID]:
+    """Add subscriptions to all events."""
+    subscription_ids = ids(len(subscriptions))
     columns = [
         "id",
         "client",
@@ -96,37 +98,37 @@ async def subscribe(connection: Connection, wanted: Sequence[Wanted]) -> list[UU
     ]
     rows = [
         (
-            name,
-            each.client,
-            each.url,
+            subscription_id,
+            subscription.client,
+            subscription.url,
             ["*"],
             "standard",
             "none",
-            each.at_once,
-            secrets.seal_list(_SEALER, name, [SECRET]),
+            subscription.max_in_flight,
+            secrets.seal_list(_SEALER, subscription_id, [SECRET]),
             _PRESENT,
             _PRESENT,
         )
-        for name, each in zip(made, wanted, strict=True)
+        for subscription_id, subscription in zip(subscription_ids, subscriptions, strict=True)
     ]
     await connection.copy_records_to_table("subscriptions", records=rows, columns=columns)
-    return made
+    return subscription_ids
 
 
 async def add_tasks(
     connection: Connection, clients: Sequence[UUID], count: int, *, finished: bool = False
 ) -> list[UUID]:
-    """Add tasks, client after client in turn: submitted and waiting for their callback, or `finished` with event."""
-    made = ids(count)
+    """Add tasks of each client in turn: submitted and waiting for a callback, or `finished` with their event."""
+    tasks = ids(count)
     status = "succeed" if finished else "submitted"
-    facts = ("text2video", "kling-v1", "std", "5", 1, 1, "unit", "bench", "{}")
+    order = ("text2video", "kling-v1", "std", "5", 1, 1, "unit", "bench", "{}")
     rows = [
-        (task, clients[number % len(clients)], None, status, 1, _PRESENT, _PRESENT, *facts)
-        for number, task in enumerate(made)
+        (task, clients[number % len(clients)], None, status, 1, _PRESENT, _PRESENT, *order)
+        for number, task in enumerate(tasks)
     ]
     await connection.copy_records_to_table("tasks", records=rows, columns=_TASK_COLUMNS)
     if finished:
-        await add_events(connection, [(task, clients[number % len(clients)]) for number, task in enumerate(made)])
+        await add_events(connection, [(task, clients[number % len(clients)]) for number, task in enumerate(tasks)])
     else:
         later = datetime.now(UTC) + timedelta(hours=1)
         await connection.copy_records_to_table(
@@ -134,40 +136,40 @@ async def add_tasks(
             records=[(row[0], row[1], "accepted", 1, later, "text2video", f"p-{row[0].hex}") for row in rows],
             columns=["task", "client", "state", "units", "due_at", "kind", "provider_task_id"],
         )
-    return made
+    return tasks
 
 
 async def add_events(connection: Connection, tasks: Sequence[tuple[UUID, UUID]]) -> None:
     """Add the first event of each (task, client)."""
     rows = (
         (event.subject, event.sequence, event.client, 1, event.at, event.type, event.body)
-        for event in (event_of(task, client) for task, client in tasks)
+        for event in (success_event(task, client) for task, client in tasks)
     )
     columns = ["subject", "sequence", "client", "tx", "at", "type", "body"]
     await connection.copy_records_to_table("events", records=rows, columns=columns)
 
 
 async def add_backlog(connection: Connection, client: UUID, subscriptions: Sequence[UUID], events: int) -> list[UUID]:
-    """Add finished tasks whose events are still to be delivered to each of these subscriptions."""
-    made = await add_tasks(connection, [client], events, finished=True)
+    """Add finished tasks whose events are pending for each of these subscriptions."""
+    tasks = await add_tasks(connection, [client], events, finished=True)
     await connection.execute(
         "INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)"
         " SELECT task, 1, subscription, get_byte(uuid_send(subscription), 15), 0,"
         " now() - interval '1 minute' + place * interval '1 microsecond'"
         " FROM unnest($1::uuid[]) WITH ORDINALITY AS tasks (task, place), unnest($2::uuid[]) subscription",
-        made,
+        tasks,
         list(subscriptions),
         timeout=600,
     )
-    return made
+    return tasks
 
 
 async def bootstrap(connection: Connection) -> UUID:
-    """Return the client whose key every relay here starts with; made by the first start."""
+    """Return the client of the bootstrap key, which the service creates when it first starts."""
     client: UUID = await connection.fetchval("SELECT client FROM keys WHERE name = 'bootstrap'")
     return client
 
 
-async def opened(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """Return a connection for a benchmark's own statements."""
+async def connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open a connection for a benchmark's own statements."""
     return await asyncpg.connect(url)

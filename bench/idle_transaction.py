@@ -1,57 +1,38 @@
-"""An idle transaction held open: its old snapshot keeps PostgreSQL from cleaning; what that costs is measured."""
+"""What an open idle transaction costs: its old snapshot keeps PostgreSQL from removing dead rows."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
-import asyncpg
-
 from bench import callbacks, deliveries, fixtures
-from bench.environment import Ground
+from bench.environment import Environment, hold_transaction
 from bench.figures import Figure, in_turns
-from bench.load_generator import Calls, full
+from bench.load_generator import Requests, full_load
 
 
-@asynccontextmanager
-async def holding(url: str) -> AsyncIterator[None]:
-    """Hold a transaction with a snapshot and a number open until the end of the block."""
-    connection = await asyncpg.connect(url, server_settings={"idle_in_transaction_session_timeout": "0"})
-    try:
-        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        await connection.fetchval("SELECT pg_current_xact_id()::text || count(*) FROM pending_deliveries")
-        yield
-    finally:
-        await connection.close()
+async def measure(environment: Environment, turns: int, seconds: float, backlog: int) -> list[Figure]:
+    """Measure callbacks and deliveries a second with and without an idle transaction."""
 
-
-async def measure(ground: Ground, turns: int, seconds: float, backlog: int) -> list[Figure]:
-    """Measure callbacks and deliveries a second with and without one."""
-
-    async def received(*, idle: bool) -> float:
-        async with callbacks.receiving(ground, int((seconds + 1) * callbacks.MAX_PER_SECOND)) as (
-            api,
-            paths,
-            connection,
-        ):
-            url = await connection.fetchval("SELECT current_database()")
-            calls = Calls(url=api.url, paths=paths, body=fixtures.CALLBACK)
+    async def callback_rate(*, idle: bool) -> float:
+        tasks = int((seconds + 1) * callbacks.MAX_PER_SECOND)
+        async with callbacks.api_with_tasks(environment, tasks) as (api, paths, connection):
+            database = await connection.fetchval("SELECT current_database()")
+            requests = Requests(url=api.url, paths=paths, body=fixtures.CALLBACK)
             if not idle:
-                return (await full(calls, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
-            async with holding(ground.server.url(url)):
-                return (await full(calls, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
+                return (await full_load(requests, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
+            async with hold_transaction(environment.server.url(database)):
+                return (await full_load(requests, connections=callbacks.CONNECTIONS, seconds=seconds)).rate
 
-    async def delivered(*, idle: bool) -> float:
-        return (await deliveries.drained(ground, backlog, idle=idle)).rate
+    async def delivery_rate(*, idle: bool) -> float:
+        return (await deliveries.deliver_backlog(environment, backlog, with_idle_transaction=idle)).rate
 
     figures = []
-    for name, measured in {"callbacks": received, "deliveries": delivered}.items():
-        found = await in_turns(turns, {"idle": partial(measured, idle=True), "free": partial(measured, idle=False)})
+    for name, rate in {"callbacks": callback_rate, "deliveries": delivery_rate}.items():
+        samples = await in_turns(turns, {"idle": partial(rate, idle=True), "free": partial(rate, idle=False)})
         figures.append(
             Figure(
                 name=f"{name}, an idle transaction held open",
                 unit="1/s",
-                ours=found["idle"],
-                against=found["free"],
+                ours=samples["idle"],
+                against=samples["free"],
                 against_what="without it",
                 reach=0.85,
             )

@@ -1,4 +1,4 @@
-"""Latency: from the moment the provider's callback leaves until the subscriber has the event, at a steady rate."""
+"""Latency: from the moment the provider sends a callback until the subscriber has the event, at a steady rate."""
 
 from contextlib import AsyncExitStack
 from uuid import UUID
@@ -6,57 +6,67 @@ from uuid import UUID
 import aiohttp
 
 from bench import fixtures
-from bench.environment import Ground, Program, program, relay, until
+from bench.environment import Environment, wait_until
 from bench.figures import Figure
-from bench.load_generator import Calls, paced
+from bench.load_generator import Requests, steady_load
+from bench.programs import Program, program, service
 
 
 def percentile(numbers: list[float], share: float) -> float:
-    """Return the smallest number that at least `share` of all are not above."""
+    """Return the smallest of `numbers` that at least `share` of them do not exceed."""
     ordered = sorted(numbers)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def arrived(sink: Program, sent: dict[str, float], prefix: str, each: int) -> list[float]:
-    """Return the milliseconds of every delivery to paths under `prefix`; each call must have brought `each`."""
-    async with aiohttp.ClientSession() as session, session.get(sink.url + "/arrivals") as answer:
-        came = await answer.json(content_type=None)
-    at = {UUID(path.split("/")[2]).hex: when for path, when in sent.items()}
-    took = [(when - at[name.split("_")[1]]) * 1000 for name, path, when in came if path.startswith(prefix)]
-    if len(took) != each * len(sent):
-        raise RuntimeError(f"{len(sent)} callbacks brought {len(took)} deliveries instead of {each * len(sent)}")
-    return took
+async def delivery_latencies(subscriber: Program, sent_at: dict[str, float], prefix: str) -> list[float]:
+    """Return the milliseconds until each delivery to a path under `prefix`; each callback must have caused one."""
+    async with aiohttp.ClientSession() as session, session.get(subscriber.url + "/arrivals") as answer:
+        arrivals = await answer.json(content_type=None)
+    sent_by_task = {UUID(path.split("/")[2]).hex: at for path, at in sent_at.items()}
+    latencies = [
+        (at - sent_by_task[message_id.split("_")[1]]) * 1000
+        for message_id, path, at in arrivals
+        if path.startswith(prefix)
+    ]
+    if len(latencies) != len(sent_at):
+        raise RuntimeError(f"{len(sent_at)} callbacks caused {len(latencies)} deliveries")
+    return latencies
 
 
-async def at_rate(ground: Ground, rate: float, seconds: float) -> list[float]:
-    """Return the milliseconds that each of `rate` callbacks a second took to reach one subscriber."""
-    async with ground.database() as url, program("stand_ins", {"arrivals": True}) as sink, AsyncExitStack() as stack:
-        connection = await fixtures.opened(url)
+async def latencies_at(environment: Environment, rate: float, seconds: float) -> list[float]:
+    """Return the milliseconds that each callback took to reach one subscriber, at `rate` callbacks a second."""
+    async with (
+        environment.database() as url,
+        program("stand_ins", {"arrivals": True}) as subscriber,
+        AsyncExitStack() as stack,
+    ):
+        connection = await fixtures.connect(url)
         stack.push_async_callback(connection.close)
         [client] = await fixtures.add_clients(connection, 1)
-        await fixtures.subscribe(connection, [fixtures.Wanted(client, f"{sink.url}/ok/one")])
-        warm = int(rate)
-        paths = fixtures.hooks(await fixtures.add_tasks(connection, [client], warm + int(rate * seconds)))
-        service = await stack.enter_async_context(relay(url, "up"))
-        took = []
-        for part in (paths[:warm], paths[warm:]):  # what comes first warms up, and is not told
-            sent = await paced(Calls(url=service.url, paths=part, body=fixtures.CALLBACK), rate=rate)
-            await until(url, "SELECT -count(*) FROM outstanding", [], 0, 10)
-            took = await arrived(sink, sent, "/ok", 1)
-        return took
+        await fixtures.subscribe(connection, [fixtures.NewSubscription(client, f"{subscriber.url}/ok/one")])
+        warm_up = int(rate)
+        tasks = await fixtures.add_tasks(connection, [client], warm_up + int(rate * seconds))
+        paths = fixtures.callback_paths(tasks)
+        relay = await stack.enter_async_context(service(url, "up"))
+        latencies = []
+        for part in (paths[:warm_up], paths[warm_up:]):  # the figures of the warm-up are dropped
+            sent_at = await steady_load(Requests(url=relay.url, paths=part, body=fixtures.CALLBACK), rate=rate)
+            await wait_until(url, "SELECT -count(*) FROM outstanding", [], 0, 10)
+            latencies = await delivery_latencies(subscriber, sent_at, "/ok")
+        return latencies
 
 
-async def measure(ground: Ground, turns: int, seconds: float) -> list[Figure]:
+async def measure(environment: Environment, turns: int, seconds: float) -> list[Figure]:
     """Measure at 200 and at 1,000 callbacks a second."""
     figures = []
     for rate in (200, 1000):
-        rounds = [await at_rate(ground, rate, seconds) for _ in range(turns)]
+        rounds = [await latencies_at(environment, rate, seconds) for _ in range(turns)]
         for share, reach in ((0.5, 10.0), (0.99, 50.0)):
             figures.append(
                 Figure(
                     name=f"callback to subscriber at {rate:,}/s, p{share * 100:g}",
                     unit="ms",
-                    ours=[percentile(took, share) for took in rounds],
+                    ours=[percentile(latencies, share) for latencies in rounds],
                     reach=reach if rate == 200 else None,
                     at_most=True,
                 )

@@ -1,4 +1,4 @@
-"""HTTP on bare asyncio protocols, for sinks and load: as little work per request as Python allows."""
+"""HTTP on bare asyncio protocols, for stand-ins and load: as little work per request as Python allows."""
 
 import asyncio
 import re
@@ -12,19 +12,19 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n\r\n"
 
 
-def whole(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Return head, body and the rest of a buffer that begins with a whole message of known length, else None."""
+def split_message(buffer: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return the head, the body and the rest of a buffer that begins with a whole message, else None."""
     end = buffer.find(_END)
     if end < 0:
         return None
     head = buffer[: end + 2]
-    found = _LENGTH.search(head)
-    last = end + 4 + (int(found[1]) if found else 0)
+    length = _LENGTH.search(head)
+    last = end + 4 + (int(length[1]) if length else 0)
     return (head, buffer[end + 4 : last], buffer[last:]) if len(buffer) >= last else None
 
 
-class Serving(asyncio.Protocol):
-    """One connection of a server; `answer` gets the head and returns the bytes to write, now or by a future."""
+class ServerProtocol(asyncio.Protocol):
+    """One connection of a server. `answer` gets the head and returns the bytes to write, or a future of them."""
 
     def __init__(self, answer: "Callable[[bytes], bytes | asyncio.Future[bytes]]") -> None:
         self._answer = answer
@@ -38,21 +38,21 @@ class Serving(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while self._buffer and (message := whole(self._buffer)):
+        while self._buffer and (message := split_message(self._buffer)):
             head, _, self._buffer = message
-            said = self._answer(head)
-            if isinstance(said, bytes):
-                self._write(said)
+            answer = self._answer(head)
+            if isinstance(answer, bytes):
+                self._write(answer)
             else:
-                said.add_done_callback(lambda done: self._write(done.result()))
+                answer.add_done_callback(lambda done: self._write(done.result()))
 
-    def _write(self, said: bytes) -> None:
+    def _write(self, answer: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(said)
+            self._transport.write(answer)
 
 
-class Calling(asyncio.Protocol):
-    """One keep-alive connection of a client, one request at a time."""
+class ClientProtocol(asyncio.Protocol):
+    """One keep-alive connection of a client, with one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -66,7 +66,7 @@ class Calling(asyncio.Protocol):
     @override
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while self._buffer and (message := whole(self._buffer)):
+        while self._buffer and (message := split_message(self._buffer)):
             head, _, self._buffer = message
             self._waiting.popleft().set_result(int(head[9:12]))
 
@@ -76,10 +76,10 @@ class Calling(asyncio.Protocol):
             self._waiting.popleft().set_exception(exc or ConnectionResetError())
 
     def call(self, request: bytes) -> "asyncio.Future[int]":
-        """Write `request` and return its answer's status, to be awaited."""
+        """Write `request` and return a future of the answer's status."""
         if self._transport is None:
             raise ConnectionResetError
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
+        status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(status)
         self._transport.write(request)
-        return answer
+        return status

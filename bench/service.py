@@ -1,4 +1,4 @@
-"""The service as a process of its own: `python -m bench.service JSON`, which says its port once it serves."""
+"""The service as a process of its own: `python -m bench.service JSON`. It prints its port once it serves."""
 
 import json
 import sys
@@ -11,13 +11,13 @@ from kling_relay.settings import Settings
 
 
 def main() -> None:
-    """Serve until SIGTERM; with `coalesce` false every callback is a transaction of its own."""
-    said = json.loads(sys.argv[1])
-    if not said["coalesce"]:
-        # there is no such setting, since nobody would want it: it exists to be compared with
+    """Serve until SIGTERM; with `coalesce` false, every callback is a transaction of its own."""
+    options = json.loads(sys.argv[1])
+    if not options["coalesce"]:
+        # not a setting, since it would only ever make the service slower: it exists for this comparison
         vars(wiring)["Ingest"] = partial(Ingest, coalesce=False)
-    settings = Settings(**said["settings"])
-    run(settings, said["role"], lambda _, real: print(json.dumps({"port": real.port}), flush=True))
+    settings = Settings(**options["settings"])
+    run(settings, options["role"], lambda _, bound: print(json.dumps({"port": bound.port}), flush=True))
 
 
 if __name__ == "__main__":
