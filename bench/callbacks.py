@@ -42,7 +42,7 @@ async def check(connection: Connection, *loads: Load) -> None:
         "SELECT count(*) FROM tasks WHERE status = 'succeed' AND client IN (SELECT id FROM clients)"
     )
     events = await connection.fetchval("SELECT count(*) FROM events WHERE client IN (SELECT id FROM clients)")
-    pending = await connection.fetchval("SELECT count(*) FROM outstanding")
+    pending = await connection.fetchval("SELECT count(*) FROM pending_deliveries")
     moving = await connection.fetchval("SELECT count(*) FROM callbacks WHERE outcome = 'moved'")
     stored = await connection.fetchval("SELECT count(*) FROM callbacks")
     is_consistent = moves == events == moving and pending == DELIVERIES * events

@@ -73,7 +73,7 @@ async def deliver_backlog(
                 raise RuntimeError(f"{arrived} of {backlog} deliveries arrived in {_TIMEOUT:g} s")
             await asyncio.sleep(_POLL_INTERVAL)
         connection = await fixtures.connect(url)
-        await wait_until(url, "SELECT -count(*) FROM outstanding", [], 0, 30)
+        await wait_until(url, "SELECT -count(*) FROM pending_deliveries", [], 0, 30)
         late_memory = max(process.resident() for process in processes)
         result = Round(
             rate=backlog / (loop.time() - started_at),

@@ -91,7 +91,7 @@ async def hold_transaction(url: str) -> AsyncIterator[None]:
     connection = await asyncpg.connect(url, server_settings={"idle_in_transaction_session_timeout": "0"})
     try:
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        await connection.fetchval("SELECT pg_current_xact_id()::text || count(*) FROM outstanding")
+        await connection.fetchval("SELECT pg_current_xact_id()::text || count(*) FROM pending_deliveries")
         yield
     finally:
         await connection.close()

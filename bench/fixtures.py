@@ -16,11 +16,11 @@ from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
 from kling_relay.core.task import Signal, SignalKind, Status, Task
 from kling_relay.store.access import secrets
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.statement import Connection
 
 SECRET = new_secret(b"bench-secret-of-32-bytes-0123456")
-_SEALER = Sealer([SIGNING.encode()])
+_ENCRYPTOR = Encryptor([SIGNING.encode()])
 _PRESENT = datetime.now(UTC) - timedelta(minutes=1)
 RESULT = {
     "videos": [{"id": "v-1", "url": "https://cdn.example.com/results/2026/11/0123456789abcdef.mp4", "duration": "5.1"}]
@@ -66,7 +66,8 @@ async def add_clients(connection: Connection, count: int) -> list[UUID]:
     """Add `count` clients, each with a secret for its hooks."""
     clients = ids(count)
     rows = [
-        (client, f"bench-{client}", secrets.seal_hook_secret(_SEALER, client, SECRET), _PRESENT) for client in clients
+        (client, f"bench-{client}", secrets.encrypt_hook_secret(_ENCRYPTOR, client, SECRET), _PRESENT)
+        for client in clients
     ]
     await connection.copy_records_to_table("clients", records=rows, columns=["id", "name", "hook_secret", "created_at"])
     return clients
@@ -105,7 +106,7 @@ async def subscribe(connection: Connection, subscriptions: Sequence[NewSubscript
             "standard",
             "none",
             subscription.max_in_flight,
-            secrets.seal_list(_SEALER, subscription_id, [SECRET]),
+            secrets.encrypt_secrets(_ENCRYPTOR, subscription_id, [SECRET]),
             _PRESENT,
             _PRESENT,
         )

@@ -53,7 +53,7 @@ async def p99(environment: Environment, seconds: float, backlog: int) -> float:
         sent_at: dict[str, float] = {}
         for part in (paths[:warm_up], paths[warm_up:]):
             sent_at |= await steady_load(Requests(url=relay.url, paths=part, body=fixtures.CALLBACK), rate=RATE)
-        pending = "SELECT -count(*) FROM outstanding WHERE subscription = ANY($1::uuid[])"
+        pending = "SELECT -count(*) FROM pending_deliveries WHERE subscription = ANY($1::uuid[])"
         await wait_until(url, pending, [healthy], 0, 10)
         return percentile(await delivery_latencies(subscriber, sent_at, "/ok"), 0.99)
 

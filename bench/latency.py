@@ -51,7 +51,7 @@ async def latencies_at(environment: Environment, rate: float, seconds: float) ->
         latencies = []
         for part in (paths[:warm_up], paths[warm_up:]):  # the figures of the warm-up are dropped
             sent_at = await steady_load(Requests(url=relay.url, paths=part, body=fixtures.CALLBACK), rate=rate)
-            await wait_until(url, "SELECT -count(*) FROM outstanding", [], 0, 10)
+            await wait_until(url, "SELECT -count(*) FROM pending_deliveries", [], 0, 10)
             latencies = await delivery_latencies(subscriber, sent_at, "/ok")
         return latencies
 

@@ -113,7 +113,7 @@ async def test_a_key_beyond_its_rate_waits_and_others_do_not(database: str) -> N
 
 
 async def test_no_secret_stands_in_the_table_of_keys(home: House) -> None:
-    for row in await client_keys.everyone(home.database):
+    for row in await client_keys.list_keys(home.database):
         assert home.key not in repr(row)
         assert home.key.encode() not in row.secret
 

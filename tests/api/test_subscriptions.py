@@ -70,7 +70,7 @@ async def test_a_subscription_is_made_with_its_secret_shown_once(home: House) ->
     row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
     assert row is not None
     assert made["secret"].encode() not in row.secrets
-    assert secrets.open_list(home.sealer, row.id, row.secrets) == [made["secret"]]
+    assert secrets.decrypt_secrets(home.encryptor, row.id, row.secrets) == [made["secret"]]
     assert made["secret"] not in repr(row)
 
 
@@ -137,7 +137,7 @@ async def test_a_header_that_may_be_a_secret_is_hidden_and_kept_where_it_is_give
 async def kept_headers(home: House, identifier: str) -> dict[str, str]:
     row = await subscriptions.get(home.database, home.client, UUID(identifier))
     assert row is not None
-    return headers.unseal(home.sealer, row.id, row.headers)
+    return headers.decrypt(home.encryptor, row.id, row.headers)
 
 
 async def test_how_many_attempts_are_made_at_once_is_the_subscriptions_or_a_setting(database: str) -> None:
@@ -160,12 +160,12 @@ async def test_secrets_rotate_with_an_overlap(home: House) -> None:
     _, second = await home.post(f"/v1/subscriptions/{made['id']}/rotate-secret", {"overlap_seconds": 60})
     row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
     assert row is not None
-    assert secrets.open_list(home.sealer, row.id, row.secrets) == [second["secret"], made["secret"]]
+    assert secrets.decrypt_secrets(home.encryptor, row.id, row.secrets) == [second["secret"], made["secret"]]
     assert row.old_secrets_until is not None
     _, third = await home.post(f"/v1/subscriptions/{made['id']}/rotate-secret", {"overlap_seconds": 0})
     row = await subscriptions.get(home.database, home.client, UUID(made["id"]))
     assert row is not None
-    assert secrets.open_list(home.sealer, row.id, row.secrets) == [third["secret"]]
+    assert secrets.decrypt_secrets(home.encryptor, row.id, row.secrets) == [third["secret"]]
     assert row.old_secrets_until is None
 
 

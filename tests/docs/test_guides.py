@@ -89,7 +89,7 @@ async def followed(name: str, directory: Path, changes: Mapping[str, str], **env
 
 async def with_key(relay: Relay) -> str:
     """Return a key as `kling-relay keys create` makes them."""
-    return await add_key(relay.parts.database, relay.parts.sealer, "guides")
+    return await add_key(relay.parts.database, relay.parts.encryptor, "guides")
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)

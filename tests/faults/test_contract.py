@@ -87,7 +87,11 @@ async def ground(postgres: Server) -> AsyncIterator[Ground]:
     ):
         created = {
             scope: await keys.create(
-                relay.parts.database, relay.parts.sealer, f"fuzzed {scope}", client="fuzzed", scopes=frozenset({scope})
+                relay.parts.database,
+                relay.parts.encryptor,
+                f"fuzzed {scope}",
+                client="fuzzed",
+                scopes=frozenset({scope}),
             )
             for scope in Scope
         }

@@ -95,13 +95,13 @@ async def test_events_ahead_of_the_server_s_transactions_are_found_and_a_migrati
     assert worst((await found(settings_for(database, NOBODY)))["events"]).state is CheckState.GOOD
 
 
-async def test_secrets_under_an_older_key_are_to_be_resealed(database: str) -> None:
+async def test_secrets_under_an_older_key_should_be_reencrypted(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider):
         pass
     keys = "another-signing-key-0123456789abcdef01234567,test-signing-key-0123456789abcdef0123456789abcdef"
     poor = worst((await found(settings_for(database, NOBODY, signing_keys=keys)))["secrets"])
     assert poor.state is CheckState.POOR
-    assert "reseal" in poor.advice
+    assert "reencrypt" in poor.advice
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)

@@ -18,14 +18,14 @@ async def operate(database: str, *words: str, keys: str = SIGNING) -> Result:
     return result
 
 
-async def test_resealing_is_one_command_and_says_what_it_did(database: str) -> None:
+async def test_keys_reencrypt_reports_its_counts(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider):
         pass
-    first = await operate(database, "keys", "reseal", keys=f"{NEW},{SIGNING}")
-    assert (first.exit_code, first.stdout) == (0, "2 sealed anew, 0 were so already.\n")
-    again = await operate(database, "keys", "reseal", "--json", keys=f"{NEW},{SIGNING}")
-    assert '"renewed": 0' in again.stdout
-    lost = await operate(database, "keys", "reseal")
+    first = await operate(database, "keys", "reencrypt", keys=f"{NEW},{SIGNING}")
+    assert (first.exit_code, first.stdout) == (0, "2 re-encrypted, 0 already under the newest key.\n")
+    again = await operate(database, "keys", "reencrypt", "--json", keys=f"{NEW},{SIGNING}")
+    assert '"reencrypted": 0' in again.stdout
+    lost = await operate(database, "keys", "reencrypt")
     assert lost.exit_code == 1
     assert "RELAY_SIGNING_KEYS" in lost.stderr
 

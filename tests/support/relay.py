@@ -27,7 +27,7 @@ from kling_relay.provider.price_file import load_prices
 from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import NewKey
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.web import application
 from kling_relay.web.http.context import Context, Limits, Seen
@@ -62,7 +62,7 @@ class House:
     key: str
     client: UUID
     database: Database
-    sealer: Sealer
+    encryptor: Encryptor
     tools: Context
     web: application.WebApplication
     stop: Callable[[], Awaitable[None]]
@@ -79,7 +79,7 @@ class House:
         self.web.site.in_hand[name] += more
 
     async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
-        return await add_key(self.database, self.sealer, client, scopes, **more)
+        return await add_key(self.database, self.encryptor, client, scopes, **more)
 
     async def call(
         self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **more: Any
@@ -126,7 +126,7 @@ class House:
 
 
 async def add_key(
-    database: Database, sealer: Sealer, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any
+    database: Database, encryptor: Encryptor, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any
 ) -> str:
     """Make a key of the client with this name and return its text."""
     now = datetime.now(UTC)
@@ -138,12 +138,12 @@ async def add_key(
         id=identifier,
         name=client,
         digest=digest(text),
-        secret=secrets.seal_key(sealer, identifier, text),
+        secret=secrets.encrypt_key(encryptor, identifier, text),
         scopes=frozenset(scopes),
         created_at=now,
         client_id=owner,
         client_name=client,
-        hook_secret=secrets.seal_hook_secret(sealer, owner, hook_secret),
+        hook_secret=secrets.encrypt_hook_secret(encryptor, owner, hook_secret),
     )
     await client_keys.create(database, replace(new, **more))
     return text
@@ -159,7 +159,7 @@ async def house(
         return datetime.now(UTC)
 
     limits = limits or Limits()
-    provider, wakeup, sealer = StandIn(), Wakeup(), Sealer([b"s" * 32])
+    provider, wakeup, encryptor = StandIn(), Wakeup(), Encryptor([b"s" * 32])
     seen: list[Seen] = []
     async with connect(url) as database, aiohttp.ClientSession() as session:
         ingest = Ingest(database, wakeups=[wakeup], ask_after=60)
@@ -185,7 +185,7 @@ async def house(
             submit=submit,
             ingest=ingest,
             database=database,
-            sealer=sealer,
+            encryptor=encryptor,
             callback_keys=[CALLBACK_KEY],
             rulebook=load_rulebook("seed"),
             prices=prices,
@@ -198,7 +198,7 @@ async def house(
             seen=seen.append,
         )
         tools = change(tools)
-        key = await add_key(database, sealer, "tests")
+        key = await add_key(database, encryptor, "tests")
         row = await client_keys.by_digest(database, digest(key))
         assert row is not None
         made = application.make(tools)
@@ -210,7 +210,7 @@ async def house(
                 key=key,
                 client=row.client,
                 database=database,
-                sealer=sealer,
+                encryptor=encryptor,
                 tools=tools,
                 web=made,
                 provider=provider,

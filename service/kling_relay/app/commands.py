@@ -19,8 +19,8 @@ from kling_relay.app.wiring import Parts
 from kling_relay.core.key import ALL_SCOPES, Scope
 from kling_relay.settings import Settings
 from kling_relay.store.access.client_keys import KeyRow
-from kling_relay.store.access.encryption import Sealer
-from kling_relay.store.access.reencrypt import Seals, reseal
+from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.access.reencrypt import ReencryptionCounts, reencrypt
 from kling_relay.store.schema import migrate as migrations
 
 Result = TypeVar("Result")
@@ -138,8 +138,8 @@ def keys_create(
 
     async def work() -> str:
         async with database.opened(settings) as opened:
-            sealer = Sealer(signing_keys(settings))
-            return await keys.create(opened, sealer, name, client=client, scopes=scopes, expires_at=expires_at)
+            encryptor = Encryptor(signing_keys(settings))
+            return await keys.create(opened, encryptor, name, client=client, scopes=scopes, expires_at=expires_at)
 
     return in_loop(work())
 
@@ -149,7 +149,7 @@ def keys_list(settings: Settings) -> list[KeyRow]:
 
     async def work() -> list[KeyRow]:
         async with database.opened(settings) as opened:
-            return await keys.everyone(opened)
+            return await keys.list_keys(opened)
 
     return in_loop(work())
 
@@ -164,11 +164,11 @@ def keys_revoke(settings: Settings, name: str) -> int:
     return in_loop(work())
 
 
-def keys_reseal(settings: Settings) -> Seals:
-    """Bring every secret at rest under the newest signing key."""
+def keys_reencrypt(settings: Settings) -> ReencryptionCounts:
+    """Encrypt every stored secret with the newest signing key."""
 
-    async def work() -> Seals:
+    async def work() -> ReencryptionCounts:
         async with database.opened(settings) as opened:
-            return await reseal(opened, Sealer(signing_keys(settings)))
+            return await reencrypt(opened, Encryptor(signing_keys(settings)))
 
     return in_loop(work())

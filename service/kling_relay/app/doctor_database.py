@@ -13,7 +13,7 @@ from kling_relay.app.doctor_finding import CheckState, Finding, clock
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.settings import Settings
 from kling_relay.store.access import reencrypt
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.embedded.server import EmbeddedError
 from kling_relay.store.postgres import server_check
 from kling_relay.store.postgres.database import Database, connect, connect_once
@@ -117,14 +117,14 @@ async def _of_log(database: Database) -> Finding:
 
 
 async def _of_secrets(database: Database, settings: Settings) -> Finding:
-    found = await reencrypt.survey(database, Sealer(signing_keys(settings)), SECRETS)
-    if found.lost:
-        says = f"{found.lost} are sealed under a key that RELAY_SIGNING_KEYS does not have: nothing is signed with them"
-        return Finding("secrets", CheckState.BAD, says, "Give the missing key too, behind the others.")
-    if found.stale:
-        says = f"{found.stale} are under an older key, or in the clear as an older release left them"
-        return Finding("secrets", CheckState.POOR, says, "`kling-relay keys reseal`, before that key goes.")
-    return Finding("secrets", CheckState.GOOD, f"{found.current} looked at, all open with the newest key")
+    counts = await reencrypt.survey(database, Encryptor(signing_keys(settings)), SECRETS)
+    if counts.undecryptable:
+        says = f"{counts.undecryptable} are under a key that RELAY_SIGNING_KEYS lacks: they can sign nothing"
+        return Finding("secrets", CheckState.BAD, says, "Add the missing key at the end of RELAY_SIGNING_KEYS.")
+    if counts.outdated:
+        says = f"{counts.outdated} are under an older key, or plaintext from an older release"
+        return Finding("secrets", CheckState.POOR, says, "Run `kling-relay keys reencrypt` before you remove that key.")
+    return Finding("secrets", CheckState.GOOD, f"{counts.current} checked, all under the newest key")
 
 
 async def _of_figures(database: Database) -> list[Finding]:

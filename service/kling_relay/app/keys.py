@@ -8,7 +8,7 @@ from kling_relay.core import signature
 from kling_relay.core.key import ALL_SCOPES, Scope
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow, NewKey
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database
 
 BOOTSTRAP = "bootstrap"
@@ -16,7 +16,7 @@ BOOTSTRAP = "bootstrap"
 
 async def create(
     database: Database,
-    sealer: Sealer,
+    encryptor: Encryptor,
     name: str,
     *,
     client: str | None = None,
@@ -25,19 +25,19 @@ async def create(
 ) -> str:
     """Make a key and return its text, which is kept nowhere in the clear; its client is `name` where none is said."""
     text = key_core.make_key(clock.new_id(clock.now()), clock.bits(key_core.SECRET_BITS))
-    await _write(database, sealer, text, name, client or name, scopes, expires_at)
+    await _write(database, encryptor, text, name, client or name, scopes, expires_at)
     return text
 
 
-async def ensure(database: Database, sealer: Sealer, text: str) -> None:
+async def ensure(database: Database, encryptor: Encryptor, text: str) -> None:
     """Make sure that the bootstrap key is there, with all scopes."""
     if await client_keys.by_digest(database, key_core.digest(text)) is None:
-        await _write(database, sealer, text, BOOTSTRAP, BOOTSTRAP, ALL_SCOPES, None)
+        await _write(database, encryptor, text, BOOTSTRAP, BOOTSTRAP, ALL_SCOPES, None)
 
 
-async def everyone(database: Database) -> list[KeyRow]:
+async def list_keys(database: Database) -> list[KeyRow]:
     """Return all keys."""
-    return await client_keys.everyone(database)
+    return await client_keys.list_keys(database)
 
 
 async def revoke(database: Database, name: str) -> int:
@@ -47,7 +47,7 @@ async def revoke(database: Database, name: str) -> int:
 
 async def _write(
     database: Database,
-    sealer: Sealer,
+    encryptor: Encryptor,
     text: str,
     name: str,
     client: str,
@@ -63,12 +63,12 @@ async def _write(
             id=identifier,
             name=name,
             digest=key_core.digest(text),
-            secret=secrets.seal_key(sealer, identifier, text),
+            secret=secrets.encrypt_key(encryptor, identifier, text),
             scopes=scopes,
             created_at=now,
             expires_at=expires_at,
             client_id=client_id,
             client_name=client,
-            hook_secret=secrets.seal_hook_secret(sealer, client_id, hook_secret),
+            hook_secret=secrets.encrypt_hook_secret(encryptor, client_id, hook_secret),
         ),
     )

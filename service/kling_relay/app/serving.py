@@ -59,7 +59,7 @@ async def serve(
         parts = await assemble(stack, settings, database, provider_url, seen)
         await stack.enter_async_context(shown(settings, seen, database, ready=lambda: _unready(parts)))
         if settings.bootstrap_key:
-            await keys.ensure(database, parts.sealer, settings.bootstrap_key.get_secret_value())
+            await keys.ensure(database, parts.encryptor, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(

@@ -28,7 +28,7 @@ from kling_relay.provider.price_file import load_prices
 from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.settings import Settings
 from kling_relay.store.access import headers, secrets
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
 from kling_relay.web.http.context import Context, Limits
@@ -42,7 +42,7 @@ class Parts:
     """What a process is made of, whatever its role."""
 
     database: Database
-    sealer: Sealer
+    encryptor: Encryptor
     tools: Context
     submit: Submit
     ingest: Ingest
@@ -56,7 +56,7 @@ async def assemble(
 ) -> Parts:
     """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
     keys = signing_keys(settings)
-    sealer = Sealer(keys)
+    encryptor = Encryptor(keys)
     web_wakeup, worker_wakeup, slot_wakeup = Wakeup(), Wakeup(), Wakeup()
     draining = asyncio.Event()
     provider = await stack.enter_async_context(provider_of(settings, provider_url))
@@ -106,7 +106,7 @@ async def assemble(
     )
     submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=clock.new_id, budget=budget)
     wakeups = (worker_wakeup, slot_wakeup)
-    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, sealer, wakeups, seen, budget)
+    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, encryptor, wakeups, seen, budget)
     seen.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
@@ -117,7 +117,7 @@ async def assemble(
         submit=seen.orders(submit),
         ingest=seen.callbacks(ingest),
         database=database,
-        sealer=sealer,
+        encryptor=encryptor,
         callback_keys=keys,
         rulebook=load_rulebook(settings.rulebook),
         prices=prices,
@@ -135,7 +135,7 @@ async def assemble(
     )
     return Parts(
         database=database,
-        sealer=sealer,
+        encryptor=encryptor,
         tools=tools,
         submit=submit,
         ingest=ingest,
@@ -167,7 +167,7 @@ def _worker(
     provider: Provides,
     ingest: Ingest,
     send: Send,
-    sealer: Sealer,
+    encryptor: Encryptor,
     wakeups: tuple[Wakeup, Wakeup],
     seen: Insight,
     budget: Budget,
@@ -192,7 +192,7 @@ def _worker(
         wakeup=wakeup,
         now=clock.now,
         new_id=clock.new_id,
-        open_secrets=lambda target: _secrets(sealer, target),
+        open_secrets=lambda target: _secrets(encryptor, target),
         log=seen.log.said,
     )
     sweep = Sweep(
@@ -216,11 +216,11 @@ def _worker(
     return deliver, Worker(deliver, feed, sweep, budget, survey)
 
 
-def _secrets(sealer: Sealer, target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
-    own = headers.unseal(sealer, target.id, target.headers)
+def _secrets(encryptor: Encryptor, target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
+    own = headers.decrypt(encryptor, target.id, target.headers)
     if target.secrets:
-        return tuple(secrets.open_list(sealer, target.id, target.secrets)), own
-    return (secrets.open_hook_secret(sealer, target.client, target.hook_secret),), own
+        return tuple(secrets.decrypt_secrets(encryptor, target.id, target.secrets)), own
+    return (secrets.decrypt_hook_secret(encryptor, target.client, target.hook_secret),), own
 
 
 def _limits(settings: Settings) -> Limits:

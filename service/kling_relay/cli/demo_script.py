@@ -160,7 +160,7 @@ async def _key(parts: "Parts", url: str, kept: str) -> str:
                 pass  # other data, or revoked: a new one is made
             else:
                 return kept
-    return await keys.create(parts.database, parts.sealer, "demo")
+    return await keys.create(parts.database, parts.encryptor, "demo")
 
 
 async def _subscribed(relay: Relay, subscriber: Subscriber, kept: Kept) -> Kept:

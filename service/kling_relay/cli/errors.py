@@ -81,9 +81,9 @@ _OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("kling_relay.store.postgres.statement", "CollisionError", Away, "A worker is at it; there is nothing to do."),
     (
         "kling_relay.store.access.encryption",
-        "SealError",
+        "DecryptionError",
         Misused,
-        "RELAY_SIGNING_KEYS must still have the key that it was sealed with.",
+        "RELAY_SIGNING_KEYS must still have the key that it was encrypted with.",
     ),
     (
         "kling_relay.store.postgres.statement",

@@ -21,7 +21,7 @@ SCOPES = click.Choice([scope.value for scope in Scope])
 
 @click.group(cls=ListingGroup)
 def keys() -> None:
-    """Client keys: create, list, revoke; signing keys: reseal. Needs the service's own settings, not a key."""
+    """Client keys: create, list, revoke; signing keys: reencrypt. Needs the service's own settings, not a key."""
 
 
 @keys.command()
@@ -86,22 +86,23 @@ def revoke(name: str, as_json: bool) -> None:
 
 @keys.command()
 @json_option
-def reseal(as_json: bool) -> None:
-    """Seal every secret at rest anew, under the newest of RELAY_SIGNING_KEYS; beside a running service, at any time."""
+def reencrypt(as_json: bool) -> None:
+    """Encrypt every stored secret again, with the newest of RELAY_SIGNING_KEYS; safe beside a running service."""
     with told(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - as above
 
-        found = app.keys_reseal(settings.read())
-        if found.lost:
+        counts = app.keys_reencrypt(settings.read())
+        if counts.undecryptable:
             raise Failure(
-                f"{found.lost} secrets are sealed under a key that is not given; {found.renewed} were sealed anew.",
-                advice="Give the missing key too, behind the others in RELAY_SIGNING_KEYS, and run this again.",
+                f"{counts.undecryptable} secrets are under a key that RELAY_SIGNING_KEYS does not have;"
+                f" {counts.reencrypted} were re-encrypted.",
+                advice="Add the missing key at the end of RELAY_SIGNING_KEYS, and run this again.",
                 as_json=as_json,
             )
     if as_json:
-        Screen(as_json).document({"renewed": found.renewed, "current": found.current})
+        Screen(as_json).document({"reencrypted": counts.reencrypted, "current": counts.current})
     else:
-        click.echo(f"{found.renewed} sealed anew, {found.current} were so already.")
+        click.echo(f"{counts.reencrypted} re-encrypted, {counts.current} already under the newest key.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

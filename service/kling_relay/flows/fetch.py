@@ -14,7 +14,7 @@ from kling_relay.core.event import BodyFormat, EventType, make_event
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.wakeup import Wakeup
-from kling_relay.store.access.encryption import SealError
+from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import outbox, recipients, shards
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
@@ -186,9 +186,9 @@ class Fetch:
         queue.target = target
         try:
             secrets, headers = self._open_secrets(target)
-        except SealError as error:  # sealed under a key that is no longer given: nothing can be signed
+        except DecryptionError as error:  # its key was removed from RELAY_SIGNING_KEYS: nothing can be signed
             queue.address = None
-            self._log(str(queue.id), f"its secret or headers cannot be opened: {error}")
+            self._log(str(queue.id), f"its secret or headers cannot be decrypted: {error}")
             return
         queue.address = SubscriberEndpoint(
             url=target.url,

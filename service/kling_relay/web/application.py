@@ -44,7 +44,7 @@ def make(tools: Context) -> WebApplication:
     limits = tools.limits
     site = AppState(
         tools=tools,
-        doorman=Authenticator(tools.database, tools.sealer, rate=limits.rate, burst=limits.burst),
+        doorman=Authenticator(tools.database, tools.encryptor, rate=limits.rate, burst=limits.burst),
         tail=LogFollower(tools.database, tools.wakeup),
         lookup=TaskLookup(tools.database),
     )

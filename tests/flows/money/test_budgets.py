@@ -16,7 +16,7 @@ from kling_relay.core.key import digest
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
 from kling_relay.store.access import client_keys
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.money import budgets
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import transaction
@@ -145,7 +145,7 @@ def flow(database: Database) -> Budget:
 
 async def client_and_key(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
     """Return client and key, made here."""
-    row = await client_keys.by_digest(database, digest(await add_key(database, Sealer([b"s" * 32]), client)))
+    row = await client_keys.by_digest(database, digest(await add_key(database, Encryptor([b"s" * 32]), client)))
     assert row is not None
     return row.client, row.id
 

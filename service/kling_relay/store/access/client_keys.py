@@ -1,7 +1,7 @@
-"""Clients and their keys: digests to look keys up by, and sealed texts, because a JWT is verified with the whole key.
+"""Clients and their keys: a digest to look a key up by, and its ciphertext, because JWTs are verified with it.
 
-A client is made with its first key, together with the secret that signs its hooks. Keys are never deleted, only
-revoked, so that what a key did stays said.
+A client is created with its first key, together with the secret that signs its hooks. Keys are revoked, never deleted,
+so that tasks and the ledger can always name the key that ordered them.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from kling_relay.store.postgres.statement import Row, Statement
 from kling_relay.store.tables import Time, clients, keys
 
 TOUCH_EVERY = timedelta(minutes=1)
-"""A key's last use is written this often at most."""
+"""A key's last use is written at most this often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key as it is kept."""
+    """A key as it is stored; `secret` is its ciphertext."""
 
     id: UUID
     client: UUID
@@ -40,7 +40,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """A key to be made; `secret` is its text sealed, `client_id` and `hook_secret` (sealed) are for a new client."""
+    """A key to create; `client_id` and `hook_secret` are used if the client is new. Both secrets are ciphertexts."""
 
     id: UUID
     name: str
@@ -61,7 +61,7 @@ def _insert_client() -> Statement:
         hook_secret=bindparam("hook_secret"),
         created_at=bindparam("at", type_=Time),
     )
-    # the update changes nothing; it makes RETURNING speak of the row that was there
+    # the update changes nothing; it makes RETURNING give the id of an existing row
     return Statement(
         made.on_conflict_do_update(index_elements=[clients.c.name], set_={"name": made.excluded.name}).returning(
             clients.c.id
@@ -80,7 +80,7 @@ def _insert_key() -> Statement:
         created_at=bindparam("at", type_=Time),
         expires_at=bindparam("until", type_=Time),
     )
-    # only the bootstrap key can be there already: the same id with another text is the operator's new choice
+    # only the bootstrap key can exist already; with another text it is the operator's new choice
     return Statement(
         made.on_conflict_do_update(
             index_elements=[keys.c.id], set_={"digest": made.excluded.digest, "secret": made.excluded.secret}
@@ -128,12 +128,12 @@ _TOUCH = Statement(
 )
 _HOOK_SECRET = Statement(select(clients.c.hook_secret).where(clients.c.id == bindparam("client", type_=Uuid)))
 _SET_HOOK_SECRET = Statement(
-    update(clients).values(hook_secret=bindparam("sealed")).where(clients.c.id == bindparam("client", type_=Uuid))
+    update(clients).values(hook_secret=bindparam("ciphertext")).where(clients.c.id == bindparam("client", type_=Uuid))
 )
 
 
 async def create(database: Database, key: NewKey) -> UUID:
-    """Write a key, its client too where there is none of that name, and return the client's id."""
+    """Write a key, and its client unless one of that name exists; return the client's id."""
     client: UUID = await _CLIENT.scalar(
         database.pool,
         client_id=key.client_id,
@@ -156,24 +156,24 @@ async def create(database: Database, key: NewKey) -> UUID:
 
 
 async def by_digest(database: Database, digest: bytes) -> KeyRow | None:
-    """Return the key of this digest, revoked and expired ones too."""
+    """Return the key with this digest, even if it is revoked or expired."""
     row = await _BY_DIGEST.row(database.pool, digest=digest)
     return None if row is None else _read(row)
 
 
 async def by_id(database: Database, identifier: UUID) -> KeyRow | None:
-    """Return the key of this id, revoked and expired ones too."""
+    """Return the key with this id, even if it is revoked or expired."""
     row = await _BY_ID.row(database.pool, id=identifier)
     return None if row is None else _read(row)
 
 
-async def everyone(database: Database) -> list[KeyRow]:
+async def list_keys(database: Database) -> list[KeyRow]:
     """Return every key of every client, oldest first."""
     return [_read(row) for row in await _LIST.rows(database.pool)]
 
 
 async def revoke(database: Database, name: str, now: datetime) -> list[UUID]:
-    """Revoke the key of this id, or every key of this name, and return which; they stop working within 5 s."""
+    """Revoke the key with this id, or every key of this name, and return their ids; they stop working within 5 s."""
     try:
         identifier = UUID(name)
     except ValueError:
@@ -183,19 +183,19 @@ async def revoke(database: Database, name: str, now: datetime) -> list[UUID]:
 
 
 async def touch(database: Database, ids: Sequence[UUID], now: datetime) -> None:
-    """Note that these keys were used, where that was not noted within the last minute."""
+    """Write `last_used_at` of these keys, unless it was written less than TOUCH_EVERY ago."""
     await _TOUCH.run(database.pool, ids=ids, at=now, every=TOUCH_EVERY)
 
 
 async def hook_secret(database: Database, client: UUID) -> bytes | None:
-    """Return the sealed secret that signs what goes to a client's hooks."""
-    sealed: bytes | None = await _HOOK_SECRET.scalar(database.pool, client=client)
-    return sealed
+    """Return the ciphertext of the secret that signs a client's hooks; None if there is no such client."""
+    ciphertext: bytes | None = await _HOOK_SECRET.scalar(database.pool, client=client)
+    return ciphertext
 
 
-async def set_hook_secret(database: Database, client: UUID, sealed: bytes) -> bool:
-    """Replace the sealed secret of a client's hooks; whether there is such a client."""
-    return await _SET_HOOK_SECRET.run(database.pool, client=client, sealed=sealed) == 1
+async def set_hook_secret(database: Database, client: UUID, ciphertext: bytes) -> bool:
+    """Replace the ciphertext of the secret that signs a client's hooks; return whether the client exists."""
+    return await _SET_HOOK_SECRET.run(database.pool, client=client, ciphertext=ciphertext) == 1
 
 
 def _read(row: Row) -> KeyRow:

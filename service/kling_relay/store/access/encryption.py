@@ -1,7 +1,7 @@
-"""Secrets at rest: sealed by AES-256-GCM under RELAY_SIGNING_KEYS, so that a stolen dump signs nothing.
+"""Secrets at rest: AES-256-GCM under RELAY_SIGNING_KEYS, so that a stolen dump signs nothing.
 
-The newest key seals, every key still kept opens, and a sealed text names its key; its context (table, column, row) is
-authenticated with it, so that no secret can be moved to another row.
+The newest key encrypts, every configured key decrypts, and a ciphertext names its key. The associated data (table,
+column, row) is authenticated too, so no secret can be moved to another row.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,55 +13,57 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _VERSION = b"\x01"
-_NAME = 4
-_NONCE = 12
-_MIN_BYTES = len(_VERSION) + _NAME + _NONCE + 16
-_PURPOSE = b"kling-relay seal v1"
+_KEY_NAME_BYTES = 4
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_HEADER_BYTES = len(_VERSION) + _KEY_NAME_BYTES
+_MIN_BYTES = _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES
+_HKDF_INFO = b"kling-relay seal v1"
+"""Never change this: every stored ciphertext depends on it."""
 
 
-class SealError(Exception):
-    """What is sealed cannot be opened: another key, another context, or not a sealed text at all."""
+class DecryptionError(Exception):
+    """The ciphertext needs another key or other associated data, was changed, or is not a ciphertext at all."""
 
 
-class Sealer:
-    """Seals and opens with keys given newest first; `chance` gives so many random bytes, a nonce for each sealing."""
+class Encryptor:
+    """Encrypts with the first of `keys` and decrypts with any of them; `random_bytes(n)` makes the nonces."""
 
-    def __init__(self, keys: Sequence[bytes], chance: Callable[[int], bytes] = token_bytes) -> None:
-        """Raise ValueError where there is no key."""
+    def __init__(self, keys: Sequence[bytes], random_bytes: Callable[[int], bytes] = token_bytes) -> None:
+        """Raise ValueError if there is no key, or an empty one."""
         if not keys:
-            raise ValueError("sealing takes at least one key")
+            raise ValueError("encryption needs at least one key")
         derived = [_derive(key) for key in keys]
         self._newest = derived[0][0]
-        # Of two keys with one name the newer is kept: the chance is one in four thousand million.
+        # If two keys derive the same name, the newer one wins. The chance is one in four thousand million.
         self._ciphers = {name: AESGCM(key) for name, key in reversed(derived)}
-        self._chance = chance
+        self._random_bytes = random_bytes
 
-    def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Return `plain` sealed for `context`, some thirty bytes longer."""
-        nonce = self._chance(_NONCE)
-        head = _VERSION + self._newest
-        return head + nonce + self._ciphers[self._newest].encrypt(nonce, plain, head + context)
+    def encrypt(self, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Return the ciphertext, 33 bytes longer than `plaintext`."""
+        nonce = self._random_bytes(_NONCE_BYTES)
+        header = _VERSION + self._newest
+        return header + nonce + self._ciphers[self._newest].encrypt(nonce, plaintext, header + associated_data)
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Return what was sealed for `context`; raise `SealError` where that cannot be done."""
-        name = sealed[len(_VERSION) : len(_VERSION) + _NAME]
-        cipher = self._ciphers.get(name)
-        if len(sealed) < _MIN_BYTES or not sealed.startswith(_VERSION) or cipher is None:
-            raise SealError("sealed with a key that is not kept, or not sealed")
-        head, rest = sealed[: len(_VERSION) + _NAME], sealed[len(_VERSION) + _NAME :]
+    def decrypt(self, ciphertext: bytes, associated_data: bytes) -> bytes:
+        """Return the plaintext that was encrypted with this `associated_data`; raise DecryptionError otherwise."""
+        cipher = self._ciphers.get(ciphertext[len(_VERSION) : _HEADER_BYTES])
+        if len(ciphertext) < _MIN_BYTES or not ciphertext.startswith(_VERSION) or cipher is None:
+            raise DecryptionError("not encrypted, or encrypted with a key that RELAY_SIGNING_KEYS does not have")
+        header, rest = ciphertext[:_HEADER_BYTES], ciphertext[_HEADER_BYTES:]
         try:
-            return cipher.decrypt(rest[:_NONCE], rest[_NONCE:], head + context)
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], header + associated_data)
         except InvalidTag:
-            raise SealError("sealed for something else, or changed") from None
+            raise DecryptionError("encrypted for another row, or changed since") from None
 
-    def is_stale(self, sealed: bytes) -> bool:
-        """Return whether an older key than the newest sealed this, so that it should be sealed again."""
-        return not sealed.startswith(_VERSION + self._newest)
+    def is_outdated(self, ciphertext: bytes) -> bool:
+        """Return whether `ciphertext` is not under the newest key, and should be encrypted again."""
+        return not ciphertext.startswith(_VERSION + self._newest)
 
 
 def _derive(key: bytes) -> tuple[bytes, bytes]:
-    """Return a name and an AES key, neither of which tells `key` or what else is made of it."""
+    """Return a name and an AES key; neither reveals `key` or anything else derived from it."""
     if not key:
-        raise ValueError("a key may not be empty")
-    made = HKDF(algorithm=SHA256(), length=_NAME + 32, salt=None, info=_PURPOSE).derive(key)
-    return made[:_NAME], made[_NAME:]
+        raise ValueError("a key must not be empty")
+    derived = HKDF(algorithm=SHA256(), length=_KEY_NAME_BYTES + 32, salt=None, info=_HKDF_INFO).derive(key)
+    return derived[:_KEY_NAME_BYTES], derived[_KEY_NAME_BYTES:]

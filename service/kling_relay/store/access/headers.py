@@ -1,7 +1,7 @@
-"""A subscription's own headers at rest: one sealed JSON object, since they may hold what lets us in at a subscriber.
+"""A subscription's own headers at rest: one encrypted JSON object, since they may authenticate us to the subscriber.
 
-Releases before 0004 kept them in the clear, in a column of that name. They are still read from there, also where such a
-release runs beside this one, until they are changed or `keys reseal` comes by; this one writes them there no more.
+Releases before 0004 stored them as plaintext in the column `headers`. That column is still read, also while such a
+release runs beside this one, until the headers change or `keys reencrypt` runs. This release never writes it.
 """
 
 import json
@@ -11,33 +11,36 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, case, func, literal_column
 
-from kling_relay.store.access.encryption import Sealer
-from kling_relay.store.access.secrets import context
+from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.access.secrets import associated_data
 from kling_relay.store.tables import subscriptions
 
-NAME = "subscriptions.headers"
-"""What they are sealed for."""
-NONE_IN_CLEAR: ColumnElement[str] = literal_column("'{}'", Text)
-KEPT: ColumnElement[bytes] = case(
-    (subscriptions.c.headers != NONE_IN_CLEAR, func.convert_to(subscriptions.c.headers, literal_column("'UTF8'"))),
+COLUMN = "subscriptions.headers"
+"""The column named in the associated data."""
+NO_PLAINTEXT: ColumnElement[str] = literal_column("'{}'", Text)
+STORED: ColumnElement[bytes] = case(
+    (subscriptions.c.headers != NO_PLAINTEXT, func.convert_to(subscriptions.c.headers, literal_column("'UTF8'"))),
     else_=subscriptions.c.sealed_headers,
 )
-"""The headers of a row as they are kept: sealed, empty where there are none, or an older release's text."""
+"""A row's stored headers: a ciphertext, an older release's plaintext, or empty if the subscription has none."""
 
 
-def seal(sealer: Sealer, subscription: UUID, headers: Mapping[str, str]) -> bytes:
-    """Return the headers sealed for the subscription of this id; none are nothing."""
-    return sealer.seal(json.dumps(dict(headers)).encode(), context(NAME, subscription)) if headers else b""
+def encrypt(encryptor: Encryptor, subscription: UUID, headers: Mapping[str, str]) -> bytes:
+    """Return the ciphertext of a subscription's headers, or `b""` for none."""
+    return (
+        encryptor.encrypt(json.dumps(dict(headers)).encode(), associated_data(COLUMN, subscription)) if headers else b""
+    )
 
 
-def unseal(sealer: Sealer, subscription: UUID, kept: bytes) -> dict[str, str]:
-    """Return a subscription's headers; raises SealError."""
-    if not kept:
+def decrypt(encryptor: Encryptor, subscription: UUID, stored: bytes) -> dict[str, str]:
+    """Return a subscription's headers; raises DecryptionError."""
+    if not stored:
         return {}
-    found: dict[str, Any] = json.loads(kept if is_clear(kept) else sealer.open(kept, context(NAME, subscription)))
-    return found
+    plaintext = stored if is_plaintext(stored) else encryptor.decrypt(stored, associated_data(COLUMN, subscription))
+    headers: dict[str, Any] = json.loads(plaintext)
+    return headers
 
 
-def is_clear(kept: bytes) -> bool:
-    """Return whether this is an older release's text; what is sealed never begins like that."""
-    return kept.startswith(b"{")
+def is_plaintext(stored: bytes) -> bool:
+    """Return whether an older release stored this as plaintext; no ciphertext starts like JSON."""
+    return stored.startswith(b"{")

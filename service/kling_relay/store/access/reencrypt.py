@@ -1,6 +1,6 @@
-"""Sealing anew: after a new key came in front of the old ones, every secret at rest is brought under it.
+"""Re-encryption: after a new signing key came first, bring every stored secret under it.
 
-Row by row and by compare-and-set, so it runs beside a working service and can be stopped and run again at any time.
+Each row is changed by compare-and-set, so it can run beside a working service, be stopped, and be run again.
 """
 
 from collections.abc import Mapping
@@ -13,104 +13,113 @@ from sqlalchemy.types import Integer
 
 from kling_relay.store import tables
 from kling_relay.store.access import headers
-from kling_relay.store.access.encryption import Sealer, SealError
-from kling_relay.store.access.secrets import context
+from kling_relay.store.access.encryption import DecryptionError, Encryptor
+from kling_relay.store.access.secrets import associated_data
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 
 PAGE = 500
-"""Rows that are read at once."""
+"""Rows read at once."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Seals:
-    """What was found: secrets under the newest key, brought under it just now, and such as no key opens."""
+class ReencryptionCounts:
+    """How many secrets were already under the newest key, were brought under it, and could not be decrypted."""
 
     current: int = 0
-    renewed: int = 0
-    lost: int = 0
-    stale: int = 0
-    """Under an older key still, or in the clear as an older release left it: those that were only looked at."""
+    reencrypted: int = 0
+    undecryptable: int = 0
+    outdated: int = 0
+    """Under an older key, or an older release's plaintext; counted by `survey` only."""
 
 
-_ANEW = bindparam("anew", type_=LargeBinary)
+_NEW = bindparam("new", type_=LargeBinary)
 
 
-class _Sealed:
-    """One kind of secret: how it is read on from an id, and changed unless somebody else did."""
+class _SecretColumn:
+    """One kind of secret: `page` reads rows in order of id, `change` is a compare-and-set on one row."""
 
     def __init__(
-        self, name: str, table: Table, kept: ColumnElement[bytes], changed: Mapping[str, ColumnElement[Any]]
+        self, name: str, table: Table, stored: ColumnElement[bytes], changes: Mapping[str, ColumnElement[Any]]
     ) -> None:
         self.name = name
         self.page = Statement(
-            select(table.c.id, kept.label("sealed"))
-            .where(table.c.id > bindparam("last", type_=Uuid))
+            select(table.c.id, stored.label("stored"))
+            .where(table.c.id > bindparam("after", type_=Uuid))
             .order_by(table.c.id)
             .limit(bindparam("limit", type_=Integer))
         )
         self.change = Statement(
             update(table)
-            .values(**changed)
-            .where(table.c.id == bindparam("of", type_=Uuid), kept == bindparam("sealed", type_=LargeBinary))
+            .values(**changes)
+            .where(table.c.id == bindparam("row_id", type_=Uuid), stored == bindparam("old", type_=LargeBinary))
         )
 
 
-def _column(column: Column[bytes]) -> _Sealed:
-    return _Sealed(f"{column.table.name}.{column.name}", column.table, column, {column.name: _ANEW})
+def _column(column: Column[bytes]) -> _SecretColumn:
+    return _SecretColumn(f"{column.table.name}.{column.name}", column.table, column, {column.name: _NEW})
 
 
 _COLUMNS = (
     _column(tables.clients.c.hook_secret),
     _column(tables.keys.c.secret),
     _column(tables.subscriptions.c.secrets),
-    _Sealed(
-        headers.NAME,
+    _SecretColumn(
+        headers.COLUMN,
         tables.subscriptions,
-        headers.KEPT,
-        {"sealed_headers": _ANEW, "headers": headers.NONE_IN_CLEAR},
+        headers.STORED,
+        {"sealed_headers": _NEW, "headers": headers.NO_PLAINTEXT},
     ),
 )
 
 
-async def reseal(database: Database, sealer: Sealer) -> Seals:
-    """Bring every secret under the newest key; what no key opens is counted and left alone."""
-    return await _walk(database, sealer, change=True, limit=None)
+async def reencrypt(database: Database, encryptor: Encryptor) -> ReencryptionCounts:
+    """Bring every secret under the newest key; count those that cannot be decrypted, and leave them alone."""
+    return await _walk(database, encryptor, change=True, limit=None)
 
 
-async def survey(database: Database, sealer: Sealer, limit: int) -> Seals:
-    """Look at up to `limit` secrets of each kind and change nothing."""
-    return await _walk(database, sealer, change=False, limit=limit)
+async def survey(database: Database, encryptor: Encryptor, limit: int) -> ReencryptionCounts:
+    """Count up to about `limit` secrets of each kind, and change nothing."""
+    return await _walk(database, encryptor, change=False, limit=limit)
 
 
-async def _walk(database: Database, sealer: Sealer, *, change: bool, limit: int | None) -> Seals:
-    found = Seals()
+async def _walk(database: Database, encryptor: Encryptor, *, change: bool, limit: int | None) -> ReencryptionCounts:
+    counts = ReencryptionCounts()
     for column in _COLUMNS:
-        last, seen = UUID(int=0), 0
-        while rows := await column.page.rows(database.pool, last=last, limit=PAGE):
+        after, read = UUID(int=0), 0
+        while rows := await column.page.rows(database.pool, after=after, limit=PAGE):
             for row in rows:
-                await _one(database, sealer, column, row["id"], row["sealed"], found, change=change)
-            last, seen = rows[-1]["id"], seen + len(rows)
-            if limit is not None and seen >= limit:
+                await _visit(database, encryptor, column, row["id"], row["stored"], counts, change=change)
+            after, read = rows[-1]["id"], read + len(rows)
+            if limit is not None and read >= limit:
                 break
-    return found
+    return counts
 
 
-async def _one(
-    database: Database, sealer: Sealer, column: _Sealed, row: UUID, sealed: bytes, found: Seals, *, change: bool
+async def _visit(
+    database: Database,
+    encryptor: Encryptor,
+    column: _SecretColumn,
+    row: UUID,
+    stored: bytes,
+    counts: ReencryptionCounts,
+    *,
+    change: bool,
 ) -> None:
-    if not sealed:  # a hook of an order has no secret of its own, and few subscriptions have headers
+    if not stored:  # the hook of one order has no secret of its own, and most subscriptions have no headers
         return
     try:
-        plain = sealed if headers.is_clear(sealed) else sealer.open(sealed, context(column.name, row))
-    except SealError:
-        found.lost += 1
+        plaintext = (
+            stored if headers.is_plaintext(stored) else encryptor.decrypt(stored, associated_data(column.name, row))
+        )
+    except DecryptionError:
+        counts.undecryptable += 1
         return
-    if not sealer.is_stale(sealed):
-        found.current += 1
+    if not encryptor.is_outdated(stored):
+        counts.current += 1
     elif not change:
-        found.stale += 1
+        counts.outdated += 1
     else:
-        anew = sealer.seal(plain, context(column.name, row))
-        # where it was changed meanwhile, by a rotation or by another reseal, it is under a key given now
-        found.renewed += await column.change.run(database.pool, of=row, sealed=sealed, anew=anew)
+        new = encryptor.encrypt(plaintext, associated_data(column.name, row))
+        # if somebody changed the row meanwhile, it is under the newest key already and this updates nothing
+        counts.reencrypted += await column.change.run(database.pool, row_id=row, old=stored, new=new)

@@ -1,4 +1,4 @@
-"""What the secrets that we keep are sealed for: each for its own row, so that none can be moved to another.
+"""The secrets that are stored encrypted, each bound to its own row, so that none can be moved to another.
 
 A subscription's secrets are one JSON list, newest first.
 """
@@ -7,40 +7,42 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 
 
-def seal_key(sealer: Sealer, key: UUID, text: str) -> bytes:
-    """Return a client key's text sealed for the key of this id."""
-    return sealer.seal(text.encode(), context("keys.secret", key))
+def encrypt_key(encryptor: Encryptor, key: UUID, text: str) -> bytes:
+    """Return the ciphertext of a client key, for the row of this id."""
+    return encryptor.encrypt(text.encode(), associated_data("keys.secret", key))
 
 
-def open_key(sealer: Sealer, key: UUID, sealed: bytes) -> str:
-    """Return the text of a client key; raises SealError."""
-    return sealer.open(sealed, context("keys.secret", key)).decode()
+def decrypt_key(encryptor: Encryptor, key: UUID, ciphertext: bytes) -> str:
+    """Return a client key; raises DecryptionError."""
+    return encryptor.decrypt(ciphertext, associated_data("keys.secret", key)).decode()
 
 
-def seal_hook_secret(sealer: Sealer, client: UUID, secret: str) -> bytes:
-    """Return the secret of a client's hooks sealed."""
-    return sealer.seal(secret.encode(), context("clients.hook_secret", client))
+def encrypt_hook_secret(encryptor: Encryptor, client: UUID, secret: str) -> bytes:
+    """Return the ciphertext of the secret that signs a client's hooks."""
+    return encryptor.encrypt(secret.encode(), associated_data("clients.hook_secret", client))
 
 
-def open_hook_secret(sealer: Sealer, client: UUID, sealed: bytes) -> str:
-    """Return the secret of a client's hooks; raises SealError."""
-    return sealer.open(sealed, context("clients.hook_secret", client)).decode()
+def decrypt_hook_secret(encryptor: Encryptor, client: UUID, ciphertext: bytes) -> str:
+    """Return the secret that signs a client's hooks; raises DecryptionError."""
+    return encryptor.decrypt(ciphertext, associated_data("clients.hook_secret", client)).decode()
 
 
-def seal_list(sealer: Sealer, subscription: UUID, secrets: Sequence[str]) -> bytes:
-    """Return a subscription's secrets, newest first, sealed."""
-    return sealer.seal(json.dumps(list(secrets)).encode(), context("subscriptions.secrets", subscription))
+def encrypt_secrets(encryptor: Encryptor, subscription: UUID, secrets: Sequence[str]) -> bytes:
+    """Return the ciphertext of a subscription's secrets, newest first."""
+    return encryptor.encrypt(json.dumps(list(secrets)).encode(), associated_data("subscriptions.secrets", subscription))
 
 
-def open_list(sealer: Sealer, subscription: UUID, sealed: bytes) -> list[str]:
-    """Return a subscription's secrets, newest first; raises SealError."""
-    secrets: list[str] = json.loads(sealer.open(sealed, context("subscriptions.secrets", subscription)))
+def decrypt_secrets(encryptor: Encryptor, subscription: UUID, ciphertext: bytes) -> list[str]:
+    """Return a subscription's secrets, newest first; raises DecryptionError."""
+    secrets: list[str] = json.loads(
+        encryptor.decrypt(ciphertext, associated_data("subscriptions.secrets", subscription))
+    )
     return secrets
 
 
-def context(column: str, row: UUID) -> bytes:
-    """Return what a secret in `column` (with its table) of `row` is sealed for."""
+def associated_data(column: str, row: UUID) -> bytes:
+    """Return the associated data of a secret: its `table.column` and the id of its row."""
     return column.encode() + b"\x00" + row.bytes

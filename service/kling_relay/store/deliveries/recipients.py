@@ -39,7 +39,7 @@ from kling_relay.store.tables import Time, clients, events, pending_deliveries, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """A subscription as delivering sees it; `headers` and secrets are sealed; without its own the client's signs."""
+    """A subscription as delivering sees it; `headers` and secrets are encrypted; without its own the client's signs."""
 
     id: UUID
     client: UUID
@@ -67,7 +67,7 @@ _TARGETS = Statement(
         subscriptions.c.client,
         subscriptions.c.hook,
         subscriptions.c.url,
-        headers.KEPT.label("headers"),
+        headers.STORED.label("headers"),
         subscriptions.c.format,
         subscriptions.c.ordering,
         subscriptions.c.max_in_flight,

@@ -1,6 +1,6 @@
 """Subscriptions as rows: made, read, changed, paused, rotated and deleted by the client whose they are.
 
-Secrets and headers come and go sealed: secrets as a JSON list, newest first, the older ones good until
+Secrets and headers come and go encrypted: secrets as a JSON list, newest first, the older ones good until
 `old_secrets_until`. A hook (an order's own `notify_hook`) is a row too, named by client and URL, shared by all orders
 with it, without secrets of its own: what goes to it is signed with the client's hook secret.
 """
@@ -45,7 +45,7 @@ MAX_PER_CLIENT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription as it is kept; `headers` and `secrets` are sealed, and a hook has no secrets."""
+    """A subscription as it is kept; `headers` and `secrets` are encrypted, and a hook has no secrets."""
 
     id: UUID
     client: UUID
@@ -64,7 +64,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What is to be different about a subscription; None is left as it is. `headers` is sealed."""
+    """What is to be different about a subscription; None is left as it is. `headers` is encrypted."""
 
     url: str | None = None
     events: tuple[str, ...] | None = None
@@ -85,7 +85,7 @@ _WISH: Columns = {
 }
 _ALL = (
     *(column for column in subscriptions.c if column.name not in {"headers", "sealed_headers"}),
-    headers.KEPT.label("headers"),
+    headers.STORED.label("headers"),
 )
 _ROW = select(*_ALL)
 _ID, _CLIENT, _NOW = bindparam("of", type_=Uuid), bindparam("client", type_=Uuid), bindparam("now", type_=Time)
@@ -116,9 +116,9 @@ def _change() -> Statement:
     fresh: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(bindparam(f"new_{name}", type_=kind), subscriptions.c[name]) for name, kind in _WISH.items()
     }
-    sealed = bindparam("new_headers", type_=LargeBinary)
-    fresh["sealed_headers"] = func.coalesce(sealed, subscriptions.c.sealed_headers)
-    fresh["headers"] = case((sealed.is_(None), subscriptions.c.headers), else_=headers.NONE_IN_CLEAR)
+    ciphertext = bindparam("new_headers", type_=LargeBinary)
+    fresh["sealed_headers"] = func.coalesce(ciphertext, subscriptions.c.sealed_headers)
+    fresh["headers"] = case((ciphertext.is_(None), subscriptions.c.headers), else_=headers.NO_PLAINTEXT)
     return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*_ALL))
 
 
@@ -218,14 +218,14 @@ async def change(
 
 
 async def set_secrets(
-    database: Database, old: Subscription, sealed: bytes, old_until: datetime | None, now: datetime
+    database: Database, old: Subscription, ciphertext: bytes, old_until: datetime | None, now: datetime
 ) -> bool:
     """Replace the secrets of a subscription as it was read; False where somebody else was quicker."""
     touched = await _ROTATE.run(
         database.pool,
         of=old.id,
         client=old.client,
-        new_secrets=sealed,
+        new_secrets=ciphertext,
         old_secrets=old.secrets,
         until=old_until,
         now=now,

@@ -12,16 +12,16 @@ _SECRET_BITS = 256
 
 async def show(call: Request) -> Response:
     """Answer with the secret; unlike a subscription's it is made with the client, so that it can be asked for."""
-    sealed = await client_keys.hook_secret(call.tools.database, call.caller.client)
-    if sealed is None:
+    ciphertext = await client_keys.hook_secret(call.tools.database, call.caller.client)
+    if ciphertext is None:
         raise NotFound
-    return plain({"secret": secrets.open_hook_secret(call.tools.sealer, call.caller.client, sealed)})
+    return plain({"secret": secrets.decrypt_hook_secret(call.tools.encryptor, call.caller.client, ciphertext)})
 
 
 async def rotate(call: Request) -> Response:
     """Make a new secret; the old one signs nothing more."""
     secret = new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
-    sealed = secrets.seal_hook_secret(call.tools.sealer, call.caller.client, secret)
-    if not await client_keys.set_hook_secret(call.tools.database, call.caller.client, sealed):
+    ciphertext = secrets.encrypt_hook_secret(call.tools.encryptor, call.caller.client, secret)
+    if not await client_keys.set_hook_secret(call.tools.database, call.caller.client, ciphertext):
         raise NotFound
     return plain({"secret": secret})

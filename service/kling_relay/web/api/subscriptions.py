@@ -16,7 +16,7 @@ from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.signature import new_secret
 from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
 from kling_relay.store.access import headers, secrets
-from kling_relay.store.access.encryption import SealError
+from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Change, Subscription
 from kling_relay.web.http.answers import listed, nothing, plain
@@ -45,8 +45,8 @@ async def create(call: Request) -> Response:
         id=identifier,
         client=call.caller.client,
         wish=wish,
-        headers=headers.seal(call.tools.sealer, identifier, _whole(asked.headers, {})),
-        secrets=secrets.seal_list(call.tools.sealer, identifier, [secret]),
+        headers=headers.encrypt(call.tools.encryptor, identifier, _whole(asked.headers, {})),
+        secrets=secrets.encrypt_secrets(call.tools.encryptor, identifier, [secret]),
         created_at=call.now,
         updated_at=call.now,
     )
@@ -80,7 +80,7 @@ async def change(call: Request) -> Response:
         url=None if asked.url is None else _address(call, asked.url),
         events=None if asked.events is None else tuple(asked.events),
         description=asked.description,
-        headers=None if anew is None else headers.seal(call.tools.sealer, found.id, anew),
+        headers=None if anew is None else headers.encrypt(call.tools.encryptor, found.id, anew),
         format=asked.format,
         ordering=asked.ordering,
         max_in_flight=asked.max_in_flight,
@@ -115,18 +115,18 @@ async def rotate(call: Request) -> Response:
     if found.hook:
         raise NotFound("A hook has no secret of its own: what goes to it is signed with /v1/hook-secret.")
     overlap = timedelta(seconds=call.body.overlap_seconds)
-    sealer = call.tools.sealer
+    encryptor = call.tools.encryptor
     try:
-        old = secrets.open_list(sealer, found.id, found.secrets)
-    except SealError:  # under a key that is lost: nobody can sign with it any more, here neither
+        old = secrets.decrypt_secrets(encryptor, found.id, found.secrets)
+    except DecryptionError:  # under a key that is lost: nobody can sign with it any more, here neither
         old = []
     if found.old_secrets_until is None or found.old_secrets_until <= call.now:
         old = old[:1]
     kept = old[: _MAX_SECRETS - 1] if overlap else []
     until = call.now + overlap if overlap else None
     secret = _secret(call)
-    sealed = secrets.seal_list(sealer, found.id, [secret, *kept])
-    if not await subscriptions.set_secrets(call.tools.database, found, sealed, until, call.now):
+    ciphertext = secrets.encrypt_secrets(encryptor, found.id, [secret, *kept])
+    if not await subscriptions.set_secrets(call.tools.database, found, ciphertext, until, call.now):
         raise Conflict("Somebody else is rotating this secret.")
     return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
@@ -176,10 +176,10 @@ def _address(call: Request, url: str) -> str:
 
 
 def _headers(call: Request, subscription: Subscription) -> dict[str, str]:
-    """Return its headers; none where the key that sealed them is lost, so that it can be seen and given new ones."""
+    """Return its headers; none if their key is lost, so that it can be shown and given new ones."""
     try:
-        return headers.unseal(call.tools.sealer, subscription.id, subscription.headers)
-    except SealError:
+        return headers.decrypt(call.tools.encryptor, subscription.id, subscription.headers)
+    except DecryptionError:
         return {}
 
 

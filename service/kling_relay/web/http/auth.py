@@ -18,7 +18,7 @@ from kling_relay.core.errors import RateLimited, Unauthenticated
 from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, digests_equal
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database
 
 REMEMBERED = 4.0
@@ -40,9 +40,11 @@ class _Bucket:
 class Authenticator:
     """Knows keys for a moment each; `rate` is requests a second per key, None without limit."""
 
-    def __init__(self, database: Database, sealer: Sealer, *, rate: float | None = None, burst: int = 100) -> None:
+    def __init__(
+        self, database: Database, encryptor: Encryptor, *, rate: float | None = None, burst: int = 100
+    ) -> None:
         self._database = database
-        self._sealer = sealer
+        self._encryptor = encryptor
         self._rate = rate
         self._burst = burst
         self._clock = asyncio.get_running_loop().time
@@ -109,7 +111,7 @@ class Authenticator:
         row = await self._row(identifier)
         if row is None:
             return None
-        secret = secrets.open_key(self._sealer, row.id, row.secret)
+        secret = secrets.decrypt_key(self._encryptor, row.id, row.secret)
         if len(secret.encode()) < MIN_SIGNING_CHARACTERS:
             raise Unauthenticated(f"A key of fewer than {MIN_SIGNING_CHARACTERS} bytes signs no JWT.")
         _judge_times(_claims(token, secret), now)

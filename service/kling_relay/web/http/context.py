@@ -13,7 +13,7 @@ from kling_relay.core.price import Prices
 from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
 from kling_relay.flows.wakeup import Wakeup
-from kling_relay.store.access.encryption import Sealer
+from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database
 
 Clock = Callable[[], datetime]
@@ -94,7 +94,7 @@ class Context:
     submit: Submit
     ingest: Ingest
     database: Database
-    sealer: Sealer
+    encryptor: Encryptor
     callback_keys: Sequence[bytes] = field(repr=False)
     rulebook: Rulebook
     prices: Prices
