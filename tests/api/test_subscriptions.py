@@ -13,7 +13,7 @@ from kling_relay.core.ids import hook_id
 from kling_relay.core.key import Scope
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.deliveries import outbox, subscriptions
-from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.web.http.context import Limits
 from tests.support.relay import House, house
 
@@ -42,7 +42,7 @@ async def settle(home: House, deliveries: Sequence[str], outcome: str, **more: A
             "answer": b"well",
         }
         made.append(
-            Settled(
+            SettledAttempt(
                 subscription=key.subscription,
                 subject=key.subject,
                 sequence=key.sequence,

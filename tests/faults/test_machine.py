@@ -32,7 +32,7 @@ from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.tasks import record as orders
-from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.record import NewTask
 from tests.support.postgres import fresh_database
 
 CLIENT = UUID(int=7)
@@ -151,8 +151,8 @@ class Hammered(RuleBasedStateMachine):
         assert all(self.may_be.values())
 
 
-def record(task: UUID) -> Record:
-    return Record(
+def record(task: UUID) -> NewTask:
+    return NewTask(
         id=task,
         client=CLIENT,
         key=CLIENT,

@@ -119,7 +119,7 @@ async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: p
     rabbit = await home.order("rabbit")
     for number in range(4):
         await home.order(f"number {number}")
-    wanted, after, seen = tasks_listing.Filter(text="rabbit"), None, []
+    wanted, after, seen = tasks_listing.TaskFilter(text="rabbit"), None, []
     for _ in range(5):
         page = await tasks_listing.page(home.database, home.client, wanted, after, 10)
         seen += [str(found.id) for found in page.tasks]
@@ -156,7 +156,7 @@ async def test_hooks_of_older_orders_are_found_behind_the_window(home: House, mo
     seen: list[str] = []
     before = None
     while True:
-        page = await listing.page(home.database, home.client, listed_subscriptions.Filter(), before, 3)
+        page = await listing.page(home.database, home.client, listed_subscriptions.DeliveryFilter(), before, 3)
         seen += [str(found.subject) for found in page.deliveries]
         before = page.after
         if before is None:

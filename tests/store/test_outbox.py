@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from kling_relay.store.deliveries import outbox as store
-from kling_relay.store.deliveries.outbox import Settled, Wanted
+from kling_relay.store.deliveries.outbox import DueQuery, SettledAttempt
 from kling_relay.store.postgres.statement import Statement, columns_of
 from tests.support.outbox import Outbox, fresh_id, outbox
 
@@ -20,8 +20,8 @@ async def box(database: str) -> AsyncIterator[Outbox]:
         yield made
 
 
-def attempt(subscription: UUID, subject: UUID, number: int, outcome: str, wait: float = 0.0) -> Settled:
-    return Settled(
+def attempt(subscription: UUID, subject: UUID, number: int, outcome: str, wait: float = 0.0) -> SettledAttempt:
+    return SettledAttempt(
         subscription=subscription,
         subject=subject,
         sequence=1,
@@ -36,8 +36,8 @@ def attempt(subscription: UUID, subject: UUID, number: int, outcome: str, wait: 
     )
 
 
-def wanted(subscription: UUID, **more: Any) -> Wanted:
-    return Wanted(
+def wanted(subscription: UUID, **more: Any) -> DueQuery:
+    return DueQuery(
         **{
             "subscription": subscription,
             "shard": subscription.int % 256,

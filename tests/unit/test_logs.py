@@ -19,7 +19,7 @@ from kling_relay.flows import log_context
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import Level, set_up, tear_down
 from kling_relay.observe.redact import HIDDEN, Redactor
-from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.web.http.context import Seen
 
 TASK = UUID("019302ab-4c00-7000-8000-00000000000a")
@@ -135,8 +135,8 @@ def test_a_batch_of_attempts_is_one_line_and_one_for_each_that_went_wrong() -> N
     )
 
 
-def settled(outcome: str) -> Settled:
-    return Settled(
+def settled(outcome: str) -> SettledAttempt:
+    return SettledAttempt(
         subscription=KEY,
         subject=TASK,
         sequence=1,

@@ -22,7 +22,7 @@ from kling_relay.observe.metrics import Metrics
 from kling_relay.observe.tracing import Tracer, tracing
 from kling_relay.provider.client import Provider
 from kling_relay.settings import Settings
-from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.store.postgres.database import Database
 from kling_relay.web.http.context import Seen
 
@@ -65,7 +65,7 @@ class Insight:
     def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
         self.metrics.attempt(outcome, answer)
 
-    def attempts(self, batch: Sequence[Settled]) -> None:
+    def attempts(self, batch: Sequence[SettledAttempt]) -> None:
         self.log.attempts(batch)
 
     def swept(self, passed: SweepPass, seconds: float) -> None:

@@ -19,7 +19,7 @@ from kling_relay.store.money.balances import CLOSED_FROM, Spender
 from kling_relay.store.money.budgets import Announced
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Connection, StoreError, transaction
-from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.record import NewTask
 
 REMEMBERED = timedelta(seconds=2)
 """For so long it is remembered that there is no limit: a new one holds after this time at the latest."""
@@ -50,7 +50,7 @@ class Tally:
         """The thresholds that were reached, each once, by the first order that reached it."""
         return tuple(self._said.values())
 
-    def admit(self, record: Record) -> BudgetExceeded | None:
+    def admit(self, record: NewTask) -> BudgetExceeded | None:
         """Count the order in, or return why it does not fit."""
         day, _ = windows(record.created_at)
         places = [(of, record.currency, day) for of in (record.client, record.key)]
@@ -99,7 +99,7 @@ class Budget:
         self._known[client, key] = (now, found)
         return found
 
-    async def tally(self, connection: Connection, client: UUID, records: Sequence[Record]) -> Tally:
+    async def tally(self, connection: Connection, client: UUID, records: Sequence[NewTask]) -> Tally:
         """Lock the spenders of these orders of one client, and return a tally to admit the orders by.
 
         Call it in the transaction that records them, before it does, and `announce` what the tally said.

@@ -15,7 +15,7 @@ from kling_relay.flows.coalesce import Coalescer
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError, transaction
 from kling_relay.store.tasks import record as orders
-from kling_relay.store.tasks.record import Record, Repeated
+from kling_relay.store.tasks.record import NewTask, UsedKey
 
 MAX_WAIT = 5.0
 """Seconds: other processes' orders of the client are in the way too, a transaction at a time."""
@@ -24,7 +24,7 @@ MAX_WAIT = 5.0
 class RepeatedError(Exception):
     """The order was made before"""
 
-    def __init__(self, found: Sequence[Repeated]) -> None:
+    def __init__(self, found: Sequence[UsedKey]) -> None:
         self.found = found
         super().__init__()
 
@@ -33,7 +33,7 @@ class RepeatedError(Exception):
 class BudgetedOrder:
     """An order with its words to be repeatable by."""
 
-    record: Record
+    record: NewTask
     words: tuple[str, ...]
     fingerprint: bytes
 
@@ -75,24 +75,24 @@ class BudgetedOrders:
 
     async def _recorded(self, batch: Sequence[BudgetedOrder]) -> Sequence[Verdict]:
         """Record what fits of one client's orders, all in one transaction; return what became of each."""
-        client, verdicts, admitted = batch[0].record.client, list[Verdict](), list[Record]()
+        client, verdicts, admitted = batch[0].record.client, list[Verdict](), list[NewTask]()
         async with transaction(self._database.pool) as connection:
             tally = await self._budget.tally(connection, client, [each.record for each in batch])
             words = [word for each in batch for word in each.words]
-            taken = await orders.made_before(connection, client, words) if words else {}
-            claims: dict[str, Repeated] = {}
+            taken = await orders.used_keys(connection, client, words) if words else {}
+            claims: dict[str, UsedKey] = {}
             for each in batch:
                 if found := [taken[word] for word in each.words if word in taken]:
                     verdicts.append(RepeatedError(found))
                     continue
                 verdicts.append(refusal := tally.admit(each.record))
                 if refusal is None:
-                    own = dict.fromkeys(each.words, Repeated(task=each.record.id, fingerprint=each.fingerprint))
+                    own = dict.fromkeys(each.words, UsedKey(task=each.record.id, fingerprint=each.fingerprint))
                     taken |= own
                     claims |= own
                     admitted.append(each.record)
             if admitted:
-                await orders.claim_words(connection, client, claims)
+                await orders.claim_keys(connection, client, claims)
                 await orders.record_on(connection, admitted, self._due_in())
                 await self._budget.announce(connection, tally.said)
         return verdicts

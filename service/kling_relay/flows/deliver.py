@@ -28,7 +28,7 @@ from kling_relay.core.event import CONTENT_TYPE, render, webhook_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.settle import Settlement
-from kling_relay.store.deliveries.outbox import Claim, Settled
+from kling_relay.store.deliveries.outbox import DueDelivery, SettledAttempt
 from kling_relay.store.postgres.database import Database
 
 ANSWER_KEPT = 16_384
@@ -60,7 +60,7 @@ class Deliver:
         source: str,
         concurrency: int,
         observe: Callable[[str, SubscriberResponse], None] = lambda _outcome, _answer: None,
-        observe_batch: Callable[[Sequence[Settled]], None] = lambda _batch: None,
+        observe_batch: Callable[[Sequence[SettledAttempt]], None] = lambda _batch: None,
     ) -> None:
         """`source` is our public URL."""
         self._endpoint = endpoint
@@ -123,7 +123,7 @@ class Deliver:
             queue, claim, address = taken
             await self._attempt(queue, claim, address)
 
-    def _next(self, now: float) -> tuple[DeliveryQueue, Claim, SubscriberEndpoint] | None:
+    def _next(self, now: float) -> tuple[DeliveryQueue, DueDelivery, SubscriberEndpoint] | None:
         """Take one delivery of the lane whose turn it is; a lane without room leaves the round until it has some."""
         while self._turn:
             queue = self._turn.popleft()
@@ -139,7 +139,7 @@ class Deliver:
             queue.is_in_turn = False
         return None
 
-    async def _attempt(self, queue: DeliveryQueue, claim: Claim, address: SubscriberEndpoint) -> None:
+    async def _attempt(self, queue: DeliveryQueue, claim: DueDelivery, address: SubscriberEndpoint) -> None:
         now = self._now()
         try:
             answer = await self._post(claim, address, now)
@@ -152,7 +152,7 @@ class Deliver:
             self.in_flight -= 1
         self._judge(queue, claim, answer, now)
 
-    async def _post(self, claim: Claim, address: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
+    async def _post(self, claim: DueDelivery, address: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
         event = claim.event
         name = webhook_id(event.subject, event.sequence)
         body = render(event, address.format, self._source)
@@ -169,7 +169,7 @@ class Deliver:
             headers["traceparent"] = claim.trace
         return await self._endpoint.post(address.url, headers, body, now)
 
-    def _judge(self, queue: DeliveryQueue, claim: Claim, answer: SubscriberResponse, now: datetime) -> None:
+    def _judge(self, queue: DeliveryQueue, claim: DueDelivery, answer: SubscriberResponse, now: datetime) -> None:
         attempt = claim.attempt + 1
         verdict = settle(attempt, answer, self._schedule, self._chance())
         outcome = OUTCOME[type(verdict)]
@@ -182,7 +182,7 @@ class Deliver:
         if queue.health is not HEALTHY or before is not HEALTHY:
             self.changed(queue, before, verdict)
         self.settlement.put(
-            Settled(
+            SettledAttempt(
                 subscription=queue.id,
                 subject=claim.event.subject,
                 sequence=claim.event.sequence,
@@ -200,7 +200,7 @@ class Deliver:
         if queue.more and len(queue.ready) < queue.low_water:
             self.hungry.set()
 
-    def _settled(self, batch: Sequence[Settled]) -> None:
+    def _settled(self, batch: Sequence[SettledAttempt]) -> None:
         self._observe_batch(batch)
         loop_now = asyncio.get_running_loop().time()
         for one in batch:

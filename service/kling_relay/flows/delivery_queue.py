@@ -8,7 +8,7 @@ from uuid import UUID
 from kling_relay.core.delivery import HEALTHY, SubscriptionHealth
 from kling_relay.core.event import BodyFormat
 from kling_relay.core.subscription import Ordering
-from kling_relay.store.deliveries.outbox import Claim, Wanted
+from kling_relay.store.deliveries.outbox import DueDelivery, DueQuery
 from kling_relay.store.deliveries.recipients import Recipient
 
 ROOM = 200
@@ -36,7 +36,7 @@ class DeliveryQueue:
     id: UUID
     shard: int
     more: bool = True
-    ready: deque[Claim] = field(default_factory=deque)
+    ready: deque[DueDelivery] = field(default_factory=deque)
     held: set[tuple[UUID, int]] = field(default_factory=set)
     let_go: dict[tuple[UUID, int], int] | None = None
     """While a read is under way: what was settled meanwhile, and after which attempt."""
@@ -63,7 +63,7 @@ class DeliveryQueue:
             return int(self.in_flight == 0 and now >= self.probe_at)
         return self.target.max_in_flight - self.in_flight
 
-    def wants(self, now: float, late_from: datetime) -> Wanted | None:
+    def wants(self, now: float, late_from: datetime) -> DueQuery | None:
         """Return what to read for this lane, or None where there is no need.
 
         Rows that were due after `late_from` may yet appear, since who wrote them may not have committed; the cursor
@@ -71,7 +71,7 @@ class DeliveryQueue:
         """
         if not self.more or len(self.ready) >= self.low_water or self.room(now) <= 0:
             return None
-        return Wanted(
+        return DueQuery(
             subscription=self.id,
             shard=self.shard,
             cursor=None if self.is_ordered or not self.cursor else min(self.cursor, late_from),
@@ -95,7 +95,7 @@ class DeliveryQueue:
         self.more = True
         self.let_go = None
 
-    def take_in(self, wanted: Wanted, claims: list[Claim]) -> None:
+    def take_in(self, wanted: DueQuery, claims: list[DueDelivery]) -> None:
         """Hold what was read for `wanted` and is not held yet.
 
         What was settled while it was being read may be among it as it was before: that must not be made again.

@@ -140,7 +140,7 @@ class Fetch:
                 self._log("feed", f"the database failed: {error}")
             await asyncio.sleep(max(WALK_EVERY, 20 * (loop.time() - begun)))
 
-    async def _take_found(self, found: Sequence[outbox.Found]) -> None:
+    async def _take_found(self, found: Sequence[outbox.PendingSubscription]) -> None:
         loop_now = asyncio.get_running_loop().time()
         for each in found:
             queue = self._queue(each.subscription, each.shard)
@@ -165,7 +165,7 @@ class Fetch:
         queues = list(self._deliver.queues.values())
         for start in range(0, len(queues), MAX_QUEUES * 4):
             part = queues[start : start + MAX_QUEUES * 4]
-            known = await recipients.targets(self._database, [queue.id for queue in part])
+            known = await recipients.read(self._database, [queue.id for queue in part])
             for queue in part:
                 self._aim(queue, known.get(queue.id))
         loop_now = asyncio.get_running_loop().time()
@@ -254,7 +254,7 @@ class Fetch:
             return
         for queue, _ in pairs:
             queue.begin_read()
-        claims: dict[UUID, list[outbox.Claim]] = {}
+        claims: dict[UUID, list[outbox.DueDelivery]] = {}
         try:
             found = await outbox.read(self._database, [wanted for _, wanted in pairs])
         except BaseException:
@@ -268,7 +268,7 @@ class Fetch:
                 queue.take_in(wanted, claims.get(queue.id, []))
                 self._deliver.offer(queue)
 
-    def _hungry(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.Wanted]]:
+    def _hungry(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.DueQuery]]:
         """Return the lanes to read for; those of a full list go behind all that did not come to their turn."""
         late_from = self._now() - LATE
         queues = self._deliver.queues

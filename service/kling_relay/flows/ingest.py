@@ -114,7 +114,7 @@ class Ingest:
         outcome = "moved" if told.step else word.outcome
         note(outcome=outcome, task_status=told.task.status.value, trace=told.before.trace)
         if word.outcome != "stale":
-            await due_submissions.hurry(self._database, task)
+            await due_submissions.poll_now(self._database, task)
 
     def hear(self, word: Observation) -> "asyncio.Future[Outcome]":
         """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""

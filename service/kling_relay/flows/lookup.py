@@ -11,7 +11,7 @@ from kling_relay.flows.coalesce import Coalescer
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import read_id
 from kling_relay.store.tasks import lookup
-from kling_relay.store.tasks.lookup import Found
+from kling_relay.store.tasks.lookup import TaskView
 
 
 class _Asked:
@@ -29,9 +29,9 @@ class TaskLookup:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ask: Coalescer[_Asked, Found | None] = Coalescer(self._ask_all, lambda asked: asked)
+        self._ask: Coalescer[_Asked, TaskView | None] = Coalescer(self._ask_all, lambda asked: asked)
 
-    async def __call__(self, client: UUID, name: str) -> Found | None:
+    async def __call__(self, client: UUID, name: str) -> TaskView | None:
         """Return the client's task of this task id or, where it is none, of this external_task_id.
 
         Raises OverloadedError, StoreUnavailableError.
@@ -44,6 +44,6 @@ class TaskLookup:
             found = await self._ask(_Asked(client, task))
         return found or await lookup.by_external_id(self._database, client, name)
 
-    async def _ask_all(self, asked: Sequence[_Asked]) -> list[Found | None]:
+    async def _ask_all(self, asked: Sequence[_Asked]) -> list[TaskView | None]:
         found = await lookup.by_ids(self._database, [each.task for each in asked], [each.client for each in asked])
-        return [None if row is None else lookup.found_in(row) for row in found]
+        return [None if row is None else lookup.task_view(row) for row in found]

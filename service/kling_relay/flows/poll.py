@@ -16,7 +16,7 @@ from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.tasks import due_submissions as store
 from kling_relay.store.tasks import submissions
-from kling_relay.store.tasks.due_submissions import Submission
+from kling_relay.store.tasks.due_submissions import DueSubmission
 
 MAX_PAUSE = 3600.0
 ASKED_IN_VAIN = 5
@@ -70,7 +70,7 @@ class Poll:
         self._after = sweep_after
         self._deadline = deadline
 
-    async def __call__(self, due: Submission, passed: SweepPass) -> None:
+    async def __call__(self, due: DueSubmission, passed: SweepPass) -> None:
         """Ask about a task that was accepted, or of which nobody knows; postponed where it is not silent yet."""
         quiet = self._now() - due.updated_at
         if due.state == "accepted" and due.attempt == 0 and quiet < self._after:
@@ -99,7 +99,7 @@ class Poll:
         else:
             await store.postpone(self._database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
 
-    async def abandoned(self, due: Submission, passed: SweepPass) -> None:
+    async def abandoned(self, due: DueSubmission, passed: SweepPass) -> None:
         """Note that who marked it is gone: nobody knows whether the POST left."""
         if due.claim_id is not None:
             reason = "the sender stopped before it had an answer"
@@ -119,11 +119,11 @@ class Poll:
     def is_overdue(self, created_at: datetime) -> bool:
         return self._now() - created_at > self._deadline
 
-    async def _asked(self, due: Submission, provider_task_id: str | None) -> PollResult:
+    async def _asked(self, due: DueSubmission, provider_task_id: str | None) -> PollResult:
         operation = operation_of(Kind(due.kind))
         return await self._provider.ask(operation, provider_task_id, due.task, self._now(), due.trace)
 
-    def _hopeless(self, due: Submission, finding: PollResult) -> str | None:
+    def _hopeless(self, due: DueSubmission, finding: PollResult) -> str | None:
         """Return why a task is given up after this answer, None where it is not.
 
         A provider that cannot be asked gets some time beyond the deadline, lest its bad hour cost a good task.

@@ -153,7 +153,7 @@ class Send:
     async def _mark_all(self, tasks: Sequence[UUID]) -> Sequence[_Mark | None]:
         sender = self._new_id(self._now())
         try:
-            mine = await submissions.mark_sending(self._database, tasks, self._taken_for, sender)
+            mine = await submissions.claim_for_sending(self._database, tasks, self._taken_for, sender)
         except StoreError:
             _ = self._start(self._give_back(sender))
             raise
@@ -161,7 +161,7 @@ class Send:
 
     async def _give_back(self, sender: UUID) -> None:
         """Undo a marking whose answer was lost: perhaps it was written, but surely nothing of it was sent."""
-        await self._persisted(lambda: submissions.give_back(self._database, sender))
+        await self._persisted(lambda: submissions.release_claim(self._database, sender))
 
     async def _send(self, outgoing: OutgoingOrder) -> Sent | None:
         if outgoing.mark is None:

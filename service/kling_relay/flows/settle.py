@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from kling_relay.store.deliveries import outbox
-from kling_relay.store.deliveries.outbox import Settled
+from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 
@@ -20,13 +20,13 @@ RETRY_AFTER = 0.5
 class Settlement:
     """Takes attempts without making anyone wait; `settled` hears of every batch that is on disk."""
 
-    def __init__(self, database: Database, settled: Callable[[Sequence[Settled]], None]) -> None:
+    def __init__(self, database: Database, settled: Callable[[Sequence[SettledAttempt]], None]) -> None:
         self._database = database
         self._settled = settled
-        self._buffer: list[Settled] = []
+        self._buffer: list[SettledAttempt] = []
         self._flushes: set[asyncio.Task[None]] = set()
 
-    def put(self, one: Settled) -> None:
+    def put(self, one: SettledAttempt) -> None:
         """Have an attempt written down soon."""
         self._buffer.append(one)
         self._flush_if_free()
@@ -53,7 +53,7 @@ class Settlement:
             raise error
         self._flush_if_free()
 
-    async def _flush(self, batch: Sequence[Settled]) -> None:
+    async def _flush(self, batch: Sequence[SettledAttempt]) -> None:
         while True:
             try:
                 await self._write(batch)
@@ -63,7 +63,7 @@ class Settlement:
                 self._settled(batch)
                 return
 
-    async def _write(self, batch: Sequence[Settled]) -> None:
+    async def _write(self, batch: Sequence[SettledAttempt]) -> None:
         """Write the batch; on a bad row halve it, and let the bad one be tried again when its owner reads it again."""
         try:
             await outbox.settle(self._database, batch)

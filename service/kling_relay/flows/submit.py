@@ -29,7 +29,7 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import CollisionError, StoreError, transaction
 from kling_relay.store.tasks import lookup
 from kling_relay.store.tasks import record as orders
-from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.record import NewTask
 from kling_relay.store.tasks.steps import TaskState
 
 UNSENT_FOR = 10.0
@@ -103,7 +103,7 @@ class Submit:
         hook = None
         if order.hook:
             hook = await subscriptions.ensure_hook(self._database.pool, caller.client, order.hook, now)
-        record = Record(
+        record = NewTask(
             id=self._new_id(now),
             client=caller.client,
             key=caller.key,
@@ -138,7 +138,7 @@ class Submit:
             await self._record(record)
             return
         async with transaction(self._database.pool) as connection:
-            found = await orders.take_words(connection, record.client, ordered.words, record.id, ordered.fingerprint)
+            found = await orders.reserve_keys(connection, record.client, ordered.words, record.id, ordered.fingerprint)
             if found:
                 raise RepeatedError(found)
             await orders.record_on(connection, [record], self._due_in)
@@ -148,7 +148,7 @@ class Submit:
         """With slots an order is in line at once; without it is ours to send for a while."""
         return UNSENT_FOR if self._send.slots_limit is None else 0.0
 
-    async def _record_all(self, records: Sequence[Record]) -> Sequence[None]:
+    async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
         try:
             await orders.record(self._database, records, self._due_in)
         except CollisionError:
@@ -183,10 +183,10 @@ class Submit:
                 return
         if ordered.words:
             with suppress(StoreError):  # a repeat then finds the failed task, with the same reason
-                await orders.free_words(self._database, caller.client, ordered.words, ordered.record.id)
+                await orders.release_keys(self._database, caller.client, ordered.words, ordered.record.id)
         raise refusal
 
-    async def _repeat(self, caller: Caller, found: Sequence[orders.Repeated], fingerprint: bytes) -> Mapping[str, Any]:
+    async def _repeat(self, caller: Caller, found: Sequence[orders.UsedKey], fingerprint: bytes) -> Mapping[str, Any]:
         tasks = {each.task for each in found}
         if len(tasks) > 1 or any(each.fingerprint != fingerprint for each in found):
             raise Conflict
@@ -196,7 +196,7 @@ class Submit:
         return task.shown
 
 
-def _recorded(record: Record) -> TaskState:
+def _recorded(record: NewTask) -> TaskState:
     """Return a task that is recorded and not yet moved, as it stands."""
     identity = TaskIdentity(
         id=record.id,

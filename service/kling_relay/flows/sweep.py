@@ -20,7 +20,7 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError, translated
 from kling_relay.store.schema import partitions
 from kling_relay.store.tasks import due_submissions
-from kling_relay.store.tasks.due_submissions import Submission
+from kling_relay.store.tasks.due_submissions import DueSubmission
 
 BATCH = 50
 """Tasks that are asked about in one pass: never all at once."""
@@ -126,12 +126,12 @@ class Sweep:
         await self._each_due("accepted", self._inquiry, passed)
 
     async def _each_due(
-        self, state: str, act: Callable[[Submission, SweepPass], Awaitable[None]], passed: SweepPass
+        self, state: str, act: Callable[[DueSubmission, SweepPass], Awaitable[None]], passed: SweepPass
     ) -> None:
         claimed = await due_submissions.claim(self._database, state, BATCH, CLAIMED_FOR)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(each: Submission) -> None:
+        async def one(each: DueSubmission) -> None:
             async with gate:
                 try:
                     await act(each, passed)
@@ -156,7 +156,7 @@ class Sweep:
         if made or dropped:
             self._log("partitions", f"made {made}, dropped {len(dropped)}")
 
-    async def _unsent(self, order: Submission, passed: SweepPass) -> None:
+    async def _unsent(self, order: DueSubmission, passed: SweepPass) -> None:
         """A recorded order without the mark was surely not sent: send it, where it is not too late."""
         if order.payload is None:
             return
@@ -172,5 +172,5 @@ class Sweep:
     async def _end_overdue(self, passed: SweepPass) -> None:
         """End the orders that stood in line for too long; marked first, so that nobody sends them meanwhile."""
         mark = self._new_id(self._now())
-        for task in await due_submissions.take_overdue(self._database, self._now() - self._deadline, BATCH, mark):
+        for task in await due_submissions.claim_overdue(self._database, self._now() - self._deadline, BATCH, mark):
             await self._inquiry.give_up_unsent(task, passed)

@@ -21,7 +21,7 @@ from kling_relay.store.money import budgets
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import transaction
 from kling_relay.store.schema import partitions
-from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.record import NewTask
 from tests.support.relay import add_key
 from tests.support.service import Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -150,8 +150,8 @@ async def client_and_key(database: Database, client: str = "tests") -> tuple[UUI
     return row.client, row.id
 
 
-def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "unit") -> Record:
-    return Record(
+def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "unit") -> NewTask:
+    return NewTask(
         id=new_id(now, random.getrandbits(RANDOM_BITS)),
         client=client,
         key=key,
@@ -172,7 +172,7 @@ def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "
     )
 
 
-async def ordered(database: Database, budget: Budget, one: Record) -> str | None:
+async def ordered(database: Database, budget: Budget, one: NewTask) -> str | None:
     """Record the order as submit does; return the limit that refused it."""
     try:
         await BudgetedOrders(database, budget, lambda: 10.0)(BudgetedOrder(record=one, words=(), fingerprint=b""))

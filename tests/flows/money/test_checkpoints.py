@@ -9,7 +9,7 @@ from kling_relay.store.money import balances, budgets
 from kling_relay.store.postgres.database import connect
 from kling_relay.store.schema import partitions, restored
 from kling_relay.store.tasks import record as orders
-from kling_relay.store.tasks.record import Record
+from kling_relay.store.tasks.record import NewTask
 from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, record
 
 
@@ -19,7 +19,7 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
-        budget, now, recorded = flow(db), NOW, list[Record]()
+        budget, now, recorded = flow(db), NOW, list[NewTask]()
         (spender, _) = await budgets.spenders(db.pool, client, key)
         for _ in range(60):
             now += timedelta(minutes=chance.choice([1, 20, 90, 300]))

@@ -20,7 +20,7 @@ _SUBJECT = bindparam("subject", type_=Uuid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class DeliveryFilter:
     """Which deliveries a list shows."""
 
     subscription: UUID | None = None
@@ -60,7 +60,9 @@ _WINDOW_END = Statement(
 )
 
 
-async def candidates(database: Database, client: UUID, wanted: Filter, high: UUID) -> tuple[list[UUID], UUID, bool]:
+async def subscriptions_to_list(
+    database: Database, client: UUID, wanted: DeliveryFilter, high: UUID
+) -> tuple[list[UUID], UUID, bool]:
     """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
     if wanted.subscription is not None:
         rows = await _ONE.rows(database.pool, client=client, of=wanted.subscription)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from kling_relay.core.delivery import Delivery
-from kling_relay.store.deliveries.listed_subscriptions import Filter, candidates
+from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter, subscriptions_to_list
 from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.deliveries.shards import shard_of
 from kling_relay.store.postgres.database import Database
@@ -40,7 +40,7 @@ _LAST = UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedDelivery:
     """A delivery with its last attempt; `status` is pending, delivered or exhausted, `attempt` counts the attempts."""
 
     subject: UUID
@@ -62,7 +62,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class AttemptRow:
     """One attempt, from the log; `latency` in seconds."""
 
     attempt: int
@@ -75,10 +75,10 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DeliveryListing:
     """Some deliveries; `after` is where the next page begins, None where there is none."""
 
-    deliveries: list[Listed]
+    deliveries: list[ListedDelivery]
     after: Delivery | None
 
 
@@ -201,13 +201,15 @@ _TRIED = Statement(
 )
 
 
-async def page(database: Database, client: UUID, wanted: Filter, before: Delivery | None, limit: int) -> Page:
+async def page(
+    database: Database, client: UUID, wanted: DeliveryFilter, before: Delivery | None, limit: int
+) -> DeliveryListing:
     """Return up to `limit` of the client's deliveries, newest task first, before the one named.
 
     A page may be short, even empty, where little is found; its `after` says where to go on.
     """
     high = before or Delivery(subject=wanted.subject or _LAST, sequence=_MAX_SEQUENCE, subscription=_LAST, attempt=0)
-    ids, low, is_end = await candidates(database, client, wanted, high.subject)
+    ids, low, is_end = await subscriptions_to_list(database, client, wanted, high.subject)
     rows = await _ROWS.rows(
         database.pool,
         mine_id=ids,
@@ -223,31 +225,31 @@ async def page(database: Database, client: UUID, wanted: Filter, before: Deliver
     )
     found = [_listed(row) for row in rows[:limit]]
     if len(rows) > limit:
-        return Page(found, found[-1].key)
+        return DeliveryListing(found, found[-1].key)
     # below the window's edge nothing was looked at: the next page begins with that task
     edge = (
         None
         if is_end
         else Delivery(subject=UUID(int=low.int - 1), sequence=_MAX_SEQUENCE, subscription=_LAST, attempt=0)
     )
-    return Page(found, edge)
+    return DeliveryListing(found, edge)
 
 
-async def tried(database: Database, key: Delivery) -> list[Tried]:
+async def tried(database: Database, key: Delivery) -> list[AttemptRow]:
     """Return the attempts of a delivery, oldest first; whose it is must have been seen."""
     rows = await _TRIED.rows(database.pool, of=key.subscription, subject=key.subject, sequence=key.sequence)
-    return [Tried(**dict(row.items())) for row in rows]
+    return [AttemptRow(**dict(row.items())) for row in rows]
 
 
-async def one(database: Database, client: UUID, key: Delivery) -> Listed | None:
+async def one(database: Database, client: UUID, key: Delivery) -> ListedDelivery | None:
     """Return the client's delivery of this id, or None."""
-    wanted = Filter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
+    wanted = DeliveryFilter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
     found = await page(database, client, wanted, None, 1)
     return found.deliveries[0] if found.deliveries else None
 
 
-def _listed(row: Row) -> Listed:
-    return Listed(
+def _listed(row: Row) -> ListedDelivery:
+    return ListedDelivery(
         subject=row["subject"],
         sequence=row["sequence"],
         subscription=row["subscription"],

@@ -44,7 +44,7 @@ INFINITY: ColumnElement[datetime] = literal_column("'infinity'::timestamptz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class PendingSubscription:
     """A subscription with pending deliveries; `due_in` is seconds until the earliest of it (0: due)."""
 
     subscription: UUID
@@ -91,10 +91,10 @@ def _discover() -> Statement:
 _DISCOVER = _discover()
 
 
-async def discover(database: Database, shards: Sequence[int]) -> list[Found]:
+async def discover(database: Database, shards: Sequence[int]) -> list[PendingSubscription]:
     """Return every subscription of these shards with pending deliveries, with its earliest due time."""
     rows = await _DISCOVER.rows(database.settle, owned_shard=list(shards))
-    return [Found(**dict(row.items())) for row in rows]
+    return [PendingSubscription(**dict(row.items())) for row in rows]
 
 
 _FRESH = Statement(
@@ -116,7 +116,7 @@ async def fresh(database: Database, shards: Sequence[int], since: float) -> list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DueQuery:
     """How much of a subscription's queue to read: up to `limit` due deliveries from `cursor` (None: the front) on."""
 
     subscription: UUID
@@ -127,7 +127,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class DueDelivery:
     """A due delivery with its event; `attempt` counts the attempts already made."""
 
     subscription: UUID
@@ -199,14 +199,14 @@ _READ = _read()
 _START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-async def read(database: Database, wanted: Sequence[Wanted]) -> list[Claim]:
+async def read(database: Database, wanted: Sequence[DueQuery]) -> list[DueDelivery]:
     """Return the due deliveries of these subscriptions, each in order of due time."""
     rows = [(each.subscription, each.shard, each.cursor or _START, each.limit, each.ordered) for each in wanted]
     found = await _READ.rows(database.settle, **columns_of("want", list(_WANTED), rows))
     return [_claim(row) for row in found]
 
 
-def _claim(row: Row) -> Claim:
+def _claim(row: Row) -> DueDelivery:
     event = Event(
         subject=row["subject"],
         sequence=row["sequence"],
@@ -215,7 +215,7 @@ def _claim(row: Row) -> Claim:
         at=row["at"],
         body=row["body"],
     )
-    return Claim(
+    return DueDelivery(
         subscription=row["subscription"],
         attempt=row["attempt"],
         due_at=row["due_at"],
@@ -225,7 +225,7 @@ def _claim(row: Row) -> Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class SettledAttempt:
     """An attempt that was made, and what becomes of its delivery.
 
     `outcome` is delivered, failed (tried again in `wait` seconds), exhausted or gone; `attempt` counts from 1.
@@ -283,7 +283,7 @@ def _settle() -> Statement:
 _SETTLE = _settle()
 
 
-async def settle(database: Database, settled: Sequence[Settled]) -> None:
+async def settle(database: Database, settled: Sequence[SettledAttempt]) -> None:
     """Write attempts down and let their deliveries go away, wait or rest; one transaction, any number."""
     rows = [
         (

@@ -83,7 +83,7 @@ _TARGETS = Statement(
 )
 
 
-async def targets(database: Database, ids: Sequence[UUID]) -> dict[UUID, Recipient]:
+async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Recipient]:
     """Return these subscriptions; who was deleted is missing."""
     rows = await _TARGETS.rows(database.settle, ids=list(ids))
     return {row["id"]: Recipient(**dict(row.items())) for row in rows}

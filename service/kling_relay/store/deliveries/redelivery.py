@@ -211,7 +211,7 @@ async def replay_all(
             return count
 
 
-async def announce_to(database: Database, event: Event, subscription: UUID) -> Delivery:
+async def publish_to(database: Database, event: Event, subscription: UUID) -> Delivery:
     """Write an event of its own subject and its delivery to one subscription alone."""
     await _ANNOUNCE.run(
         database.pool,

@@ -63,7 +63,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SubscriptionUpdate:
     """What is to be different about a subscription; None is left as it is. `headers` is encrypted."""
 
     url: str | None = None
@@ -209,7 +209,7 @@ async def page(database: Database, client: UUID, before: UUID | None, limit: int
 
 
 async def change(
-    database: Database, client: UUID, identifier: UUID, wanted: Change, now: datetime
+    database: Database, client: UUID, identifier: UUID, wanted: SubscriptionUpdate, now: datetime
 ) -> Subscription | None:
     """Change what `wanted` names and return the subscription as it is then; None where there is none."""
     new = {f"new_{name}": value for name, value in _columns(wanted).items()}
@@ -250,7 +250,7 @@ async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> 
     return identifier
 
 
-def _columns(wish: SubscriptionOptions | Change) -> dict[str, Any]:
+def _columns(wish: SubscriptionOptions | SubscriptionUpdate) -> dict[str, Any]:
     return {
         "url": wish.url,
         "events": None if wish.events is None else list(wish.events),

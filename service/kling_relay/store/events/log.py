@@ -83,7 +83,7 @@ class LoggedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class EventSlice:
     """Some events, oldest first; `after` is where to go on, None where the log ended.
 
     Where few events are of the types asked for, a slice may be short, even empty, and yet go on.
@@ -210,7 +210,7 @@ _HEAD = Statement(select(head_tx()))
 async def event(database: Database, client: UUID, subject: UUID, sequence: int) -> LoggedEvent | None:
     """Return one event of the client's, or None."""
     row = await _EVENT.row(database.pool, client=client, subject=subject, sequence=sequence)
-    return None if row is None else told(row)
+    return None if row is None else event_from_row(row)
 
 
 async def after(
@@ -221,7 +221,7 @@ async def after(
     *,
     types: Sequence[str] | None = None,
     task: UUID | None = None,
-) -> Slice:
+) -> EventSlice:
     """Return up to `limit` events of the client behind `cursor`, of these types and of this task where given."""
     given: dict[str, Any] = {
         "client": client,
@@ -236,11 +236,11 @@ async def after(
         rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **given)
     elif types is not None:
         rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=WINDOW, **given)
-        edge = told(rows.pop()).at if rows and rows[-1]["is_edge"] else None
+        edge = event_from_row(rows.pop()).at if rows and rows[-1]["is_edge"] else None
     else:
         rows = await _AFTER.rows(database.pool, **given)
-    found = [told(row) for row in rows[:limit]]
-    return Slice(found, found[-1].at if len(rows) > limit else edge)
+    found = [event_from_row(row) for row in rows[:limit]]
+    return EventSlice(found, found[-1].at if len(rows) > limit else edge)
 
 
 async def after_many(database: Database, places: Mapping[UUID, Cursor], limit: int) -> list[LoggedEvent]:
@@ -248,7 +248,7 @@ async def after_many(database: Database, places: Mapping[UUID, Cursor], limit: i
     rows = [(client, at.tx, at.subject, at.sequence) for client, at in places.items()]
     arrays = columns_of("place", ["client", "tx", "subject", "sequence"], rows)
     found = await _AFTER_MANY.rows(database.pool, limit=limit, tx_offset=database.tx_offset, **arrays)
-    return [told(row) for row in found]
+    return [event_from_row(row) for row in found]
 
 
 async def head(database: Database) -> Cursor:
@@ -257,7 +257,7 @@ async def head(database: Database) -> Cursor:
     return Cursor(tx - 1, _LAST, _MAX_SEQUENCE)
 
 
-def told(row: Row) -> LoggedEvent:
+def event_from_row(row: Row) -> LoggedEvent:
     return LoggedEvent(
         at=Cursor(row["tx"], row["subject"], row["sequence"]),
         client=row["client"],

@@ -37,7 +37,7 @@ _ASKED_ABOUT = ("accepted", "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class DueSubmission:
     """A submission that is due, with what acting on it needs."""
 
     task: UUID
@@ -86,14 +86,14 @@ _CLAIM = Statement(
 )
 
 
-async def claim(database: Database, state: str, limit: int, due_in: float) -> list[Submission]:
+async def claim(database: Database, state: str, limit: int, due_in: float) -> list[DueSubmission]:
     """Take up to `limit` due submissions of one state for `due_in` seconds, in which nobody else takes them."""
     rows = await _CLAIM.rows(database.pool, state=state, limit=limit, due_in=timedelta(seconds=due_in))
     return [_read(row) for row in rows]
 
 
-def _read(row: Row) -> Submission:
-    return Submission(**dict(row.items()))
+def _read(row: Row) -> DueSubmission:
+    return DueSubmission(**dict(row.items()))
 
 
 _late = (
@@ -114,7 +114,7 @@ _TAKE_OVERDUE = Statement(
 _MINUTE = timedelta(minutes=1)
 
 
-async def take_overdue(database: Database, made_before: datetime, limit: int, claim_id: UUID) -> list[UUID]:
+async def claim_overdue(database: Database, made_before: datetime, limit: int, claim_id: UUID) -> list[UUID]:
     """Mark up to `limit` submissions that were made before then and never sent, so that nobody sends them any more."""
     rows = await _TAKE_OVERDUE.rows(
         database.pool, bound=lower_bound(made_before), limit=limit, by=claim_id, due_in=_MINUTE
@@ -145,6 +145,6 @@ _HURRY = Statement(
 )
 
 
-async def hurry(database: Database, task: UUID) -> None:
+async def poll_now(database: Database, task: UUID) -> None:
     """Have the sweep ask about this task now, where the provider may have it."""
     await _HURRY.run(database.pool, task=task)

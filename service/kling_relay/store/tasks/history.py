@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Uuid, bindparam, select
 
-from kling_relay.store.events.log import COLUMNS, LoggedEvent, told
+from kling_relay.store.events.log import COLUMNS, LoggedEvent, event_from_row
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tables import callbacks, events, tasks
@@ -15,7 +15,7 @@ _CLIENT = bindparam("client", type_=Uuid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class StoredCallback:
     """What the provider said of a task, as it came."""
 
     received_at: datetime
@@ -41,9 +41,11 @@ _CALLBACKS = Statement(
 
 async def events_of(database: Database, client: UUID, task: UUID) -> list[LoggedEvent]:
     """Return every event of the client's task, in order; of another's, none."""
-    return [told(row) for row in await _HISTORY.rows(database.pool, client=client, task=task)]
+    return [event_from_row(row) for row in await _HISTORY.rows(database.pool, client=client, task=task)]
 
 
-async def said_of(database: Database, client: UUID, task: UUID, limit: int) -> list[Said]:
+async def callbacks_of(database: Database, client: UUID, task: UUID, limit: int) -> list[StoredCallback]:
     """Return what the provider said of the client's task, oldest first."""
-    return [Said(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, limit=limit)]
+    return [
+        StoredCallback(**row) for row in await _CALLBACKS.rows(database.pool, client=client, task=task, limit=limit)
+    ]

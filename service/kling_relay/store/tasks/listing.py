@@ -30,7 +30,7 @@ from kling_relay.core.task import CLIENT_STATUS, Status
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tables import events, tasks
-from kling_relay.store.tasks.lookup import LEAN, Found, found_in
+from kling_relay.store.tasks.lookup import LEAN, TaskView, task_view
 
 WINDOW = 20_000
 """A filtered page looks at so many tasks at most, so that no filter, however rare its hits, holds a connection."""
@@ -40,7 +40,7 @@ _CLIENT = bindparam("client", type_=Uuid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class TaskFilter:
     """Which tasks a list shows; all of it None is every task. `text` is looked for in ids, models and orders."""
 
     statuses: Sequence[Status] | None = None
@@ -55,10 +55,10 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TaskListing:
     """Some tasks, newest first; `after` is where the next page begins, None where there is none."""
 
-    tasks: list[Found]
+    tasks: list[TaskView]
     after: UUID | None
 
 
@@ -117,7 +117,7 @@ _WINDOW_END = Statement(
 )
 
 
-async def page(database: Database, client: UUID, wanted: Filter, after: UUID | None, limit: int) -> Page:
+async def page(database: Database, client: UUID, wanted: TaskFilter, after: UUID | None, limit: int) -> TaskListing:
     """Return up to `limit` tasks, newest first, older than `after`.
 
     A filter that finds little gives a short page, even an empty one, whose `after` says where to go on.
@@ -138,19 +138,21 @@ async def page(database: Database, client: UUID, wanted: Filter, after: UUID | N
             kinds=wanted.kinds,
             text=_escaped(wanted.text),
         )
-    found = [found_in(row) for row in rows[:limit]]
+    found = [task_view(row) for row in rows[:limit]]
     if len(rows) > limit:
-        return Page(found, found[-1].id)
+        return TaskListing(found, found[-1].id)
     if not wanted.is_selective:
-        return Page(found, None)
+        return TaskListing(found, None)
     end: UUID | None = await _WINDOW_END.scalar(
         database.pool, client=client, since=since, before=before, window=WINDOW - 1
     )
     # tasks that came meanwhile move the window's end up; nothing is shown twice for that
-    return Page(found, min(end, found[-1].id) if end and found else end)
+    return TaskListing(found, min(end, found[-1].id) if end and found else end)
 
 
-async def numbered_page(database: Database, client: UUID, kinds: Sequence[str], number: int, size: int) -> list[Found]:
+async def numbered_page(
+    database: Database, client: UUID, kinds: Sequence[str], number: int, size: int
+) -> list[TaskView]:
     """Return the `number`-th page (from 1) of `size` tasks of these kinds, newest first, as Kling counts pages."""
     rows = await _NUMBERED_PAGE.rows(
         database.pool,
@@ -161,7 +163,7 @@ async def numbered_page(database: Database, client: UUID, kinds: Sequence[str], 
         offset=(number - 1) * size,
         limit=size,
     )
-    return [found_in(row) for row in rows]
+    return [task_view(row) for row in rows]
 
 
 def _escaped(text: str | None) -> str | None:

@@ -57,7 +57,7 @@ _RICH = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class TaskView:
     """A task as clients see it (`core.event.task_json`); `status` is ours, `client` whose it is."""
 
     id: UUID
@@ -67,10 +67,10 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
+class TaskDetails:
     """A task with all that we know of it; `state` is its submission's, None once it is final."""
 
-    found: Found
+    found: TaskView
     key: UUID | None
     model: str
     mode: str | None
@@ -144,14 +144,14 @@ def _detail() -> Statement:
 _DETAIL = _detail()
 
 
-async def by_id(database: Database, client: UUID, identifier: UUID) -> Found | None:
+async def by_id(database: Database, client: UUID, identifier: UUID) -> TaskView | None:
     """Return the client's task of this id, or None."""
     row = await _BY_ID.row(database.pool, id=identifier, client=client)
-    return None if row is None else found_in(row)
+    return None if row is None else task_view(row)
 
 
 async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID]) -> list[Row | None]:
-    """Return the rows of these tasks (see `found_in`), each None where there is none or it is not that client's."""
+    """Return the rows of these tasks (see `task_view`), each None where there is none or it is not that client's."""
     found: list[Row | None] = [None] * len(ids)
     asked = {"asked_place": range(len(ids)), "asked_id": ids, "asked_client": clients, **first_of(ids)}
     for row in await _BY_IDS.rows(database.pool, **asked):
@@ -159,19 +159,19 @@ async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID
     return found
 
 
-async def by_external_id(database: Database, client: UUID, name: str) -> Found | None:
+async def by_external_id(database: Database, client: UUID, name: str) -> TaskView | None:
     """Return the client's task of this external_task_id, or None."""
     row = await _BY_EXTERNAL_ID.row(database.pool, client=client, key=f"e:{name}")
-    return None if row is None else found_in(row)
+    return None if row is None else task_view(row)
 
 
-async def detail(database: Database, client: UUID, identifier: UUID) -> Detail | None:
+async def detail(database: Database, client: UUID, identifier: UUID) -> TaskDetails | None:
     """Return the client's task of this id with its price, submission and order, or None."""
     row = await _DETAIL.row(database.pool, id=identifier, client=client)
     if row is None:
         return None
-    return Detail(
-        found=found_in(row),
+    return TaskDetails(
+        found=task_view(row),
         key=row["key"],
         model=row["model"],
         mode=row["mode"],
@@ -191,7 +191,7 @@ async def detail(database: Database, client: UUID, identifier: UUID) -> Detail |
     )
 
 
-def found_in(row: Row) -> Found:
+def task_view(row: Row) -> TaskView:
     status = Status(row["status"])
     body: bytes | None = row["body"]
     if body is not None:
@@ -207,4 +207,4 @@ def found_in(row: Row) -> Found:
         seen = task_json(
             identity, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"])
         )
-    return Found(id=row["id"], client=row["client"], status=status, shown=seen)
+    return TaskView(id=row["id"], client=row["client"], status=status, shown=seen)

@@ -42,7 +42,7 @@ from kling_relay.store.postgres.statement import (
 from kling_relay.store.tables import Time, idempotency_keys, ledger, submissions, tasks
 
 
-class Record(NamedTuple):
+class NewTask(NamedTuple):
     """A checked and priced order, ready to be recorded as a task; its members are the columns of the batch, in turn."""
 
     id: UUID
@@ -65,7 +65,7 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repeated:
+class UsedKey:
     """These words were used before: for which task, and by an order of which fingerprint."""
 
     task: UUID
@@ -154,14 +154,14 @@ def _record() -> Statement:
 _RECORD = _record()
 
 
-async def record(database: Database, records: Sequence[Record], due_in: float) -> None:
+async def record(database: Database, records: Sequence[NewTask], due_in: float) -> None:
     """Record these orders in one transaction; who sends them has `due_in` seconds before another process does."""
     await record_on(database.ingest, records, due_in)  # one statement is a transaction
 
 
-async def record_on(runner: Runner, records: Sequence[Record], due_in: float) -> None:
+async def record_on(runner: Runner, records: Sequence[NewTask], due_in: float) -> None:
     """Record these orders in the transaction that `runner` is in."""
-    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", Record._fields, records))
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", NewTask._fields, records))
 
 
 _made = unnested("made", id=Uuid)
@@ -178,20 +178,20 @@ _CLAIMED: Columns = {"key": Text, "task": Uuid, "fingerprint": LargeBinary}
 _words = unnested("words", **_CLAIMED)
 
 
-async def take_words(
+async def reserve_keys(
     connection: Connection, client: UUID, words: Sequence[str], task: UUID, fingerprint: bytes
-) -> list[Repeated]:
+) -> list[UsedKey]:
     """Take these words for `task`; return what they were taken by before, nothing where they were free.
 
     Where something is returned the transaction must be rolled back: some of the words may now be taken. A word that
     is given back between two looks is tried again; CollisionError where that goes on.
     """
-    taken, claims = 0, dict.fromkeys(words, Repeated(task=task, fingerprint=fingerprint))
+    taken, claims = 0, dict.fromkeys(words, UsedKey(task=task, fingerprint=fingerprint))
     for _ in range(_TURNS):
         taken += await _claim(connection, client, claims)
         if taken == len(words):
             return []
-        made = await made_before(connection, client, words)
+        made = await used_keys(connection, client, words)
         if found := [each for each in made.values() if each.task != task]:
             return found
     raise CollisionError("words come and go")
@@ -222,24 +222,24 @@ _MADE = Statement(
 )
 
 
-async def made_before(connection: Connection, client: UUID, words: Iterable[str]) -> dict[str, Repeated]:
+async def used_keys(connection: Connection, client: UUID, words: Iterable[str]) -> dict[str, UsedKey]:
     """Return which of these words were taken, and by what."""
     rows = await _MADE.rows(connection, client=client, words=[*words])
-    return {row["key"]: Repeated(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
+    return {row["key"]: UsedKey(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
 
 
-async def claim_words(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> None:
+async def claim_keys(connection: Connection, client: UUID, claims: Mapping[str, UsedKey]) -> None:
     """Take these words, each for its task; CollisionError where one was taken meanwhile, and nothing holds then."""
     if claims and await _claim(connection, client, claims) < len(claims):
         raise CollisionError("a word was taken meanwhile")
 
 
-async def _claim(connection: Connection, client: UUID, claims: Mapping[str, Repeated]) -> int:
+async def _claim(connection: Connection, client: UUID, claims: Mapping[str, UsedKey]) -> int:
     """Take those of these words that are free, each for its task; return how many."""
     rows = [(word, claims[word].task, claims[word].fingerprint) for word in sorted(claims)]
     return await _CLAIM.run(connection, client=client, **columns_of("words", list(_CLAIMED), rows))
 
 
-async def free_words(database: Database, client: UUID, words: Sequence[str], task: UUID) -> None:
+async def release_keys(database: Database, client: UUID, words: Sequence[str], task: UUID) -> None:
     """Give back the words of a task that the provider refused."""
     await _FREE.run(database.pool, client=client, words=list(words), task=task)

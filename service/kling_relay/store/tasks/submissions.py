@@ -44,10 +44,10 @@ _MARK = Statement(
 )
 
 
-async def mark_sending(database: Database, ids: Sequence[UUID], due_in: float, claim_id: UUID) -> dict[UUID, int]:
+async def claim_for_sending(database: Database, ids: Sequence[UUID], due_in: float, claim_id: UUID) -> dict[UUID, int]:
     """Mark these recorded submissions as being sent, each once; return the caller's own, with their attempts so far.
 
-    `claim_id` names this marking. Where the answer is lost, `give_back` undoes it: the caller has sent nothing yet.
+    `claim_id` names this marking. Where the answer is lost, `release_claim` undoes it: the caller has sent nothing yet.
     """
     rows = await _MARK.rows(database.ingest, ids=sorted(ids), due_in=timedelta(seconds=due_in), by=claim_id)
     return {row["task"]: row["attempt"] for row in rows}
@@ -60,7 +60,7 @@ _GIVE_BACK = Statement(
 )
 
 
-async def give_back(database: Database, claim_id: UUID) -> int:
+async def release_claim(database: Database, claim_id: UUID) -> int:
     """Let others send what this marking had marked; how many there were. Only where nothing of it was sent."""
     return await _GIVE_BACK.run(database.pool, by=claim_id)
 

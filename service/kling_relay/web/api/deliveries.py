@@ -9,8 +9,8 @@ from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import Event, EventType, make_event, render, rfc3339, webhook_id
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.store.deliveries import listing, redelivery, subscriptions
-from kling_relay.store.deliveries.listed_subscriptions import Filter
-from kling_relay.store.deliveries.listing import Listed, Tried
+from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter
+from kling_relay.store.deliveries.listing import AttemptRow, ListedDelivery
 from kling_relay.store.deliveries.subscriptions import Subscription
 from kling_relay.store.events import log
 from kling_relay.web.http.answers import listed, plain
@@ -120,7 +120,7 @@ async def test(call: Request) -> Response:
         at=call.now,
         content={"subscription_id": str(subscription.id), "message": "It works."},
     )
-    made = await redelivery.announce_to(call.tools.database, event, subscription.id)
+    made = await redelivery.publish_to(call.tools.database, event, subscription.id)
     call.tools.wake()
     return plain({"delivery": made.text, "event": webhook_id(event.subject, event.sequence)}, status=202)
 
@@ -135,7 +135,7 @@ def types_of(patterns: "list[str] | tuple[str, ...]") -> list[str]:
     ]
 
 
-def shown(delivery: Listed) -> dict[str, Any]:
+def shown(delivery: ListedDelivery) -> dict[str, Any]:
     """Return a delivery as clients see it."""
     is_task = delivery.type is not None and delivery.type.startswith(_TASK)
     return {
@@ -153,7 +153,7 @@ def shown(delivery: Listed) -> dict[str, Any]:
     }
 
 
-def _tried(attempt: Tried) -> dict[str, Any]:
+def _tried(attempt: AttemptRow) -> dict[str, Any]:
     return {
         "attempt": attempt.attempt,
         "at": rfc3339(attempt.at),
@@ -165,7 +165,7 @@ def _tried(attempt: Tried) -> dict[str, Any]:
     }
 
 
-async def _found(call: Request) -> Listed:
+async def _found(call: Request) -> ListedDelivery:
     key = parse_delivery_id(call.params["delivery"])
     found = None if key is None else await listing.one(call.tools.database, call.caller.client, key)
     if found is None:
@@ -180,7 +180,7 @@ async def _subscription(call: Request) -> Subscription:
     return found
 
 
-def _filter(subscription: str | None, status: str | None, event: str | None, task: str | None) -> Filter:
+def _filter(subscription: str | None, status: str | None, event: str | None, task: str | None) -> DeliveryFilter:
     """Return what a query asks for. Raises InvalidRequest naming every member that is no id."""
     faults: list[Fault] = []
     subject, sequence = _uuid(task, "task", faults), None
@@ -192,7 +192,7 @@ def _filter(subscription: str | None, status: str | None, event: str | None, tas
             sequence = _NO_SEQUENCE
         else:
             subject, sequence = named
-    wanted = Filter(
+    wanted = DeliveryFilter(
         subscription=_uuid(subscription, "subscription", faults), status=status, subject=subject, sequence=sequence
     )
     if faults:

@@ -18,7 +18,7 @@ from kling_relay.core.subscription import SubscriptionOptions, mask_headers, res
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
-from kling_relay.store.deliveries.subscriptions import Change, Subscription
+from kling_relay.store.deliveries.subscriptions import Subscription, SubscriptionUpdate
 from kling_relay.web.http.answers import listed, nothing, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
@@ -76,7 +76,7 @@ async def change(call: Request) -> Response:
     asked = call.body
     found = await _found(call)
     anew = None if asked.headers is None else _whole(asked.headers, _headers(call, found))
-    wanted = Change(
+    wanted = SubscriptionUpdate(
         url=None if asked.url is None else _address(call, asked.url),
         events=None if asked.events is None else tuple(asked.events),
         description=asked.description,

@@ -16,7 +16,7 @@ from kling_relay.core.money import plain as money
 from kling_relay.core.task import FINAL
 from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
-from kling_relay.store.tasks.lookup import Detail
+from kling_relay.store.tasks.lookup import TaskDetails
 from kling_relay.web.http.answers import listed, plain
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
@@ -30,7 +30,7 @@ async def index(call: Request) -> Response:
     """Answer with a page of tasks, newest first."""
     query = call.query
     statuses = [status for word in query.status or () for status in listing.statuses_of(word)]
-    wanted = listing.Filter(
+    wanted = listing.TaskFilter(
         statuses=statuses or None, kinds=query.kind, since=query.since, until=query.until, text=query.text
     )
     page = await listing.page(call.tools.database, call.caller.client, wanted, _task_cursor(query.cursor), query.limit)
@@ -59,7 +59,7 @@ async def callbacks(call: Request) -> Response:
     """Answer with what the provider said of a task, as it came."""
     task = call.id("task")
     await _found(call, task)
-    said = await history.said_of(call.tools.database, call.caller.client, task, _MAX_CALLBACKS)
+    said = await history.callbacks_of(call.tools.database, call.caller.client, task, _MAX_CALLBACKS)
     return listed(
         [
             {
@@ -85,14 +85,14 @@ async def _found(call: Request, task: UUID) -> None:
         raise NotFound(f"There is no task {task}.")
 
 
-async def _detail(call: Request, task: UUID) -> Detail:
+async def _detail(call: Request, task: UUID) -> TaskDetails:
     found = await lookup.detail(call.tools.database, call.caller.client, task)
     if found is None:
         raise NotFound(f"There is no task {task}.")
     return found
 
 
-async def _waited(call: Request, task: UUID, wait: float) -> Detail:
+async def _waited(call: Request, task: UUID, wait: float) -> TaskDetails:
     """Return the task once it is final, its client is gone, or `wait` seconds are over."""
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
@@ -135,7 +135,7 @@ def _task_cursor(text: str | None) -> UUID | None:
         raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None
 
 
-def _shown(detail: Detail) -> dict[str, Any]:
+def _shown(detail: TaskDetails) -> dict[str, Any]:
     status = detail.found.status
     submission = None
     if detail.state is not None:
