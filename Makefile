@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 MADE := .venv/.made
 PIP := PIP_USER=0 $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+EXTRAS := --extra embedded --extra tracing
 COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
@@ -57,8 +58,8 @@ revision: setup ## write a migration from the difference between tables and scri
 
 lock: setup ## resolve the dependencies anew (UPGRADE=1 for newer versions)
 	@$(PIP) install --require-hashes -r requirements/uv.txt
-	@$(COMPILE) pyproject.toml --extra tracing --group dev -o requirements/dev.txt
-	@$(COMPILE) pyproject.toml --extra tracing --constraint requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) pyproject.toml $(EXTRAS) --group dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml $(EXTRAS) --constraint requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) --group pyproject.toml:lock -o requirements/uv.txt
 
 clean: ## remove .venv and what tools left behind (not .relay, where the data is)

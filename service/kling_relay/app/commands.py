@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import uvloop
-
 from kling_relay.app import database, keys
 from kling_relay.app.serving import Role, listening, play_provider, serve
 from kling_relay.app.signing_keys import signing_keys
@@ -27,9 +25,18 @@ Result = TypeVar("Result")
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run `work` in a fast loop of its own."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    """Run `work` in an event loop of its own."""
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(work)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's event loop if it is installed, otherwise asyncio's, which is slower."""
+    try:
+        import uvloop  # noqa: PLC0415 - there is none for Windows or PyPy
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def run(
