@@ -1,6 +1,6 @@
 """kling-relay stands between a back end and Kling's image and video API.
 
-The client library is here: `from kling_relay import Relay, SyncRelay, verify`. The rest of it is in `kling_relay.client`.
+The client library is here: `from kling_relay import Relay, SyncRelay, verify`. `kling_relay.client` has the rest of it.
 """
 
 from typing import TYPE_CHECKING

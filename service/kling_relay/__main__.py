@@ -1,4 +1,4 @@
-"""argv -> the command line; whatever goes wrong is told in a sentence, and as a traceback only with --debug."""
+"""The command `kling-relay`: every error ends in a sentence, and with --debug in a traceback."""
 
 import sys
 
@@ -10,23 +10,25 @@ _BUG = 70
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
-    from kling_relay.cli.program import NAME, program  # noqa: PLC0415 - so that even an import that fails is told below
-
     try:
-        code = program.main(prog_name=NAME, standalone_mode=False)  # what `ctx.exit` said, without exiting
+        from kling_relay.cli.program import NAME, program  # noqa: PLC0415 - an import that fails is reported below too
+
+        code = program.main(prog_name=NAME, standalone_mode=False)  # returns the code of `ctx.exit`
     except click.ClickException as failure:
         failure.show()
         sys.exit(failure.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone: there is nobody to tell
+        sys.stderr.close()  # the reader of our output has gone
         sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
         click.echo(f"Error: {type(error).__name__}: {error}", err=True)
-        click.echo(f"This is a bug of ours. `{NAME} --debug …` shows where.", err=True)
+        click.echo(
+            "This is a bug in kling-relay. Run the command again with `kling-relay --debug …` to see where.", err=True
+        )
         sys.exit(_BUG)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -112,9 +112,7 @@ async def test_subscriptions_and_deliveries_are_looked_after(terminal: Terminal,
     for verb, status in (("pause", "paused"), ("resume", "active")):
         assert (await terminal.json("subscriptions", verb, made["id"]))["status"] == status
     assert (await terminal.run("subscriptions", "rotate", made["id"])).stdout.startswith("whsec_")
-    assert (
-        "to be delivered again" in (await terminal.run("subscriptions", "replay", made["id"], "--since", "1h")).stdout
-    )
+    assert "deliveries scheduled" in (await terminal.run("subscriptions", "replay", made["id"], "--since", "1h")).stdout
     await terminal.run("subscriptions", "delete", made["id"])
     assert "create ADDRESS" in (await terminal.run("subscriptions", "list")).stderr
 
@@ -131,7 +129,7 @@ async def test_refusals_say_what_to_do_and_never_show_a_traceback(terminal: Term
     stranger = await terminal.run("tasks", "--key", "wrong", code=1)
     assert "kling-relay keys create" in stranger.stderr
     usage = await terminal.run("submit", "text2video", "a", "--image", "no-such-file.png", code=2)
-    assert "neither a file nor an address" in usage.stderr
+    assert "neither a file nor a URL" in usage.stderr
     assert "Traceback" not in wrong.output + faulty.output + stranger.output + usage.output
 
 

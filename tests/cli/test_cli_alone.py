@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kling_relay.cli.output import Screen
+from kling_relay.cli.output import Output
 from kling_relay.cli.program import COMMANDS, program
 from tests.support.paths import ROOT
 
@@ -149,9 +149,9 @@ def test_settings_are_shown_covered_and_faults_named_at_once() -> None:
 
 def test_a_table_lines_up_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [("太空", "", "succeed"), ("a", None, "said\x1b[31m\nmore")]
-    Screen().table(("name", "nothing", "status"), rows, "none")
+    Output().table(("name", "nothing", "status"), rows, "none")
     assert capsys.readouterr().out == "NAME  STATUS\n太空  succeed\na     said [31m more\n"
-    Screen().table(("name",), [], "There are none.")
+    Output().table(("name",), [], "There are none.")
     assert capsys.readouterr() == ("", "There are none.\n")
 
 

@@ -54,7 +54,7 @@ async def read_until(running: Process, words: str) -> str:
 async def test_the_demo_shows_all_four_ends_at_once_and_finds_its_data_again(tmp_path: Path) -> None:
     first = await begun(tmp_path, "demo")
     try:
-        text = await read_until(first, "Ctrl-C ends it")
+        text = await read_until(first, "Press Ctrl-C to stop")
         url = re.findall(r"(http://127\.0\.0\.1:\d+)/console#key=", text)
         key = KEY.findall(text)
         assert len(url) == 2, "at the top, and again when the four are finished"

@@ -38,7 +38,7 @@ async def operated(relay: Relay, *words: str, code: int = 0) -> Result:
 
 
 async def test_a_limit_is_set_shown_and_lifted(relay: Relay) -> None:
-    assert (await operated(relay, "budgets")).stderr == "Nobody has a limit.\n"
+    assert (await operated(relay, "budgets")).stderr == "There are no limits.\n"
     said = await operated(relay, "budgets", "set", "bootstrap", "--day", "1.5", "--open", "1")
     assert said.stdout == "bootstrap: day 1.5, open 1\n"
     await relay.submit("x [forever]")
@@ -56,7 +56,7 @@ async def test_a_limit_for_nobody_and_one_that_is_none_are_refused(relay: Relay)
     assert "There is no client" in (await operated(relay, "budgets", "set", "nobody", "--day", "1", code=1)).stderr
     assert "There is no key" in (await operated(relay, "budgets", "set", "no", "--of-key", code=1)).stderr
     for figure in ("-1", "NaN", "1e3", "many"):
-        assert "is no amount" in (await operated(relay, "budgets", "set", "a", f"--day={figure}", code=2)).stderr
+        assert "is not an amount" in (await operated(relay, "budgets", "set", "a", f"--day={figure}", code=2)).stderr
 
 
 async def test_everybodys_bill_is_printed_as_table_json_and_csv(relay: Relay) -> None:
@@ -73,7 +73,7 @@ async def test_reconciling_ends_with_1_where_something_differs(relay: Relay) -> 
     task = await relay.submit("x [charge:3]")
     await relay.final(task)
     said = await operated(relay, "reconcile", "--ask-all")
-    assert "1 tasks, 1 asked about, 0 without an answer, 0 differences." in said.stderr
+    assert "1 tasks, 1 polled, 0 without an answer, 0 differences." in said.stderr
     await relay.parts.database.pool.execute("UPDATE ledger SET charged = 2 WHERE entry = 'settle'")
     shown = await operated(relay, "reconcile", code=1)
     assert task in shown.stdout

@@ -34,6 +34,6 @@ async def test_the_second_service_on_a_port_says_that_it_shares_it(database: str
         }
         async with fleet(settings) as services:
             first, second = await services.start("api"), await services.start("up")
-            note = f"port {port} is served by another process already"
+            note = f"Port {port} is already served by another process"
             assert not any(note in line for line in first.lines), first.lines
             assert sum(note in line for line in second.lines) == 1, second.lines

@@ -12,7 +12,7 @@ from pathlib import Path
 from kling_relay.app.serving import Role
 from tests.support.paths import ROOT
 
-_BEGUN = {"api": "listens on", "up": "listens on", "worker": "has begun"}
+_BEGUN = {"api": "listens on", "up": "listens on", "worker": "has started"}
 _START_WITHIN = 30.0
 
 

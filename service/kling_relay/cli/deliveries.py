@@ -1,4 +1,4 @@
-"""`deliveries`: what is on its way to whom, what came of each attempt, and once more."""
+"""`deliveries`: list them, show their attempts, and retry them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import click
 
 from kling_relay.cli.connection import calls_service
 from kling_relay.cli.listing import ListingGroup
-from kling_relay.cli.output import Screen, coloured, moment
+from kling_relay.cli.output import Output, coloured, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +19,15 @@ STATUSES = click.Choice(["pending", "delivered", "exhausted"])
 
 @click.group(cls=ListingGroup)
 def deliveries() -> None:
-    """Events on their way to subscriptions: list, show, retry."""
+    """Manage deliveries: events on their way to subscriptions."""
 
 
 def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
     for option in (
-        click.option("--task", help="Only of this task."),
-        click.option("--event", help="Only of this event (a webhook-id)."),
-        click.option("--status", type=STATUSES, help="Only these."),
-        click.option("--subscription", help="Only to this one."),
+        click.option("--task", help="Only deliveries of this task."),
+        click.option("--event", help="Only deliveries of this event (a webhook-id)."),
+        click.option("--status", type=STATUSES, help="Only deliveries in this state."),
+        click.option("--subscription", help="Only deliveries to this subscription."),
     ):
         command = option(command)
     return command
@@ -35,74 +35,78 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
 
 @deliveries.command("list")
 @_filters
-@click.option("--limit", "-n", default=20, show_default=True, help="How many.")
+@click.option("--limit", "-n", default=20, show_default=True, help="At most this many.")
 @calls_service
-async def list_(relay: "Relay", screen: Screen, *, limit: int, **filters: str | None) -> None:
+async def list_(relay: "Relay", output: Output, *, limit: int, **filters: str | None) -> None:
     """List deliveries, newest first."""
-    found = [each async for each in relay.deliveries(**filters, limit=limit)]
-    if screen.as_json:
-        screen.document(found)
+    deliveries = [delivery async for delivery in relay.deliveries(**filters, limit=limit)]
+    if output.as_json:
+        output.document(deliveries)
         return
-    rows = [(each.id, each.type, each.status, each.attempt_count, _last(each), _next(each)) for each in found]
-    screen.table(("delivery", "event", "status", "attempts", "last", "next"), rows, "No such deliveries.")
+    rows = [
+        (delivery.id, delivery.type, delivery.status, delivery.attempt_count, _last(delivery), _next(delivery))
+        for delivery in deliveries
+    ]
+    output.table(("delivery", "event", "status", "attempts", "last", "next"), rows, "No deliveries delivery.")
 
 
 @deliveries.command()
-@click.argument("delivery")
-@click.option("--answers", is_flag=True, help="Print what the subscriber answered, too.")
+@click.argument("delivery_id", metavar="DELIVERY")
+@click.option("--answers", is_flag=True, help="Also print the subscriber's answers.")
 @calls_service
-async def show(relay: "Relay", screen: Screen, *, delivery: str, answers: bool) -> None:
-    """Show one delivery and each of its attempts."""
-    found = await relay.delivery(delivery)
-    if screen.as_json:
-        screen.document(found)
+async def show(relay: "Relay", output: Output, *, delivery_id: str, answers: bool) -> None:
+    """Show one delivery with its attempts."""
+    delivery = await relay.delivery(delivery_id)
+    if output.as_json:
+        output.document(delivery)
         return
-    screen.facts(
+    output.facts(
         {
-            "id": found.id,
-            "status": found.status,
-            "event": f"{found.event} {found.type or ''}",
-            "url": found.url,
-            "next attempt": moment(found.next_attempt_at),
-            "body": found.body,
+            "id": delivery.id,
+            "status": delivery.status,
+            "event": f"{delivery.event} {delivery.type or ''}",
+            "url": delivery.url,
+            "next attempt": local_time(delivery.next_attempt_at),
+            "body": delivery.body,
         }
     )
     rows = [
-        (each.attempt, moment(each.at), f"{each.latency_ms:.0f} ms", each.status, each.error) for each in found.attempts
+        (attempt.attempt, local_time(attempt.at), f"{attempt.latency_ms:.0f} ms", attempt.status, attempt.error)
+        for attempt in delivery.attempts
     ]
     click.echo()
-    screen.table(("attempt", "at", "took", "status", "error"), rows, "No attempt was made yet.")
-    for each in found.attempts if answers else ():
-        click.echo(f"\nAnswer to attempt {each.attempt}:\n{each.answer or ''}")
+    output.table(("attempt", "at", "took", "status", "error"), rows, "No attempts yet.")
+    for attempt in delivery.attempts if answers else ():
+        click.echo(f"\nAnswer to attempt {attempt.attempt}:\n{attempt.answer or ''}")
 
 
 @deliveries.command()
-@click.argument("delivery", nargs=-1)
+@click.argument("delivery_ids", metavar="[DELIVERY]...", nargs=-1)
 @_filters
-@click.option("--limit", "-n", default=100, show_default=True, help="How many, where they are found by options.")
+@click.option("--limit", "-n", default=100, show_default=True, help="At most this many, if options select them.")
 @calls_service
 async def retry(
-    relay: "Relay", screen: Screen, *, delivery: tuple[str, ...], limit: int, **filters: str | None
+    relay: "Relay", output: Output, *, delivery_ids: tuple[str, ...], limit: int, **filters: str | None
 ) -> None:
-    """Attempt deliveries again now: those named, or those that the options find."""
-    if bool(delivery) == any(filters.values()):
-        raise click.UsageError("Name deliveries, or say by options which (as in --status exhausted).")
-    wanted = list(delivery) or [each.id async for each in relay.deliveries(**filters, limit=limit)]
-    for name in wanted:
-        found = await relay.retry_delivery(name)
-        if screen.as_json:
-            screen.line(found)
+    """Attempt deliveries again now: the given ones, or those that the options select."""
+    if bool(delivery_ids) == any(filters.values()):
+        raise click.UsageError("Give either deliveries or options that select them, e.g. --status exhausted.")
+    selected = list(delivery_ids) or [delivery.id async for delivery in relay.deliveries(**filters, limit=limit)]
+    for delivery_id in selected:
+        delivery = await relay.retry_delivery(delivery_id)
+        if output.as_json:
+            output.line(delivery)
         else:
-            click.echo(f"{found.id} {coloured(found.status)}")
-    if not wanted:
-        screen.say("No such deliveries.")
+            click.echo(f"{delivery.id} {coloured(delivery.status)}")
+    if not selected:
+        output.note("No deliveries delivery.")
 
 
 def _last(delivery: "Delivery") -> str:
     if delivery.last_attempt_at is None:
         return ""
-    return f"{moment(delivery.last_attempt_at)} {delivery.last_status or ''} {delivery.last_error or ''}".rstrip()
+    return f"{local_time(delivery.last_attempt_at)} {delivery.last_status or ''} {delivery.last_error or ''}".rstrip()
 
 
 def _next(delivery: "Delivery") -> str:
-    return moment(delivery.next_attempt_at)
+    return local_time(delivery.next_attempt_at)

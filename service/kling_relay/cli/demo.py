@@ -1,6 +1,6 @@
-"""`demo`: everything at once on this machine, with a provider and a subscriber brought along, and something to see.
+"""`demo`: everything on this machine: the service, a provider, a client and a subscriber.
 
-What it is made of is the service itself, a client of its HTTP API and a subscriber, each as anybody would have them.
+The service is the real one. The client and the subscriber use its HTTP API, as any user's would.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kling_relay.cli.errors import Failure, Misused, told
+from kling_relay.cli.errors import Failure, UsageFailure, plain_errors
 from kling_relay.cli.port import is_free
 
 if TYPE_CHECKING:
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from kling_relay.settings import Settings
 
 SANDBOX_PORT = 8090
-"""Fixed, so that the addresses of yesterday's pictures still lead to them."""
+"""Fixed, so that the URLs of yesterday's pictures still work."""
 SUBSCRIBER_PORT = 8091
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _GRACE = timedelta(seconds=2)
-"""What requests and attempts in hand get after Ctrl-C; a demo should end at once."""
+"""How long requests and delivery attempts may go on after Ctrl-C; a demo should end at once."""
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End when the four orders are delivered.")
+@click.option("--once", is_flag=True, help="Exit when the four orders are delivered.")
 def demo(once: bool) -> None:
     """Run everything on this machine, and order one of each kind.
 
-    PostgreSQL, the service with its console, a provider that draws pictures, and a subscriber that verifies what it
-    gets; data and key are kept in RELAY_DATA_DIR (.relay) for the next time. `make run` does the same.
+    It starts PostgreSQL, the service with its console, a sandbox provider that draws pictures, and a subscriber that
+    verifies every delivery. Data and key are kept in RELAY_DATA_DIR (.relay) for the next demo. `make run` does the
+    same.
     """
-    with told():
+    with plain_errors(extra="embedded"):
         from kling_relay.app.commands import in_loop  # noqa: PLC0415 - the whole service, half a second
         from kling_relay.settings import read  # noqa: PLC0415 - as above
 
@@ -42,10 +43,10 @@ def demo(once: bool) -> None:
 
 
 def _adapted(settings: "Settings") -> "Settings":
-    """Return the settings as a demo needs them: nobody else's provider, loopback allowed, a quick end, a quiet log."""
+    """Return the settings for a demo: no other provider, loopback allowed, a quick stop, a quiet log."""
     if settings.provider_url:
-        advice = "Unset RELAY_PROVIDER_URL and RELAY_PROVIDER_KEY, or run the service itself: `kling-relay up`."
-        raise Misused("The demo brings a provider of its own.", advice=advice)
+        advice = "Unset RELAY_PROVIDER_URL and RELAY_PROVIDER_KEY, or run the service: `kling-relay up`."
+        raise UsageFailure("The demo has a provider of its own.", advice=advice)
     from ipaddress import ip_network  # noqa: PLC0415 - beside its one use
 
     changes: dict[str, object] = {
@@ -61,36 +62,36 @@ def _adapted(settings: "Settings") -> "Settings":
 
 
 async def _demo(settings: "Settings", *, once: bool) -> None:
-    """Start everything, let the story be told, and stay until a signal says stop (or the story is over)."""
+    """Start everything and play the script. Stay until a signal, or with `once` until the script ends."""
     if settings.port and not is_free(settings.host, settings.port):
         raise Failure(
-            f"Port {settings.port} is in use: a demo that still runs, perhaps.",
-            advice=f"Stop what listens there, or choose another port: RELAY_PORT={settings.port + 1} make run",
+            f"Port {settings.port} is in use. Is another demo running?",
+            advice=f"Stop the program that listens there, or choose a port: RELAY_PORT={settings.port + 1} make run",
         )
-    from kling_relay.cli.demo_script import Story  # noqa: PLC0415 - brings aiohttp along
+    from kling_relay.cli.demo_script import DemoScript  # noqa: PLC0415 - imports aiohttp
 
-    click.echo("Starting PostgreSQL, the sandbox and the service; the first time takes some ten seconds.")
+    click.echo("Starting PostgreSQL, the sandbox and the service. The first start takes about ten seconds.")
     stopping = asyncio.Event()
-    async with _provider(settings) as provider_url, _serving(settings, provider_url, stopping) as (parts, found, end):
-        async with Story.begun(parts, found, SUBSCRIBER_PORT) as story:
-            telling = asyncio.ensure_future(story.tell(is_last=once))
-            ended = asyncio.ensure_future(stopping.wait())
-            waited: list[asyncio.Future[Any]] = [telling, ended, end]
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if telling.done() and not once and not telling.exception():
-                await asyncio.wait(waited[1:], return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
-            telling.cancel()
+    async with _provider(settings) as url, _serving(settings, url, stopping) as (parts, current, end):
+        async with DemoScript.prepared(parts, current, SUBSCRIBER_PORT) as script:
+            playing = asyncio.ensure_future(script.play(is_last=once))
+            signalled = asyncio.ensure_future(stopping.wait())
+            futures: list[asyncio.Future[Any]] = [playing, signalled, end]
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            if playing.done() and not once and not playing.exception():
+                await asyncio.wait(futures[1:], return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            playing.cancel()
             if not once:
                 click.echo("\nStopping.")
             with suppress(asyncio.CancelledError):
-                await telling
+                await playing
         stopping.set()
 
 
 @asynccontextmanager
 async def _provider(settings: "Settings") -> AsyncIterator[str]:
-    """Run the sandbox on its own port where that is free, and give its address."""
+    """Run the sandbox, on its usual port if that is free, and give its address."""
     from kling_relay.app.serving import sandbox  # noqa: PLC0415 - imported by now
 
     provider = sandbox(settings)
@@ -98,7 +99,7 @@ async def _provider(settings: "Settings") -> AsyncIterator[str]:
         try:
             url = await provider.start(port=SANDBOX_PORT)
         except OSError:
-            provider = sandbox(settings)  # a stopped one does not start again
+            provider = sandbox(settings)  # one that has failed to start cannot start again
             url = await provider.start()
         yield url
     finally:
@@ -109,7 +110,7 @@ async def _provider(settings: "Settings") -> AsyncIterator[str]:
 async def _serving(
     settings: "Settings", provider_url: str, stopping: asyncio.Event
 ) -> AsyncIterator[tuple["Parts", "Settings", "asyncio.Future[None]"]]:
-    """Run the service until the end of the block; what stops it before is raised."""
+    """Run the service until the end of the block. Raises the error that stops it before."""
     from pydantic import SecretStr  # noqa: PLC0415 - imported by now
 
     from kling_relay.app import database  # noqa: PLC0415 - as above
@@ -120,14 +121,14 @@ async def _serving(
         await database.prepare(settings.database_url.get_secret_value(), settings)
     ready: asyncio.Future[tuple[Parts, Settings]] = asyncio.get_running_loop().create_future()
     end = asyncio.ensure_future(
-        serve(settings, "up", stopping=stopping, started=lambda parts, found: ready.set_result((parts, found)))
+        serve(settings, "up", stopping=stopping, started=lambda parts, current: ready.set_result((parts, current)))
     )
     async with AsyncExitStack() as stack:
         stack.callback(stopping.set)
-        waited: list[asyncio.Future[Any]] = [end, ready]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        futures: list[asyncio.Future[Any]] = [end, ready]
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            parts, found = ready.result()
-            yield parts, found, end
+            parts, current = ready.result()
+            yield parts, current, end
             stopping.set()
         await end

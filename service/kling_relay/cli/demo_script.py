@@ -1,4 +1,4 @@
-"""The demo's story: a client orders one of each kind, and every step is a line, up to the verified delivery."""
+"""What the demo does: a client orders one task of each kind, and every step is printed up to the verified delivery."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from kling_relay.app import clock, keys
 from kling_relay.cli.connection import DEMO_FILE
 from kling_relay.cli.errors import Failure
 from kling_relay.cli.output import COLOURS
-from kling_relay.cli.subscriber import Subscriber, listening
+from kling_relay.cli.subscriber import DemoSubscriber, listening
 from kling_relay.cli.watch import FINAL, steps
 from kling_relay.client import Event, Kind, NotFoundError, Relay, Task, UnauthenticatedError
 from kling_relay.sandbox.images import draw
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from kling_relay.settings import Settings
 
 WITHIN = 60.0
-"""Seconds that the four may take; the sandbox needs three."""
+"""Seconds for all four orders; the sandbox needs three."""
 _CLIENT, _RELAY, _PROVIDER, _SUBSCRIBER = "client", "kling-relay", "sandbox", "subscriber"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a demo finds again the next time: its key, and its subscription with the secret."""
+class DemoData:
+    """What a demo stores for the next one: its key, and its subscription with the secret."""
 
     key: str = ""
     subscription: str = ""
@@ -40,72 +40,72 @@ class Kept:
 
 
 @dataclass(slots=True)
-class Story:
-    """A client and a subscriber of a running service, and what they have seen."""
+class DemoScript:
+    """A client and a subscriber of a running service, and the steps they have seen."""
 
     relay: Relay
-    subscriber: Subscriber
+    subscriber: DemoSubscriber
     key: str
     tasks: dict[str, Task] = field(default_factory=dict)
     final: dict[str, Event] = field(default_factory=dict)
     _delivered: set[str] = field(default_factory=set)
-    _steps: set[tuple[str, str]] = field(default_factory=set)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _printed: set[tuple[str, str]] = field(default_factory=set)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
-    async def begun(cls, parts: "Parts", settings: "Settings", port: int) -> AsyncIterator[Self]:
-        """Give a story whose client has a key and whose subscriber is subscribed, those of the last time if any."""
+    async def prepared(cls, parts: "Parts", settings: "Settings", port: int) -> AsyncIterator[Self]:
+        """Give a client with a key, and a subscriber that is subscribed. Both reuse what the last demo stored."""
         path = Path(settings.data_dir) / DEMO_FILE
-        kept = _read(path)
-        subscriber = Subscriber(got=lambda event: story.got(event), secret=kept.secret)  # noqa: PLW0108 - made below
+        stored = _read(path)
+        subscriber = DemoSubscriber(lambda event: script.on_event(event), stored.secret)  # noqa: PLW0108 - defined below
         url = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
         async with listening(subscriber, port):
-            key = await _key(parts, url, kept.key)
+            key = await _working_key(parts, url, stored.key)
             async with Relay(url, key) as relay:
-                story = cls(relay, subscriber, key)
-                kept = await _subscribed(relay, subscriber, Kept(key, kept.subscription, kept.secret))
-                _write(path, kept)
-                yield story
+                script = cls(relay, subscriber, key)
+                stored = await _subscribe(relay, subscriber, DemoData(key, stored.subscription, stored.secret))
+                _write(path, stored)
+                yield script
 
-    async def tell(self, *, is_last: bool) -> None:
-        """Order one of each kind and return when each was delivered. Raises Failure where one was not in time."""
-        self._say_where()
-        click.echo(f"Four orders, and what becomes of them. The subscriber listens on {self.subscriber.url}.\n")
-        following = [asyncio.ensure_future(self._follow(await self._order(kind, body))) for kind, body in _orders()]
+    async def play(self, *, is_last: bool) -> None:
+        """Order one task of each kind and return when all are delivered. Raises Failure if one is late."""
+        self._print_address()
+        click.echo(f"Four orders, step by step. The subscriber listens on {self.subscriber.url}.\n")
+        followers = [asyncio.ensure_future(self._follow(await self._order(kind, body))) for kind, body in _orders()]
         try:
             async with asyncio.timeout(WITHIN):
-                await asyncio.gather(*following)
+                await asyncio.gather(*followers)
                 while self._delivered < set(self.tasks):
-                    self._news.clear()
-                    await self._news.wait()
+                    self._progress.clear()
+                    await self._progress.wait()
         except TimeoutError:
-            left = ", ".join(_short(task) for task in sorted(set(self.tasks) - self._delivered))
-            advice = "The console shows where they are."
-            raise Failure(f"Not delivered within {WITHIN:g} s: {left}.", advice=advice) from None
+            late = ", ".join(_short(task) for task in sorted(set(self.tasks) - self._delivered))
+            advice = "The console shows how far they are."
+            raise Failure(f"Not delivered within {WITHIN:g} s: {late}.", advice=advice) from None
         finally:
-            for each in following:
-                each.cancel()
-        click.echo("\nAll four were delivered. What came of them:")
+            for follower in followers:
+                follower.cancel()
+        click.echo("\nAll four are delivered. The results:")
         for name in self.tasks:
             for url in self.final[name].task.urls:
                 click.echo(f"  {self.tasks[name].kind:<12} {url}")
         if not is_last:
             click.echo()
-            self._say_where()
-            click.echo("Ctrl-C ends it; data and key are there again the next time.")
+            self._print_address()
+            click.echo("Press Ctrl-C to stop. The next demo has the same data and key.")
 
-    def got(self, event: Event) -> None:
-        """Note a delivery that the subscriber has verified."""
+    def on_event(self, event: Event) -> None:
+        """Record a delivery that the subscriber has verified."""
         task, status = str(event.data.get("task_id", "")), str(event.data.get("task_status", ""))
         if task in self.tasks:
-            self._step(task, status)
-            self._line(task, status, _RELAY, _SUBSCRIBER, f"{event.type} delivered, signature verified")
+            self._print_step(task, status)
+            self._print(task, status, _RELAY, _SUBSCRIBER, f"{event.type} delivered, signature verified")
             if status in FINAL:
                 self._delivered.add(task)
-                self._news.set()
+                self._progress.set()
 
-    def _say_where(self) -> None:
+    def _print_address(self) -> None:
         console = f"{self.relay.url}/console"
         click.echo(f"  console  {click.style(f'{console}#key={self.key}', bold=True)}")
         click.echo(f"  key      {self.key}\n")
@@ -113,30 +113,33 @@ class Story:
     async def _order(self, kind: Kind, body: dict[str, Any]) -> Task:
         task = await self.relay.submit(kind, body)
         self.tasks[task.task_id] = task
-        self._line(task.task_id, "ordered", _CLIENT, _RELAY, str(body.get("prompt", "")))
+        self._print(task.task_id, "ordered", _CLIENT, _RELAY, str(body.get("prompt", "")))
         return task
 
     async def _follow(self, task: Task) -> None:
         async with aclosing(steps(self.relay, task.task_id)) as events:
             async for event in events:
                 status = str(event.data["task_status"])
-                self._step(task.task_id, status)
+                self._print_step(task.task_id, status)
                 if status in FINAL:
                     self.final[task.task_id] = event
                     return
 
-    def _step(self, task: str, status: str) -> None:
-        """Print a step once, whoever of client and subscriber hears of it first."""
-        if (task, status) not in self._steps:
-            self._steps.add((task, status))
-            told = (_RELAY, _PROVIDER, "the provider has it") if status == "submitted" else (_PROVIDER, _RELAY, "")
-            self._line(task, status, *told)
+    def _print_step(self, task: str, status: str) -> None:
+        """Print a step once. Client and subscriber both see it, in any order."""
+        if (task, status) in self._printed:
+            return
+        self._printed.add((task, status))
+        if status == "submitted":
+            self._print(task, status, _RELAY, _PROVIDER, "accepted by the provider")
+        else:
+            self._print(task, status, _PROVIDER, _RELAY, "")
 
-    def _line(self, task: str, status: str, giver: str, taker: str, more: str) -> None:
+    def _print(self, task: str, status: str, sender: str, receiver: str, detail: str) -> None:
         at = clock.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
         word = click.style(f"{status:<10}", fg=COLOURS.get(status))
-        who = f"{giver} -> {taker}"
-        click.echo(f"{at}  {_short(task)}  {self.tasks[task].kind:<11}  {word}  {who:<25}  {more}".rstrip())
+        path = f"{sender} -> {receiver}"
+        click.echo(f"{at}  {_short(task)}  {self.tasks[task].kind:<11}  {word}  {path:<25}  {detail}".rstrip())
 
 
 def _orders() -> list[tuple[Kind, dict[str, Any]]]:
@@ -150,53 +153,53 @@ def _orders() -> list[tuple[Kind, dict[str, Any]]]:
     ]
 
 
-async def _key(parts: "Parts", url: str, kept: str) -> str:
-    """Return the key of the last time where it still holds, or a new one."""
-    if kept:
-        async with Relay(url, kept) as relay:
+async def _working_key(parts: "Parts", url: str, stored: str) -> str:
+    """Return the stored key if it is still valid, otherwise a new one."""
+    if stored:
+        async with Relay(url, stored) as relay:
             try:
                 await anext(relay.tasks(limit=1), None)
             except UnauthenticatedError:
-                pass  # other data, or revoked: a new one is made
+                pass  # another database, or the key was revoked
             else:
-                return kept
+                return stored
     return await keys.create(parts.database, parts.encryptor, "demo")
 
 
-async def _subscribed(relay: Relay, subscriber: Subscriber, kept: Kept) -> Kept:
-    """Have the subscriber subscribed at its present address, by the subscription of the last time where it is there."""
-    if kept.subscription and kept.secret:
+async def _subscribe(relay: Relay, subscriber: DemoSubscriber, stored: DemoData) -> DemoData:
+    """Subscribe the subscriber at its present address. The stored subscription is reused if it still exists."""
+    if stored.subscription and stored.secret:
         try:
-            found = await relay.subscription(kept.subscription)
+            subscription = await relay.subscription(stored.subscription)
         except NotFoundError:
-            pass  # other data, or deleted: a new one is made
+            pass  # another database, or the subscription was deleted
         else:
-            if found.url != subscriber.url:
-                await relay.change_subscription(found.id, url=subscriber.url)
-            if found.status != "active":
-                await relay.resume(found.id)
-            return kept
-    made = await relay.subscribe(subscriber.url, description="the demo's own subscriber")
-    subscriber.secret = made.secret or ""
-    return Kept(kept.key, made.id, subscriber.secret)
+            if subscription.url != subscriber.url:
+                await relay.change_subscription(subscription.id, url=subscriber.url)
+            if subscription.status != "active":
+                await relay.resume(subscription.id)
+            return stored
+    subscription = await relay.subscribe(subscriber.url, description="the demo's subscriber")
+    subscriber.secret = subscription.secret or ""
+    return DemoData(stored.key, subscription.id, subscriber.secret)
 
 
 def _short(task: str) -> str:
-    """Return the end of an id: its beginning is the time, the same for all four."""
+    """Return the end of an id. Its start is the time, which is the same for all four."""
     return task[-8:]
 
 
-def _read(path: Path) -> Kept:
+def _read(path: Path) -> DemoData:
     try:
         content = json.loads(path.read_text("utf-8"))
-        return Kept(**content)
+        return DemoData(**content)
     except (OSError, ValueError, TypeError):
-        return Kept()
+        return DemoData()
 
 
-def _write(path: Path, kept: Kept) -> None:
-    """Write the file whole, for its owner alone."""
-    aside = path.with_name(f"{path.name}.new")
-    with open(aside, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        json.dump(asdict(kept), file)
-    aside.replace(path)
+def _write(path: Path, data: DemoData) -> None:
+    """Write the file in one step, readable by its owner alone."""
+    new = path.with_name(f"{path.name}.new")
+    with open(new, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        json.dump(asdict(data), file)
+    new.replace(path)

@@ -1,4 +1,4 @@
-"""`doctor`: looks at everything that a service needs, says what it found, and what to do about what is wrong."""
+"""`doctor`: checks everything that a service needs, and says how to repair what is broken."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kling_relay.cli.connection import json_option
-from kling_relay.cli.output import Screen
+from kling_relay.cli.errors import plain_errors
+from kling_relay.cli.output import Output
 
 if TYPE_CHECKING:
     from kling_relay.app.doctor_finding import Finding
@@ -20,32 +21,34 @@ MARKS = {"good": ("✓", "green"), "poor": ("!", "yellow"), "bad": ("✗", "red"
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check all that a service needs, and say what to do.
+    """Check everything that a service needs.
 
-    Settings, database, clock, schema, event log, secrets, partitions, provider, the service itself and its public
-    address. It needs the settings of the service and changes nothing; an embedded PostgreSQL is started for the
-    moment where it does not run. Exit code 1 where something is broken.
+    It checks settings, database, clock, schema, event log, secrets, partitions, provider, the running service and its
+    public address. It reads the settings of the service and changes nothing. If the embedded PostgreSQL is not
+    running, it is started for the check. The exit code is 1 if something is broken.
     """
-    screen = Screen(as_json)
-    found = asyncio.run(_all(screen))
+    output = Output(as_json)
+    with plain_errors(as_json=as_json):
+        findings = asyncio.run(_report(output))
     if as_json:
-        screen.document([asdict(each) for each in found])
-    ctx.exit(1 if any(each.state == "bad" for each in found) else 0)
+        output.document([asdict(finding) for finding in findings])
+    ctx.exit(1 if any(finding.state == "bad" for finding in findings) else 0)
 
 
-async def _all(screen: Screen) -> "list[Finding]":
-    found = []
-    async for finding in _looks():
-        found.append(finding)
-        if not screen.as_json:
+async def _report(output: Output) -> "list[Finding]":
+    """Print each finding as it is made, and return them all."""
+    findings = []
+    async for finding in _findings():
+        findings.append(finding)
+        if not output.as_json:
             mark, colour = MARKS[finding.state]
             click.echo(f"{click.style(mark, fg=colour)} {finding.about}: {finding.detail}")
             if finding.advice:
                 click.echo(f"    {finding.advice}")
-    return found
+    return findings
 
 
-async def _looks() -> "AsyncIterator[Finding]":
+async def _findings() -> "AsyncIterator[Finding]":
     from kling_relay.app.doctor import examine  # noqa: PLC0415 - the whole service, half a second
     from kling_relay.app.doctor_finding import CheckState, Finding  # noqa: PLC0415
     from kling_relay.settings import SettingsError, read  # noqa: PLC0415

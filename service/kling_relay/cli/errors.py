@@ -1,4 +1,4 @@
-"""How a command ends that could not do its work: a sentence, what to do about it, and an exit code; no traceback.
+"""How a command ends that fails: with a sentence, advice and an exit code, never with a traceback.
 
 0 done · 1 refused or failed · 2 wrong usage or settings · 3 no answer, try again · 4 not final in time · 130 Ctrl-C.
 """
@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import IO, Any
 
 import click
@@ -16,7 +15,7 @@ from typing_extensions import override
 
 
 class Failure(click.ClickException):
-    """A command's end in a sentence, with advice; as one JSON object where JSON was asked for."""
+    """The end of a command: a sentence with advice, or one JSON object after --json."""
 
     exit_code = 1
 
@@ -41,86 +40,115 @@ class Failure(click.ClickException):
             click.echo(click.style("What to do: ", bold=True) + self.advice, err=True)
 
 
-class Misused(Failure):
-    """Wrong usage or settings."""
+class UsageFailure(Failure):
+    """The usage or the settings are wrong, or the command needs an extra that is not installed."""
 
     exit_code = 2
 
 
-class Away(Failure):
-    """No answer: trying again may help."""
+class NoAnswerFailure(Failure):
+    """Nothing answered; trying again may help."""
 
     exit_code = 3
 
 
-class NotYet(Failure):
-    """Not final in time."""
+class NotFinalFailure(Failure):
+    """The task was not final in time."""
 
     exit_code = 4
 
 
-# Named by module, because importing all of them would cost each command half a second.
-_OF_SERVER: tuple[tuple[str, str, type[Failure], str], ...] = (
-    ("kling_relay.settings", "SettingsError", Misused, "`kling-relay settings` explains every setting."),
-    ("kling_relay.observe.tracing", "MissingExtraError", Misused, "Or leave RELAY_OTLP_ENDPOINT unset."),
-    ("kling_relay.core.errors", "ConfigurationError", Misused, "Mend the file, or take one that comes along."),
-    ("kling_relay.sandbox", "ProfileError", Misused, "docs/sandbox.md lists the options."),
+# By module and name: importing these modules would cost half a second, and needs the server's packages.
+_SERVER_ERRORS: tuple[tuple[str, str, type[Failure], str], ...] = (
+    ("kling_relay.settings", "SettingsError", UsageFailure, "`kling-relay settings` explains every setting."),
+    ("kling_relay.observe.tracing", "MissingExtraError", UsageFailure, "Or leave RELAY_OTLP_ENDPOINT unset."),
+    (
+        "kling_relay.core.errors",
+        "ConfigurationError",
+        UsageFailure,
+        "Correct the file, or use one that comes with kling-relay.",
+    ),
+    ("kling_relay.sandbox", "ProfileError", UsageFailure, "docs/sandbox.md lists the options."),
+    (
+        "kling_relay.store.embedded.server",
+        "MissingPostgresError",
+        UsageFailure,
+        "Or use a PostgreSQL of your own: RELAY_DATABASE_URL.",
+    ),
     (
         "kling_relay.store.embedded.server",
         "EmbeddedError",
         Failure,
         "Or use a PostgreSQL of your own: RELAY_DATABASE_URL.",
     ),
-    ("kling_relay.store.schema.migrate", "MigrationError", Failure, "`kling-relay migrate` brings the schema up."),
+    ("kling_relay.store.schema.migrate", "MigrationError", Failure, "`kling-relay migrate` upgrades the schema."),
     (
         "kling_relay.store.schema.partitions",
         "NotOurTablesError",
         Failure,
-        'docs/operations.md, "Two roles", says who may what.',
+        'See "Two roles" in docs/operations.md for the rights that each role needs.',
     ),
-    ("kling_relay.store.postgres.statement", "CollisionError", Away, "A worker is at it; there is nothing to do."),
+    (
+        "kling_relay.store.postgres.statement",
+        "CollisionError",
+        NoAnswerFailure,
+        "A worker is doing this already. Do nothing.",
+    ),
     (
         "kling_relay.store.access.encryption",
         "DecryptionError",
-        Misused,
-        "RELAY_SIGNING_KEYS must still have the key that it was encrypted with.",
+        UsageFailure,
+        "RELAY_SIGNING_KEYS must still contain the key that it was encrypted with.",
     ),
     (
         "kling_relay.store.postgres.statement",
         "StoreUnavailableError",
-        Away,
-        "`kling-relay doctor` looks at the database.",
+        NoAnswerFailure,
+        "`kling-relay doctor` checks the database.",
     ),
-    ("asyncpg", "PostgresError", Away, "`kling-relay doctor` looks at the database."),
+    ("asyncpg", "PostgresError", NoAnswerFailure, "`kling-relay doctor` checks the database."),
 )
 
 
 @contextmanager
-def told(*, as_json: bool = False) -> Iterator[None]:
-    """Turn what is known to go wrong inside the block into a Failure."""
+def plain_errors(*, as_json: bool = False, extra: str = "server") -> Iterator[None]:
+    """Turn every known error in the block into a Failure.
+
+    `extra` is the extra of the distribution to suggest if a package is missing.
+    """
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("kling_relay"):
+            raise
+        raise _missing_extra(extra, error.name, as_json) from error
     except Exception as error:
-        if _reader_left(error):
+        if _is_output_closed(error):
             raise  # click ends quietly then
-        failure = _of_client(error, as_json) or _of_server(error, as_json) or _of_system(error, as_json)
+        failure = _from_client(error, as_json) or _from_server(error, as_json) or _from_system(error, as_json)
         if failure is None:
             raise
         raise failure from error
 
 
-def _of_client(error: Exception, as_json: bool) -> Failure | None:
-    from kling_relay.client import errors  # noqa: PLC0415 - a third of a second, paid only when something went wrong
+def _missing_extra(extra: str, package: str, as_json: bool) -> Failure:
+    command = click.get_current_context().command_path
+    message = f"`{command}` needs the server: pip install 'kling-relay[{extra}]'"
+    return UsageFailure(message, as_json=as_json, missing=package)
+
+
+def _from_client(error: Exception, as_json: bool) -> Failure | None:
+    from kling_relay.client import errors  # noqa: PLC0415 - a third of a second, paid only after an error
 
     if not isinstance(error, errors.RelayError):
         return None
     ending: type[Failure] = Failure
     if isinstance(error, errors.UnreachableError | errors.UnavailableError | errors.RateLimitedError):
-        ending = Away
+        ending = NoAnswerFailure
     elif isinstance(error, errors.NotFinalError):
-        ending = NotYet
+        ending = NotFinalFailure
     more: dict[str, Any] = {}
     if isinstance(error, errors.RefusedError):
         more = {"status": error.status, "code": error.code, "request_id": error.request_id}
@@ -130,16 +158,16 @@ def _of_client(error: Exception, as_json: bool) -> Failure | None:
     return ending(message, advice=error.advice, as_json=as_json, **more)
 
 
-def _of_server(error: Exception, as_json: bool) -> Failure | None:
-    for module, name, ending, advice in _OF_SERVER:
-        kind = getattr(import_module(module), name)
+def _from_server(error: Exception, as_json: bool) -> Failure | None:
+    for module, name, ending, advice in _SERVER_ERRORS:
+        kind = getattr(sys.modules.get(module), name, ())  # whoever raised it has imported the module
         if isinstance(error, kind):
             return ending(str(error), advice=advice, as_json=as_json)
     return None
 
 
-def _reader_left(error: Exception) -> bool:
-    """Whether whoever read our standard output has gone, as `head` does; any other pipe that broke is a fault."""
+def _is_output_closed(error: Exception) -> bool:
+    """Return whether the reader of our standard output has gone, as `head` does. Any other broken pipe is an error."""
     if not isinstance(error, BrokenPipeError):
         return False
     try:
@@ -149,14 +177,14 @@ def _reader_left(error: Exception) -> bool:
     return False
 
 
-def _of_system(error: Exception, as_json: bool) -> Failure | None:
+def _from_system(error: Exception, as_json: bool) -> Failure | None:
     if not isinstance(error, OSError):
         return None
     if error.errno == errno.EADDRINUSE:
-        advice = "Stop what listens there, or choose another port: RELAY_PORT=8081."
-        return Failure("The port is in use by somebody else.", advice=advice, as_json=as_json)
+        advice = "Stop the program that listens there, or choose another port: RELAY_PORT=8081."
+        return Failure("The port is in use by another program.", advice=advice, as_json=as_json)
     if isinstance(error, ConnectionError | TimeoutError):
-        advice = "`kling-relay doctor` looks at it."
-        return Away(f"The database does not answer: {error}", advice=advice, as_json=as_json)
+        advice = "`kling-relay doctor` checks the database."
+        return NoAnswerFailure(f"The database does not answer: {error}", advice=advice, as_json=as_json)
     where = f"{error.filename}: " if error.filename else ""
     return Failure(f"{where}{error.strerror or error}.", as_json=as_json)

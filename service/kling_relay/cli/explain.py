@@ -1,12 +1,12 @@
-"""`settings`, `openapi` and `completion`: what can be set, what can be called, and what the shell can finish."""
+"""`settings`, `openapi` and `completion`: the commands that explain kling-relay."""
 
 from itertools import groupby
 
 import click
 
 from kling_relay.cli.connection import json_option
-from kling_relay.cli.errors import told
-from kling_relay.cli.output import Screen, plain
+from kling_relay.cli.errors import plain_errors
+from kling_relay.cli.output import Output, plain
 
 SHELLS = click.Choice(["bash", "zsh", "fish"])
 
@@ -15,26 +15,27 @@ SHELLS = click.Choice(["bash", "zsh", "fish"])
 @json_option
 @click.pass_context
 def settings(ctx: click.Context, as_json: bool) -> None:
-    """Print every setting, its default and its value now.
+    """Print every setting with its meaning, default and value.
 
-    A value is shown where it differs from the default. Exits with 2 where one is wrong.
+    A value is printed if it differs from the default. The exit code is 2 if a value is wrong.
     """
-    from kling_relay.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
+    with plain_errors(as_json=as_json):
+        from kling_relay.settings import SettingsError, describe, read  # noqa: PLC0415 - a third of a second
 
-    faults: tuple[str, ...] = ()
-    try:
-        rows = describe(read())
-    except SettingsError as error:
-        rows, faults = describe(), error.faults
-    screen = Screen(as_json)
+        faults: tuple[str, ...] = ()
+        try:
+            rows = describe(read())
+        except SettingsError as error:
+            rows, faults = describe(), error.faults
+    output = Output(as_json)
     if as_json:
-        screen.document({"settings": plain(rows), "faults": list(faults)})
+        output.document({"settings": plain(rows), "faults": list(faults)})
     else:
         for group, members in groupby(rows, key=lambda row: row.group):
             click.echo(f"\n{click.style(group, bold=True)}\n")
             for row in members:
-                now = "" if row.value in {None, row.default} else click.style(f"  now: {row.value}", fg="green")
-                click.echo(f"  {row.name}  ({row.default}){now}\n      {row.meaning}")
+                value = "" if row.value in {None, row.default} else click.style(f"  now: {row.value}", fg="green")
+                click.echo(f"  {row.name}  ({row.default}){value}\n      {row.meaning}")
     for fault in faults:
         click.echo(f"{click.style('Wrong:', fg='red')} {fault}", err=True)
     if faults:
@@ -45,22 +46,24 @@ def settings(ctx: click.Context, as_json: bool) -> None:
 @json_option
 def openapi(*, as_json: bool) -> None:
     """Print the API's description (OpenAPI 3.1), as JSON."""
-    del as_json  # there is no other form
-    with told():
+    del as_json  # JSON is the only format
+    with plain_errors():
         from kling_relay.web.spec.openapi import document  # noqa: PLC0415 - the whole web
 
-        Screen().document(document())
+        Output().document(document())
 
 
 @click.command()
 @click.argument("shell", type=SHELLS)
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes a SHELL complete commands and options.
+    """Print a script that completes commands and options in SHELL.
 
-    For bash: eval "$(kling-relay completion bash)" in ~/.bashrc; the same in ~/.zshrc for zsh; for fish:
+    \b
+    eval "$(kling-relay completion bash)"   # in ~/.bashrc
+    eval "$(kling-relay completion zsh)"    # in ~/.zshrc
     kling-relay completion fish > ~/.config/fish/completions/kling-relay.fish
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - beside its one use
 
     kind = get_completion_class(shell)

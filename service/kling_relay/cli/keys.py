@@ -1,4 +1,4 @@
-"""`keys`: client keys from the operator's side, straight in the database."""
+"""`keys`: client keys and signing keys, straight in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from kling_relay.cli.connection import json_option
-from kling_relay.cli.errors import Failure, told
+from kling_relay.cli.errors import Failure, plain_errors
 from kling_relay.cli.listing import ListingGroup
-from kling_relay.cli.output import Screen, moment
+from kling_relay.cli.output import Output, local_time
 from kling_relay.cli.time_arguments import Moment
 from kling_relay.core.key import ALL_SCOPES, Scope, parse_scopes
 
@@ -21,26 +21,28 @@ SCOPES = click.Choice([scope.value for scope in Scope])
 
 @click.group(cls=ListingGroup)
 def keys() -> None:
-    """Client keys: create, list, revoke; signing keys: reencrypt. Needs the service's own settings, not a key."""
+    """Manage client keys, and re-encrypt secrets. Needs the settings of the service, not a key."""
 
 
 @keys.command()
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, type=SCOPES, help="What it may do; several.  [default: all]")
-@click.option("--expires", type=Moment(ahead=True), help="When it ends: 90d from now, or a time.  [default: never]")
-@click.option("--client", help="Whose it is; keys of one client see the same things.  [default: NAME]")
+@click.option("--scope", "scopes", multiple=True, type=SCOPES, help="A right of the key. Repeatable.  [default: all]")
+@click.option(
+    "--expires", type=Moment(ahead=True), help="The end of the key: 90d from now, or a time.  [default: never]"
+)
+@click.option("--client", help="The owner. Keys of one client share their data.  [default: NAME]")
 @json_option
 def create(name: str, scopes: tuple[str, ...], expires: datetime | None, client: str | None, as_json: bool) -> None:
-    """Make a key and print it alone: it is kept nowhere in the clear, so this is the only time."""
-    with told(as_json=as_json):
+    """Create a key and print it. Only its hash is stored, so it is never shown again."""
+    with plain_errors(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
-        wanted = parse_scopes(scopes) if scopes else ALL_SCOPES
-        key = app.keys_create(settings.read(), name, client=client, scopes=wanted, expires_at=expires)
+        granted = parse_scopes(scopes) if scopes else ALL_SCOPES
+        key = app.keys_create(settings.read(), name, client=client, scopes=granted, expires_at=expires)
     if as_json:
         expires_at = expires.isoformat() if expires else None
-        Screen(as_json).document(
-            {"key": key, "name": name, "client": client or name, "scopes": sorted(wanted), "expires_at": expires_at}
+        Output(as_json).document(
+            {"key": key, "name": name, "client": client or name, "scopes": sorted(granted), "expires_at": expires_at}
         )
     else:
         click.echo(key)
@@ -49,37 +51,37 @@ def create(name: str, scopes: tuple[str, ...], expires: datetime | None, client:
 @keys.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List all keys of all clients, without their texts."""
-    with told(as_json=as_json):
+    """List all keys of all clients, without the keys themselves."""
+    with plain_errors(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - as above
 
-        found = [_shown(row) for row in app.keys_list(settings.read())]
-    screen = Screen(as_json)
+        listed = [_listed(row) for row in app.keys_list(settings.read())]
+    output = Output(as_json)
     if as_json:
-        screen.document(found)
+        output.document(listed)
         return
     rows = [
-        (key.id, key.name, key.client, key.scopes, *map(moment, (key.created_at, key.last_used_at)), _end(key))
-        for key in found
+        (key.id, key.name, key.client, key.scopes, *map(local_time, (key.created_at, key.last_used_at)), _end(key))
+        for key in listed
     ]
-    empty = "No keys. `kling-relay keys create NAME` makes one."
-    screen.table(("key", "name", "client", "scopes", "made", "last used", "end"), rows, empty)
+    empty = "No keys. Create one with `kling-relay keys create NAME`."
+    output.table(("key", "name", "client", "scopes", "created", "last used", "end"), rows, empty)
 
 
 @keys.command()
 @click.argument("name")
 @json_option
 def revoke(name: str, as_json: bool) -> None:
-    """Revoke every key of this NAME, or the key of this id; they stop working within 5 s."""
-    with told(as_json=as_json):
+    """Revoke all keys with this NAME, or the key with this id. They stop working within 5 s."""
+    with plain_errors(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - as above
 
         count = app.keys_revoke(settings.read(), name)
         if not count:
-            advice = "`kling-relay keys list` shows them all."
-            raise Failure(f"There is no key {name!r} that still holds.", advice=advice, as_json=as_json)
+            advice = "`kling-relay keys list` shows all keys."
+            raise Failure(f"There is no valid key {name!r}.", advice=advice, as_json=as_json)
     if as_json:
-        Screen(as_json).document({"revoked": count})
+        Output(as_json).document({"revoked": count})
     else:
         click.echo(f"{count} revoked.")
 
@@ -87,27 +89,27 @@ def revoke(name: str, as_json: bool) -> None:
 @keys.command()
 @json_option
 def reencrypt(as_json: bool) -> None:
-    """Encrypt every stored secret again, with the newest of RELAY_SIGNING_KEYS; safe beside a running service."""
-    with told(as_json=as_json):
+    """Re-encrypt every stored secret with the first of RELAY_SIGNING_KEYS. The service may keep running."""
+    with plain_errors(as_json=as_json):
         from kling_relay import app, settings  # noqa: PLC0415 - as above
 
         counts = app.keys_reencrypt(settings.read())
         if counts.undecryptable:
             raise Failure(
-                f"{counts.undecryptable} secrets are under a key that RELAY_SIGNING_KEYS does not have;"
+                f"{counts.undecryptable} secrets are encrypted with a key that is missing;"
                 f" {counts.reencrypted} were re-encrypted.",
                 advice="Add the missing key at the end of RELAY_SIGNING_KEYS, and run this again.",
                 as_json=as_json,
             )
     if as_json:
-        Screen(as_json).document({"reencrypted": counts.reencrypted, "current": counts.current})
+        Output(as_json).document({"reencrypted": counts.reencrypted, "current": counts.current})
     else:
         click.echo(f"{counts.reencrypted} re-encrypted, {counts.current} already under the newest key.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
-    """A key as it is listed; times are RFC 3339."""
+class _ListedKey:
+    """A key as `keys list` prints it; times are RFC 3339."""
 
     id: str
     name: str
@@ -119,12 +121,12 @@ class _Shown:
     revoked_at: str | None
 
 
-def _shown(row: "KeyRow") -> _Shown:
+def _listed(row: "KeyRow") -> _ListedKey:
     times = {
         name: at.isoformat() if (at := getattr(row, name)) else None
         for name in ("last_used_at", "expires_at", "revoked_at")
     }
-    return _Shown(
+    return _ListedKey(
         id=str(row.id),
         name=row.name,
         client=row.client_name,
@@ -134,7 +136,7 @@ def _shown(row: "KeyRow") -> _Shown:
     )
 
 
-def _end(key: _Shown) -> str:
+def _end(key: _ListedKey) -> str:
     if key.revoked_at:
-        return f"revoked {moment(key.revoked_at)}"
-    return f"expires {moment(key.expires_at)}" if key.expires_at else ""
+        return f"revoked {local_time(key.revoked_at)}"
+    return f"expires {local_time(key.expires_at)}" if key.expires_at else ""

@@ -1,4 +1,4 @@
-"""Groups of commands whose first is `list`: without a command, that is what is meant."""
+"""Groups of commands in which `list` is the default."""
 
 import click
 from click.shell_completion import CompletionItem
@@ -6,11 +6,11 @@ from typing_extensions import override
 
 
 class ListingGroup(click.Group):
-    """A group that lists where no command is named, with the options of `list`."""
+    """A group that runs `list`, with its options, if no command is named."""
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # a shell completes: nobody has meant anything yet
+        if ctx.resilient_parsing:  # a shell completes the line: a command may still follow
             return super().parse_args(ctx, args)
         if not args or (args[0].startswith("-") and not set(args) & set(self.get_help_option_names(ctx))):
             args = ["list", *args]
@@ -18,10 +18,10 @@ class ListingGroup(click.Group):
 
     @override
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = super().shell_complete(ctx, incomplete)
+        items = super().shell_complete(ctx, incomplete)
         listing = self.get_command(ctx, "list")
         if listing is None or not incomplete.startswith("-"):
-            return found
-        seen = {item.value for item in found}
-        with click.Context(listing, parent=ctx, info_name="list", resilient_parsing=True) as inside:
-            return found + [each for each in listing.shell_complete(inside, incomplete) if each.value not in seen]
+            return items
+        offered = {item.value for item in items}
+        with click.Context(listing, parent=ctx, info_name="list", resilient_parsing=True) as inner:
+            return items + [item for item in listing.shell_complete(inner, incomplete) if item.value not in offered]

@@ -1,6 +1,6 @@
-"""What commands print: tables and lines for people, JSON for programs; colours only where a terminal shows them.
+"""What commands print: tables and lines for people, JSON for programs, colours only on a terminal.
 
-Answers go to standard output, everything else (progress, hints, errors) to standard error.
+Answers go to standard output. Progress, notes and errors go to standard error.
 """
 
 import json
@@ -28,14 +28,14 @@ COLOURS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
-    """Where a command prints, and whether as JSON."""
+class Output:
+    """What a command prints, as text or as JSON."""
 
     as_json: bool = False
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody watches who can be shown progress."""
+        """Whether progress can be drawn: standard error is a terminal, and JSON was not asked for."""
         return sys.stderr.isatty() and not self.as_json
 
     def document(self, content: Any) -> None:
@@ -43,63 +43,63 @@ class Screen:
         click.echo(json.dumps(plain(content), ensure_ascii=False, indent=2))
 
     def line(self, content: Any) -> None:
-        """Print one JSON document on one line, for what comes one by one."""
+        """Print one JSON document on one line, for items that come one by one."""
         click.echo(json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-        """Print a table, or the sentence `empty` (to standard error) where there are no rows.
+        """Print a table, or the sentence `empty` (to standard error) if there are no rows.
 
-        Columns that say nothing are left out. Nothing is cut or folded, so that an id can be copied at any width.
+        Empty columns are left out. No cell is cut or folded, so that an id can be copied at any width.
         """
         lines = [[_text(cell) for cell in row] for row in rows]
         if not lines:
-            self.say(empty)
+            self.note(empty)
             return
-        shown = [place for place in range(len(columns)) if any(line[place] for line in lines)]
-        widths = {place: max(_width(line[place]) for line in [columns, *lines]) for place in shown}
-        click.echo(_row([click.style(columns[place].upper(), bold=True) for place in shown], list(widths.values())))
+        used = [place for place in range(len(columns)) if any(line[place] for line in lines)]
+        widths = {place: max(_width(line[place]) for line in [columns, *lines]) for place in used}
+        click.echo(_row([click.style(columns[place].upper(), bold=True) for place in used], list(widths.values())))
         for line in lines:
-            cells = [click.style(line[place], fg=COLOURS.get(line[place])) for place in shown]
+            cells = [click.style(line[place], fg=COLOURS.get(line[place])) for place in used]
             click.echo(_row(cells, list(widths.values())))
 
     def facts(self, members: Mapping[str, object]) -> None:
-        """Print names and values below one another, those that say nothing left out."""
+        """Print names and values, one pair per line. Empty values are left out."""
         width = max((len(name) for name in members), default=0) + 2
         for name, value in members.items():
             if value not in (None, "", (), [], {}):
                 text = _text(value)
                 click.echo(f"{name:<{width}}{click.style(text, fg=COLOURS.get(text))}")
 
-    def say(self, sentence: str) -> None:
-        """Print a sentence beside the answer, to standard error."""
+    def note(self, sentence: str) -> None:
+        """Print a sentence to standard error, apart from the answer."""
         click.echo(sentence, err=True)
 
 
 def coloured(word: str, width: int = 0) -> str:
-    """Return a word of state in its colour for `click.echo`, which takes colours away where nobody sees them."""
+    """Return a status in its colour. `click.echo` removes colours if the output is not a terminal."""
     return click.style(f"{safe(word):<{width}}", fg=COLOURS.get(word))
 
 
 def safe(text: str) -> str:
-    """Return somebody else's text without what would move a terminal's cursor or change its colours."""
+    """Return a text from outside without control characters, which could change the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def plain(content: Any) -> Any:
-    """Return `content` as what JSON can hold."""
+    """Return `content` with dataclasses as dicts, ready for JSON."""
     if is_dataclass(content) and not isinstance(content, type):
         return asdict(content)
     if isinstance(content, list | tuple):
-        return [plain(each) for each in content]
+        return [plain(item) for item in content]
     return content
 
 
-def moment(at: int | str | None) -> str:
+def local_time(at: int | str | None) -> str:
     """Return a time of the API (milliseconds, or RFC 3339) in the local time zone, to the second."""
     if at is None or at == "":
         return ""
-    found = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else datetime.fromisoformat(at)
-    return found.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    time = datetime.fromtimestamp(at / 1000, UTC) if isinstance(at, int) else datetime.fromisoformat(at)
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -108,7 +108,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns a terminal needs for a text: two for a Chinese character, none for colours."""
+    """Return how many columns a text takes on a terminal: two for a Chinese character, none for colours."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in click.unstyle(text))
 
 

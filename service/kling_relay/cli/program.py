@@ -1,4 +1,4 @@
-"""The command line as one tree. Its modules import click alone; what is heavy is imported when a command runs."""
+"""The tree of commands. Its modules import only click and the core; a command imports the rest when it runs."""
 
 import click
 from typing_extensions import override
@@ -36,7 +36,7 @@ COMMANDS: tuple[click.Command, ...] = (
 
 
 class Program(click.Group):
-    """The commands in the order in which they are met, not by the alphabet."""
+    """Commands in the order in which a user meets them, not in alphabetical order."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,10 +49,11 @@ class Program(click.Group):
 @click.option("--no-color", envvar="NO_COLOR", hidden=True)  # no-color.org: any value
 @click.pass_context
 def program(ctx: click.Context, debug: bool, no_color: str | None) -> None:  # noqa: ARG001 - main looks for --debug
-    """The service between a back end and Kling: orders, callbacks, events, deliveries.
+    """A service between a back end and Kling: orders, callbacks, events, deliveries.
 
-    `kling-relay demo` shows it all on this machine. Client commands find the service by --url (RELAY_URL) and say who
-    asks by --key (RELAY_KEY); commands that run the service read its settings (`kling-relay settings`).
+    `kling-relay demo` shows all of it on this machine. Commands that call a service take its address from --url
+    (RELAY_URL) and a client key from --key (RELAY_KEY). Commands that run the service read its settings
+    (`kling-relay settings`).
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 no answer, 4 not final in time.
     """

@@ -1,4 +1,4 @@
-"""The command line as a document, made of the commands themselves: docs/cli.md."""
+"""Generates docs/cli.md from the commands."""
 
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -10,33 +10,38 @@ from kling_relay.cli.program import NAME, program
 _BEFORE = f"""\
 # The command line
 
-`{NAME}` runs the service, and uses it. In the project it is `.venv/bin/{NAME}`, put there by `make setup`.
+`{NAME}` runs the service and calls it. `pip install kling-relay` installs the commands that call a service;
+`pip install 'kling-relay[embedded]'` adds the commands that run one, and PostgreSQL. In the source tree, `make setup`
+installs it as `.venv/bin/{NAME}`.
 
 ```sh
 {NAME} up                                             # the service, with an embedded PostgreSQL and the sandbox
-export RELAY_KEY=$({NAME} keys create my-backend)     # a key, alone on standard output
+export RELAY_KEY=$({NAME} keys create my-backend)     # prints nothing but the key
 {NAME} submit text2video "a spaceship under way" --wait --download results
 {NAME} events --follow                                # in another terminal
-{NAME} listen --forward-to http://localhost:3000/hook # signed deliveries without a public address
+{NAME} listen --forward-to http://localhost:3000/hook # signed deliveries, no public address
 {NAME} subscriptions create https://example.com/hook --event task.succeed
 {NAME} deliveries retry --status exhausted
 ```
 
 ## In general
 
-- **Where and who.** Commands that use a service take `--url` (or `RELAY_URL`; usually `http://RELAY_HOST:RELAY_PORT`)
-  and `--key` (or `RELAY_KEY`). Without either, in the directory where the demo ran, they use the demo's key. Commands
-  that run it read [its settings](settings.md).
-- **For programs.** `--json` prints one JSON document; commands that go on print one per line. Answers go to standard
-  output, everything else to standard error; an error is one JSON object there, with `error`, `advice` and, where the
-  service refused, `status`, `code`, `request_id` and `faults`. Colours are for terminals only (`NO_COLOR=1`: never).
-- **Times** are a length (`30m`, `2h`, `7d`: so long ago, or ahead) or ISO 8601. They are shown in your time zone.
-- **Exit codes.** 0 done; 1 refused, or the task failed; 2 wrong usage or settings; 3 no answer, so that trying again
-  may help; 4 not final in time; 70 a bug of ours (`{NAME} --debug …` shows where); 130 Ctrl-C.
-- **Completion.** `eval "$({NAME} completion bash)"`; zsh and fish too.
+- **Address and key.** Commands that call a service take its address from `--url` or `RELAY_URL` (default:
+  `http://RELAY_HOST:RELAY_PORT`) and a client key from `--key` or `RELAY_KEY`. With neither, they use the key of the
+  demo if one ran in this directory. Commands that run the service read [its settings](settings.md).
+- **JSON.** `--json` prints one JSON document, or one per line for commands that run until Ctrl-C. Answers go to
+  standard output, everything else to standard error. With `--json` an error is one JSON object with `error` and
+  `advice`; a refusal by the service adds `status`, `code`, `request_id` and `faults`. Colours appear only on a
+  terminal, and never with `NO_COLOR=1`.
+- **Times** are a length (`30m`, `2h`, `7d`), counted from now, or ISO 8601. They are printed in your time zone.
+- **Exit codes.** 0 done; 1 refused, or the task failed; 2 wrong usage or settings, or an extra is not installed; 3 no
+  answer, trying again may help; 4 not final in time; 70 a bug in kling-relay (`{NAME} --debug …` shows the traceback);
+  130 Ctrl-C.
+- **Completion.** `eval "$({NAME} completion bash)"`; zsh and fish work too.
 
-`submit` sends an idempotency key with every order, so it is sent again by itself where no answer came. `listen` carries
-each event once and tells what the program answered; `--after` with the cursor that `--json` shows goes back.
+`submit` sends an idempotency key with every order, and repeats the order with the same key if no answer comes.
+`listen` forwards each event once and prints the program's answer. To forward events again, pass `--after` a cursor
+that `--json` printed.
 """
 _SHARED = ("url", "key", "as_json", "help")
 
@@ -46,31 +51,34 @@ def page() -> str:
     context = click.Context(program, info_name=NAME)
     parts = [_BEFORE, "\n## Commands\n"]
     for name in program.list_commands(context):
-        parts += _of(program.commands[name], context)
+        parts += _describe(program.commands[name], context)
     return "".join(parts)
 
 
-def _of(command: click.Command, parent: click.Context) -> Iterator[str]:
-    """Yield what there is to say of a command, and of the commands in it."""
+def _describe(command: click.Command, parent: click.Context) -> Iterator[str]:
+    """Yield the description of a command and of the commands in it."""
     context = click.Context(command, parent=parent, info_name=command.name)
     usage = " ".join(command.collect_usage_pieces(context))
     level = "####" if parent.parent else "###"
     yield f"\n{level} {context.command_path}\n\n{_prose(command)}\n\n```\n{context.command_path} {usage}\n```\n"
-    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-    told = [each for each in options if each.name not in _SHARED]
-    if told:
+    options = [
+        option
+        for option in command.params
+        if isinstance(option, click.Option) and not option.hidden and option.name not in _SHARED
+    ]
+    if options:
         yield "\n| option | |\n|---|---|\n"
-        for option in told:
+        for option in options:
             if record := option.get_help_record(context):
                 names, meaning = (cell.replace("|", "\\|").replace("\n", " ") for cell in record)
                 yield f"| `{names}` | {meaning} |\n"
     if isinstance(command, click.Group):
-        for each in command.commands.values():
-            yield from _of(each, context)
+        for subcommand in command.commands.values():
+            yield from _describe(subcommand, context)
 
 
 def _prose(command: click.Command) -> str:
-    """Return a command's help, its examples (the lines that click is told to leave alone) as a block."""
+    """Return a command's help, with the lines that click leaves unwrapped as a block of code."""
     text, _, example = cleandoc(command.help or "").partition("\b\n")
     block = "\n".join(line.strip() for line in example.strip().splitlines())
     return text.strip() + (f"\n\n```sh\n{block}\n```" if block else "")

@@ -1,4 +1,4 @@
-"""`up`, `api`, `worker`, `migrate` and `sandbox`: what runs until a signal says stop, or brings the schema up."""
+"""`up`, `api`, `worker`, `migrate` and `sandbox`: the commands that run a server or upgrade the schema."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kling_relay.cli.errors import told
+from kling_relay.cli.errors import plain_errors
 from kling_relay.cli.port import would_be_shared
 from kling_relay.cli.time_arguments import Length
 
@@ -33,23 +33,27 @@ def api() -> None:
 
 @click.command()
 def worker() -> None:
-    """Run deliveries and sweeps."""
+    """Run the worker: deliveries, polling and housekeeping."""
     _run("worker")
 
 
 @click.command()
-@click.option("--wait", is_flag=True, help="Change nothing: wait until somebody else has brought the schema up.")
+@click.option("--wait", is_flag=True, help="Change nothing; wait until another process has upgraded the schema.")
 @click.option("--within", type=Length(), default="5m", show_default=True, help="How long to wait, with --wait.")
-@click.option("--restored", is_flag=True, help="The database is from a backup: event cursors go on above all others.")
-@click.option("--drop-old", is_flag=True, help="Drop partitions beyond RELAY_RETENTION too, where workers may not.")
+@click.option(
+    "--restored", is_flag=True, help="The database is from a backup: new event cursors are higher than all old ones."
+)
+@click.option(
+    "--drop-old", is_flag=True, help="Also drop partitions older than RELAY_RETENTION, if workers lack the right."
+)
 def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> None:
-    """Bring the database's schema to this release's.
+    """Upgrade the database's schema to this release.
 
-    Partitions for a week ahead are made as well.
+    It also creates the partitions of the coming week.
     """
     if wait and (restored or drop_old):
-        raise click.UsageError("--wait changes nothing; --restored and --drop-old are for the one that migrates.")
-    with told():
+        raise click.UsageError("--wait changes nothing: it excludes --restored and --drop-old.")
+    with plain_errors():
         from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
         dropped = app.migrate(settings.read(), wait=within if wait else None, restored=restored, drop_old=drop_old)
@@ -59,16 +63,18 @@ def migrate(wait: bool, within: timedelta, restored: bool, drop_old: bool) -> No
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The interface to listen on.")
-@click.option("--port", default=8090, show_default=True, help="The port; 0 takes a free one.")
-@click.option("--public-url", help="What addresses of results begin with.  [default: http://HOST:PORT]")
-@click.option("--seed", type=int, help="Throw the same dice every time.")
-@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", help="An option such as loss=0.3; repeatable.")
+@click.option("--port", default=8090, show_default=True, help="The port; 0 picks a free one.")
+@click.option("--public-url", help="The start of every result's URL.  [default: http://HOST:PORT]")
+@click.option("--seed", type=int, help="Make the random choices repeatable.")
+@click.option(
+    "--set", "options", multiple=True, metavar="OPTION=VALUE", help="Set an option, e.g. loss=0.3. Repeatable."
+)
 def sandbox(host: str, port: int, public_url: str | None, seed: int | None, options: tuple[str, ...]) -> None:
-    """Run the sandbox, a provider that misbehaves when asked."""
+    """Run the sandbox: a provider with faults on request."""
     malformed = [option for option in options if "=" not in option]
     if malformed:
         raise click.BadParameter(f"{malformed[0]!r} is not OPTION=VALUE.", param_hint="--set")
-    with told():
+    with plain_errors():
         from kling_relay.app.commands import in_loop  # noqa: PLC0415 - the whole service, half a second
         from kling_relay.sandbox import Profile  # noqa: PLC0415
 
@@ -81,18 +87,18 @@ async def _sandbox(profile: "Profile", host: str, port: int, public_url: str | N
     from kling_relay.app import clock  # noqa: PLC0415 - imported by now
     from kling_relay.sandbox import Sandbox  # noqa: PLC0415
 
-    one = Sandbox(profile, now=clock.now, rng=clock.generator(seed), public_url=public_url)
-    url = await one.start(host, port)
-    click.echo(f"The sandbox listens on {url} and accepts the key {profile.keys[0] if profile.keys else '(none)'}.")
-    click.echo("Its front page lists the directives and options that make it misbehave. Ctrl-C stops it.")
+    server = Sandbox(profile, now=clock.now, rng=clock.generator(seed), public_url=public_url)
+    url = await server.start(host, port)
+    click.echo(f"The sandbox listens on {url}. Its key is {profile.keys[0] if profile.keys else '(none)'}.")
+    click.echo("Its front page lists the directives and options that make it misbehave. Press Ctrl-C to stop it.")
     try:
         await _stopped()
     finally:
-        await one.stop()
+        await server.stop()
 
 
 async def _stopped() -> None:
-    """Return when a signal says stop."""
+    """Return at SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -100,37 +106,37 @@ async def _stopped() -> None:
 
 
 def _run(role: Literal["up", "api", "worker"]) -> None:
-    with told():
+    with plain_errors(extra="embedded" if role == "up" else "server"):
         from kling_relay import app, settings  # noqa: PLC0415 - the whole service, half a second
 
-        found = settings.read()
-        for risk in settings.risks(found):
-            _warned(risk, found)
-        if role != "worker" and found.port and would_be_shared(found.host, found.port):
+        current = settings.read()
+        for risk in settings.risks(current):
+            _warn(risk, current)
+        if role != "worker" and current.port and would_be_shared(current.host, current.port):
             note = (
-                f"port {found.port} is served by another process already; the two will share its requests, as in a "
-                "rolling restart. Where that is not meant, stop one of them or set RELAY_PORT."
+                f"Port {current.port} is already served by another process. The two share its requests, as in a "
+                "rolling restart. If you do not want that, stop one of them or set RELAY_PORT."
             )
-            _warned(note, found)
-        code = app.run(found, role, _started if role != "worker" else _begun)
+            _warn(note, current)
+        code = app.run(current, role, _announce_worker if role == "worker" else _announce_server)
     if code:
         raise click.exceptions.Exit(code)
 
 
-def _started(_: "Parts", settings: "Settings") -> None:
-    _said(f"kling-relay listens on http://{settings.host}:{settings.port}; the console is at /console.", settings)
+def _announce_server(_: "Parts", settings: "Settings") -> None:
+    _log(f"kling-relay listens on http://{settings.host}:{settings.port}. The console is at /console.", settings)
 
 
-def _begun(_: "Parts", settings: "Settings") -> None:
-    _said("kling-relay's worker has begun.", settings)
+def _announce_worker(_: "Parts", settings: "Settings") -> None:
+    _log("The worker of kling-relay has started.", settings)
 
 
-def _warned(risk: str, settings: "Settings") -> None:
-    _said(risk, settings, level="warning", before=click.style("Note: ", fg="yellow"))
+def _warn(sentence: str, settings: "Settings") -> None:
+    _log(sentence, settings, level="warning", before=click.style("Note: ", fg="yellow"))
 
 
-def _said(sentence: str, settings: "Settings", *, level: str = "info", before: str = "") -> None:
-    """Tell people on a terminal; machines get a line like those of the log, whatever its level, and can read on."""
+def _log(sentence: str, settings: "Settings", *, level: str = "info", before: str = "") -> None:
+    """Print a sentence on a terminal. Elsewhere print a line in the format of the log, whatever its level."""
     if settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty()):
         click.echo(before + sentence, err=True)
         return

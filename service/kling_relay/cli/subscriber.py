@@ -1,4 +1,4 @@
-"""A subscriber as anybody would write one: it verifies each delivery, answers at once, and says what it got."""
+"""The demo's subscriber, as a user would write one: it verifies each delivery and answers at once."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,31 +10,28 @@ from kling_relay.client import Event, ForgedError, verify
 
 
 @dataclass(slots=True)
-class Subscriber:
-    """Listens on this machine; `secret` is known only once it has subscribed."""
+class DemoSubscriber:
+    """A subscriber on this machine. `secret` is set once it has subscribed; until then it answers 503."""
 
-    got: Callable[[Event], None]
+    on_event: Callable[[Event], None]
     secret: str = ""
     url: str = field(default="", init=False)
-    refused: int = field(default=0, init=False)
-    """Calls whose signature did not verify."""
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer 204 to what verifies, 401 to what does not."""
+        """Answer 204 to a delivery with a valid signature, otherwise 401."""
         if not self.secret:
             return web.Response(status=503)
         try:
             event = verify(self.secret, request.headers, await request.read())
         except (ForgedError, ValueError):
-            self.refused += 1
             return web.Response(status=401)
-        self.got(event)
+        self.on_event(event)
         return web.Response(status=204)
 
 
 @asynccontextmanager
-async def listening(subscriber: Subscriber, port: int) -> AsyncIterator[None]:
-    """Listen on a port of 127.0.0.1, a free one where that is taken, until the end of the block."""
+async def listening(subscriber: DemoSubscriber, port: int) -> AsyncIterator[None]:
+    """Listen on a port of 127.0.0.1, or on a free one if that is in use, until the end of the block."""
     app = web.Application()
     app.router.add_post("/hook", subscriber.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

@@ -1,4 +1,4 @@
-"""`subscriptions`: who is told what, by which address; made, changed, tested, paused, rotated, replayed."""
+"""`subscriptions`: create, change, test, pause, replay and delete them."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ import click
 
 from kling_relay.cli.connection import calls_service
 from kling_relay.cli.listing import ListingGroup
-from kling_relay.cli.output import Screen, moment
+from kling_relay.cli.output import Output, local_time
 from kling_relay.cli.time_arguments import Length, Moment
 from kling_relay.core.event import BodyFormat
 from kling_relay.core.subscription import Ordering
@@ -23,175 +23,182 @@ _ID = click.argument("subscription")
 
 @click.group(cls=ListingGroup)
 def subscriptions() -> None:
-    """Addresses that are told of events: list, create, test …"""
+    """Manage subscriptions: addresses that receive events."""
 
 
-def _wishes(command: "Callable[..., Any]") -> "Callable[..., Any]":
-    """Give a command the options of what a subscription may say."""
+def _subscription_options(command: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Add the options that describe a subscription to a command."""
     forms = click.Choice([form.value for form in BodyFormat])
     orderings = click.Choice([ordering.value for ordering in Ordering])
     for option in (
-        click.option("--in-flight", "max_in_flight", type=int, help="Attempts at once."),
-        click.option("--ordering", type=orderings, help="task: steps of a task in their order, one at a time."),
-        click.option("--format", type=forms, help="How bodies are written."),
-        click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Sent along; several."),
-        click.option("--description", help="For people."),
-        click.option("--event", "events", multiple=True, help="task.succeed, task.*, * …; several.  [default: *]"),
+        click.option("--in-flight", "max_in_flight", type=int, help="Deliveries at a time."),
+        click.option("--ordering", type=orderings, help="task: the events of one task in order, one at a time."),
+        click.option("--format", type=forms, help="The format of the body."),
+        click.option(
+            "--header", "headers", multiple=True, metavar="NAME=VALUE", help="Send this header too. Repeatable."
+        ),
+        click.option("--description", help="A note for people."),
+        click.option(
+            "--event",
+            "events",
+            multiple=True,
+            help="A type of event: task.succeed, task.*, * … Repeatable.  [default: *]",
+        ),
     ):
         command = option(command)
     return command
 
 
 @subscriptions.command("list")
-@click.option("--limit", "-n", type=int, help="How many.  [default: all]")
+@click.option("--limit", "-n", type=int, help="At most this many.  [default: all]")
 @calls_service
-async def list_(relay: "Relay", screen: Screen, *, limit: int | None) -> None:
+async def list_(relay: "Relay", output: Output, *, limit: int | None) -> None:
     """List subscriptions, newest first."""
-    found = [each async for each in relay.subscriptions(limit=limit)]
-    if screen.as_json:
-        screen.document(found)
+    listed = [subscription async for subscription in relay.subscriptions(limit=limit)]
+    if output.as_json:
+        output.document(listed)
         return
-    rows = [(each.id, each.status, each.url, each.events, each.format, each.description) for each in found]
-    empty = "No subscriptions. `kling-relay subscriptions create ADDRESS` makes one."
-    screen.table(("subscription", "status", "address", "events", "format", "description"), rows, empty)
+    rows = [(one.id, one.status, one.url, one.events, one.format, one.description) for one in listed]
+    empty = "No subscriptions. Create one with `kling-relay subscriptions create ADDRESS`."
+    output.table(("subscription", "status", "address", "events", "format", "description"), rows, empty)
 
 
 @subscriptions.command()
 @click.argument("address")
-@_wishes
+@_subscription_options
 @calls_service
-async def create(relay: "Relay", screen: Screen, *, address: str, headers: tuple[str, ...], **wishes: Any) -> None:
-    """Subscribe ADDRESS to events; prints the secret, this once."""
-    _show(screen, await relay.subscribe(address, headers=_headers(headers), **_given(wishes)))
+async def create(relay: "Relay", output: Output, *, address: str, headers: tuple[str, ...], **options: Any) -> None:
+    """Subscribe ADDRESS to events. Prints the secret, which is never shown again."""
+    _show(output, await relay.subscribe(address, headers=_headers(headers), **_set_options(options)))
 
 
 @subscriptions.command()
 @_ID
 @calls_service
-async def show(relay: "Relay", screen: Screen, *, subscription: str) -> None:
+async def show(relay: "Relay", output: Output, *, subscription: str) -> None:
     """Show one subscription."""
-    _show(screen, await relay.subscription(subscription))
+    _show(output, await relay.subscription(subscription))
 
 
 @subscriptions.command()
 @_ID
-@click.option("--address", metavar="URL", help="Another address.")
-@_wishes
+@click.option("--address", metavar="URL", help="A new address.")
+@_subscription_options
 @calls_service
 async def change(
-    relay: "Relay", screen: Screen, *, subscription: str, headers: tuple[str, ...], address: str | None, **wishes: Any
+    relay: "Relay", output: Output, *, subscription: str, headers: tuple[str, ...], address: str | None, **options: Any
 ) -> None:
-    """Change what is given, and leave the rest."""
-    changed = await relay.change_subscription(subscription, url=address, headers=_headers(headers), **_given(wishes))
-    _show(screen, changed)
+    """Change the given properties of a subscription."""
+    changes = _set_options(options)
+    _show(output, await relay.change_subscription(subscription, url=address, headers=_headers(headers), **changes))
 
 
 @subscriptions.command()
 @_ID
 @calls_service
-async def delete(relay: "Relay", screen: Screen, *, subscription: str) -> None:
-    """Delete a subscription and its pending deliveries."""
+async def delete(relay: "Relay", output: Output, *, subscription: str) -> None:
+    """Delete a subscription with its pending deliveries."""
     await relay.unsubscribe(subscription)
-    screen.say(f"{subscription} is deleted.")
+    output.note(f"{subscription} deleted.")
 
 
 @subscriptions.command()
 @_ID
 @calls_service
-async def test(relay: "Relay", screen: Screen, *, subscription: str) -> None:
-    """Have a test event delivered; prints the delivery's id."""
-    made = await relay.test_subscription(subscription)
-    if screen.as_json:
-        screen.document(made)
+async def test(relay: "Relay", output: Output, *, subscription: str) -> None:
+    """Deliver a test event. Prints the delivery's id."""
+    delivery = await relay.test_subscription(subscription)
+    if output.as_json:
+        output.document(delivery)
     else:
-        click.echo(made["delivery"])
-        screen.say("`kling-relay deliveries show` with this id tells what came of it.")
+        click.echo(delivery["delivery"])
+        output.note(f"`kling-relay deliveries show {delivery['delivery']}` shows its attempts.")
 
 
 @subscriptions.command()
 @_ID
 @calls_service
-async def pause(relay: "Relay", screen: Screen, *, subscription: str) -> None:
-    """Let deliveries gather."""
-    _show(screen, await relay.pause(subscription))
+async def pause(relay: "Relay", output: Output, *, subscription: str) -> None:
+    """Pause a subscription. Its deliveries wait."""
+    _show(output, await relay.pause(subscription))
 
 
 @subscriptions.command()
 @_ID
 @calls_service
-async def resume(relay: "Relay", screen: Screen, *, subscription: str) -> None:
-    """Deliver again, also after it was disabled."""
-    _show(screen, await relay.resume(subscription))
+async def resume(relay: "Relay", output: Output, *, subscription: str) -> None:
+    """Resume a subscription that was paused or disabled."""
+    _show(output, await relay.resume(subscription))
 
 
 @subscriptions.command()
 @_ID
-@click.option("--overlap", type=Length(), help="How long the old secret signs too.  [default: 1d]")
+@click.option("--overlap", type=Length(), help="How long the old secret stays valid.  [default: 1d]")
 @calls_service
-async def rotate(relay: "Relay", screen: Screen, *, subscription: str, overlap: "timedelta | None") -> None:
-    """Make a new secret, and print it alone."""
+async def rotate(relay: "Relay", output: Output, *, subscription: str, overlap: "timedelta | None") -> None:
+    """Replace the secret, and print the new one."""
     seconds = None if overlap is None else int(overlap.total_seconds())
-    _secret(screen, await relay.rotate_secret(subscription, overlap_seconds=seconds))
+    _secret(output, await relay.rotate_secret(subscription, overlap_seconds=seconds))
 
 
 @subscriptions.command()
 @_ID
-@click.option("--since", type=Moment(), required=True, help="Told since: 2h, 7d, or a time.")
-@click.option("--until", type=Moment(), help="Told until.  [default: now]")
-@click.option("--all", "everything", is_flag=True, help="What was delivered too, not only what failed.")
+@click.option("--since", type=Moment(), required=True, help="Events since: 2h, 7d, or a time.")
+@click.option("--until", type=Moment(), help="Events until.  [default: now]")
+@click.option("--all", "everything", is_flag=True, help="Also events that were delivered, not only failed ones.")
 @calls_service
 async def replay(
     relay: "Relay",
-    screen: Screen,
+    output: Output,
     *,
     subscription: str,
     since: datetime,
     until: datetime | None,
     everything: bool,
 ) -> None:
-    """Deliver again what was told in a time."""
+    """Deliver the events of a period again."""
     count = await relay.replay(subscription, since=since, until=until, only="all" if everything else "failed")
-    if screen.as_json:
-        screen.document({"count": count})
+    if output.as_json:
+        output.document({"count": count})
     else:
-        click.echo(f"{count} to be delivered again.")
+        click.echo(f"{count} deliveries scheduled.")
 
 
 @subscriptions.command("hook-secret")
 @calls_service
-async def hook_secret(relay: "Relay", screen: Screen) -> None:
-    """Print the secret that signs what goes to the notify_hook of orders."""
-    _secret(screen, await relay.hook_secret())
+async def hook_secret(relay: "Relay", output: Output) -> None:
+    """Print the secret that signs deliveries to the notify_hook of orders."""
+    _secret(output, await relay.hook_secret())
 
 
-def _show(screen: Screen, found: "Subscription") -> None:
-    if screen.as_json:
-        screen.document(found)
+def _show(output: Output, subscription: "Subscription") -> None:
+    if output.as_json:
+        output.document(subscription)
         return
-    screen.facts(
+    output.facts(
         {
-            "id": found.id,
-            "status": found.status,
-            "disabled because": found.disabled_reason,
-            "failing since": moment(found.failing_since),
-            "url": found.url,
-            "events": found.events,
-            "format": found.format,
-            "ordering": found.ordering,
-            "in flight": found.max_in_flight,
-            "headers": dict(found.headers),
-            "description": found.description,
-            "hook": "yes" if found.is_hook else None,
-            "old secrets until": moment(found.old_secrets_until),
-            "made": moment(found.created_at),
-            "secret": found.secret,
+            "id": subscription.id,
+            "status": subscription.status,
+            "disabled because": subscription.disabled_reason,
+            "failing since": local_time(subscription.failing_since),
+            "url": subscription.url,
+            "events": subscription.events,
+            "format": subscription.format,
+            "ordering": subscription.ordering,
+            "in flight": subscription.max_in_flight,
+            "headers": dict(subscription.headers),
+            "description": subscription.description,
+            "hook": "yes" if subscription.is_hook else None,
+            "old secrets until": local_time(subscription.old_secrets_until),
+            "created": local_time(subscription.created_at),
+            "secret": subscription.secret,
         }
     )
 
 
-def _secret(screen: Screen, secret: str) -> None:
-    if screen.as_json:
-        screen.document({"secret": secret})
+def _secret(output: Output, secret: str) -> None:
+    if output.as_json:
+        output.document({"secret": secret})
     else:
         click.echo(secret)
 
@@ -203,5 +210,6 @@ def _headers(pairs: tuple[str, ...]) -> dict[str, str] | None:
     return dict(pair.split("=", 1) for pair in pairs) or None
 
 
-def _given(wishes: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in wishes.items() if value}
+def _set_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were set, with lists for the repeatable ones."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value}

@@ -1,4 +1,4 @@
-"""`submit`, `tasks` and `watch`: ordering from the terminal, and seeing what becomes of it."""
+"""`submit`, `tasks` and `watch`: order a task, list tasks, and watch one."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import click
 
 from kling_relay.cli import watch as watching
 from kling_relay.cli.connection import calls_service
-from kling_relay.cli.output import Screen, coloured, moment, plain, safe
+from kling_relay.cli.output import Output, coloured, local_time, plain, safe
 from kling_relay.cli.time_arguments import Length, Moment
 from kling_relay.core.operation import Kind
 
@@ -25,36 +25,42 @@ KINDS = click.Choice([kind.value for kind in Kind])
 STATUSES = click.Choice(["submitted", "processing", "succeed", "failed"])
 CAMERAS = click.Choice(["simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"])
 AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
-_WITHIN = "How long to wait.  [default: for ever]"
+_WITHIN = "How long to wait.  [default: no limit]"
 
 
 @click.command()
 @click.argument("kind", type=KINDS)
 @click.argument("prompt", required=False)
-@click.option("--negative-prompt", help="What should not be seen.")
-@click.option("--image", metavar="FILE|URL|-", help="The picture to begin with; - reads it from standard input.")
-@click.option("--image-tail", metavar="FILE|URL", help="The picture that a video ends with.")
+@click.option("--negative-prompt", help="What the result must not show.")
+@click.option("--image", metavar="FILE|URL|-", help="The first picture; - reads it from standard input.")
+@click.option("--image-tail", metavar="FILE|URL", help="The last picture of a video.")
 @click.option("--image-fidelity", type=float, help="How closely to follow the picture, 0 to 1.")
-@click.option("--n", type=int, help="How many pictures.")
-@click.option("--aspect-ratio", metavar="W:H", help="16:9, 9:16, 1:1 and, for pictures, 4:3, 3:4, 3:2, 2:3.")
-@click.option("--model", "model_name", help="The model, as in kling-v1.")
+@click.option("--n", type=int, help="Number of pictures.")
+@click.option("--aspect-ratio", metavar="W:H", help="16:9, 9:16, 1:1; for pictures also 4:3, 3:4, 3:2, 2:3.")
+@click.option("--model", "model_name", help="The model, e.g. kling-v1.")
 @click.option("--mode", help="std or pro.")
 @click.option("--duration", help="Seconds of video: 5 or 10.")
 @click.option("--cfg-scale", type=float, help="How closely to follow the prompt, 0 to 1.")
 @click.option("--camera", type=CAMERAS, help="How the camera moves.")
 @click.option("--camera-move", metavar="AXIS=N", help=f"For --camera simple: one of {', '.join(AXES)}, -10 to 10.")
-@click.option("--notify-hook", metavar="URL", help="Where this task's events are delivered, in Kling's format.")
-@click.option("--external-task-id", metavar="ID", help="Your own name for the task.")
-@click.option("--idempotency-key", metavar="WORD", help="Makes the order repeatable: the same word, the same task.")
-@click.option("--set", "more", multiple=True, metavar="NAME=VALUE", help="Any other field; the value as JSON or text.")
-@click.option("--quote", is_flag=True, help="Only say what it would cost.")
+@click.option("--notify-hook", metavar="URL", help="Deliver this task's events to this URL, in Kling's format.")
+@click.option("--external-task-id", metavar="ID", help="Your name for the task.")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="Makes the order safe to repeat: the same key returns the same task."
+)
+@click.option(
+    "--set", "more", multiple=True, metavar="NAME=VALUE", help="Any other field; the value is JSON or text. Repeatable."
+)
+@click.option("--quote", is_flag=True, help="Only print the price.")
 @click.option("--wait", is_flag=True, help="Wait until the task is final, with a progress bar.")
 @click.option("--within", type=Length(), help=_WITHIN)
-@click.option("--download", type=click.Path(file_okay=False, path_type=Path), help="Wait, and save the results here.")
+@click.option(
+    "--download", type=click.Path(file_okay=False, path_type=Path), help="Wait, and save the results in this directory."
+)
 @calls_service
 async def submit(
     relay: "Relay",
-    screen: Screen,
+    output: Output,
     *,
     kind: str,
     image: str | None,
@@ -69,7 +75,7 @@ async def submit(
     download: Path | None,
     **fields: Any,
 ) -> int | None:
-    """Order pictures or a video of KIND, and print the task's id.
+    """Order pictures or a video, and print the task's id.
 
     \b
     kling-relay submit text2video "a spaceship under way" --wait --download .
@@ -83,35 +89,35 @@ async def submit(
         **_more(more),
     }
     if quote:
-        found = await relay.quote(kind, order)
-        if screen.as_json:
-            screen.document(found)
+        price = await relay.quote(kind, order)
+        if output.as_json:
+            output.document(price)
         else:
-            screen.facts({"price": f"{found.amount} {found.currency}", "by": found.prices, "because": found.lines})
+            output.facts({"price": f"{price.amount} {price.currency}", "list": price.prices, "rules": price.lines})
         return None
     task = await relay.submit(kind, order, idempotency_key=idempotency_key)
     if not (wait or download or within):
-        _show(screen, task)
+        _show(output, task)
         return None
-    if not screen.is_live:
-        screen.say(f"{task.task_id} {task.task_status}")
-    final = await watching.wait(relay, screen, task, within)
-    saved = await watching.download(final, download) if download else []
-    _show(screen, final, saved)
+    if not output.is_live:
+        output.note(f"{task.task_id} {task.task_status}")
+    final = await watching.wait(relay, output, task, within)
+    files = await watching.download(final, download) if download else []
+    _show(output, final, files)
     return 0 if final.has_succeeded else 1
 
 
 @click.command()
-@click.option("--status", multiple=True, type=STATUSES, help="Only these; may be given several times.")
-@click.option("--kind", multiple=True, type=KINDS, help="Only these; may be given several times.")
-@click.option("--since", type=Moment(), help="Made since: 2h, 7d, or a time.")
-@click.option("--until", type=Moment(), help="Made until.")
-@click.option("--text", help="Looked for in ids, models and orders.")
-@click.option("--limit", "-n", default=20, show_default=True, help="How many.")
+@click.option("--status", multiple=True, type=STATUSES, help="Only tasks with this status. Repeatable.")
+@click.option("--kind", multiple=True, type=KINDS, help="Only tasks of this kind. Repeatable.")
+@click.option("--since", type=Moment(), help="Tasks ordered since: 2h, 7d, or a time.")
+@click.option("--until", type=Moment(), help="Tasks ordered until.")
+@click.option("--text", help="Search ids, models and orders for this text.")
+@click.option("--limit", "-n", default=20, show_default=True, help="At most this many.")
 @calls_service
 async def tasks(
     relay: "Relay",
-    screen: Screen,
+    output: Output,
     *,
     status: tuple[str, ...],
     kind: tuple[str, ...],
@@ -121,19 +127,19 @@ async def tasks(
     limit: int,
 ) -> None:
     """List tasks, newest first."""
-    found = relay.tasks(status=status, kind=kind, since=since, until=until, text=text, limit=limit)
-    listed = [each async for each in found]
-    if screen.as_json:
-        screen.document(listed)
+    pages = relay.tasks(status=status, kind=kind, since=since, until=until, text=text, limit=limit)
+    listed = [task async for task in pages]
+    if output.as_json:
+        output.document(listed)
         return
     rows = [
-        (each.task_id, each.kind, each.task_status, moment(each.created_at), each.external_task_id, _outcome(each))
-        for each in listed
+        (task.task_id, task.kind, task.task_status, local_time(task.created_at), task.external_task_id, _result(task))
+        for task in listed
     ]
-    screen.table(
-        ("task", "kind", "status", "made", "external id", "outcome"),
+    output.table(
+        ("task", "kind", "status", "created", "external id", "result"),
         rows,
-        "No such tasks. `kling-relay submit text2image PROMPT` orders one.",
+        "No tasks found. Order one with `kling-relay submit text2image PROMPT`.",
     )
 
 
@@ -141,38 +147,38 @@ async def tasks(
 @click.argument("task")
 @click.option("--within", type=Length(), help=_WITHIN)
 @calls_service
-async def watch(relay: "Relay", screen: Screen, *, task: str, within: "timedelta | None") -> int:
-    """Print the steps of a TASK until it is final.
+async def watch(relay: "Relay", output: Output, *, task: str, within: "timedelta | None") -> int:
+    """Print the steps of a task until it is final.
 
-    Exits with 1 where it failed.
+    The exit code is 1 if the task failed.
     """
-    return 0 if await watching.follow(relay, screen, task, within) == "succeed" else 1
+    return 0 if await watching.follow(relay, output, task, within) == "succeed" else 1
 
 
-def _show(screen: Screen, task: "Task", saved: list[Path] | None = None) -> None:
-    if screen.as_json:
-        screen.document({**plain(task), **({"saved": [str(path) for path in saved]} if saved is not None else {})})
+def _show(output: Output, task: "Task", files: list[Path] | None = None) -> None:
+    if output.as_json:
+        output.document({**plain(task), **({"saved": [str(path) for path in files]} if files is not None else {})})
         return
     if not task.is_final:
         click.echo(task.task_id)
         return
     click.echo(f"{task.task_id} {coloured(task.task_status)} {safe(task.task_status_msg)}".rstrip())
-    for line in saved or task.urls:
+    for line in files or task.urls:
         click.echo(safe(str(line)))
 
 
-def _outcome(task: "Task") -> str:
+def _result(task: "Task") -> str:
     return task.task_status_msg or (task.urls[0] if task.urls else "")
 
 
-def _image(given: str | None, option: str) -> "Image | None":
-    if given is None or given.startswith(("http://", "https://", "data:")):
-        return given
-    if given == "-":
+def _image(value: str | None, option: str) -> "Image | None":
+    if value is None or value.startswith(("http://", "https://", "data:")):
+        return value
+    if value == "-":
         return sys.stdin.buffer.read()
-    path = Path(given).expanduser()
+    path = Path(value).expanduser()
     if not path.is_file():
-        raise click.BadParameter(f"{given!r} is neither a file nor an address.", param_hint=option)
+        raise click.BadParameter(f"{value!r} is neither a file nor a URL.", param_hint=option)
     return path
 
 
@@ -185,18 +191,18 @@ def _camera(kind: str | None, move: str | None) -> Mapping[str, Any] | None:
     except ValueError:
         amount = 0
     if axis not in AXES or not amount:
-        raise click.BadParameter(f"{move!r} is not AXIS=N, as in zoom=-3.", param_hint="--camera-move")
+        raise click.BadParameter(f"{move!r} is not AXIS=N, e.g. zoom=-3.", param_hint="--camera-move")
     return {"type": kind or "simple", "config": {axis: int(amount) if amount.is_integer() else amount}}
 
 
 def _more(pairs: tuple[str, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not name or not sign:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
         try:
-            found[name] = json.loads(text)
+            fields[name] = json.loads(text)
         except ValueError:
-            found[name] = text
-    return found
+            fields[name] = text
+    return fields

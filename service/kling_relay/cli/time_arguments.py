@@ -1,4 +1,4 @@
-"""Times as people write them: `2h` or `7d` ago, or a date or time of ISO 8601."""
+"""Times on the command line: `2h` or `7d` ago, or a date or time in ISO 8601."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,12 +7,17 @@ from typing import Any
 import click
 from typing_extensions import override
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+def now() -> datetime:
+    """Return the present, in UTC. A client alone has no `app.clock`, which needs the server's packages."""
+    return datetime.now(UTC)
+
+
 class Moment(click.ParamType[datetime]):
-    """An aware time; with `ahead` a length lies in the future, otherwise in the past."""
+    """An aware time. A length such as `2h` lies in the past, or in the future with `ahead`."""
 
     name = "when"
 
@@ -24,18 +29,16 @@ class Moment(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         if length := length_of(value):
-            from kling_relay.app import clock  # noqa: PLC0415 - brings the whole service along
-
-            return clock.now() + length if self.ahead else clock.now() - length
+            return now() + length if self.ahead else now() - length
         try:
-            found = datetime.fromisoformat(value)
+            time = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is neither a length (30m, 2h, 7d) nor a time (2026-11-22, 2026-11-22T10:00Z).")
-        return found.astimezone(UTC)
+        return time.astimezone(UTC)
 
 
 class Length(click.ParamType[timedelta]):
-    """A length of time: 500ms has no use here, 30s, 2m, 6h, 90d have."""
+    """A length of time: 30s, 2m, 6h, 90d. A number alone is seconds."""
 
     name = "length"
 
@@ -43,13 +46,13 @@ class Length(click.ParamType[timedelta]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = length_of(value if not str(value).replace(".", "", 1).isdigit() else f"{value}s")
-        if found is None:
-            self.fail(f"{value!r} is no length of time: write 30s, 2m, 6h or 90d.")
-        return found
+        length = length_of(value if not str(value).replace(".", "", 1).isdigit() else f"{value}s")
+        if length is None:
+            self.fail(f"{value!r} is not a length of time. Examples: 30s, 2m, 6h, 90d.")
+        return length
 
 
 def length_of(text: str) -> timedelta | None:
-    """Return the length that a text names, or None where it names none."""
-    match = _AGO.fullmatch(text.strip().lower())
+    """Return the length of time in a text, or None if it contains none."""
+    match = _LENGTH.fullmatch(text.strip().lower())
     return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else None

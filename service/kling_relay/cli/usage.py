@@ -1,4 +1,4 @@
-"""`usage` and `prices`: what was ordered and charged, drawn; and what things cost."""
+"""`usage` and `prices`: what was ordered and charged, and the price list."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kling_relay.cli.connection import calls_service
-from kling_relay.cli.output import Screen
+from kling_relay.cli.output import Output
 from kling_relay.cli.time_arguments import Moment
 from kling_relay.core.money import plain
 
@@ -17,44 +17,51 @@ if TYPE_CHECKING:
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 _BAR = 24
-"""Characters of the longest bar."""
+"""Length of the longest bar, in characters."""
 
 
 @click.command()
-@click.option("--since", type=Moment(), help="Since: 7d, 2026-11-01 …  [default: 30 days ago]")
-@click.option("--until", type=Moment(), help="Until.  [default: now]")
-@click.option("--by", multiple=True, type=click.Choice(GROUPS), default=("day",), show_default=True, help="Groups.")
+@click.option("--since", type=Moment(), help="Tasks ordered since: 7d, 2026-11-01 …  [default: 30d]")
+@click.option("--until", type=Moment(), help="Tasks ordered until.  [default: now]")
+@click.option(
+    "--by",
+    multiple=True,
+    type=click.Choice(GROUPS),
+    default=("day",),
+    show_default=True,
+    help="Group by this. Repeatable.",
+)
 @calls_service
 async def usage(
-    relay: "Relay", screen: Screen, *, since: datetime | None, until: datetime | None, by: tuple[str, ...]
+    relay: "Relay", output: Output, *, since: datetime | None, until: datetime | None, by: tuple[str, ...]
 ) -> None:
     """Show what was ordered and charged."""
-    found = await relay.usage(since=since, until=until, by=by)
-    if screen.as_json:
-        screen.document(found)
+    usage = await relay.usage(since=since, until=until, by=by)
+    if output.as_json:
+        output.document(usage)
     else:
-        draw(screen, found, by)
+        draw(output, usage, by)
 
 
 @click.command()
 @calls_service
-async def prices(relay: "Relay", screen: Screen) -> None:
-    """Print the price list in force, as JSON."""
-    screen.document(await relay.prices())
+async def prices(relay: "Relay", output: Output) -> None:
+    """Print the current price list, as JSON."""
+    output.document(await relay.prices())
 
 
-def draw(screen: Screen, found: "Usage", by: tuple[str, ...]) -> None:
-    """Print a line for each group, with a bar for its charge, and their sum; each currency by itself."""
+def draw(output: Output, usage: "Usage", by: tuple[str, ...]) -> None:
+    """Print a line with a bar for each group, and the sum of each currency."""
     rows, sums = [], []
-    for currency in dict.fromkeys(line.currency for line in found.data):
-        lines = [line for line in found.data if line.currency == currency]
-        limit = max(Decimal(line.charged) for line in lines)
+    for currency in dict.fromkeys(line.currency for line in usage.data):
+        lines = [line for line in usage.data if line.currency == currency]
+        most = max(Decimal(line.charged) for line in lines)
         rows += [
             [
                 *(line.by.get(group) or "-" for group in by),
                 *_figures(line),
                 currency,
-                _bar(Decimal(line.charged), limit),
+                _bar(Decimal(line.charged), most),
             ]
             for line in lines
         ]
@@ -67,7 +74,7 @@ def draw(screen: Screen, found: "Usage", by: tuple[str, ...]) -> None:
         names[place] = names[place].rjust(width)
         for row in rows:
             row[place] = row[place].rjust(max(width, len(names[place])))
-    screen.table(names, rows, "Nothing was ordered in this time.")
+    output.table(names, rows, "Nothing was ordered in this period.")
 
 
 _FIGURES = ("tasks", "succeeded", "failed", "reserved", "charged")
@@ -81,9 +88,9 @@ def _sums(lines: "list[UsageLine]") -> list[str]:
     return [plain(sum((Decimal(getattr(line, name)) for line in lines), Decimal(0))) for name in _FIGURES]
 
 
-def _bar(charged: Decimal, limit: Decimal) -> str:
-    """Return a bar to an eighth of a character; whatever is charged at all can be seen."""
-    if charged <= 0 or limit <= 0:
+def _bar(charged: Decimal, most: Decimal) -> str:
+    """Return a bar, exact to an eighth of a character. Any charge above zero is visible."""
+    if charged <= 0 or most <= 0:
         return ""
-    eighths = max(int(8 * _BAR * charged / limit), 1)
+    eighths = max(int(8 * _BAR * charged / most), 1)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kling_relay.cli.output import Screen
+from kling_relay.cli.output import Output
 from kling_relay.cli.usage import draw
 from kling_relay.client.models import Usage, UsageLine
 from kling_relay.core.budget import Limits
@@ -127,7 +127,7 @@ def test_usage_is_drawn_with_its_sums_a_currency_at_a_time(capsys: pytest.Captur
         )
 
     lines = (line("01", 1, "0.01"), line("02", 12, "1000.5"), line("02", 3, "7", "CNY"), line("03", 4, "8", "CNY"))
-    draw(Screen(), Usage(since="", until="", data=lines), ("day",))
+    draw(Output(), Usage(since="", until="", data=lines), ("day",))
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         "DAY  TASKS  SUCCEEDED  FAILED  RESERVED  CHARGED",
         "01       1          1       0         0     0.01  unit  ▏",

