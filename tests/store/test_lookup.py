@@ -56,7 +56,7 @@ async def test_a_look_up_by_id_touches_one_partition_of_each_table(home: House) 
     nodes = await plan(home, lookup._BY_ID, id=task, client=home.client)
     assert sorted(name.split("_")[0] for name in relations(nodes)) == ["events", "tasks"]
     assert is_indexed(nodes)
-    detail = relations(await plan(home, lookup._DETAIL, id=task, client=home.client))
+    detail = relations(await plan(home, lookup._DETAILS, id=task, client=home.client))
     assert len([name for name in detail if name.startswith(("tasks", "events"))]) == 2
 
 

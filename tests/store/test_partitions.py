@@ -18,7 +18,7 @@ from kling_relay.core.task import Signal, SignalKind, Status, Task, advance
 from kling_relay.store.postgres.statement import Statement, columns_of, first_of
 from kling_relay.store.schema import partitions
 from kling_relay.store.tables import PARTITIONED
-from kling_relay.store.tasks import lookup, step_statements, steps
+from kling_relay.store.tasks import lookup, steps
 from tests.support.outbox import Outbox, fresh_id, outbox
 
 RETENTION = timedelta(days=90)
@@ -193,7 +193,7 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
     step = advance(before, Signal(kind=SignalKind.SUCCEED, result={}), NOW)
     assert step is not None
     event = make_task_event(identity, step.task, step.signal)
-    read = await explained(box, step_statements.READ, asked_id=[made], **first_of([made]))
+    read = await explained(box, steps._READ, task_id=[made], **first_of([made]))
     assert {name for name in read if name.startswith("tasks")} == {
         each.name("tasks") for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end
     }
@@ -203,10 +203,10 @@ async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(bo
         "ask_in": timedelta(seconds=60),
         **first_of([made]),
         **columns_of("move", steps.Move._fields, [move]),
-        **columns_of("heard", steps.RawCallback._fields, []),
-        **columns_of("taken", steps.Acceptance._fields, []),
+        **columns_of("callback", steps.RawCallback._fields, []),
+        **columns_of("acceptance", steps.Acceptance._fields, []),
     }
-    touched = await explained(box, step_statements.WRITE, **written)
+    touched = await explained(box, steps._WRITE, **written)
     assert len([name for name in touched if name.startswith("tasks")]) == 1, touched
 
 
@@ -219,30 +219,30 @@ async def test_a_batch_of_callbacks_opens_no_partition_of_the_past(box: Outbox) 
     nothing: dict[str, Any] = {f"{name}_{key}": [] for name, keys in _BATCHES.items() for key in keys}
     some = {**nothing, "tx_offset": 0, "ask_in": timedelta(seconds=60)}
     for ids, expected in (([made], ours), ([], set())):
-        read = await explained(box, step_statements.READ, only_run=False, asked_id=ids, **first_of(ids))
-        written = await explained(box, step_statements.WRITE, only_run=False, **some, **first_of(ids))
+        read = await explained(box, steps._READ, only_run=False, task_id=ids, **first_of(ids))
+        written = await explained(box, steps._WRITE, only_run=False, **some, **first_of(ids))
         for opened in (read, written):
             assert {name for name in opened if name.startswith("tasks")} == expected
 
 
-@pytest.mark.parametrize("statement", [step_statements.READ, lookup._BY_IDS])
+@pytest.mark.parametrize("statement", [steps._READ, lookup._BY_IDS])
 async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Outbox, statement: Statement) -> None:
     ids = [new_id(NOW + timedelta(seconds=number), 7) for number in range(5000)]
     await record(box, ids, NOW, "submitted")
     await box.connection.execute("ANALYZE tasks")
-    asked: dict[str, Any] = {"asked_id": [ids[0], ids[-1]], **first_of(ids)}
+    asked: dict[str, Any] = {"task_id": [ids[0], ids[-1]], **first_of(ids)}
     if statement is lookup._BY_IDS:
-        asked |= {"asked_place": [0, 1], "asked_client": [box.client, box.client]}
+        asked |= {"task_place": [0, 1], "task_client": [box.client, box.client]}
     nodes = [node for node in await plan(box, statement, **asked) if "tasks" in node.get("Relation Name", "")]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) == 2, nodes
 
 
-_BATCHES = {"move": steps.Move._fields, "heard": steps.RawCallback._fields, "taken": steps.Acceptance._fields}
+_BATCHES = {"move": steps.Move._fields, "callback": steps.RawCallback._fields, "acceptance": steps.Acceptance._fields}
 
 
 async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
     made = await task(box, NOW, "submitted")
-    asked = {"asked_place": [0], "asked_id": [made], "asked_client": [box.client], **first_of([made])}
+    asked = {"task_place": [0], "task_id": [made], "task_client": [box.client], **first_of([made])}
     await past(box, 90)
     touched = await explained(box, lookup._BY_IDS, **asked)
     opened = await explained(box, lookup._BY_IDS, only_run=False, **asked)

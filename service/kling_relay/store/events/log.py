@@ -93,6 +93,12 @@ class EventSlice:
     after: Cursor | None
 
 
+THIS_TX = "pg_current_xact_id()::text::bigint + :tx_offset::bigint"
+"""The number under which this transaction writes events, in SQL."""
+HORIZON = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint + :tx_offset::bigint"
+"""The number below which every transaction has ended, in SQL."""
+
+
 def this_tx() -> ColumnElement[int]:
     """Return the number under which this transaction writes events."""
     return cast(cast(func.pg_current_xact_id(), Text), BigInteger) + bindparam("tx_offset", type_=BigInteger)

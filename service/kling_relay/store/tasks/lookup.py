@@ -1,6 +1,6 @@
-"""Look-ups of tasks: one statement each, by way of the indexes there are, touching one partition where an id is given.
+"""Look-ups of tasks: one statement each, by index, touching one partition if an id is given.
 
-A task's result and reason are in the body of its last event, which is joined on; one that was only recorded has none.
+A task's result and reason are in the body of its last event. A task that was only recorded has no event.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    SmallInteger,
-    Text,
-    Uuid,
-    and_,
-    bindparam,
-    func,
-    literal_column,
-    select,
-)
 
 from kling_relay.core.event import TaskIdentity, task_json
 from kling_relay.core.task import Status, Task
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import Row, Statement, first_of, not_before, unnested
-from kling_relay.store.tables import events, idempotency_keys, ledger, submissions, tasks
+from kling_relay.store.postgres.queries import load_sql
+from kling_relay.store.postgres.statement import Row, Statement, first_of
+from kling_relay.store.tables import tasks
 
 LEAN = (
     tasks.c.id,
@@ -40,20 +29,12 @@ LEAN = (
     tasks.c.sequence,
     tasks.c.updated_at,
 )
-"""What a task's facts and its standing are made of; `steps.read` takes them in this order."""
-_RICH = (
-    *LEAN,
-    tasks.c.key,
-    tasks.c.model,
-    tasks.c.mode,
-    tasks.c.duration,
-    tasks.c.units,
-    tasks.c.quote,
-    tasks.c.currency,
-    tasks.c.prices,
-    tasks.c.trace,
-    tasks.c.fields,
-)
+"""The columns that `task_view` needs beside the body of the task's last event."""
+_SQL = load_sql(__name__, lean=", ".join(f"tasks.{column.name}" for column in LEAN))
+_BY_ID = Statement(_SQL["get_task"])
+_BY_IDS = Statement(_SQL["get_tasks"])
+_BY_EXTERNAL_ID = Statement(_SQL["get_task_by_external_id"])
+_DETAILS = Statement(_SQL["get_task_details"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +49,9 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDetails:
-    """A task with all that we know of it; `state` is its submission's, None once it is final."""
+    """A task with all that is known about it; `state` is its submission's, None once the task is final."""
 
-    found: TaskView
+    view: TaskView
     key: UUID | None
     model: str
     mode: str | None
@@ -89,61 +70,6 @@ class TaskDetails:
     next_look_at: datetime | None
 
 
-def _with_event(chosen: Select[Any], task: ColumnElement[UUID], *bounds: ColumnElement[bool]) -> Select[Any]:
-    """Join the last event; `task` is the id as it was given, so that the events' partition is pruned by it too."""
-    return chosen.add_columns(events.c.body).outerjoin(
-        events, and_(events.c.subject == task, events.c.sequence == tasks.c.sequence, *bounds)
-    )
-
-
-_ID = bindparam("id", type_=Uuid)
-_CLIENT = bindparam("client", type_=Uuid)
-_BY_ID = Statement(
-    _with_event(select(*LEAN).select_from(tasks), _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT)
-)
-# joined, since a partition is found for each id of a join but not for an array of them
-_asked = unnested("asked", place=SmallInteger, id=Uuid, client=Uuid)
-_BY_IDS = Statement(
-    _with_event(
-        select(*LEAN, _asked.c.place).select_from(
-            _asked.join(
-                tasks, and_(tasks.c.id == _asked.c.id, tasks.c.client == _asked.c.client, not_before(tasks.c.id))
-            )
-        ),
-        _asked.c.id,
-        not_before(events.c.subject),
-    )
-)
-# the id as a subquery of its own is known before any partition is opened; a join would let the planner walk them all
-_NAMED = (
-    select(idempotency_keys.c.task)
-    .where(idempotency_keys.c.client == _CLIENT, idempotency_keys.c.key == bindparam("key", type_=Text))
-    .scalar_subquery()
-)
-_BY_EXTERNAL_ID = Statement(
-    _with_event(select(*LEAN).select_from(tasks), _NAMED).where(tasks.c.id == _NAMED, tasks.c.client == _CLIENT)
-)
-
-
-def _detail() -> Statement:
-    charged = select(func.coalesce(func.sum(ledger.c.charged), literal_column("0"))).where(ledger.c.task == _ID)
-    note = select(func.max(ledger.c.note)).where(ledger.c.task == _ID)
-    chosen = select(
-        *_RICH,
-        charged.scalar_subquery().label("charged"),
-        note.scalar_subquery().label("note"),
-        submissions.c.state,
-        submissions.c.reason,
-        submissions.c.provider_task_id,
-        submissions.c.due_at,
-    )
-    joined = chosen.select_from(tasks).outerjoin(submissions, submissions.c.task == _ID)
-    return Statement(_with_event(joined, _ID).where(tasks.c.id == _ID, tasks.c.client == _CLIENT))
-
-
-_DETAIL = _detail()
-
-
 async def by_id(database: Database, client: UUID, identifier: UUID) -> TaskView | None:
     """Return the client's task of this id, or None."""
     row = await _BY_ID.row(database.pool, id=identifier, client=client)
@@ -151,12 +77,17 @@ async def by_id(database: Database, client: UUID, identifier: UUID) -> TaskView 
 
 
 async def by_ids(database: Database, ids: Sequence[UUID], clients: Sequence[UUID]) -> list[Row | None]:
-    """Return the rows of these tasks (see `task_view`), each None where there is none or it is not that client's."""
-    found: list[Row | None] = [None] * len(ids)
-    asked = {"asked_place": range(len(ids)), "asked_id": ids, "asked_client": clients, **first_of(ids)}
-    for row in await _BY_IDS.rows(database.pool, **asked):
-        found[row["place"]] = row
-    return found
+    """Return the rows of these tasks for `task_view`, in the order of `ids`.
+
+    A row is None if the task does not exist or belongs to another client than the one at the same place in `clients`.
+    """
+    batch: list[Row | None] = [None] * len(ids)
+    rows = await _BY_IDS.rows(
+        database.pool, task_place=range(len(ids)), task_id=ids, task_client=clients, **first_of(ids)
+    )
+    for row in rows:
+        batch[row["place"]] = row
+    return batch
 
 
 async def by_external_id(database: Database, client: UUID, name: str) -> TaskView | None:
@@ -165,13 +96,13 @@ async def by_external_id(database: Database, client: UUID, name: str) -> TaskVie
     return None if row is None else task_view(row)
 
 
-async def detail(database: Database, client: UUID, identifier: UUID) -> TaskDetails | None:
+async def details(database: Database, client: UUID, identifier: UUID) -> TaskDetails | None:
     """Return the client's task of this id with its price, submission and order, or None."""
-    row = await _DETAIL.row(database.pool, id=identifier, client=client)
+    row = await _DETAILS.row(database.pool, id=identifier, client=client)
     if row is None:
         return None
     return TaskDetails(
-        found=task_view(row),
+        view=task_view(row),
         key=row["key"],
         model=row["model"],
         mode=row["mode"],
@@ -192,10 +123,11 @@ async def detail(database: Database, client: UUID, identifier: UUID) -> TaskDeta
 
 
 def task_view(row: Row) -> TaskView:
+    """Return the task of a row that has the columns `LEAN` and `body`, its last event's."""
     status = Status(row["status"])
     body: bytes | None = row["body"]
     if body is not None:
-        seen = orjson.loads(body)["data"]
+        client_view = orjson.loads(body)["data"]
     else:
         identity = TaskIdentity(
             id=row["id"],
@@ -204,7 +136,7 @@ def task_view(row: Row) -> TaskView:
             external_task_id=row["external_task_id"],
             created_at=row["created_at"],
         )
-        seen = task_json(
+        client_view = task_json(
             identity, Task(id=row["id"], status=status, sequence=row["sequence"], updated_at=row["updated_at"])
         )
-    return TaskView(id=row["id"], client=row["client"], status=status, shown=seen)
+    return TaskView(id=row["id"], client=row["client"], status=status, shown=client_view)

@@ -1,9 +1,9 @@
 """Steps: the one statement by which tasks move, and with it everything that must never be seen apart.
 
-The task, its event, a delivery for every matching subscription, the ledger's entry, the submission's end and the
-provider's raw words are written in one statement, for a whole batch. It is a compare-and-set on the task's sequence:
-who read an older task moves nothing and reads again. A step is therefore always written by a transaction younger
-than the one that wrote the step before, which is what lets the event log be read in order of transactions.
+The task, its event, the event's deliveries, the ledger's entry, the submission's end and the provider's raw callbacks
+are written together, for a whole batch. The write is a compare-and-set on the task's sequence: a caller that read an
+older task moves nothing and reads again. So each step of a task is written by a younger transaction than the step
+before, which is what lets readers follow the event log in order of transactions.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,17 @@ from uuid import UUID
 from kling_relay.core.event import Event, TaskIdentity
 from kling_relay.core.ledger import Entry
 from kling_relay.core.task import Status, Step, Task
+from kling_relay.store.deliveries.fan_out import FAN_OUT, subscribers
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import columns_of, first_of
-from kling_relay.store.tasks.step_statements import READ, WRITE
+from kling_relay.store.postgres.queries import load_sql
+from kling_relay.store.postgres.statement import Statement, columns_of, first_of
 
 CALLBACK_KEPT = 65_536
 """Bytes of a raw callback that are kept."""
+
+_SQL = load_sql(__name__, fan_out=FAN_OUT, subscribers=subscribers("task"))
+_READ = Statement(_SQL["read_tasks"])
+_WRITE = Statement(_SQL["write_steps"])
 
 
 class TaskState(NamedTuple):
@@ -35,7 +40,7 @@ class TaskState(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A step to be written, as a row of its batch (`move`); the task must still have the sequence `expected`."""
+    """A step to be written, as a row of its batch; the task must still have the sequence `expected`."""
 
     id: UUID
     expected: int
@@ -51,7 +56,7 @@ class Move(NamedTuple):
 
 
 def move(before: Task, step: Step, event: Event, entry: Entry | None) -> Move:
-    """Return the row of a step from `before`, with its event and what it moves of money."""
+    """Return the row of a step from `before`, with its event and its entry in the ledger."""
     after = step.task
     return Move(
         after.id,
@@ -69,9 +74,9 @@ _NO_ENTRY = (None,) * 4
 
 
 class RawCallback(NamedTuple):
-    """What the provider said of a task, as it came, as a row of its batch.
+    """What the provider sent about a task, unchanged, as a row of its batch.
 
-    `outcome` is moved, stale, unreadable or unconfirmed; of `body` at most `CALLBACK_KEPT` bytes.
+    `outcome` is moved, stale, unreadable or unconfirmed. `body` has at most `CALLBACK_KEPT` bytes.
     """
 
     task: UUID
@@ -84,7 +89,7 @@ class RawCallback(NamedTuple):
 class Acceptance(NamedTuple):
     """The provider has the task, under this id, as a row of its batch.
 
-    `is_own_id`: there is one, from the provider's answer to the order; a callback's may be of somebody in between.
+    `is_own_id`: the id is from the provider's answer to the order. A callback's may be that of a service in between.
     """
 
     task: UUID
@@ -96,8 +101,8 @@ _STATUS = {status.value: status for status in Status}  # a quarter of the time o
 
 
 async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, TaskState]:
-    """Return the tasks of these ids as they stand; who is not there is missing."""
-    rows = await READ.rows(database.ingest, asked_id=ids, **first_of(ids))
+    """Return the tasks of these ids; a task that does not exist is missing."""
+    rows = await _READ.rows(database.ingest, task_id=ids, **first_of(ids))
     return {
         task: TaskState(
             TaskIdentity(task, client, kind, name, created_at),
@@ -113,23 +118,22 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, TaskState]
 async def write(
     database: Database,
     moves: Sequence[Move],
-    heard: Sequence[RawCallback] = (),
-    taken: Sequence[Acceptance] = (),
+    callbacks: Sequence[RawCallback] = (),
+    acceptances: Sequence[Acceptance] = (),
     *,
     ask_in: float,
 ) -> set[UUID]:
-    """Write all of it in one transaction and return the tasks that moved; the others had moved meanwhile.
+    """Write everything in one transaction and return the tasks that moved; the others had moved meanwhile.
 
-    At most one move, and one `taken`, per task; sorted by id, so that two batches lock in one order. What is taken
-    is to be looked after again in `ask_in` seconds.
+    There may be one move and one acceptance per task. The provider is asked about accepted tasks in `ask_in` seconds.
     """
-    found = await WRITE.rows(
+    rows = await _WRITE.rows(
         database.ingest,
         tx_offset=database.tx_offset,
         ask_in=timedelta(seconds=ask_in),
         **first_of([move.id for move in moves]),
-        **columns_of("move", Move._fields, sorted(moves, key=itemgetter(0))),
-        **columns_of("heard", RawCallback._fields, heard),
-        **columns_of("taken", Acceptance._fields, taken),
+        **columns_of("move", Move._fields, sorted(moves, key=itemgetter(0))),  # two batches lock in one order
+        **columns_of("callback", RawCallback._fields, callbacks),
+        **columns_of("acceptance", Acceptance._fields, acceptances),
     )
-    return {row[0] for row in found}
+    return {row[0] for row in rows}

@@ -42,7 +42,7 @@ async def show(call: Request) -> Response:
     task = call.id("task")
     found = await _detail(call, task)
     wait = min(call.query.wait, call.tools.limits.max_wait)
-    if wait > 0 and found.found.status not in FINAL:
+    if wait > 0 and found.view.status not in FINAL:
         found = await _waited(call, task, wait)
     return plain(_shown(found))
 
@@ -86,7 +86,7 @@ async def _found(call: Request, task: UUID) -> None:
 
 
 async def _detail(call: Request, task: UUID) -> TaskDetails:
-    found = await lookup.detail(call.tools.database, call.caller.client, task)
+    found = await lookup.details(call.tools.database, call.caller.client, task)
     if found is None:
         raise NotFound(f"There is no task {task}.")
     return found
@@ -101,7 +101,7 @@ async def _waited(call: Request, task: UUID, wait: float) -> TaskDetails:
             found = await _detail(call, task)
             left = until - loop.time()
             is_over = call.is_gone or call.site.tail.is_closed or not await call.is_still_welcome()
-            if found.found.status in FINAL or left <= 0 or is_over:
+            if found.view.status in FINAL or left <= 0 or is_over:
                 return found
             ended.clear()
             try:
@@ -136,7 +136,7 @@ def _task_cursor(text: str | None) -> UUID | None:
 
 
 def _shown(detail: TaskDetails) -> dict[str, Any]:
-    status = detail.found.status
+    status = detail.view.status
     submission = None
     if detail.state is not None:
         submission = {
@@ -146,7 +146,7 @@ def _shown(detail: TaskDetails) -> dict[str, Any]:
             "next_check_at": rfc3339(detail.next_look_at) if detail.next_look_at else None,
         }
     return {
-        **detail.found.shown,
+        **detail.view.shown,
         "model": detail.model,
         "mode": detail.mode,
         "duration": detail.duration,
