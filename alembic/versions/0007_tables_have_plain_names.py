@@ -29,8 +29,11 @@ COLUMNS = (
     ("database_info", "one", "singleton"),
     ("submissions", "sender", "claim_id"),
     ("idempotency_keys", "word", "key"),
+    ("subscriptions", "sealed_headers", "encrypted_headers"),
+    ("budget_alerts", "spender", "account"),
     ("budget_alerts", "which", "limit_name"),
     ("budget_alerts", "since", "window_start"),
+    ("ledger_checkpoints", "spender", "account"),
     ("ledger_checkpoints", "until", "below_tx"),
 )
 INDEXES = (
@@ -107,7 +110,7 @@ def upgrade() -> None:
     for table, old, new in COLUMNS:
         op.alter_column(table, old, new_column_name=new)
     op.execute("ALTER TABLE database_info RENAME CONSTRAINT ck_cell_one_row TO ck_database_info_one_row")
-    rename_not_null(TABLES.values())
+    rename_not_null((*TABLES.values(), "subscriptions"))
     for table, (old, new) in COMMENTS.items():
         op.create_table_comment(table, new, existing_comment=old)
     op.drop_table("carried")
@@ -136,7 +139,7 @@ def downgrade() -> None:
     for old, new in TABLES.items():
         op.execute(f"ALTER INDEX {new}_pkey RENAME TO {old}_pkey")
         op.rename_table(new, old)
-    rename_not_null(TABLES)
+    rename_not_null((*TABLES, "subscriptions"))
 
 
 def rename_not_null(tables: Iterable[str]) -> None:

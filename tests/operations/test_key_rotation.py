@@ -84,7 +84,7 @@ async def test_a_subscription_whose_key_is_lost_gets_a_new_secret_and_headers(da
         async with running(database, provider) as relay:
             created = await relay.subscribe(other.url, events=["task.succeed"], headers={"X-Token": "old"})
         async with running(database, provider) as relay, asyncpg.create_pool(database) as pool:
-            await pool.execute("UPDATE subscriptions SET secrets = 'lost', sealed_headers = 'lost'")
+            await pool.execute("UPDATE subscriptions SET secrets = 'lost', encrypted_headers = 'lost'")
             path = f"/v1/subscriptions/{created['id']}"
             assert (await relay.call("GET", path))[1]["headers"] == {}
             assert (await relay.call("PATCH", path, json={"headers": {"X-Token": "new"}}))[0] == 200

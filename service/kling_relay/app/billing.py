@@ -12,8 +12,8 @@ from kling_relay.flows.reconcile import Reconcile, Report
 from kling_relay.provider.price_file import load_prices
 from kling_relay.settings import Settings
 from kling_relay.store.money import balances, budgets, usage
-from kling_relay.store.money.balances import Spender
-from kling_relay.store.money.usage import Line
+from kling_relay.store.money.balances import LedgerAccount
+from kling_relay.store.money.usage import UsageGroup
 
 _CLOSED_AT_ONCE = 500_000
 """So many entries are added up in one statement."""
@@ -27,23 +27,23 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
-        for spender in await budgets.limited(database):
-            while await balances.close(database.pool, spender, currency, now, limit=_CLOSED_AT_ONCE):
+        for account in await budgets.limited_accounts(database):
+            while await balances.advance_checkpoint(database.pool, account, currency, now, limit=_CLOSED_AT_ONCE):
                 continue
         return count
 
 
-async def limited(settings: Settings) -> list[tuple[Spender, Spent]]:
+async def limited(settings: Settings) -> list[tuple[LedgerAccount, Spent]]:
     """Return every client and key that has a limit, with what counts against it now."""
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with opened(settings) as database:
         return [
-            (spender, await balances.spent(database.pool, spender, currency, now))
-            for spender in await budgets.limited(database)
+            (account, await balances.spent(database.pool, account, currency, now))
+            for account in await budgets.limited_accounts(database)
         ]
 
 
-async def used(settings: Settings, by: Sequence[str], since: datetime, until: datetime | None) -> list[Line]:
+async def used(settings: Settings, by: Sequence[str], since: datetime, until: datetime | None) -> list[UsageGroup]:
     """Return the usage of all clients."""
     async with opened(settings) as database:
         return await usage.usage(database, None, by, since, until or clock.now())

@@ -49,34 +49,34 @@ def list_(as_json: bool) -> None:
     with plain_errors(as_json=as_json):
         from kling_relay.app import billing  # noqa: PLC0415 - the whole service, half a second
 
-        spenders = _run(billing.limited)
+        accounts = _run(billing.limited)
     output = Output(as_json)
     if as_json:
         output.document(
             [
                 {
-                    "client": str(spender.client),
-                    "key": str(spender.key) if spender.key else None,
-                    "name": spender.name,
-                    "limits": spender.limits.to_json(),
+                    "client": str(account.client),
+                    "key": str(account.key) if account.key else None,
+                    "name": account.name,
+                    "limits": account.limits.to_json(),
                     "spent": spent.to_json(),
                 }
-                for spender, spent in spenders
+                for account, spent in accounts
             ]
         )
         return
     rows = [
         (
-            "key" if spender.key else "client",
-            spender.name,
+            "key" if account.key else "client",
+            account.name,
             *(
                 ""
-                if (limit := getattr(spender.limits, name)) is None
+                if (limit := getattr(account.limits, name)) is None
                 else f"{plain(getattr(spent, name))}/{plain(limit)}"
                 for name in LIMIT_NAMES
             ),
         )
-        for spender, spent in spenders
+        for account, spent in accounts
     ]
     output.table(("of", "name", "total", "today", "month", "open"), rows, "There are no limits.")
 
@@ -131,20 +131,20 @@ def bill(since: datetime, until: datetime | None, by: tuple[str, ...], as_csv: b
     """Print the usage of every client, from the ledger."""
     with plain_errors(as_json=as_json):
         from kling_relay.app import billing  # noqa: PLC0415 - as above
-        from kling_relay.store.money.usage import FIGURES, figures, sheet  # noqa: PLC0415 - as above
+        from kling_relay.store.money.usage import COLUMNS, to_csv, to_json  # noqa: PLC0415 - as above
 
         lines = _run(lambda settings: billing.used(settings, by, since, until))
     output = Output(as_json)
     if as_csv:
-        click.echo(sheet(lines, by), nl=False)
+        click.echo(to_csv(lines, by), nl=False)
     elif as_json:
-        output.document([{"by": line.by, **figures(line)} for line in lines])
+        output.document([{"by": line.by, **to_json(line)} for line in lines])
     else:
         rows = [
-            (*(line.by[name] for name in by), *(figures(line)[name] for name in FIGURES), line.currency)
+            (*(line.by[name] for name in by), *(to_json(line)[name] for name in COLUMNS), line.currency)
             for line in lines
         ]
-        output.table((*by, *FIGURES, ""), rows, "Nothing was ordered in this period.")
+        output.table((*by, *COLUMNS, ""), rows, "Nothing was ordered in this period.")
 
 
 @click.command()

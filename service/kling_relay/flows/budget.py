@@ -15,8 +15,8 @@ from kling_relay.core.errors import BudgetExceeded
 from kling_relay.core.event import EventType, make_event, rfc3339
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.money import balances, budgets
-from kling_relay.store.money.balances import CLOSED_FROM, Spender
-from kling_relay.store.money.budgets import Announced
+from kling_relay.store.money.balances import CHECKPOINT_AFTER, LedgerAccount
+from kling_relay.store.money.budgets import AlertRecord
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Connection, StoreError, transaction
 from kling_relay.store.tasks.record import NewTask
@@ -31,7 +31,7 @@ LOOK_EVERY = 60.0
 class _Line:
     """What a spender has spent of one currency by one day, with the orders that were admitted."""
 
-    spender: Spender
+    account: LedgerAccount
     spent: Spent
 
 
@@ -39,14 +39,14 @@ class Tally:
     """Orders of one client, one after the other, while its spenders are locked: which fit, and what that reaches."""
 
     def __init__(
-        self, lines: Mapping[tuple[UUID, str, datetime], _Line], tell_of: "Callable[..., list[Announced]]"
+        self, lines: Mapping[tuple[UUID, str, datetime], _Line], tell_of: "Callable[..., list[AlertRecord]]"
     ) -> None:
         self._lines = lines
         self._tell_of = tell_of
-        self._said: dict[tuple[object, ...], Announced] = {}
+        self._said: dict[tuple[object, ...], AlertRecord] = {}
 
     @property
-    def said(self) -> Sequence[Announced]:
+    def said(self) -> Sequence[AlertRecord]:
         """The thresholds that were reached, each once, by the first order that reached it."""
         return tuple(self._said.values())
 
@@ -56,12 +56,12 @@ class Tally:
         places = [(of, record.currency, day) for of in (record.client, record.key)]
         lines = [self._lines[place] for place in places if place in self._lines]
         for line in lines:
-            whose = "this key" if line.spender.key else "this client"
-            if refusal := exceeded(line.spender.limits, line.spent, record.quote, whose=whose):
+            whose = "this key" if line.account.key else "this client"
+            if refusal := exceeded(line.account.limits, line.spent, record.quote, whose=whose):
                 return refusal
         for line in lines:
             line.spent = line.spent.plus(record.quote)
-            for each in self._tell_of(line.spender, line.spent, record.created_at, self._said):
+            for each in self._tell_of(line.account, line.spent, record.created_at, self._said):
                 self._said[each.identity] = each
         return None
 
@@ -105,22 +105,22 @@ class Budget:
         Call it in the transaction that records them, before it does, and `announce` what the tally said.
         """
         lines: dict[tuple[UUID, str, datetime], _Line] = {}
-        for spender in await budgets.locked(connection, client, {record.key for record in records}):
+        for account in await budgets.lock_accounts(connection, client, {record.key for record in records}):
             for record in records:
                 day, _ = windows(record.created_at)
-                place = (spender.id, record.currency, day)
-                if spender.key in {None, record.key} and place not in lines:
+                place = (account.id, record.currency, day)
+                if account.key in {None, record.key} and place not in lines:
                     spent = await balances.spent(
-                        connection, spender, record.currency, record.created_at, closed_from=CLOSED_FROM
+                        connection, account, record.currency, record.created_at, checkpoint_after=CHECKPOINT_AFTER
                     )
-                    lines[place] = _Line(spender, spent)
+                    lines[place] = _Line(account, spent)
         return Tally(lines, self._reached)
 
-    async def announce(self, connection: Connection, said: Sequence[Announced]) -> int:
+    async def announce(self, connection: Connection, said: Sequence[AlertRecord]) -> int:
         """Announce what was not announced before, in the transaction that `connection` is in; return how many."""
         if not said:
             return 0
-        count = await budgets.announce(connection, self._database.tx_offset, said)
+        count = await budgets.record_alerts(connection, self._database.tx_offset, said)
         if count:
             for wakeup in self._wakeups:
                 wakeup.ring()
@@ -129,8 +129,8 @@ class Budget:
     async def look(self) -> int:
         """Announce what limited spenders have reached without an order, and close their sums; return how many."""
         now, found = self._now(), 0
-        for one in await budgets.limited(self._database):
-            spent = await balances.spent(self._database.pool, one, self._currency, now, closed_from=1)
+        for one in await budgets.limited_accounts(self._database):
+            spent = await balances.spent(self._database.pool, one, self._currency, now, checkpoint_after=1)
             async with transaction(self._database.pool) as connection:
                 found += await self.announce(connection, self._reached(one, spent, now))
         return found
@@ -145,32 +145,32 @@ class Budget:
             await asyncio.sleep(LOOK_EVERY)
 
     def _reached(
-        self, spender: Spender, spent: Spent, now: datetime, but: Iterable[tuple[object, ...]] = ()
-    ) -> list[Announced]:
+        self, account: LedgerAccount, spent: Spent, now: datetime, but: Iterable[tuple[object, ...]] = ()
+    ) -> list[AlertRecord]:
         """Return what is to be announced, `but` not what has one of these identities."""
         said = []
-        for crossing in alerts(spender.limits, spent):
+        for crossing in alerts(account.limits, spent):
             since = window_of(crossing.limit, now)
-            identity = (spender.id, crossing.limit, since, crossing.allowed, crossing.percent)
+            identity = (account.id, crossing.limit, since, crossing.allowed, crossing.percent)
             if identity in but:
                 continue
             event = make_event(
                 subject=self._new_id(now),
                 sequence=1,
-                client=spender.client,
+                client=account.client,
                 kind=EventType.BUDGET_THRESHOLD,
                 at=now,
                 content={
                     **crossing.to_json(),
                     "currency": self._currency,
                     "since": rfc3339(since),
-                    "owner": "key" if spender.key else "client",
-                    "name": spender.name,
+                    "owner": "key" if account.key else "client",
+                    "name": account.name,
                 },
             )
             said.append(
-                Announced(
-                    spender=spender.id,
+                AlertRecord(
+                    account=account.id,
                     limit_name=crossing.limit,
                     window_start=since,
                     allowed=crossing.allowed,

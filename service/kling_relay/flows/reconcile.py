@@ -86,7 +86,7 @@ class Reconcile:
         """Compare all tasks recorded in [since, until). Raises StoreUnavailableError."""
         tasks = asked = silent = 0
         differences: list[Discrepancy] = []
-        async for page in reconciliation.books(self._database, since, until):
+        async for page in reconciliation.task_accounts(self._database, since, until):
             findings = {} if ask_all else await self._kept(page)
             left = [books for books in page if books.task not in findings]
             findings |= await self._asked(left)
@@ -100,7 +100,9 @@ class Reconcile:
     async def _kept(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
         """Return what was kept of the ends of these tasks."""
         found: dict[UUID, PollResult] = {}
-        for task, bodies in (await reconciliation.said(self._database, [books.task for books in page])).items():
+        for task, bodies in (
+            await reconciliation.believed_callbacks(self._database, [books.task for books in page])
+        ).items():
             if end := agreed_end([signal for body in bodies if (signal := _read(body))]):
                 found[task] = end
         return found
@@ -126,7 +128,7 @@ class Reconcile:
         packs = await self._provider.packs(self._now())
         if isinstance(packs, NoAnswer):
             return packs.reason
-        return Account(packs=packs, ours=await reconciliation.total(self._database, self._currency))
+        return Account(packs=packs, ours=await reconciliation.total_spent(self._database, self._currency))
 
 
 def _read(body: bytes) -> Signal | None:

@@ -204,7 +204,7 @@ subscriptions = Table(
     Column("events", ARRAY(Text), nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("headers", Text, nullable=False, server_default="{}"),
-    Column("sealed_headers", LargeBinary, nullable=False, server_default=""),
+    Column("encrypted_headers", LargeBinary, nullable=False, server_default=""),
     Column("format", Text, nullable=False),
     Column("ordering", Text, nullable=False),
     Column("max_in_flight", SmallInteger, nullable=False),
@@ -291,20 +291,20 @@ ledger = Table(
 budget_alerts = Table(
     "budget_alerts",
     metadata,
-    Column("spender", Uuid, nullable=False),
+    Column("account", Uuid, nullable=False),
     Column("limit_name", Text, nullable=False),
     Column("window_start", Time, nullable=False),
     Column("allowed", Numeric, nullable=False),
     Column("percent", SmallInteger, nullable=False),
     Column("at", Time, nullable=False),
-    PrimaryKeyConstraint("spender", "limit_name", "window_start", "allowed", "percent"),
+    PrimaryKeyConstraint("account", "limit_name", "window_start", "allowed", "percent"),
     comment="budget thresholds already announced, each once per window",
 )
 
 ledger_checkpoints = Table(
     "ledger_checkpoints",
     metadata,
-    Column("spender", Uuid, nullable=False),
+    Column("account", Uuid, nullable=False),
     Column("currency", Text, nullable=False),
     Column("below_tx", BigInteger, nullable=False),
     Column("at", Time, nullable=False),
@@ -312,6 +312,6 @@ ledger_checkpoints = Table(
     Column("day", Numeric, nullable=False),
     Column("month", Numeric, nullable=False),
     Column("open", Numeric, nullable=False),
-    PrimaryKeyConstraint("spender", "currency"),
+    PrimaryKeyConstraint("account", "currency"),
     comment="sums of the ledger's entries below a transaction, so that budgets add up only later ones",
 )

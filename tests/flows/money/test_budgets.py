@@ -258,4 +258,4 @@ async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_not
         assert await budget.is_limited(client, key, NOW + timedelta(seconds=2))
         await budgets.set_limits(db, "tests", Limits(), of_key=False)
         async with transaction(db.pool) as connection:
-            assert await budgets.locked(connection, client, [key]) == []
+            assert await budgets.lock_accounts(connection, client, [key]) == []

@@ -20,23 +20,23 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
         budget, now, recorded = flow(db), NOW, list[NewTask]()
-        (spender, _) = await budgets.spenders(db.pool, client, key)
+        (account, _) = await budgets.accounts_of(db.pool, client, key)
         for _ in range(60):
             now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
             recorded.append(record(client, key, now, str(chance.randint(1, 9))))
             async with db.pool.acquire() as connection:
                 await partitions.ensure(connection, now, timedelta(days=90))
             assert await ordered(db, budget, recorded[-1]) is None
-            spent = await balances.spent(db.pool, spender, "unit", now, closed_from=chance.choice([None, 1, 9]))
+            spent = await balances.spent(db.pool, account, "unit", now, checkpoint_after=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
             assert spent.total == spent.open == sum(one.quote for one in recorded)
             assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
             assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
         assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
-        spent, rounds = await balances.spent(db.pool, spender, "unit", now), 0
+        spent, rounds = await balances.spent(db.pool, account, "unit", now), 0
         await db.pool.execute("DELETE FROM ledger_checkpoints")
-        while await balances.close(db.pool, spender, "unit", now, limit=9):
-            assert await balances.spent(db.pool, spender, "unit", now) == spent
+        while await balances.advance_checkpoint(db.pool, account, "unit", now, limit=9):
+            assert await balances.spent(db.pool, account, "unit", now) == spent
             rounds += 1
         assert rounds == 6
         until = await db.pool.fetchval("SELECT below_tx FROM ledger_checkpoints")
@@ -47,14 +47,14 @@ async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
     """An entry that is committed late, after younger ones were closed, still counts: nothing goes by a clock."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
-        (spender, _) = await budgets.spenders(db.pool, client, key)
+        (account, _) = await budgets.accounts_of(db.pool, client, key)
         async with db.pool.acquire() as connection, connection.transaction():
             await orders.record_on(connection, [record(client, key, NOW - timedelta(hours=9), "4")], 10)
             await orders.record(db, [record(client, key, NOW, "2")], 10)
-            assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)).total == 2
+            assert (await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=1)).total == 2
             assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 0
-        for closed_from in (1, 1, None):
-            assert (await balances.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)).total == 6
+        for checkpoint_after in (1, 1, None):
+            assert (await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=checkpoint_after)).total == 6
         assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
 
 
@@ -62,9 +62,9 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
     """The old cluster's numbers were higher: without a new epoch the new entries would lie below what was closed."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
-        (spender, _) = await budgets.spenders(db.pool, client, key)
+        (account, _) = await budgets.accounts_of(db.pool, client, key)
         await orders.record(db, [record(client, key, NOW, "4")], 10)
-        await balances.spent(db.pool, spender, "unit", NOW, closed_from=1)
+        await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=1)
         await db.pool.execute("UPDATE ledger SET tx = tx + 1000000")
         await db.pool.execute("UPDATE ledger_checkpoints SET below_tx = below_tx + 1000000")
     assert await restored.renew(database)
@@ -72,6 +72,6 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
     async with connect(database) as db:
         for quote, spent in (("2", 6), ("1", 7)):
             await orders.record(db, [record(client, key, NOW, quote)], 10)
-            for closed_from in (None, 1, 1):
-                found = await balances.spent(db.pool, spender, "unit", NOW, closed_from=closed_from)
+            for checkpoint_after in (None, 1, 1):
+                found = await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=checkpoint_after)
                 assert found.total == found.open == spent

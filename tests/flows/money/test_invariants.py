@@ -44,11 +44,13 @@ async def test_the_books_of_every_task_add_up_after_anything_was_heard(database:
         chance.shuffle(words)
         await asyncio.gather(*(chance.choice(ingests).hear(word) for word in words))
         books = [
-            each async for page in reconciliation.books(one, now - timedelta(1), now + timedelta(1)) for each in page
+            each
+            async for page in reconciliation.task_accounts(one, now - timedelta(1), now + timedelta(1))
+            for each in page
         ]
         assert len(books) == TASKS
         assert [each for one_task in books for each in compare(one_task, NoAnswer("nobody was asked"))] == []
-        whole = await reconciliation.total(one, "unit")
+        whole = await reconciliation.total_spent(one, "unit")
         open_ = sum((each.quote for each in books if each.status not in FINAL), Decimal(0))
         assert whole == open_ + sum(each.charged for each in books)
         assert all(each.charged == 0 for each in books if each.status is not Status.SUCCEED)

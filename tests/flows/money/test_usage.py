@@ -13,7 +13,7 @@ from kling_relay.cli.usage import draw
 from kling_relay.client.models import Usage, UsageLine
 from kling_relay.core.budget import Limits
 from kling_relay.store.money import budgets
-from kling_relay.store.money.usage import Line, sheet
+from kling_relay.store.money.usage import UsageGroup, to_csv
 from tests.support.relay import House, house
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
@@ -76,7 +76,7 @@ async def test_usage_is_csv_where_that_is_asked_for(used: House, query: str, acc
 
 
 def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
-    line = Line(
+    line = UsageGroup(
         by={"model": '=HYPERLINK("x")'},
         currency="unit",
         tasks=1,
@@ -85,7 +85,7 @@ def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
         reserved=Decimal("-1.50"),
         charged=Decimal(0),
     )
-    (_, row) = csv.reader(io.StringIO(sheet([line], ["model", "model"])))
+    (_, row) = csv.reader(io.StringIO(to_csv([line], ["model", "model"])))
     assert row == ['\'=HYPERLINK("x")', "unit", "1", "0", "0", "-1.5", "0"]
 
 

@@ -20,7 +20,7 @@ COLUMN = "subscriptions.headers"
 NO_PLAINTEXT: ColumnElement[str] = literal_column("'{}'", Text)
 STORED: ColumnElement[bytes] = case(
     (subscriptions.c.headers != NO_PLAINTEXT, func.convert_to(subscriptions.c.headers, literal_column("'UTF8'"))),
-    else_=subscriptions.c.sealed_headers,
+    else_=subscriptions.c.encrypted_headers,
 )
 """A row's stored headers: a ciphertext, an older release's plaintext, or empty if the subscription has none."""
 

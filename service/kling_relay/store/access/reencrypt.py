@@ -68,7 +68,7 @@ _COLUMNS = (
         headers.COLUMN,
         tables.subscriptions,
         headers.STORED,
-        {"sealed_headers": _NEW, "headers": headers.NO_PLAINTEXT},
+        {"encrypted_headers": _NEW, "headers": headers.NO_PLAINTEXT},
     ),
 )
 

@@ -84,7 +84,7 @@ _WISH: Columns = {
     "max_in_flight": SmallInteger,
 }
 _ALL = (
-    *(column for column in subscriptions.c if column.name not in {"headers", "sealed_headers"}),
+    *(column for column in subscriptions.c if column.name not in {"headers", "encrypted_headers"}),
     headers.STORED.label("headers"),
 )
 _ROW = select(*_ALL)
@@ -98,7 +98,7 @@ def _create() -> Statement:
         "client": Uuid,
         "hook": Boolean,
         **_WISH,
-        "sealed_headers": LargeBinary,
+        "encrypted_headers": LargeBinary,
         "secrets": LargeBinary,
         "created_at": Time,
         "updated_at": Time,
@@ -117,7 +117,7 @@ def _change() -> Statement:
         name: func.coalesce(bindparam(f"new_{name}", type_=kind), subscriptions.c[name]) for name, kind in _WISH.items()
     }
     ciphertext = bindparam("new_headers", type_=LargeBinary)
-    fresh["sealed_headers"] = func.coalesce(ciphertext, subscriptions.c.sealed_headers)
+    fresh["encrypted_headers"] = func.coalesce(ciphertext, subscriptions.c.encrypted_headers)
     fresh["headers"] = case((ciphertext.is_(None), subscriptions.c.headers), else_=headers.NO_PLAINTEXT)
     return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*_ALL))
 
@@ -187,7 +187,7 @@ async def create(database: Database, new: Subscription) -> bool:
         id=new.id,
         client=new.client,
         hook=new.hook,
-        sealed_headers=new.headers,
+        encrypted_headers=new.headers,
         secrets=new.secrets,
         created_at=new.created_at,
         updated_at=new.updated_at,

@@ -1,8 +1,8 @@
 """What was ordered and charged, from the ledger alone: grouped by time, by what was ordered, by key or by client.
 
-A group's counts are of ledger entries in the time asked for: a task counts as ordered when it was reserved, and as
-succeeded or failed when that was booked (one that succeeded after it was given up, as both). What was ordered stands
-in each task's reserve, so that usage outlives the tasks.
+A group counts ledger entries in the time asked for. A task counts as ordered when it was reserved, and as succeeded or
+failed when that was booked; one that succeeded after its deadline counts as both. The `reserve` entry says what was
+ordered, so usage outlives the tasks.
 """
 
 import csv
@@ -25,7 +25,7 @@ from kling_relay.store.tables import Time, clients, ledger
 _reserve = ledger.alias("reserve")
 """The entry that says what was ordered."""
 _IN_UTC = func.timezone(literal_column("'UTC'"), ledger.c.at)
-BY: dict[str, ColumnElement[str]] = {
+GROUPINGS: dict[str, ColumnElement[str]] = {
     "day": func.to_char(_IN_UTC, literal_column("'YYYY-MM-DD'")),
     "month": func.to_char(_IN_UTC, literal_column("'YYYY-MM'")),
     "kind": _reserve.c.kind,
@@ -37,11 +37,12 @@ BY: dict[str, ColumnElement[str]] = {
 }
 """What usage can be grouped by."""
 _OF_ORDER = frozenset({"kind", "model", "mode"})
+COLUMNS = ("tasks", "succeeded", "failed", "reserved", "charged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One group; `reserved` is what is still open of what was reserved in it."""
+class UsageGroup:
+    """The counts and amounts of one group; `by` has its value of each grouping, `reserved` is what is still open."""
 
     by: dict[str, str | None]
     currency: str
@@ -54,45 +55,44 @@ class Line:
 
 @cache
 def _statement(by: tuple[str, ...], *, of_all: bool) -> Statement:
-    groups = [BY[name].label(name) for name in by]
+    groups = [GROUPINGS[name].label(name) for name in by]
 
-    def entries(word: str) -> ColumnElement[int]:
-        return func.count().filter(ledger.c.entry == literal_column(f"'{word}'"))
+    def count(entry: str) -> ColumnElement[int]:
+        return func.count().filter(ledger.c.entry == literal_column(f"'{entry}'"))
 
-    chosen = select(
+    query = select(
         *groups,
         ledger.c.currency.label("unit"),
-        entries("reserve").label("tasks"),
-        entries("settle").label("succeeded"),
-        entries("release").label("failed"),
+        count("reserve").label("tasks"),
+        count("settle").label("succeeded"),
+        count("release").label("failed"),
         func.sum(ledger.c.reserved).label("reserved"),
         func.sum(ledger.c.charged).label("charged"),
     ).where(ledger.c.at >= bindparam("since", type_=Time), ledger.c.at < bindparam("until", type_=Time))
     if not of_all:
-        chosen = chosen.where(ledger.c.client == bindparam("client", type_=Uuid))
+        query = query.where(ledger.c.client == bindparam("client", type_=Uuid))
     source: FromClause = ledger
     if _OF_ORDER & set(by):
-        is_its = and_(_reserve.c.task == ledger.c.task, _reserve.c.entry == literal_column("'reserve'"))
-        source = source.outerjoin(_reserve, is_its)
+        same_task = and_(_reserve.c.task == ledger.c.task, _reserve.c.entry == literal_column("'reserve'"))
+        source = source.outerjoin(_reserve, same_task)
     if "client" in by:
         source = source.outerjoin(clients, clients.c.id == ledger.c.client)
-    chosen = chosen.select_from(source)
-    keys: list[ColumnElement[Any]] = [literal_column(str(place)) for place in range(1, len(groups) + 2)]
-    return Statement(chosen.group_by(*keys).order_by(*keys))
+    query = query.select_from(source)
+    positions: list[ColumnElement[Any]] = [literal_column(str(number)) for number in range(1, len(groups) + 2)]
+    return Statement(query.group_by(*positions).order_by(*positions))
 
 
 async def usage(
     database: Database, client: UUID | None, by: Sequence[str], since: datetime, until: datetime
-) -> list[Line]:
-    """Return the usage of a client, or of all of them (None), in [since, until), grouped by names of `BY`."""
+) -> list[UsageGroup]:
+    """Return the usage of a client, or of all clients (None), in [since, until), grouped by names of GROUPINGS."""
     names = tuple(dict.fromkeys(by))
-    given: dict[str, Any] = {"since": since, "until": until}
-    if client is None:
-        rows = await _statement(names, of_all=True).rows(database.pool, **given)
-    else:
-        rows = await _statement(names, of_all=False).rows(database.pool, **given, client=client)
+    arguments: dict[str, Any] = {"since": since, "until": until}
+    if client is not None:
+        arguments["client"] = client
+    rows = await _statement(names, of_all=client is None).rows(database.pool, **arguments)
     return [
-        Line(
+        UsageGroup(
             by={name: row[name] for name in names},
             currency=row["unit"],
             tasks=row["tasks"],
@@ -105,33 +105,29 @@ async def usage(
     ]
 
 
-FIGURES = ("tasks", "succeeded", "failed", "reserved", "charged")
-
-
-def figures(line: Line) -> dict[str, Any]:
-    """Return a line's figures as JSON; amounts are text."""
+def to_json(group: UsageGroup) -> dict[str, Any]:
+    """Return a group's currency, counts and amounts as JSON; amounts are text."""
     return {
-        "currency": line.currency,
-        "tasks": line.tasks,
-        "succeeded": line.succeeded,
-        "failed": line.failed,
-        "reserved": plain(line.reserved),
-        "charged": plain(line.charged),
+        "currency": group.currency,
+        "tasks": group.tasks,
+        "succeeded": group.succeeded,
+        "failed": group.failed,
+        "reserved": plain(group.reserved),
+        "charged": plain(group.charged),
     }
 
 
-def sheet(lines: Sequence[Line], by: Sequence[str]) -> str:
-    """Return the lines as CSV (RFC 4180), with a head; a text that a spreadsheet would reckon with is quoted by '."""
-    names = list(dict.fromkeys(by))
-    written = io.StringIO()
-    rows = csv.writer(written)
-    groups = [name for name in names if name != "currency"]
-    rows.writerow([*groups, "currency", *FIGURES])
-    for line in lines:
-        shown = figures(line)
-        texts = [_inert(line.by[name] or "") for name in groups]
-        rows.writerow([*texts, _inert(line.currency), *(shown[name] for name in FIGURES)])
-    return written.getvalue()
+def to_csv(groups: Sequence[UsageGroup], by: Sequence[str]) -> str:
+    """Return the groups as CSV (RFC 4180) with a header; text that a spreadsheet would evaluate gets a `'` in front."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    names = [name for name in dict.fromkeys(by) if name != "currency"]
+    writer.writerow([*names, "currency", *COLUMNS])
+    for group in groups:
+        values = to_json(group)
+        texts = [_inert(group.by[name] or "") for name in names]
+        writer.writerow([*texts, _inert(group.currency), *(values[name] for name in COLUMNS)])
+    return text.getvalue()
 
 
 def _inert(text: str) -> str:

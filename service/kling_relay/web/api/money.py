@@ -9,7 +9,7 @@ from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
 from kling_relay.core.event import rfc3339
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.store.money import balances, budgets, usage
-from kling_relay.store.money.usage import figures, sheet
+from kling_relay.store.money.usage import to_csv, to_json
 from kling_relay.web.api.kling import checked
 from kling_relay.web.http.answers import plain
 from kling_relay.web.http.request import Request
@@ -61,13 +61,13 @@ async def used(call: Request) -> Response:
         raise InvalidRequest(faults=[Fault("since", "must be before until")])
     lines = await usage.usage(call.tools.database, call.caller.client, call.query.by, since, until)
     if _wants_csv(call):
-        text = sheet(lines, call.query.by)
+        text = to_csv(lines, call.query.by)
         return Response(body=text.encode(), headers=_AS_FILE)
     return plain(
         {
             "since": rfc3339(since),
             "until": rfc3339(until),
-            "data": [{"by": line.by, **figures(line)} for line in lines],
+            "data": [{"by": line.by, **to_json(line)} for line in lines],
         }
     )
 
@@ -93,13 +93,15 @@ async def budget(call: Request) -> Response:
         "client": None,
         "key": None,
     }
-    for spender in await budgets.spenders(database.pool, caller.client, caller.key):
+    for account in await budgets.accounts_of(database.pool, caller.client, caller.key):
         # closed here too: who has no limit has nobody else who would, and the sum of a long life takes a second
-        spent = await balances.spent(database.pool, spender, currency, call.now, closed_from=balances.CLOSED_FROM)
-        said["key" if spender.key else "client"] = {
-            "name": spender.name,
-            "limits": spender.limits.to_json(),
+        spent = await balances.spent(
+            database.pool, account, currency, call.now, checkpoint_after=balances.CHECKPOINT_AFTER
+        )
+        said["key" if account.key else "client"] = {
+            "name": account.name,
+            "limits": account.limits.to_json(),
             "spent": spent.to_json(),
-            "left": spender.limits.left(spent).to_json(),
+            "left": account.limits.left(spent).to_json(),
         }
     return plain(said)
