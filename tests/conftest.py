@@ -1,4 +1,4 @@
-"""What every test may ask for: a real PostgreSQL of its own, and bounded Hypothesis profiles."""
+"""Fixtures for every test, the tiers of tests, and Hypothesis profiles with bounded examples."""
 
 import os
 import tempfile
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from kling_relay.store.embedded.server import Server
+from tests.support import tiers
 from tests.support.postgres import fresh_database, shared_postgres
 
 _FIGURE = "figure"
@@ -28,34 +29,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give the fault tests their long form (`make faults`)")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its tier, before `-m` selects by it."""
+    for item in items:
+        tiers.mark(item)
+
+
 @pytest.fixture(scope="session")
 def is_long(request: pytest.FixtureRequest) -> bool:
-    """Whether the long form of a test was asked for; the short one takes seconds."""
+    """Whether a test runs in its long form; the short one takes seconds."""
     return bool(request.config.getoption("long"))
 
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Take a line with a measured figure, which is shown at the end of the run."""
+    """Record a line with a measured figure, which is shown at the end of the run."""
     return lambda line: record_property(_FIGURE, line)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show the figures of the tests that measured something."""
+    """Show the figures that tests measured."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
-    lines = [text for report in reports for name, text in report.user_properties if name == _FIGURE]
-    if lines:
+    figures = [text for report in reports for name, text in report.user_properties if name == _FIGURE]
+    if figures:
         terminalreporter.section("figures")
-        for line in lines:
+        for line in figures:
             terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """This process's PostgreSQL; ask for `database` unless the server itself is what is tested.
+    """The PostgreSQL of this test process; use `database` unless the server itself is tested.
 
-    Each process of a run has its own, because the event log is readable below the oldest transaction of the whole
-    cluster: another process's tests would hold it back.
+    Each process of a run has its own, because the event log can be read only below the oldest transaction of the
+    whole cluster, and another process's tests would hold it back.
     """
     worker = getattr(request.config, "workerinput", {"testrunuid": uuid.uuid1().hex, "workerid": "alone"})
     with shared_postgres(f"{worker['testrunuid']}-{worker['workerid']}") as server:
@@ -64,6 +72,6 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture
 async def database(postgres: Server) -> AsyncIterator[str]:
-    """The address of a fresh database with the schema in it, for asyncpg."""
+    """The address of a fresh database with the schema, for asyncpg."""
     async with fresh_database(postgres) as url:
         yield url

@@ -99,6 +99,7 @@ async def test_a_refusal_of_the_provider_reaches_the_client_as_it_was_said(datab
         assert said["error"]["message"] == said["message"]
 
 
+@pytest.mark.long
 async def test_an_order_that_has_to_wait_is_sent_again_without_the_client(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
         task = await relay.submit("a rabbit [1303:2]")

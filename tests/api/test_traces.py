@@ -149,6 +149,7 @@ def task_of(webhook_id: str) -> str:
     return str(UUID(webhook_id.split("_")[1]))
 
 
+@pytest.mark.long
 async def test_a_collector_that_is_away_holds_nothing_up(database: str) -> None:
     async with (
         sandboxed() as (_, provider),

@@ -84,7 +84,7 @@ async def order(relay: Relay, seconds: float) -> None:
                 await relay.text_to_image(prompt, n=1 + number % 2)
             else:
                 await relay.text_to_video(prompt, mode="pro" if number % 5 == 0 else "std")
-        await asyncio.sleep(4)
+        await asyncio.sleep(4)  # charts need orders that are spread over minutes
 
 
 async def opened(browser: Browser, url: str, key: str, **given: Any) -> Page:

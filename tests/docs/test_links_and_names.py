@@ -30,7 +30,7 @@ _FOREIGN = (
     "../" + "shared",
 )
 """Put together, so that this file does not name them either."""
-_LOCKED = {"tests/clients/node/package-lock.json"}
+_LOCKED = {"tests/api/clients/node/package-lock.json"}
 """npm writes where each package is from into its lock file."""
 
 

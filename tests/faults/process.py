@@ -208,7 +208,7 @@ class Ward:
             if self._stopped:
                 self._process.kill()
             await self._process.ended()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # as a supervisor waits, or a process that dies at once would spin
 
 
 def reserved_port() -> socket.socket:

@@ -200,7 +200,7 @@ async def bad() -> AsyncIterator[tuple[str, str]]:
     """Give the addresses of a subscriber that never answers, and of one whose answer never ends."""
 
     async def hang(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # longer than any attempt waits
         return web.Response()
 
     async def flood(request: web.Request) -> web.StreamResponse:

@@ -55,6 +55,7 @@ CONFIG = SchemathesisConfig(
     )
 )
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.asyncio(loop_scope="module"),
     # the service throws its dice in this process, at the same time, and Hypothesis takes them for a strategy's
     pytest.mark.filterwarnings("ignore:Do not use the .random. module"),

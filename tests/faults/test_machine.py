@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -187,6 +188,7 @@ async def _subscribe(database: Database) -> None:
     assert await subscriptions.create(database, new)
 
 
+@pytest.mark.long
 def test_whatever_is_heard_in_whatever_order_the_record_is_right(postgres: Server, is_long: bool) -> None:
     with asyncio.Runner() as runner:
         making = fresh_database(postgres)

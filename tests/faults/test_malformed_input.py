@@ -84,6 +84,7 @@ async def _called(relay: Relay, sandbox: Sandbox, task: str, body: bytes) -> int
     return (await relay.call("POST", path(sandbox, task), data=body))[0]
 
 
+@pytest.mark.long
 @given(body=st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 def test_the_reader_of_callbacks_reads_or_refuses_and_never_fails(body: bytes) -> None:

@@ -308,4 +308,4 @@ async def _rows(weather: Storm, query: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]

@@ -18,6 +18,9 @@ DOOR = "/kling/v1/videos/text2video"
 DEAF = Profile(seconds=QUICK, external_ids=False)
 """A gateway that keeps no external ids: asking by ours is in vain."""
 
+pytestmark = pytest.mark.long
+"""They wait for the sweep, whose shortest interval is a second."""
+
 
 def posts(sandbox: Sandbox) -> int:
     return sum(request.method == "POST" for request in sandbox.requests)

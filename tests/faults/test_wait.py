@@ -4,9 +4,14 @@ turn for a slot, and without its client.
 
 from itertools import pairwise
 
+import pytest
+
 from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, running, sandboxed
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.long
+"""They wait for the sweep, whose shortest interval is a second."""
 
 
 def posts(sandbox: Sandbox) -> list[float]:

@@ -11,7 +11,7 @@ from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows import delivery_queue as queues
 from kling_relay.flows import fetch as feeding
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, remains
 
 URL = "http://good.example/"
 
@@ -107,8 +107,7 @@ async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
     await box.events(700, subscription)
     async with worker(box.database, network) as hand:
         await eventually(lambda: len(network.posts) == 10)
-        await asyncio.sleep(0.3)
-        assert len(hand.deliver.queues[subscription].held) <= queues.ROOM + 10
+        await remains(lambda: len(hand.deliver.queues[subscription].held) <= queues.ROOM + 10, 0.3)
         gate.set()
         await eventually(box.is_done, 20)
     assert len(network.posts) == 700
@@ -133,7 +132,6 @@ async def test_a_deleted_subscription_is_delivered_nothing_more(box: Outbox) -> 
         await box.events(1, subscription)
         await eventually(box.is_done)
         await box.connection.execute("DELETE FROM subscriptions")
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # the promise is a time: a worker learns of the deletion within two seconds
         await box.events(1, subscription)
-        await asyncio.sleep(0.3)
-    assert len(network.posts) == 1
+        await remains(lambda: len(network.posts) == 1, 0.3)

@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 from kling_relay.store.embedded.server import acquire
 print(acquire(Path(sys.argv[1])).url(), flush=True)
-time.sleep(600)
+time.sleep(600)  # until the test kills it
 """
 
 

@@ -68,7 +68,7 @@ async def test_a_dead_workers_shards_are_free_when_its_lease_has_run_out(store: 
     await shards.hold(store, dead, 0.3)
     held, _ = await shards.hold(store, heir, 0.3)
     assert held == set()
-    await asyncio.sleep(0.4)  # what is promised is a time
+    await asyncio.sleep(0.4)  # longer than the lease of 0.3 s
     held, share = await shards.hold(store, heir, 0.3)
     assert (len(held), share) == (SHARDS, SHARDS)
 
@@ -76,7 +76,7 @@ async def test_a_dead_workers_shards_are_free_when_its_lease_has_run_out(store: 
 async def test_who_lost_its_lease_holds_nothing_of_what_another_took(store: Database) -> None:
     slow, quick = fresh_id(), fresh_id()
     await shards.hold(store, slow, 0.1)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # longer than the lease of 0.1 s
     held, _ = await shards.hold(store, quick, 30.0)
     mine, _ = await shards.hold(store, slow, 30.0)
     assert not held & mine

@@ -1,4 +1,4 @@
-"""Tests wait for a fact, never for a time; here is the one place that looks again and again."""
+"""Tests wait for facts, not for times. This is the one place that polls."""
 
 import asyncio
 import inspect
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 Fact = TypeVar("Fact")
 
-_LOOK_EVERY = 0.01
+_POLL_INTERVAL = 0.01
 
 
 @overload
@@ -16,21 +16,32 @@ async def eventually(fact: Callable[[], Awaitable[Fact]], within: float = 10.0) 
 @overload
 async def eventually(fact: Callable[[], Fact], within: float = 10.0) -> Fact: ...
 async def eventually(fact: Callable[[], Any], within: float = 10.0) -> Any:
-    """Return what `fact` says as soon as it is truthy; fail with what it said last after `within` seconds.
+    """Return the value of `fact` as soon as it is truthy; fail with its last value after `within` seconds.
 
-    An AssertionError inside `fact` counts as "not yet", and is the failure's cause if it stays.
+    An AssertionError inside `fact` counts as "not yet", and becomes the cause of the failure if it persists.
     """
     deadline = time.monotonic() + within
     while True:
         reason: AssertionError | None = None
-        said: Any = None
+        value: Any = None
         try:
-            found = fact()
-            said = await found if inspect.isawaitable(found) else found
-            if said:
-                return said
+            value = fact()
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                return value
         except AssertionError as error:
             reason = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"It did not come true within {within:g} s; last seen: {said!r}") from reason
-        await asyncio.sleep(_LOOK_EVERY)
+            raise AssertionError(
+                f"It did not become true within {within:g} s; the last value was {value!r}"
+            ) from reason
+        await asyncio.sleep(_POLL_INTERVAL)
+
+
+async def remains(fact: Callable[[], bool], during: float) -> None:
+    """Fail as soon as `fact` is false within the next `during` seconds: nothing happens that would make it so."""
+    deadline = time.monotonic() + during
+    while time.monotonic() < deadline:
+        assert fact(), f"It was true, but not for {during:g} s"
+        await asyncio.sleep(_POLL_INTERVAL)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ names = st.sampled_from(
 bodies = values | st.dictionaries(names | st.text(max_size=6), values, max_size=12)
 
 
+@pytest.mark.long
 @given(st.sampled_from(Operation), bodies, st.sampled_from([SEED, KLING]))
 @settings(max_examples=400)
 def test_any_json_value_is_an_order_or_an_invalid_order(operation: Operation, body: object, book: Any) -> None:

@@ -50,7 +50,7 @@ class Place:
                 assert said["data"]["task_status"] in {"submitted", "processing", "succeed", "failed"}
                 if said["data"]["task_status"] in {"succeed", "failed"}:
                     return dict(said)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # a polling client is what is tested
 
     def taken(self, operation: str) -> dict[str, Any]:
         """Return the last order that the provider got at this door."""

@@ -4,6 +4,8 @@ import random
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from kling_relay.core.budget import Limits
 from kling_relay.store.money import balances, budgets
 from kling_relay.store.postgres.database import connect
@@ -13,6 +15,7 @@ from kling_relay.store.tasks.record import NewTask
 from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, record
 
 
+@pytest.mark.long
 async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) -> None:
     """Orders over some days, closed at any time by anybody: what is spent never differs from a plain sum."""
     chance = random.Random(7)

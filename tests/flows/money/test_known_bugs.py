@@ -123,6 +123,7 @@ async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again
         assert used(sandbox) == 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) -> None:
     """Lost, doubled, reordered, late and contradicting callbacks, lost answers, resets and refusals to wait."""
