@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from kling_relay.core.address import NOWHERE, Allowed
+from kling_relay.core.address import PUBLIC_ONLY, Allowed
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
 from kling_relay.core.price import Prices
@@ -103,7 +103,7 @@ class Context:
     new_id: Callable[[datetime], UUID]
     wakeup: Wakeup
     limits: Limits = Limits()
-    allowed: Allowed = NOWHERE
+    allowed: Allowed = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
     wake: Callable[[], None] = lambda: None
