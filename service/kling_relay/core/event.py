@@ -5,7 +5,7 @@ so every attempt, replay and restart uses the same one. Clients see a task as on
 times are milliseconds since 1970, as Kling writes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -38,6 +38,16 @@ class EventType(StrEnum):
 
 PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in EventType), *EventType})
 """What a subscription may filter by."""
+
+
+def matching_types(patterns: Iterable[str]) -> list[str]:
+    """Return the event types that match any of `patterns`."""
+    wanted = set(patterns)
+    return [
+        kind.value
+        for kind in EventType
+        if "*" in wanted or kind.value in wanted or f"{kind.value.split('.')[0]}.*" in wanted
+    ]
 
 
 class BodyFormat(StrEnum):
