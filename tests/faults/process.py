@@ -60,22 +60,22 @@ class Point:
 
 POINTS: Mapping[str, Point] = {
     "submit: nothing recorded": Point(record, "record_on"),
-    "submit: recorded, not marked": Point(submissions, "mark_sending"),
-    "submit: marked, POST not sent": Point(Provider, "submit"),
+    "submit: recorded, not claimed": Point(submissions, "mark_sending"),
+    "submit: claimed, POST not sent": Point(Provider, "submit"),
     "submit: POST sent, answer not read": Point(Provider, "submit", after=True),
     "submit: answered, not settled": Point(steps, "write", when=_is_answer),
     "submit: settled, client not answered": Point(steps, "write", after=True, when=_is_answer),
-    "submit: told to wait, not put back": Point(submissions, "set_waiting"),
-    "submit: put back, not sent again": Point(submissions, "set_waiting", after=True),
-    "submit: answer lost, not noted as unknown": Point(submissions, "set_unknown"),
-    "submit: noted as unknown, not asked about": Point(submissions, "set_unknown", after=True),
-    "submit: refused, word not free": Point(record, "free_words"),
+    "submit: must wait, not rescheduled": Point(submissions, "set_waiting"),
+    "submit: rescheduled, not sent again": Point(submissions, "set_waiting", after=True),
+    "submit: answer lost, not recorded as unknown": Point(submissions, "set_unknown"),
+    "submit: recorded as unknown, not polled": Point(submissions, "set_unknown", after=True),
+    "submit: refused, key not freed": Point(record, "free_words"),
     "ingest: callback read, not written": Point(steps, "write", when=_is_callback),
     "ingest: written, provider not answered": Point(steps, "write", after=True, when=_is_callback),
     "deliver: due, POST not made": Point(WebhookClient, "post"),
     "deliver: POST made, not settled": Point(outbox, "settle"),
     "deliver: settled": Point(outbox, "settle", after=True),
-    "sweep: asked, answer not written": Point(Provider, "ask", after=True),
+    "sweep: polled, answer not written": Point(Provider, "ask", after=True),
 }
 
 

@@ -46,18 +46,18 @@ class SubmitOutcome:
 
 TABLE = {
     "submit: nothing recorded": SubmitOutcome(without_client=False),
-    "submit: recorded, not marked": SubmitOutcome(),
-    "submit: marked, POST not sent": SubmitOutcome(status="failed", charges=0, reason="has no such order"),
+    "submit: recorded, not claimed": SubmitOutcome(),
+    "submit: claimed, POST not sent": SubmitOutcome(status="failed", charges=0, reason="has no such order"),
     "submit: POST sent, answer not read": SubmitOutcome(prompt="a rabbit [lose]"),
     "submit: answered, not settled": SubmitOutcome(prompt="a rabbit [lose]"),
     "submit: settled, client not answered": SubmitOutcome(prompt="a rabbit [lose]"),
-    "submit: told to wait, not put back": SubmitOutcome(
+    "submit: must wait, not rescheduled": SubmitOutcome(
         status="failed", charges=0, posts=1, prompt="a rabbit [1303:1]", reason="has no such order"
     ),
-    "submit: put back, not sent again": SubmitOutcome(posts=2, prompt="a rabbit [1303:1]"),
-    "submit: answer lost, not noted as unknown": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: noted as unknown, not asked about": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: refused, word not free": SubmitOutcome(
+    "submit: rescheduled, not sent again": SubmitOutcome(posts=2, prompt="a rabbit [1303:1]"),
+    "submit: answer lost, not recorded as unknown": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: recorded as unknown, not polled": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: refused, key not freed": SubmitOutcome(
         status="failed", charges=0, posts=1, prompt="a rabbit [1301:1]", reason="the provider refused the order"
     ),
     "ingest: callback read, not written": SubmitOutcome(),
@@ -65,7 +65,7 @@ TABLE = {
     "deliver: due, POST not made": SubmitOutcome(),
     "deliver: POST made, not settled": SubmitOutcome(repeated_delivery=True),
     "deliver: settled": SubmitOutcome(),
-    "sweep: asked, answer not written": SubmitOutcome(prompt="a rabbit [lose]"),
+    "sweep: polled, answer not written": SubmitOutcome(prompt="a rabbit [lose]"),
 }
 
 
