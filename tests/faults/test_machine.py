@@ -176,7 +176,7 @@ def record(task: UUID) -> NewTask:
 
 async def _subscribe(database: Database) -> None:
     now = datetime.now(UTC)
-    wish = SubscriptionOptions(
+    options = SubscriptionOptions(
         url="https://x/",
         events=("*",),
         description="",
@@ -184,7 +184,7 @@ async def _subscribe(database: Database) -> None:
         ordering=Ordering.NONE,
         max_in_flight=1,
     )
-    new = Subscription(id=fresh(), client=CLIENT, wish=wish, secrets=b"s", created_at=now, updated_at=now)
+    new = Subscription(id=fresh(), client=CLIENT, options=options, secrets=b"s", created_at=now, updated_at=now)
     assert await subscriptions.create(database, new)
 
 

@@ -21,7 +21,10 @@ ASK = b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n"
 
 
 class _Here:
-    """A service with one response to everything."""
+    """A web that answers everything alike."""
+
+    def __init__(self) -> None:
+        self.dispatch = self
 
     async def answer(self, _: web.BaseRequest) -> web.Response:
         return web.Response(text="here")
@@ -30,8 +33,8 @@ class _Here:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def close_streams(self) -> None:
-        """It has no streams."""
+    def hang_up(self) -> None:
+        """Nobody waits here."""
 
 
 @asynccontextmanager

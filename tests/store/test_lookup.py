@@ -94,7 +94,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
     )
     nodes = await plan(
         home,
-        listing._ROWS,
+        listing._LIST,
         mine_id=[UUID(small)],
         subject=_LAST,
         sequence=32767,

@@ -166,12 +166,12 @@ async def test_a_backlog_costs_reading_finding_and_settling_no_more_than_what_th
         [subscription, other],
     )
     now = datetime.now(UTC)
-    want = (subscription, subscription.int % 256, now - timedelta(days=1), 10, False)
+    queue = (subscription, subscription.int % 256, now - timedelta(days=1), 10, False)
     for statement, given in (
-        (store._READ, columns_of("want", list(store._WANTED), [want])),
+        (store._READ, columns_of("queue", store._QUEUE, [queue])),
         (store._DISCOVER, {"owned_shard": list(range(256))}),
         (store._FRESH, {"shards": list(range(256)), "since": timedelta(milliseconds=1)}),
-        (store._SETTLE, columns_of("done", list(store._SETTLED), [_row(subscription, subjects[0])])),
+        (store._SETTLE, columns_of("done", store._DONE, [_row(subscription, subjects[0])])),
     ):
         nodes = await explained(box, statement, **given)
         touched = sum(
@@ -185,4 +185,4 @@ async def test_a_backlog_costs_reading_finding_and_settling_no_more_than_what_th
 
 def _row(subscription: UUID, subject: UUID) -> tuple[Any, ...]:
     one = attempt(subscription, subject, 1, "delivered")
-    return tuple(timedelta() if name == "wait" else getattr(one, name) for name in store._SETTLED)
+    return tuple(timedelta() if name == "wait" else getattr(one, name) for name in store._DONE)

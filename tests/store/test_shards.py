@@ -25,7 +25,7 @@ async def settle(store: Database, workers: list[UUID], lease: float = 30.0) -> d
         for worker in workers:
             mine, share = await shards.hold(store, worker, lease)
             if len(mine) > share:
-                await shards.give(store, worker, set(sorted(mine)[share:]))
+                await shards.release(store, worker, set(sorted(mine)[share:]))
                 mine = set(sorted(mine)[:share])
             held[worker] = mine
     return held
@@ -55,10 +55,10 @@ async def test_what_was_given_or_left_is_free_at_once(store: Database) -> None:
     await shards.hold(store, one, 30.0)
     held, _ = await shards.hold(store, two, 30.0)
     assert held == set()
-    await shards.give(store, one, set(range(100)))
+    await shards.release(store, one, set(range(100)))
     held, _ = await shards.hold(store, two, 30.0)
     assert held == set(range(100))
-    await shards.leave(store, one)
+    await shards.release_all(store, one)
     held, share = await shards.hold(store, two, 30.0)
     assert (len(held), share) == (SHARDS, SHARDS)
 

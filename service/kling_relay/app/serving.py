@@ -63,7 +63,7 @@ async def serve(
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(
-                application.build(parts.tools),
+                application.make(parts.tools),
                 settings.host,
                 settings.port,
                 parts.tools.limits,

@@ -92,7 +92,7 @@ class Fetch:
 
     async def leave(self) -> None:
         """Let other workers have the shards at once."""
-        await shards.leave(self._database, self._worker)
+        await shards.release_all(self._database, self._worker)
 
     async def _every(self, seconds: float, act: Callable[[], object]) -> None:
         while not self._stopping:
@@ -115,7 +115,7 @@ class Fetch:
             self._forget(lambda queue: queue.shard in given)
             # what is in flight there is settled first, so that its next owner does not send it again
             await self._deliver.settlement.drain()
-            await shards.give(self._database, self._worker, given)
+            await shards.release(self._database, self._worker, given)
         lost = self.shards - held
         self._forget(lambda queue: queue.shard in lost)
         if new := held - self.shards:

@@ -7,6 +7,8 @@ There are no foreign keys, triggers or enums: the writes are set-based and the r
 repeat the machine.
 """
 
+from datetime import datetime
+
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Index,
     LargeBinary,
@@ -24,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    literal_column,
     text,
 )
 
@@ -235,6 +239,9 @@ pending_deliveries = Table(
     postgresql_with={**_busy, "fillfactor": 80},
     comment="deliveries still to be made; due_at 'infinity' means exhausted; a delivered one is deleted",
 )
+
+INFINITY: ColumnElement[datetime] = literal_column("'infinity'::timestamptz")
+"""`due_at` of an exhausted delivery."""
 
 shards = Table(
     "shards",

@@ -4,12 +4,12 @@ Such a statement has two CTEs that it fills itself and `{fan_out}` reads: `event
 body, trace) and `recipient` (subject, sequence, subscription). NOT MATERIALIZED keeps them from being copied.
 """
 
-from kling_relay.store.events.log import THIS_TX
+from kling_relay.store.events.log import EVENT_TX
 
 FAN_OUT = f"""
 logged AS (
     INSERT INTO events (subject, sequence, client, tx, at, type, body, trace)
-    SELECT subject, sequence, client, {THIS_TX}, at, type, body, trace
+    SELECT subject, sequence, client, {EVENT_TX}, at, type, body, trace
     FROM event
 ),
 delivery AS (

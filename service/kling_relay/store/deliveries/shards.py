@@ -1,98 +1,58 @@
-"""Shards: which worker delivers which subscriptions. Leases in a table, so that it works behind any pooler.
+"""Shards: which worker delivers to which subscriptions. Leases are rows, so they work behind any pooler.
 
-A worker renews its leases every few seconds and stops delivering when it could not; a dead worker's shards are free
-when their leases have run out. Shares follow from how many workers were seen of late: nobody is configured.
+A worker renews its leases every few seconds, and stops delivering if it could not. A dead worker's shards are free once
+its leases have run out. Shares follow from how many workers were seen lately, so nothing has to be configured.
 """
 
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Integer,
-    Interval,
-    SmallInteger,
-    Uuid,
-    any_,
-    bindparam,
-    delete,
-    func,
-    null,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import ColumnElement, func
 
 from kling_relay.core.subscription import SHARDS
 from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement, transaction
-from kling_relay.store.tables import shards, workers
 
-_me = bindparam("me", type_=Uuid)
-_lease = bindparam("lease", type_=Interval)
-
-_SEEN = Statement(
-    upsert(workers)
-    .values(id=_me, seen_at=func.now())
-    .on_conflict_do_update(index_elements=[workers.c.id], set_={"seen_at": func.now()})
-)
-_FORGET = Statement(delete(workers).where(workers.c.seen_at < func.now() - _lease))
-_COUNT = Statement(select(func.count()).select_from(workers))
-_RENEW = Statement(
-    update(shards).values(leased_until=func.now() + _lease).where(shards.c.owner == _me).returning(shards.c.shard)
-)
-_free = (
-    select(shards.c.shard)
-    .where(or_(shards.c.owner.is_(None), shards.c.leased_until < func.now()))
-    .order_by(shards.c.shard)
-    .limit(bindparam("limit", type_=Integer))
-    .with_for_update(skip_locked=True)
-    .scalar_subquery()
-)
-_TAKE = Statement(
-    update(shards)
-    .values(owner=_me, leased_until=func.now() + _lease)
-    .where(shards.c.shard.in_(_free))
-    .returning(shards.c.shard)
-)
-_GIVE = Statement(
-    update(shards)
-    .values(owner=null(), leased_until=null())
-    .where(shards.c.owner == _me, shards.c.shard == any_(bindparam("given", type_=ARRAY(SmallInteger))))
-)
-_LEAVE = Statement(update(shards).values(owner=null(), leased_until=null()).where(shards.c.owner == _me))
-_GONE = Statement(delete(workers).where(workers.c.id == _me))
+_SQL = load_sql(__name__)
+_REGISTER = Statement(_SQL["register"])
+_FORGET_DEAD = Statement(_SQL["forget_dead"])
+_COUNT = Statement(_SQL["count_workers"])
+_RENEW = Statement(_SQL["renew"])
+_TAKE_FREE = Statement(_SQL["take_free"])
+_RELEASE = Statement(_SQL["release"])
+_RELEASE_ALL = Statement(_SQL["release_all"])
+_UNREGISTER = Statement(_SQL["unregister"])
 
 
 async def hold(database: Database, worker: UUID, lease: float) -> tuple[set[int], int]:
     """Renew this worker's leases for `lease` seconds, and take free shards up to its fair share.
 
-    Returns the shards it holds and its share; holding more, it gives some away when nothing of them is in flight.
+    Returns the shards it holds and its share. A worker that holds more than its share releases some once nothing of
+    them is in flight.
     """
     span = timedelta(seconds=lease)
     async with transaction(database.pool) as connection:
-        await _SEEN.run(connection, me=worker)
-        await _FORGET.run(connection, lease=span)
+        await _REGISTER.run(connection, worker=worker)
+        await _FORGET_DEAD.run(connection, lease=span)
         share = -(-SHARDS // max(1, await _COUNT.scalar(connection)))
-        held = {row["shard"] for row in await _RENEW.rows(connection, me=worker, lease=span)}
+        held = {row["shard"] for row in await _RENEW.rows(connection, worker=worker, lease=span)}
         if len(held) < share:
-            taken = await _TAKE.rows(connection, me=worker, lease=span, limit=share - len(held))
-            held |= {row["shard"] for row in taken}
+            rows = await _TAKE_FREE.rows(connection, worker=worker, lease=span, limit=share - len(held))
+            held |= {row["shard"] for row in rows}
     return held, share
 
 
-async def give(database: Database, worker: UUID, given: set[int]) -> None:
-    """Let other workers have these shards."""
-    await _GIVE.run(database.pool, me=worker, given=sorted(given))
+async def release(database: Database, worker: UUID, shards: set[int]) -> None:
+    """Let other workers take these shards."""
+    await _RELEASE.run(database.pool, worker=worker, shards=sorted(shards))
 
 
-async def leave(database: Database, worker: UUID) -> None:
-    """Let other workers have everything at once: a clean stop."""
+async def release_all(database: Database, worker: UUID) -> None:
+    """Let other workers take everything at once: a clean stop."""
     async with transaction(database.pool) as connection:
-        await _LEAVE.run(connection, me=worker)
-        await _GONE.run(connection, me=worker)
+        await _RELEASE_ALL.run(connection, worker=worker)
+        await _UNREGISTER.run(connection, worker=worker)
 
 
 def shard_of(subscription: ColumnElement[UUID]) -> ColumnElement[int]:

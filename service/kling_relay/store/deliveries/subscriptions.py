@@ -1,8 +1,8 @@
-"""Subscriptions as rows: made, read, changed, paused, rotated and deleted by the client whose they are.
+"""Subscriptions as rows: created, read, changed, paused, rotated and deleted by their client.
 
-Secrets and headers come and go encrypted: secrets as a JSON list, newest first, the older ones good until
-`old_secrets_until`. A hook (an order's own `notify_hook`) is a row too, named by client and URL, shared by all orders
-with it, without secrets of its own: what goes to it is signed with the client's hook secret.
+Secrets and headers are encrypted here: secrets as a JSON list, newest first, the older ones valid until
+`old_secrets_until`. A hook (an order's own `notify_hook`) is a row too. It is named by client and URL, shared by all
+orders with that URL, and has no secrets: its client's hook secret signs what it gets.
 """
 
 from dataclasses import dataclass, field
@@ -10,47 +10,41 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    LargeBinary,
-    SmallInteger,
-    Text,
-    Uuid,
-    and_,
-    bindparam,
-    case,
-    cast,
-    func,
-    insert,
-    null,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql
-
 from kling_relay.core.event import BodyFormat
-from kling_relay.core.ids import hook_id
+from kling_relay.core.ids import MAX_ID, hook_id
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT, Ordering, SubscriptionOptions
 from kling_relay.store.access import headers
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import Columns, Row, Runner, Statement
-from kling_relay.store.tables import Time, subscriptions
+from kling_relay.store.postgres.queries import load_sql
+from kling_relay.store.postgres.statement import Row, Runner, Statement
 
 MAX_PER_CLIENT = 1000
 """Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""
 
+_OPTIONS = ("url", "events", "description", "format", "ordering", "max_in_flight")
+_REST = (
+    "id, client, hook, secrets, old_secrets_until, failing_since, paused_at, disabled_at, disabled_reason, "
+    "created_at, updated_at"
+)
+_SQL = load_sql(__name__, columns=f"{', '.join(_OPTIONS)}, {_REST}, {headers.STORED} AS headers")
+_CREATE = Statement(_SQL["create"])
+_GET = Statement(_SQL["get"])
+_LIST = Statement(_SQL["list"])
+_UPDATE = Statement(_SQL["update"])
+_SET_SECRETS = Statement(_SQL["set_secrets"])
+_PAUSE = Statement(_SQL["pause"])
+_RESUME = Statement(_SQL["resume"])
+_ENSURE_HOOK = Statement(_SQL["ensure_hook"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription as it is kept; `headers` and `secrets` are encrypted, and a hook has no secrets."""
+    """A subscription as it is stored. `headers` and `secrets` are encrypted; a hook has no secrets."""
 
     id: UUID
     client: UUID
     hook: bool = False
-    wish: SubscriptionOptions
+    options: SubscriptionOptions
     headers: bytes = field(default=b"", repr=False)
     secrets: bytes = field(repr=False)
     old_secrets_until: datetime | None = None
@@ -64,7 +58,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionUpdate:
-    """What is to be different about a subscription; None is left as it is. `headers` is encrypted."""
+    """Changes to a subscription; None leaves a member as it is. `headers` is encrypted."""
 
     url: str | None = None
     events: tuple[str, ...] | None = None
@@ -75,114 +69,9 @@ class SubscriptionUpdate:
     max_in_flight: int | None = None
 
 
-_WISH: Columns = {
-    "url": Text,
-    "events": ARRAY(Text),
-    "description": Text,
-    "format": Text,
-    "ordering": Text,
-    "max_in_flight": SmallInteger,
-}
-_ALL = (
-    *(column for column in subscriptions.c if column.name not in {"headers", "encrypted_headers"}),
-    headers.STORED.label("headers"),
-)
-_ROW = select(*_ALL)
-_ID, _CLIENT, _NOW = bindparam("of", type_=Uuid), bindparam("client", type_=Uuid), bindparam("now", type_=Time)
-_OWN = and_(subscriptions.c.id == _ID, subscriptions.c.client == _CLIENT)
-
-
-def _create() -> Statement:
-    new: Columns = {
-        "id": Uuid,
-        "client": Uuid,
-        "hook": Boolean,
-        **_WISH,
-        "encrypted_headers": LargeBinary,
-        "secrets": LargeBinary,
-        "created_at": Time,
-        "updated_at": Time,
-    }
-    already = select(func.count()).where(subscriptions.c.client == _CLIENT, ~subscriptions.c.hook).scalar_subquery()
-    values = select(*(cast(bindparam(name, type_=kind), kind) for name, kind in new.items()))
-    return Statement(
-        insert(subscriptions)
-        .from_select(list(new), values.where(already < bindparam("limit", type_=BigInteger)))
-        .returning(subscriptions.c.id)
-    )
-
-
-def _change() -> Statement:
-    fresh: dict[str, ColumnElement[Any]] = {
-        name: func.coalesce(bindparam(f"new_{name}", type_=kind), subscriptions.c[name]) for name, kind in _WISH.items()
-    }
-    ciphertext = bindparam("new_headers", type_=LargeBinary)
-    fresh["encrypted_headers"] = func.coalesce(ciphertext, subscriptions.c.encrypted_headers)
-    fresh["headers"] = case((ciphertext.is_(None), subscriptions.c.headers), else_=headers.NO_PLAINTEXT)
-    return Statement(update(subscriptions).values(updated_at=_NOW, **fresh).where(_OWN).returning(*_ALL))
-
-
-def _hook() -> Statement:
-    values: dict[str, Any] = {
-        "id": bindparam("id", type_=Uuid),
-        "client": _CLIENT,
-        "hook": True,
-        "url": bindparam("url", type_=Text),
-        "events": bindparam("events", type_=ARRAY(Text)),
-        "format": BodyFormat.KLING.value,
-        "ordering": Ordering.NONE.value,
-        "max_in_flight": DEFAULT_IN_FLIGHT,
-        "secrets": b"",
-        "created_at": _NOW,
-        "updated_at": _NOW,
-    }
-    made = postgresql.insert(subscriptions).values(**values)
-    return Statement(
-        made.on_conflict_do_update(
-            index_elements=[subscriptions.c.id],
-            set_={"disabled_at": null(), "disabled_reason": null(), "failing_since": null(), "updated_at": _NOW},
-            where=subscriptions.c.disabled_at.is_not(None),
-        )
-    )
-
-
-_CREATE = _create()
-_CHANGE = _change()
-_HOOK = _hook()
-_GET = Statement(_ROW.where(_OWN))
-_LIST = Statement(
-    _ROW.where(
-        subscriptions.c.client == _CLIENT, ~subscriptions.c.hook, subscriptions.c.id < bindparam("before", type_=Uuid)
-    )
-    .order_by(subscriptions.c.id.desc())
-    .limit(bindparam("limit", type_=BigInteger))
-)
-_ROTATE = Statement(
-    update(subscriptions)
-    .values(
-        secrets=bindparam("new_secrets"),
-        old_secrets_until=bindparam("until", type_=Time),
-        updated_at=_NOW,
-    )
-    .where(_OWN, ~subscriptions.c.hook, subscriptions.c.secrets == bindparam("old_secrets"))
-)
-_PAUSE = Statement(
-    update(subscriptions)
-    .values(paused_at=func.coalesce(subscriptions.c.paused_at, _NOW), updated_at=_NOW)
-    .where(_OWN)
-    .returning(*_ALL)
-)
-_RESUME = Statement(
-    update(subscriptions)
-    .values(paused_at=null(), disabled_at=null(), disabled_reason=null(), failing_since=null(), updated_at=_NOW)
-    .where(_OWN)
-    .returning(*_ALL)
-)
-
-
 async def create(database: Database, new: Subscription) -> bool:
-    """Write a subscription; False where the client has `MAX_PER_CLIENT` already."""
-    made = await _CREATE.scalar(
+    """Write a subscription; False if the client has `MAX_PER_CLIENT` already."""
+    identifier = await _CREATE.scalar(
         database.pool,
         id=new.id,
         client=new.client,
@@ -192,82 +81,93 @@ async def create(database: Database, new: Subscription) -> bool:
         created_at=new.created_at,
         updated_at=new.updated_at,
         limit=MAX_PER_CLIENT,
-        **_columns(new.wish),
+        **_options(new.options),
     )
-    return made is not None
+    return identifier is not None
 
 
 async def get(database: Database, client: UUID, identifier: UUID) -> Subscription | None:
     """Return the client's subscription or hook of this id, or None."""
-    return _maybe(await _GET.row(database.pool, of=identifier, client=client))
+    return _subscription(await _GET.row(database.pool, id=identifier, client=client))
 
 
 async def page(database: Database, client: UUID, before: UUID | None, limit: int) -> list[Subscription]:
     """Return up to `limit` of the client's subscriptions, newest first, older than `before`; hooks are left out."""
-    last = before or UUID(int=(1 << 128) - 1)
-    return [_read(row) for row in await _LIST.rows(database.pool, client=client, before=last, limit=limit)]
+    rows = await _LIST.rows(database.pool, client=client, before=before or MAX_ID, limit=limit)
+    return [_from_row(row) for row in rows]
 
 
-async def change(
-    database: Database, client: UUID, identifier: UUID, wanted: SubscriptionUpdate, now: datetime
+async def update(
+    database: Database, client: UUID, identifier: UUID, changes: SubscriptionUpdate, now: datetime
 ) -> Subscription | None:
-    """Change what `wanted` names and return the subscription as it is then; None where there is none."""
-    new = {f"new_{name}": value for name, value in _columns(wanted).items()}
-    new["new_headers"] = wanted.headers
-    return _maybe(await _CHANGE.row(database.pool, of=identifier, client=client, now=now, **new))
+    """Make the changes and return the subscription as it is then, or None if it does not exist."""
+    row = await _UPDATE.row(
+        database.pool, id=identifier, client=client, now=now, headers=changes.headers, **_options(changes)
+    )
+    return _subscription(row)
 
 
 async def set_secrets(
-    database: Database, old: Subscription, ciphertext: bytes, old_until: datetime | None, now: datetime
+    database: Database, old: Subscription, secrets: bytes, old_until: datetime | None, now: datetime
 ) -> bool:
-    """Replace the secrets of a subscription as it was read; False where somebody else was quicker."""
-    touched = await _ROTATE.run(
+    """Replace the secrets of a subscription as it was read; False if they were replaced meanwhile."""
+    count = await _SET_SECRETS.run(
         database.pool,
-        of=old.id,
+        id=old.id,
         client=old.client,
-        new_secrets=ciphertext,
+        new_secrets=secrets,
         old_secrets=old.secrets,
-        until=old_until,
+        old_secrets_until=old_until,
         now=now,
     )
-    return touched == 1
+    return count == 1
 
 
 async def pause(database: Database, client: UUID, identifier: UUID, now: datetime) -> Subscription | None:
-    """Let its deliveries wait; they gather, and none is lost."""
-    return _maybe(await _PAUSE.row(database.pool, of=identifier, client=client, now=now))
+    """Let its deliveries wait; none is lost."""
+    return _subscription(await _PAUSE.row(database.pool, id=identifier, client=client, now=now))
 
 
 async def resume(database: Database, client: UUID, identifier: UUID, now: datetime) -> Subscription | None:
-    """Deliver again, also where it had been disabled; its health begins anew."""
-    return _maybe(await _RESUME.row(database.pool, of=identifier, client=client, now=now))
+    """Deliver again, even if it was disabled, from a clean record."""
+    return _subscription(await _RESUME.row(database.pool, id=identifier, client=client, now=now))
 
 
 async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> UUID:
-    """Make sure that the client has a hook for `url`, enabled again where it was disabled, and return its id."""
+    """Make sure that the client has an enabled hook for `url`, and return its id."""
     identifier = hook_id(client, url)
-    await _HOOK.run(runner, id=identifier, client=client, url=url, events=["task.*"], now=now)
+    await _ENSURE_HOOK.run(
+        runner,
+        id=identifier,
+        client=client,
+        url=url,
+        events=["task.*"],
+        format=BodyFormat.KLING,
+        ordering=Ordering.NONE,
+        max_in_flight=DEFAULT_IN_FLIGHT,
+        now=now,
+    )
     return identifier
 
 
-def _columns(wish: SubscriptionOptions | SubscriptionUpdate) -> dict[str, Any]:
+def _options(options: SubscriptionOptions | SubscriptionUpdate) -> dict[str, Any]:
     return {
-        "url": wish.url,
-        "events": None if wish.events is None else list(wish.events),
-        "description": wish.description,
-        "format": wish.format,
-        "ordering": wish.ordering,
-        "max_in_flight": wish.max_in_flight,
+        "url": options.url,
+        "events": None if options.events is None else list(options.events),
+        "description": options.description,
+        "format": options.format,
+        "ordering": options.ordering,
+        "max_in_flight": options.max_in_flight,
     }
 
 
-def _maybe(row: Row | None) -> Subscription | None:
-    return None if row is None else _read(row)
+def _subscription(row: Row | None) -> Subscription | None:
+    return None if row is None else _from_row(row)
 
 
-def _read(row: Row) -> Subscription:
-    rest = {name: value for name, value in row.items() if name not in _WISH}
-    wish = SubscriptionOptions(
+def _from_row(row: Row) -> Subscription:
+    rest = {name: value for name, value in row.items() if name not in _OPTIONS}
+    options = SubscriptionOptions(
         url=row["url"],
         events=tuple(row["events"]),
         description=row["description"],
@@ -275,4 +175,4 @@ def _read(row: Row) -> Subscription:
         ordering=Ordering(row["ordering"]),
         max_in_flight=row["max_in_flight"],
     )
-    return Subscription(wish=wish, **rest)
+    return Subscription(options=options, **rest)

@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement, columns_of, unnested
+from kling_relay.store.postgres.transactions import OLDEST_TX, THIS_TX
 from kling_relay.store.tables import events
 
 WINDOW = 5_000
@@ -93,9 +94,9 @@ class EventSlice:
     after: Cursor | None
 
 
-THIS_TX = "pg_current_xact_id()::text::bigint + :tx_offset::bigint"
+EVENT_TX = f"{THIS_TX} + :tx_offset::bigint"
 """The number under which this transaction writes events, in SQL."""
-HORIZON = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint + :tx_offset::bigint"
+HORIZON = f"{OLDEST_TX} + :tx_offset::bigint"
 """The number below which every transaction has ended, in SQL."""
 
 

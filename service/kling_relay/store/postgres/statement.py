@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
+from kling_relay.core.ids import MAX_ID
 from kling_relay.store.postgres.queries import numbered
 
 Row = asyncpg.Record
@@ -164,10 +165,7 @@ def not_before(identifier: ColumnElement[Any]) -> ColumnElement[bool]:
 
 def first_of(ids: Collection[Any]) -> dict[str, Any]:
     """Return the argument of `not_before` for these ids; before nothing's first is everything."""
-    return {"first": min(ids, default=_LAST)}
-
-
-_LAST = UUID(b"\xff" * 16)
+    return {"first": min(ids, default=MAX_ID)}
 
 
 @asynccontextmanager

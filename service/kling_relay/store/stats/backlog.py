@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, ColumnElement, Double, and_, case, cast, func, literal_column, or_, select, true
 
 from kling_relay.core.subscription import SHARDS
-from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Row, Statement
 from kling_relay.store.stats.readings import AGES, EVERY_AGE, EXHAUSTED, LATER, OLDEST, Queue
-from kling_relay.store.tables import pending_deliveries, subscriptions
+from kling_relay.store.tables import INFINITY, pending_deliveries, subscriptions
 
 MAX_SUBSCRIPTIONS = 40
 """Subscriptions looked at in each shard: ten thousand in all."""

@@ -26,10 +26,9 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from kling_relay.core.ids import creation_time, lower_bound
 from kling_relay.core.subscription import shard_of
-from kling_relay.store.deliveries.outbox import INFINITY
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement, columns_of, unnested
-from kling_relay.store.tables import events, pending_deliveries, submissions, tasks
+from kling_relay.store.tables import INFINITY, events, pending_deliveries, submissions, tasks
 
 WINDOW = 20_000
 MAX_COUNTED = 10_000

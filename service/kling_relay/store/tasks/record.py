@@ -29,7 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from kling_relay.core.ledger import on_record
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import (
     CollisionError,
@@ -91,8 +90,7 @@ _TASK: Columns = {
     "trace": Text,
     "fields": Text,
 }
-_ENTRY: Columns = {"entry": Text, "reserved": Numeric, "charged": Numeric}
-_ROW: Columns = {**_TASK, "payload": LargeBinary, **_ENTRY}
+_ROW: Columns = {**_TASK, "payload": LargeBinary}
 
 
 def _record() -> Statement:
@@ -128,12 +126,12 @@ def _record() -> Statement:
             ],
             select(
                 new.c.id,
-                new.c.entry,
+                literal_column("'reserve'"),
                 new.c.client,
                 new.c.key,
                 new.c.created_at,
-                new.c.reserved,
-                new.c.charged,
+                new.c.quote,
+                literal_column("0"),
                 new.c.currency,
                 new.c.kind,
                 new.c.model,
@@ -163,8 +161,7 @@ async def record(database: Database, records: Sequence[NewTask], due_in: float) 
 
 async def record_on(runner: Runner, records: Sequence[NewTask], due_in: float) -> None:
     """Record these orders in the transaction that `runner` is in."""
-    rows = [(*task, *on_record(task.quote)[: len(_ENTRY)]) for task in records]
-    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", NewTask._fields, records))
 
 
 _made = unnested("made", id=Uuid)

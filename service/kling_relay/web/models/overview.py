@@ -1,31 +1,32 @@
-"""The query and response of /v1/overview; `kling_relay.store.stats.tasks` says how the figures are obtained."""
+"""The overview's answer, as models; what the figures mean is said in `kling_relay.store.stats.tasks`."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from kling_relay.web.models.fields import Id, RequestModel, ResponseModel
+from kling_relay.web.models.fields import Asked, Id
+from kling_relay.web.models.responses import Shown
 
 
-class OverviewQuery(RequestModel):
+class OverviewAsked(Asked):
     span: Literal["hour", "day"] = "hour"
-    subscription: Id | None = Field(None, description="only deliveries of this subscription")
+    subscription: Id | None = Field(None, description="only this one's deliveries")
 
 
-class TaskStatsResponse(ResponseModel):
-    """Tasks ordered in the span; durations are from order to success."""
+class TaskFigures(Shown):
+    """Tasks ordered in the span; latencies are from order to success."""
 
     ordered: int
-    is_estimate: bool = Field(description="whether a bin had too many tasks to count them all")
+    is_estimate: bool = Field(description="some bins were reckoned from a part of them")
     succeeded: int
     failed: int
-    open: int = Field(description="tasks that are not final now")
+    open: int = Field(description="not final at this moment")
     duration_p50_ms: float | None
     duration_p95_ms: float | None
 
 
-class SubscriptionStatsResponse(ResponseModel):
-    """Attempts in the span for one subscription; latencies are those of successful attempts."""
+class SubscriptionFigures(Shown):
+    """Attempts made in the span; latencies are of those that delivered."""
 
     id: str
     attempts: int
@@ -37,12 +38,12 @@ class SubscriptionStatsResponse(ResponseModel):
     next_attempt_at: str | None
 
 
-class DeliveryStatsResponse(ResponseModel):
-    """Attempts in the span for all subscriptions together."""
+class DeliveryFigures(Shown):
+    """Attempts made in the span, to all subscriptions together."""
 
     attempts: int
     delivered: int
-    is_partial: bool = Field(description="whether a subscription had too many attempts to count all but the newest")
+    is_partial: bool = Field(description="a subscription had more attempts than are looked at: the newest are")
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     pending: int
@@ -50,32 +51,28 @@ class DeliveryStatsResponse(ResponseModel):
     next_attempt_at: str | None
 
 
-class SlotStatsResponse(ResponseModel):
-    """Places for tasks in flight at the provider."""
-
-    in_use: int = Field(description="slots that the caller's tasks use")
-    limit: int | None = Field(description="slots of the whole service; null means without limit")
+class SlotFigures(Shown):
+    in_use: int = Field(description="slots at the provider that the caller's tasks hold")
+    limit: int | None = Field(description="slots that the service has for everybody; null is without limit")
 
 
-class StalestTaskResponse(ResponseModel):
-    """The open task that has been without news for longest."""
-
+class SilentTask(Shown):
     task_id: str
     last_update_at: str
 
 
-class FailureReasonResponse(ResponseModel):
+class Reason(Shown):
     reason: str
     count: int
 
 
-class DeliveryErrorResponse(ResponseModel):
-    code: str = Field(description="an HTTP status, or timeout, refused, dns, tls, reset, blocked if there was none")
+class ErrorFigures(Shown):
+    code: str = Field(description="an HTTP status, or why there was none: timeout, refused, dns, tls, reset, blocked")
     count: int
 
 
-class BinResponse(ResponseModel):
-    """One part of the span; `open` and `pending` are as of its end."""
+class Bin(Shown):
+    """One part of the span; `open` and `pending` are as they were at its end."""
 
     at: str
     ordered: int
@@ -92,18 +89,18 @@ class BinResponse(ResponseModel):
     latency_p95_ms: float | None
 
 
-class OverviewResponse(ResponseModel):
+class Overview(Shown):
     """The caller's own figures over the last hour or day."""
 
     span: Literal["hour", "day"]
     since: str
     until: str
     bin_seconds: float
-    tasks: TaskStatsResponse
-    deliveries: DeliveryStatsResponse
-    slots: SlotStatsResponse
-    stalest_task: StalestTaskResponse | None
-    reasons: list[FailureReasonResponse]
-    errors: list[DeliveryErrorResponse]
-    bins: list[BinResponse]
-    subscriptions: list[SubscriptionStatsResponse]
+    tasks: TaskFigures
+    deliveries: DeliveryFigures
+    slots: SlotFigures
+    stalest_task: SilentTask | None
+    reasons: list[Reason]
+    errors: list[ErrorFigures]
+    bins: list[Bin]
+    subscriptions: list[SubscriptionFigures]
