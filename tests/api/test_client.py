@@ -64,7 +64,7 @@ async def test_waiting_ends_with_the_task_or_with_patience(served: House, relay:
     with pytest.raises(NotFinalError, match="submitted"):
         await relay.wait(task.task_id, within=0.1)
     waiting = asyncio.ensure_future(relay.wait(task.task_id, within=20))
-    await eventually(lambda: served.in_hand("waiters") == 1)
+    await eventually(lambda: served.load("waiters") == 1)
     await served.done(task.task_id)
     final = await waiting
     assert final.has_succeeded

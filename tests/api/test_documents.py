@@ -3,15 +3,15 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]  # it has no types of its own
 
 from kling_relay.client import Relay as Client
 from kling_relay.core.event import BodyFormat, EventType
-from kling_relay.web.api.routes import ROUTES
-from kling_relay.web.http.request import Family
+from kling_relay.web.http.routing import AnyRoute, Api
+from kling_relay.web.routes import ROUTES
 from kling_relay.web.spec import asyncapi, openapi
 from tests.flows.money.test_budgets import limit
 from tests.support.relay import House, house
@@ -68,9 +68,17 @@ def test_what_needs_a_key_says_so_and_how_it_is_refused() -> None:
         operation = document["paths"][route.path][route.method.lower()]
         assert ("security" in operation) == (route.scope is not None)
         if route.scope is not None:
-            shape = "KlingRefusal" if route.family is Family.KLING else "Problem"
+            shape = "KlingError" if route.api is Api.KLING else "Problem"
             (content,) = operation["responses"]["401"]["content"].values()
             assert content["schema"]["$ref"].endswith(shape)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_handler_takes_the_models_of_its_route(route: AnyRoute) -> None:
+    handler = getattr(route.handler, "func", route.handler)  # Kling's routes are partials
+    (request, *_) = get_type_hints(handler).values()
+    models = [None if model is type(None) else model for model in get_args(request)]
+    assert (models or [None, None]) == [route.query, route.body]
 
 
 async def test_what_is_answered_is_what_is_described(database: str) -> None:

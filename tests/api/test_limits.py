@@ -105,7 +105,7 @@ async def test_a_body_beyond_its_limit_is_413(home: House, path: str, limit: int
         assert is_chunked  # it was hung up on before it had sent all
     else:
         assert (status, said["code"]) == (413, 1205)
-    assert home.in_hand("bytes") == 0
+    assert home.load("bytes") == 0
 
 
 async def test_how_deep_a_body_may_nest_is_a_setting(database: str) -> None:
@@ -144,7 +144,7 @@ async def test_a_body_that_never_comes_is_408(database: str) -> None:
         head = f"POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {home.key}\r\n"
         answer = await raw(home, f"{head}Content-Length: 100\r\n\r\n{{".encode())
     assert answer.startswith(b"HTTP/1.1 408")
-    assert home.in_hand("bytes") == 0
+    assert home.load("bytes") == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/tasks HTTP/1.1\r\nX-Slow:"])
@@ -154,10 +154,10 @@ async def test_a_connection_without_a_request_is_closed(database: str, sent: byt
 
 
 async def test_when_too_much_is_being_uploaded_others_wait(database: str) -> None:
-    async with house(database, Limits(bytes_in_hand=0)) as home:
-        home.count("bytes", 1)
+    async with house(database, Limits(total_body_bytes=0)) as home:
+        home.add_load("bytes", 1)
         status, said, headers = await home.full("POST", "/kling/v1/videos/text2video", json={"prompt": "a"})
-        home.count("bytes", -1)
+        home.add_load("bytes", -1)
     assert (status, said["code"], headers["Retry-After"]) == (503, 5001, "1")
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kling_relay.store.stats.tasks import PER_BIN, Figures
-from kling_relay.web.api.overview import reckoned
+from kling_relay.web.api.overview import estimate
 from tests.support.relay import house
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -79,10 +79,10 @@ async def test_what_a_paused_subscription_misses_is_outstanding(database: str) -
 
 def test_a_bin_with_more_than_is_looked_at_is_reckoned_by_how_much_of_it_that_covers() -> None:
     few = Figures(seen=PER_BIN - 1, last_at=NOON)
-    assert reckoned(few, NOON, MINUTE) == (PER_BIN - 1, False)
+    assert estimate(few, NOON, MINUTE) == (PER_BIN - 1, False)
     many = Figures(seen=PER_BIN, last_at=NOON + MINUTE / 4)
-    assert reckoned(many, NOON, MINUTE) == (PER_BIN * 4, True)
-    assert reckoned(Figures(), NOON, MINUTE) == (0, False)
+    assert estimate(many, NOON, MINUTE) == (PER_BIN * 4, True)
+    assert estimate(Figures(), NOON, MINUTE) == (0, False)
 
 
 async def test_a_subscription_of_another_client_is_not_looked_into(database: str) -> None:

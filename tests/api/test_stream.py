@@ -177,8 +177,8 @@ async def test_a_key_may_have_so_many_streams(database: str) -> None:
         async with stream(home):
             status, said = await home.get("/v1/events/stream")
             assert (status, said["code"]) == (429, 1302)
-            assert home.in_hand("streams") == 1
-        await eventually(lambda: home.in_hand("streams") == 0, within=15)
+            assert home.load("streams") == 1
+        await eventually(lambda: home.load("streams") == 0, within=15)
 
 
 async def test_a_reader_that_does_not_read_is_cut_and_resumes_without_loss(database: str) -> None:
@@ -197,7 +197,7 @@ async def test_a_reader_that_does_not_read_is_cut_and_resumes_without_loss(datab
             many,
         )
         await home.order("afterwards")
-        await eventually(lambda: home.in_hand("streams") == 0, within=20)
+        await eventually(lambda: home.load("streams") == 0, within=20)
         writer.close()
         async with stream(home, "after=0") as again:
             for number in range(1, many + 1):
@@ -221,7 +221,7 @@ async def test_streams_end_when_the_service_does(database: str) -> None:
             answer = await session.get(f"{home.url}/v1/events/stream", headers=headers)
             task = await home.order()
             waiting = asyncio.create_task(home.get(f"/v1/tasks/{task}?wait=30"))
-            await eventually(lambda: home.in_hand("waiters") == 1)
+            await eventually(lambda: home.load("waiters") == 1)
             async with asyncio.timeout(10):
                 await home.stop()
                 assert (await waiting)[1]["task_status"] == "submitted"

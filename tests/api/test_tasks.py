@@ -99,13 +99,13 @@ async def test_every_fault_of_a_query_is_named(home: House, query: str, fields: 
 async def test_a_waiter_hears_of_the_end_at_once(home: House) -> None:
     task = await home.order()
     waiting = asyncio.create_task(home.get(f"/v1/tasks/{task}?wait=30"))
-    await eventually(lambda: home.in_hand("waiters") == 1)
+    await eventually(lambda: home.load("waiters") == 1)
     await home.called_back(task, "processing")
     await home.done(task)
     async with asyncio.timeout(5):
         _, said = await waiting
     assert said["task_status"] == "succeed"
-    await eventually(lambda: home.in_hand("waiters") == 0)
+    await eventually(lambda: home.load("waiters") == 0)
 
 
 async def test_waiting_ends_when_its_time_is_over(home: House) -> None:

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import uvloop
 
-from kling_relay.core.address import NOWHERE, Allowed, check_url
+from kling_relay.core.address import PUBLIC_ONLY, Allowed, check_url
 from kling_relay.destinations.webhook import WebhookClient
 from tests.support.names import Asking, nameserver
 from tests.support.service import running, sandboxed
@@ -82,7 +82,7 @@ def test_no_packet_leaves_for_any_form_of_an_inner_address(
         disguised += [url.format(port=port) for url in DISGUISES]
 
         async def dial() -> list[str | None]:
-            async with WebhookClient(allowed=NOWHERE, resolver=Asking(server)) as endpoint:
+            async with WebhookClient(allowed=PUBLIC_ONLY, resolver=Asking(server)) as endpoint:
                 return [(await endpoint.post(url, {}, b"{}", NOW)).error for url in [*certain, *disguised]]
 
         with heard(besides=server.address) as sockets, asyncio.Runner(loop_factory=loop) as runner:
@@ -191,6 +191,6 @@ def _is_plain(host: str) -> bool:
 
 def _is_inner(name: str) -> bool:
     try:
-        return not any(NOWHERE.admits(ip_address(found[4][0])) for found in socket.getaddrinfo(name, 9))
+        return not any(PUBLIC_ONLY.admits(ip_address(found[4][0])) for found in socket.getaddrinfo(name, 9))
     except (OSError, ValueError):
         return False

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
 import kling_relay.destinations.webhook
-from kling_relay.core.address import NOWHERE, Allowed
+from kling_relay.core.address import PUBLIC_ONLY, Allowed
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.destinations.webhook import MAX_KEPT, Names, WebhookClient
 
@@ -180,7 +180,7 @@ LITERALS += ["[2001:0:4136:e378::]", "[fe80::1]", "[ff02::1]", "255.255.255.255"
 
 @pytest.mark.parametrize("literal", LITERALS)
 async def test_an_inner_address_gets_no_socket_as_a_literal_or_behind_a_name(literal: str, sockets: Sockets) -> None:
-    async with endpoint(NOWHERE, resolver=Telling([literal.strip("[]")])) as client:
+    async with endpoint(PUBLIC_ONLY, resolver=Telling([literal.strip("[]")])) as client:
         for host in (literal, "name.example"):
             got = await client.post(f"http://{host}:1/", {}, b"{}", NOW)
             assert (got.status, got.error) == (None, "blocked: the address is neither public nor allowed")
@@ -191,7 +191,7 @@ async def test_an_inner_address_gets_no_socket_as_a_literal_or_behind_a_name(lit
     "host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.1.", "localhost", "①②⑦.⓪.⓪.①"]
 )
 async def test_no_notation_of_loopback_gets_a_socket(host: str, sockets: Sockets) -> None:
-    async with endpoint(NOWHERE) as client:
+    async with endpoint(PUBLIC_ONLY) as client:
         got = await client.post(f"http://{host}:1/", {}, b"{}", NOW)
     assert got.error is not None
     assert got.error.startswith(("blocked", "protocol", "dns"))

@@ -16,7 +16,7 @@ import yaml
 from kling_relay.cli.program import program
 from kling_relay.observe.instruments import Described
 from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, Metrics
-from kling_relay.web.api.routes import ROUTES
+from kling_relay.web.routes import ROUTES
 from tests.support.paths import ROOT
 
 FILES = ROOT / "helm" / "kling-relay" / "files"

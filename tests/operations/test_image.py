@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pytest
 from typing_extensions import override
 
+from tests.support.installed import link
 from tests.support.paths import ROOT
 
 HOME = "/opt/kling-relay"
@@ -59,16 +60,14 @@ def locked(path: Path) -> dict[str, str]:
 
 
 def link_dependencies(site: Path) -> None:
-    """Put what requirements/run.txt pins, and nothing else, from this environment into `site`."""
+    """Link what requirements/run.txt pins, and nothing else, from this environment into `site`."""
     for name, version in locked(ROOT / "requirements" / "run.txt").items():
         try:
-            found = metadata.distribution(name)
+            installed = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # pinned for another platform or Python
-        assert found.version == version, f"{name} is {found.version} here, but the lock file says {version}"
-        for top in {Path(str(it)).parts[0] for it in found.files or []} - {"..", "__pycache__"}:
-            if not (site / top).exists():
-                (site / top).symlink_to(Path(str(found.locate_file(top))))
+        assert installed == version, f"{name} is {installed} here, but the lock file says {version}"
+        link([name], site)
 
 
 def ignored(path: str) -> bool:

@@ -21,10 +21,7 @@ ASK = b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n"
 
 
 class _Here:
-    """A web that answers everything alike."""
-
-    def __init__(self) -> None:
-        self.dispatch = self
+    """A service with one response to everything."""
 
     async def answer(self, _: web.BaseRequest) -> web.Response:
         return web.Response(text="here")
@@ -33,8 +30,8 @@ class _Here:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def hang_up(self) -> None:
-        """Nobody waits here."""
+    def close_streams(self) -> None:
+        """It has no streams."""
 
 
 @asynccontextmanager

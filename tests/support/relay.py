@@ -29,8 +29,8 @@ from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database, connect
-from kling_relay.web import application
-from kling_relay.web.http.context import Context, Limits, Seen
+from kling_relay.web.application import WebApplication, build
+from kling_relay.web.http.context import Context, Limits, RequestSummary
 from kling_relay.web.server import serve
 from tests.support.waiting import eventually
 
@@ -64,19 +64,19 @@ class House:
     database: Database
     encryptor: Encryptor
     tools: Context
-    web: application.WebApplication
+    application: WebApplication
     stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[RequestSummary] = field(default_factory=list)
 
-    def in_hand(self, name: str) -> int:
-        """Return how many of something the served web counts: waiters, streams, bytes."""
-        return self.web.site.in_hand[name]
+    def load(self, name: str) -> int:
+        """Return what the service counts under a name: waiters, streams, bytes."""
+        return self.application.state.load[name]
 
-    def count(self, name: str, more: int) -> None:
-        """Let the served web count more (or fewer) of something than there are."""
-        self.web.site.in_hand[name] += more
+    def add_load(self, name: str, amount: int) -> None:
+        """Add to what the service counts under a name."""
+        self.application.state.load[name] += amount
 
     async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
         return await add_key(self.database, self.encryptor, client, scopes, **more)
@@ -160,7 +160,7 @@ async def house(
 
     limits = limits or Limits()
     provider, wakeup, encryptor = StandIn(), Wakeup(), Encryptor([b"s" * 32])
-    seen: list[Seen] = []
+    seen: list[RequestSummary] = []
     async with connect(url) as database, aiohttp.ClientSession() as session:
         ingest = Ingest(database, wakeups=[wakeup], ask_after=60)
         send = Send(
@@ -190,7 +190,7 @@ async def house(
             rulebook=load_rulebook("seed"),
             prices=prices,
             now=clock,
-            chance=random.getrandbits,
+            random_bits=random.getrandbits,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             wakeup=wakeup,
             limits=limits,
@@ -201,9 +201,9 @@ async def house(
         key = await add_key(database, encryptor, "tests")
         row = await client_keys.by_digest(database, digest(key))
         assert row is not None
-        made = application.make(tools)
+        application = build(tools)
         async with AsyncExitStack() as server:
-            port = await server.enter_async_context(serve(made, "127.0.0.1", 0, limits, shutdown_timeout=2))
+            port = await server.enter_async_context(serve(application, "127.0.0.1", 0, limits, shutdown_timeout=2))
             yield House(
                 stop=server.aclose,
                 url=f"http://127.0.0.1:{port}",
@@ -212,7 +212,7 @@ async def house(
                 database=database,
                 encryptor=encryptor,
                 tools=tools,
-                web=made,
+                application=application,
                 provider=provider,
                 session=session,
                 seen=seen,

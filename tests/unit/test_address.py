@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.address import NOWHERE, Address, Allowed, check_url, is_public
+from kling_relay.core.address import PUBLIC_ONLY, Address, Allowed, check_url, is_public
 
 INNER = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -25,7 +25,7 @@ PUBLIC = ["1.1.1.1", "8.8.8.8", "99.255.255.255", "172.32.0.1", "193.0.0.1", "26
 @pytest.mark.parametrize("text", INNER)
 def test_no_inner_address_is_public(text: str) -> None:
     assert not is_public(ip_address(text))
-    assert not NOWHERE.admits(ip_address(text))
+    assert not PUBLIC_ONLY.admits(ip_address(text))
 
 
 @pytest.mark.parametrize("text", PUBLIC)
@@ -117,7 +117,7 @@ def test_the_allowed_networks_are_the_only_door() -> None:
 def test_wrong_networks_are_all_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"like 10.0.0.0/8: ten, 10.0.0.1/8$"):
         Allowed.parse("ten,::1,10.0.0.1/8,")
-    assert Allowed.parse("") == NOWHERE
+    assert Allowed.parse("") == PUBLIC_ONLY
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=60))

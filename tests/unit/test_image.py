@@ -1,4 +1,4 @@
-"""Pictures are judged by their headers, whatever is wrapped around them."""
+"""Format and sides are read from an image's header, whatever surrounds it."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kling_relay.core.image import ImageFacts, other_format, read_base64, sniff
+from kling_relay.core.image import ImageFacts, other_format, read_base64
 
 SOI = b"\xff\xd8"
 
@@ -19,32 +19,34 @@ def png(width: int = 640, height: int = 480) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08\x02\x00\x00\x00" * 8
 
 
-def drawn(kind: str, width: int, height: int, **how: object) -> bytes:
-    into = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(into, kind, **how)
-    return into.getvalue()
+def encoded(kind: str, width: int, height: int, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(file, kind, **options)
+    return file.getvalue()
+
+
+def facts(picture: bytes) -> ImageFacts | None:
+    image = read_base64(base64.b64encode(picture).decode())
+    return image.facts if image else None
 
 
 def segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
-@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"exif": b"Exif\x00\x00" + b"x" * 60_000}])
-def test_every_usual_jpeg_tells_its_sides(how: dict[str, object]) -> None:
-    assert sniff(drawn("JPEG", 321, 123, **how)) == ImageFacts("jpg", 321, 123)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\x00\x00" + b"x" * 60_000}])
+def test_the_sides_of_usual_jpegs_are_read(options: dict[str, object]) -> None:
+    assert facts(encoded("JPEG", 321, 123, **options)) == ImageFacts("jpg", 321, 123)
 
 
-def test_a_png_tells_its_sides() -> None:
-    assert sniff(drawn("PNG", 321, 123)) == ImageFacts("png", 321, 123)
+def test_the_sides_of_a_png_are_read() -> None:
+    assert facts(encoded("PNG", 321, 123)) == ImageFacts("png", 321, 123)
 
 
-def test_megabytes_of_segments_before_the_frame_are_walked_over() -> None:
-    plain = drawn("JPEG", 400, 300)
+def test_megabytes_of_segments_before_the_frame_are_skipped() -> None:
+    plain = encoded("JPEG", 400, 300)
     heavy = SOI + segment(0xE2, b"p" * 65_000) * 60 + b"\xff\xff\xff" + plain[2:]
-    assert sniff(heavy) == ImageFacts("jpg", 400, 300)
-    image = read_base64(base64.b64encode(heavy).decode())
-    assert image is not None
-    assert image.facts == ImageFacts("jpg", 400, 300)
+    assert facts(heavy) == ImageFacts("jpg", 400, 300)
 
 
 @pytest.mark.parametrize(
@@ -56,31 +58,31 @@ def test_megabytes_of_segments_before_the_frame_are_walked_over() -> None:
         SOI + b"\xff\xe0\xff\xff" + b"x" * 40,  # a length beyond the end
         SOI + b"\xff\xff" * 4000,
         SOI + segment(0xDA, b"pixels before any frame"),
-        SOI + segment(0xC0, b"\x08\x00\x00\x00\x00\x03"),  # no sides
+        SOI + segment(0xC0, b"\x08\x00\x00\x00\x00\x03"),  # without sides
         png(0, 480),
         png()[:20],
         b"GIF89a" + b"x" * 40,
     ],
 )
-def test_damaged_and_foreign_headers_tell_nothing(damaged: bytes) -> None:
-    assert sniff(damaged) is None
+def test_a_damaged_or_foreign_header_has_no_facts(damaged: bytes) -> None:
+    assert facts(damaged) is None
 
 
 @given(st.binary(max_size=400))
-def test_no_bytes_whatever_raise(noise: bytes) -> None:
-    sniff(noise)
-    sniff(b"\xff\xd8\xff" + noise)
-    sniff(b"\x89PNG\r\n\x1a\n" + noise)
+def test_no_bytes_raise_an_exception(noise: bytes) -> None:
+    facts(noise)
+    facts(b"\xff\xd8\xff" + noise)
+    facts(b"\x89PNG\r\n\x1a\n" + noise)
 
 
 @given(st.text(max_size=400))
-def test_no_text_whatever_raises(noise: str) -> None:
+def test_no_text_raises_an_exception(noise: str) -> None:
     read_base64(noise)
     read_base64("data:image/png;base64," + noise)
 
 
 @given(st.binary(min_size=1, max_size=3000), st.integers(0, 3000), st.integers(0, 100))
-def test_reading_a_piece_of_base64_is_reading_a_piece_of_the_bytes(picture: bytes, offset: int, length: int) -> None:
+def test_reading_part_of_a_base64_text_gives_that_part_of_the_bytes(picture: bytes, offset: int, length: int) -> None:
     image = read_base64(base64.b64encode(picture).decode())
     assert image is not None
     assert image.size == len(picture)
@@ -88,10 +90,10 @@ def test_reading_a_piece_of_base64_is_reading_a_piece_of_the_bytes(picture: byte
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2])
-def test_all_ways_to_write_base64_come_out_as_one(extra: int) -> None:
+def test_every_spelling_of_base64_is_read_as_the_same_image(extra: int) -> None:
     picture = png() + b"\xff\xfe\xfb" * 20 + b"x" * extra
     plain = base64.b64encode(picture).decode()
-    for written in (
+    for spelling in (
         plain,
         plain.rstrip("="),
         "data:image/png;base64," + plain,
@@ -101,29 +103,29 @@ def test_all_ways_to_write_base64_come_out_as_one(extra: int) -> None:
         plain.replace("A", "A\r\n"),
         base64.urlsafe_b64encode(picture).decode(),
     ):
-        image = read_base64(written)
-        assert image is not None, written[:40]
+        image = read_base64(spelling)
+        assert image is not None, spelling[:40]
         assert (image.text, image.size) == (plain, len(picture))
         assert image.facts == ImageFacts("png", 640, 480)
 
 
 @pytest.mark.parametrize("text", ["", "A", "====", "not base64!", "data:image/png,abc", "图片", "iVBOR===="])
-def test_what_is_no_base64_is_none(text: str) -> None:
+def test_text_that_is_not_base64_is_not_an_image(text: str) -> None:
     assert read_base64(text) is None
 
 
-def test_a_format_we_do_not_take_is_named() -> None:
+def test_a_format_that_is_not_accepted_is_named() -> None:
     assert other_format(b"GIF89a") == "gif"
     assert other_format(b"RIFF....WEBP") == "webp"
     assert other_format(b"%PDF") is None
 
 
-def test_ten_megabytes_cost_a_few_milliseconds() -> None:
+def test_ten_megabytes_take_a_few_milliseconds() -> None:
     text = "data:image/png;base64," + base64.b64encode(png() + bytes(10 * 2**20)).decode()
 
-    def spent() -> float:
+    def elapsed() -> float:
         start = time.process_time()
         assert read_base64(text)
         return time.process_time() - start
 
-    assert min(spent() for _ in range(5)) < 0.05  # far above what it takes, far below decoding on a busy machine
+    assert min(elapsed() for _ in range(5)) < 0.05  # far above the usual time, far below decoding on a busy machine

@@ -20,7 +20,7 @@ from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import Level, set_up, tear_down
 from kling_relay.observe.redact import HIDDEN, Redactor
 from kling_relay.store.deliveries.outbox import SettledAttempt
-from kling_relay.web.http.context import Seen
+from kling_relay.web.http.context import RequestSummary
 
 TASK = UUID("019302ab-4c00-7000-8000-00000000000a")
 KEY = UUID("019302ab-4c00-7000-8000-00000000000b")
@@ -78,8 +78,8 @@ def _torn_down() -> Iterator[None]:
     logging.getLogger().setLevel(level)
 
 
-def seen(route: str = "callback", status: int = 200) -> Seen:
-    return Seen(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
+def seen(route: str = "callback", status: int = 200) -> RequestSummary:
+    return RequestSummary(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
 
 
 def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:

@@ -25,8 +25,8 @@ from kling_relay.observe.exporter import export
 from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
 from kling_relay.observe.tallies import Counts, Spreads
 from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
-from kling_relay.web.api.routes import ROUTES
-from kling_relay.web.http.context import Context, Seen
+from kling_relay.web.http.context import Context, RequestSummary
+from kling_relay.web.routes import ROUTES
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -49,8 +49,8 @@ def of(metrics: Metrics, sample: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"relay_{sample}", labels)
 
 
-def seen(route: str, status: int) -> Seen:
-    return Seen(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
+def seen(route: str, status: int) -> RequestSummary:
+    return RequestSummary(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
 
 
 def answer(status: int | None, error: str | None = None) -> SubscriberResponse:

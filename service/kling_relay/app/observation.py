@@ -24,7 +24,7 @@ from kling_relay.provider.client import Provider
 from kling_relay.settings import Settings
 from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.store.postgres.database import Database
-from kling_relay.web.http.context import Seen
+from kling_relay.web.http.context import RequestSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Insight:
     def endpoint(self, endpoint: WebhookClient) -> traced.Posts:
         return traced.TracedEndpoint(endpoint, self.tracer) if self.tracer else endpoint
 
-    def request(self, seen: Seen) -> None:
+    def request(self, seen: RequestSummary) -> None:
         self.metrics.request(seen)
         self.log.request(seen)
 

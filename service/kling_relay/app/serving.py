@@ -63,7 +63,7 @@ async def serve(
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(
-                application.make(parts.tools),
+                application.build(parts.tools),
                 settings.host,
                 settings.port,
                 parts.tools.limits,

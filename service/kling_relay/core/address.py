@@ -1,7 +1,7 @@
-"""Which addresses may be dialled: the public internet, and what the operator named in RELAY_ALLOWED_NETWORKS.
+"""Which addresses may be dialled: the public internet, and the networks in RELAY_ALLOWED_NETWORKS.
 
-`ipaddress.is_global` passes NAT64, 6to4, site-local and more, so the ranges stand here. A literal in a URL is judged
-when the URL is given; a name says nothing until it is dialled, and is judged then, at every dial.
+`ipaddress.is_global` accepts NAT64, 6to4, site-local and more, so the ranges are listed here. An address in a URL is
+checked when the URL is given. A name is resolved and checked every time it is dialled.
 """
 
 import re
@@ -26,10 +26,10 @@ _CLOSED_V4 = tuple(
     for network in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",  # private
-        "100.64.0.0/10",  # carrier-grade NAT, and Alibaba's metadata
+        "100.64.0.0/10",  # carrier-grade NAT, and Alibaba's metadata service
         "127.0.0.0/8",  # loopback
         "168.63.129.16/32",  # Azure's host: metadata and DNS at a public address
-        "169.254.0.0/16",  # link-local, and everybody's metadata
+        "169.254.0.0/16",  # link-local, and most metadata services
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
         "192.0.2.0/24",  # documentation
@@ -46,7 +46,7 @@ _CLOSED_V4 = tuple(
     )
 )
 _OPEN_V6 = IPv6Network("2000::/3")
-"""All that is routed publicly: mapped addresses, NAT64, unique and site local, link-local, multicast lie outside."""
+"""Everything that is routed publicly. Mapped, NAT64, unique-local, site-local, link-local and multicast are outside."""
 _CLOSED_V6 = tuple(
     IPv6Network(network)
     for network in (
@@ -63,11 +63,11 @@ MAX_URL = 2048
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
-"""What stands in a path or query as it is; only what is not ASCII is percent-encoded."""
+"""Characters of a path or query that are kept; everything that is not ASCII is percent-encoded."""
 
 
 def is_public(ip: Ip) -> bool:
-    """Return whether `ip` belongs to somebody on the public internet."""
+    """Return whether `ip` is on the public internet."""
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in _CLOSED_V4)
     return ip.scope_id is None and ip in _OPEN_V6 and not any(ip in network for network in _CLOSED_V6)
@@ -75,14 +75,14 @@ def is_public(ip: Ip) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The networks that may be dialled though they are not public, the only door; and the ports (none said: all)."""
+    """The networks that may be dialled although they are not public, and the ports (none listed means all)."""
 
     networks: tuple[Network, ...] = ()
     ports: tuple[range, ...] = ()
 
     @classmethod
     def parse(cls, cidrs: str | Iterable[str]) -> "Allowed":
-        """Return the networks written as CIDRs, comma separated; ValueError names every one that is none."""
+        """Return the networks in a list of CIDRs or in a comma-separated text. Raises ValueError with every fault."""
         texts = [text.strip() for text in (cidrs.split(",") if isinstance(cidrs, str) else cidrs)]
         networks, wrong = [], []
         for text in filter(None, texts):
@@ -95,21 +95,21 @@ class Allowed:
         return cls(tuple(networks))
 
     def admits(self, ip: Ip) -> bool:
-        """Return whether `ip` may be dialled: it is public, or in one of the networks as it is written."""
+        """Return whether `ip` may be dialled: it is public, or in one of the networks."""
         return is_public(ip) or any(ip in network for network in self.networks)
 
     def admits_port(self, port: int) -> bool:
         """Return whether `port` may be dialled."""
-        return not self.ports or any(port in some for some in self.ports)
+        return not self.ports or any(port in ports for ports in self.ports)
 
 
-NOWHERE = Allowed()
-"""No network that is not public, and every port."""
+PUBLIC_ONLY = Allowed()
+"""Public addresses only, and every port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL that may be kept: `url` is what is dialled, in ASCII; `port` is always there."""
+    """A URL that may be stored: `url` is what is dialled, in ASCII; `port` is always set."""
 
     url: str
     scheme: str
@@ -118,21 +118,21 @@ class Address:
 
 
 class _AddressError(ValueError):
-    """The sentence that the client is told."""
+    """The message is the sentence for the client."""
 
 
-def check_url(url: str, allowed: Allowed = NOWHERE) -> Address | str:
-    """Return the address in `url`, or a sentence on what is wrong with it."""
+def check_url(url: str, allowed: Allowed = PUBLIC_ONLY) -> Address | str:
+    """Return the address in `url`, or a sentence that says what is wrong with it."""
     try:
         return _read(url, allowed)
-    except _AddressError as fault:
-        return str(fault)
+    except _AddressError as error:
+        return str(error)
 
 
 def _read(url: str, allowed: Allowed) -> Address:
     if not url or len(url) > MAX_URL:
         raise _AddressError(f"must be a URL of at most {MAX_URL} characters")
-    if any(mark <= " " or mark in "\\\x7f" for mark in url) or not _can_be_sent(url):
+    if any(character <= " " or character in "\\\x7f" for character in url) or not _is_encodable(url):
         raise _AddressError("must not contain spaces, control characters or backslashes")
     try:
         parts = urlsplit(url)
@@ -161,10 +161,10 @@ def _read(url: str, allowed: Allowed) -> Address:
 def _host(name: str, bracketed: bool, allowed: Allowed) -> str:
     """Return a host as it will be dialled, in ASCII and lower case."""
     if "%" in name:
-        raise _AddressError("must not contain % in its host: neither escapes nor zones")
+        raise _AddressError("must not contain % in its host")
     if bracketed:
         return _literal(IPv6Address, name, allowed)
-    # What looks like a digit or a dot to a resolver is one here too.
+    # Resolvers accept other characters for digits and dots, so those are normalised first.
     name = unicodedata.normalize("NFKC", name).replace("\u3002", ".").lower().removesuffix(".")
     if _ends_in_a_number(name):
         return _literal(IPv4Address, name, allowed)
@@ -180,11 +180,11 @@ def _host(name: str, bracketed: bool, allowed: Allowed) -> str:
     return name
 
 
-_NO_HOST = "must name a host that can exist"
+_NO_HOST = "must name a valid host"
 
 
 def _ends_in_a_number(name: str) -> bool:
-    """Return whether resolvers take `name` for an IPv4 address in one of its notations, or might."""
+    """Return whether resolvers might read `name` as an IPv4 address in one of its notations."""
     return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
 
 
@@ -192,14 +192,14 @@ def _literal(family: type[Ip], text: str, allowed: Allowed) -> str:
     try:
         ip = family(text)
     except AddressValueError:
-        odd = "must write an IPv4 address as four decimal numbers"
-        raise _AddressError(odd if family is IPv4Address else _NO_HOST) from None
+        not_decimal = "must write an IPv4 address as four decimal numbers"
+        raise _AddressError(not_decimal if family is IPv4Address else _NO_HOST) from None
     if not allowed.admits(ip):
         raise _AddressError("must not point to an address that is not public")
     return str(ip)
 
 
-def _can_be_sent(url: str) -> bool:
+def _is_encodable(url: str) -> bool:
     try:
         url.encode()
     except UnicodeEncodeError:

@@ -1,5 +1,6 @@
-"""A budget is up to four limits on what is spent (charged, and reserved because it may yet be); an order that would
-pass any of them is refused before anything is sent. Days and months are UTC's.
+"""A budget is up to four limits on spending: what is charged, and what is reserved because it may be charged yet.
+
+An order that would exceed any limit is refused before anything is sent. Days and months are in UTC.
 """
 
 from dataclasses import dataclass, fields
@@ -7,18 +8,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.errors import BudgetExceeded, Fault, InvalidRequest
-from kling_relay.core.money import money, plain
+from kling_relay.core.errors import BudgetExceeded
+from kling_relay.core.money import plain
 
 THRESHOLDS = (80, 100)
-"""Percentages of a limit whose crossing is announced."""
+"""Percentages of a limit that cause an alert."""
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
-"""The start of the window of what is spent in all."""
+"""The start of the window for the limit `total`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that may be spent in all, per day and per month, and be reserved at once; None is no limit."""
+    """The limits in all, per day, per month, and on what may be reserved at once (`open`). None means no limit."""
 
     total: Decimal | None = None
     day: Decimal | None = None
@@ -27,13 +28,13 @@ class Limits:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The limits that are set."""
+        """The names of the limits that are set."""
         return tuple(name for name in LIMIT_NAMES if getattr(self, name) is not None)
 
     def left(self, spent: "Spent") -> "Limits":
-        """Return what may still be spent by each limit, never less than nothing."""
-        rooms = {name: max(getattr(self, name) - getattr(spent, name), Decimal(0)) for name in self.names}
-        return Limits(**rooms)
+        """Return what may still be spent under each limit; never negative."""
+        remaining = {name: max(getattr(self, name) - getattr(spent, name), Decimal(0)) for name in self.names}
+        return Limits(**remaining)
 
     def to_json(self) -> dict[str, str | None]:
         return {name: None if (limit := getattr(self, name)) is None else plain(limit) for name in LIMIT_NAMES}
@@ -44,8 +45,8 @@ LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What counts against each limit now: charged plus reserved in all, of tasks recorded since the day's and the
-    month's start, and what is reserved only.
+    """What counts against each limit now: charged plus reserved in all, since the start of the day and of the month;
+    and, for `open`, what is reserved.
     """
 
     total: Decimal = Decimal(0)
@@ -57,7 +58,7 @@ class Spent:
         return {name: plain(getattr(self, name)) for name in LIMIT_NAMES}
 
     def plus(self, amount: Decimal) -> "Spent":
-        """Return what would be spent with an order of `amount` more."""
+        """Return the spending after another order that costs `amount`."""
         return Spent(
             total=self.total + amount, day=self.day + amount, month=self.month + amount, open=self.open + amount
         )
@@ -65,7 +66,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetAlert:
-    """A threshold that what is spent has reached."""
+    """A threshold of a limit that spending has reached."""
 
     limit: str
     percent: int
@@ -82,27 +83,27 @@ class BudgetAlert:
 
 
 def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "this client") -> BudgetExceeded | None:
-    """Return the refusal that an order of `amount` gets, naming the limit with the least room; None if it may go.
+    """Return the refusal of an order that costs `amount`, which names the tightest limit; None if the order fits.
 
-    An order that costs nothing always may.
+    An order that costs nothing always fits.
     """
-    rooms = {name: getattr(limits, name) - getattr(spent, name) for name in limits.names}
-    tight = min(rooms, key=lambda name: rooms[name], default=None)
-    if tight is None or amount <= 0 or amount <= rooms[tight]:
+    remaining = {name: getattr(limits, name) - getattr(spent, name) for name in limits.names}
+    tightest = min(remaining, key=lambda name: remaining[name], default=None)
+    if tightest is None or amount <= 0 or amount <= remaining[tightest]:
         return None
-    left = max(rooms[tight], Decimal(0))
+    left = max(remaining[tightest], Decimal(0))
     words = {"total": "in all", "day": "today", "month": "this month", "open": "reserved at once"}
     return BudgetExceeded(
         f"The order costs {plain(amount)}, but {whose} has {plain(left)} left"
-        f" of {plain(getattr(limits, tight))} {words[tight]}; nothing was sent.",
-        limit=tight,
+        f" of {plain(getattr(limits, tightest))} {words[tightest]}; nothing was sent.",
+        limit=tightest,
     )
 
 
 def alerts(limits: Limits, spent: Spent) -> tuple[BudgetAlert, ...]:
-    """Return every threshold at or below what is spent; each is announced when it is reached for the first time.
+    """Return every threshold at or below what is spent. The caller reports each of them once per window.
 
-    It asks where things stand, not what a single order did, so that a charge above its quote is not overlooked.
+    The current sums decide, not a single order, so a charge above its quote counts too.
     """
     return tuple(
         BudgetAlert(limit=name, percent=percent, allowed=allowed, spent=now_spent)
@@ -113,31 +114,15 @@ def alerts(limits: Limits, spent: Spent) -> tuple[BudgetAlert, ...]:
 
 
 def window_of(limit: str, now: datetime) -> datetime:
-    """Return the start of the window in which a threshold of this limit is announced once.
+    """Return the start of the window in which a threshold of this limit is reported once.
 
-    What is reserved at once goes up and down, so its thresholds are announced once a day at most.
+    What is reserved goes up and down, so its thresholds are reported at most once a day.
     """
     day, month = windows(now)
     return {"day": day, "month": month, "open": day}.get(limit, EVER)
 
 
 def windows(now: datetime) -> tuple[datetime, datetime]:
-    """Return when the day and the month of `now` (aware, UTC) began."""
+    """Return the start of the day and of the month of `now` (aware, UTC)."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return day, day.replace(day=1)
-
-
-def read_limits(written: object) -> Limits:
-    """Return the limits that JSON says: figures as text or whole numbers, null for none. Raises InvalidRequest."""
-    if not isinstance(written, dict):
-        raise InvalidRequest("budget must be an object")
-    faults = [Fault(f"budget.{name!s}"[:40], "is no limit") for name in written if name not in LIMIT_NAMES]
-    limits: dict[str, Decimal | None] = {}
-    for name in LIMIT_NAMES:
-        value = written.get(name)
-        limits[name] = None if value is None else money(value)
-        if value is not None and limits[name] is None:
-            faults.append(Fault(f"budget.{name}", 'must be a figure as text, such as "99.5", or null'))
-    if faults:
-        raise InvalidRequest(faults=faults)
-    return Limits(**limits)

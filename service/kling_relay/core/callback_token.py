@@ -1,6 +1,6 @@
-"""Callback tokens: an HMAC of the task's id, so that a forged hook costs no look-up and opens no other task.
+"""Callback tokens: an HMAC of the task's id, so that a forged callback needs no database read and opens no other task.
 
-The newest key makes tokens, every key still kept accepts them, so that keys rotate under running tasks.
+The newest key makes tokens and every configured key accepts them, so keys can rotate while tasks run.
 """
 
 import base64
@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from uuid import UUID
 
 _PURPOSE = b"kling-relay callback token v1\x00"
-"""Keeps a token from being anything else that the same keys make."""
+"""Separates tokens from everything else that is signed with the same keys."""
 _BYTES = 24
-"""192 bits, which Base64 writes without padding."""
+"""192 bits, which Base64 encodes without padding."""
 
 
 def make(keys: Sequence[bytes], task: UUID) -> str:
-    """Return the token of `task` by the newest key, `keys[0]`: 32 characters that are safe in a path."""
+    """Return the token of `task` under the newest key, `keys[0]`: 32 characters that are safe in a path."""
     return _token(keys[0], task).decode("ascii")
 
 
 def verify(keys: Sequence[bytes], task: UUID, token: str) -> bool:
-    """Return whether `token` is `task`'s by any of `keys`, in a time that does not tell how near it came."""
+    """Return whether `token` belongs to `task` under any of `keys`, in constant time."""
     given = token.encode("utf-8", "replace")
-    found = False
+    is_valid = False
     for key in keys:
-        found |= hmac.compare_digest(_token(key, task), given)
-    return found
+        is_valid |= hmac.compare_digest(_token(key, task), given)
+    return is_valid
 
 
 def _token(key: bytes, task: UUID) -> bytes:

@@ -1,7 +1,7 @@
-"""A delivery is one event on its way to one subscription; an attempt is one POST of it; `settle` is the whole rule.
+"""A delivery is one event on its way to one subscription, and an attempt is one POST of it. `settle` is the whole rule.
 
-2xx is success, 410 ends the subscription, everything else (3xx too, never followed) is a failure that the schedule
-answers. A circuit breaker keeps a subscriber that fails again and again from being offered its whole queue.
+2xx is success and 410 ends the subscription. Everything else is a failure that the schedule retries; redirects are
+failures too and never followed. A circuit breaker probes a failing subscriber instead of sending its whole queue.
 """
 
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from uuid import UUID
 from kling_relay.core.schedule import Schedule
 
 DISABLE_AFTER = timedelta(days=5)
-"""A subscription with nothing but failures for so long is disabled."""
+"""A subscription that fails for this long without one success is disabled."""
 
 BREAK_AFTER = 5
-"""Failures in a row after which a subscription is only probed."""
+"""After this many failures in a row, a subscription is only probed."""
 
 PROBE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds between probes of a broken subscription."""
+"""Seconds between probes of a failing subscription."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberResponse:
-    """What came of one attempt's POST.
+    """A subscriber's response to one attempt.
 
-    `status` is None where no answer came; then `error` says why ("timeout", "refused", "unreachable", "dns", "tls",
-    "reset", "blocked", "protocol", with a detail after a colon that never names a resolved address).
-    `retry_after` is in seconds, `latency` too; `body` is the first 16 KiB of the answer.
+    `status` is None if there was none. Then `error` is the reason: "timeout", "refused", "unreachable", "dns", "tls",
+    "reset", "blocked" or "protocol", with a detail after a colon that never names a resolved address.
+    `retry_after` and `latency` are in seconds; `body` is the first 16 KiB of the response.
     """
 
     status: int | None
@@ -38,7 +38,7 @@ class SubscriberResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one subscription; `attempt` counts the attempts already made."""
+    """One event on its way to one subscription. `attempt` counts the attempts made before."""
 
     subject: UUID
     sequence: int
@@ -52,54 +52,54 @@ class Delivery:
 
 
 def parse_delivery_id(text: str) -> Delivery | None:
-    """Return the delivery that an id names (its attempts unknown: 0), or None where it is no such id."""
+    """Return the delivery with this id, its `attempt` set to 0, or None if the text is not such an id."""
     parts = text.split("-")
     try:
         subject, sequence, subscription = parts
-        found = Delivery(subject=UUID(subject), sequence=int(sequence), subscription=UUID(subscription), attempt=0)
+        delivery = Delivery(subject=UUID(subject), sequence=int(sequence), subscription=UUID(subscription), attempt=0)
     except ValueError:
         return None
-    return found if 0 < found.sequence < 2**15 and found.text == text else None
+    return delivery if 0 < delivery.sequence < 2**15 and delivery.text == text else None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The subscriber has it."""
+    """The subscriber has the event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It failed, and is tried again after `wait` seconds."""
+    """The attempt failed; the next one follows after `wait` seconds."""
 
     wait: float
 
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """It failed for the last time; a person may retry it."""
+    """The last attempt failed; an operator may retry it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The subscriber said 410: the subscription is disabled, the delivery rests."""
+    """The subscriber answered 410: the subscription is disabled and the delivery is not retried."""
 
 
 Verdict = Delivered | Retry | Exhausted | Gone
 
 
-def settle(attempt: int, answer: SubscriberResponse, schedule: Schedule, jitter: float) -> Verdict:
-    """Return what becomes of a delivery after attempt number `attempt` (from 1) got `answer`; `jitter` in [0, 1)."""
-    if answer.status is not None and 200 <= answer.status < 300:
+def settle(attempt: int, response: SubscriberResponse, schedule: Schedule, jitter: float) -> Verdict:
+    """Return the verdict on a delivery after attempt number `attempt` (from 1); `jitter` is in [0, 1)."""
+    if response.status is not None and 200 <= response.status < 300:
         return Delivered()
-    if answer.status == 410:
+    if response.status == 410:
         return Gone()
-    wait = schedule.wait(attempt, jitter, answer.retry_after)
+    wait = schedule.wait(attempt, jitter, response.retry_after)
     return Exhausted() if wait is None else Retry(wait)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionHealth:
-    """How a subscription answered of late: failures in a row, and since when there was nothing else."""
+    """How a subscription responded lately: the failures in a row, and the time of the first of them."""
 
     failures: int = 0
     failing_since: datetime | None = None
@@ -111,13 +111,13 @@ class SubscriptionHealth:
         return SubscriptionHealth(self.failures + 1, self.failing_since or now)
 
     def probe_wait(self) -> float | None:
-        """Return seconds until a broken subscription may be tried once, or None while it is not broken."""
+        """Return the seconds until a failing subscription may be probed, or None if the breaker is closed."""
         if self.failures < BREAK_AFTER:
             return None
         return PROBE_WAITS[min(self.failures - BREAK_AFTER, len(PROBE_WAITS) - 1)]
 
     def is_hopeless(self, now: datetime) -> bool:
-        """Return whether five days of nothing but failures have passed."""
+        """Return whether the subscription has failed for DISABLE_AFTER."""
         return self.failing_since is not None and now - self.failing_since >= DISABLE_AFTER
 
 

@@ -1,7 +1,6 @@
-"""Where our ledger and the provider disagree about a task, and where the ledger disagrees with itself.
+"""Discrepancies: our ledger and the provider disagree about a task, or the ledger contradicts itself.
 
-A task that costs something at one side and nothing at the other is the difference that others' users complain of:
-it is looked for in both directions.
+A task that is charged on one side only is looked for in both directions.
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind, Status
 
 About = Literal["books", "charge", "fate", "open", "missing", "unknown"]
-"""books: our own entries do not add up. charge: it cost another sum there. fate: it ended otherwise there. open: it is
-over there, and still reserved here. missing: the provider has no such task. unknown: nobody knows whether it has."""
+"""books: our entries do not add up. charge: the provider charged another sum. fate: the task ended differently there.
+open: it ended there and is still reserved here. missing: the provider does not have it. unknown: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAccount:
-    """What we hold of one task; `entries` are the names of its ledger entries."""
+    """One task in our ledger. `entries` are the names of its entries."""
 
     task: UUID
     client: str
@@ -37,7 +36,7 @@ class TaskAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discrepancy:
-    """One disagreement about one task; `ours` and `theirs` are what it cost, None where nobody says."""
+    """One discrepancy of one task. `ours` and `theirs` are its cost; `theirs` is None if it is not known."""
 
     task: UUID
     client: str
@@ -59,29 +58,29 @@ class Discrepancy:
         }
 
 
-def compare(books: TaskAccount, finding: PollResult) -> list[Discrepancy]:
-    """Return every difference between our books and what the provider says of a task; none where they agree."""
-    found = [_difference(books, "books", books.charged, says) for says in _faults(books)]
-    match finding:
+def compare(account: TaskAccount, result: PollResult) -> list[Discrepancy]:
+    """Return every discrepancy between our ledger and the provider about a task."""
+    discrepancies = [_discrepancy(account, "books", account.charged, fault) for fault in _faults(account)]
+    match result:
         case Signal():
-            found += _against(books, finding)
+            discrepancies += _compare_signal(account, result)
         case NoSuchTask():
-            if books.status not in {Status.FAILED, Status.EXPIRED}:
-                held = (
-                    f"{plain(books.quote)} reserved" if books.status not in FINAL else f"{plain(books.charged)} charged"
-                )
-                found.append(_difference(books, "missing", Decimal(0), f"the provider has no such task; {held} here"))
+            if account.status not in {Status.FAILED, Status.EXPIRED}:
+                is_open = account.status not in FINAL
+                ours = f"{plain(account.quote)} reserved" if is_open else f"{plain(account.charged)} charged"
+                detail = f"the provider has no such task; {ours} here"
+                discrepancies.append(_discrepancy(account, "missing", Decimal(0), detail))
         case NoAnswer(reason):
-            if books.is_unknown:
-                says = f"still reserved: nobody knows whether the provider took it ({reason})"
-                found.append(_difference(books, "unknown", None, says))
+            if account.is_unknown:
+                detail = f"still reserved: nobody knows whether the provider accepted it ({reason})"
+                discrepancies.append(_discrepancy(account, "unknown", None, detail))
         case _:
-            assert_never(finding)
-    return found
+            assert_never(result)
+    return discrepancies
 
 
 def agreed_end(signals: Sequence[Signal]) -> Signal | None:
-    """Return what the provider said of a task's end, where it said so and never contradicted itself."""
+    """Return the provider's signal of a task's end, or None if there is none or its signals contradict each other."""
     ends = [signal for signal in signals if signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}]
     if len({signal.kind for signal in ends}) != 1:
         return None
@@ -91,60 +90,62 @@ def agreed_end(signals: Sequence[Signal]) -> Signal | None:
     return next((signal for signal in ends if signal.charge is not None), ends[0])
 
 
-def _faults(books: TaskAccount) -> list[str]:
-    """Return what is wrong with a task's entries, whatever the provider says."""
-    entries = sorted(books.entries)
+def _faults(account: TaskAccount) -> list[str]:
+    """Return what is wrong with a task's entries by themselves."""
+    entries = sorted(account.entries)
     allowed = {
         Status.SUCCEED: (["reserve", "settle"], ["release", "reserve", "settle"]),
         Status.FAILED: (["release", "reserve"],),
         Status.EXPIRED: (["release", "reserve"],),
-    }.get(books.status, (["reserve"],))
+    }.get(account.status, (["reserve"],))
     faults = []
     if entries not in allowed:
-        faults.append(f"entries {', '.join(entries) or 'none'} of a task that is {books.status}")
-    held = Decimal(0) if books.status in FINAL else books.quote
-    if books.reserved != held:
-        faults.append(f"{plain(books.reserved)} is reserved where {plain(held)} should be")
-    if books.charged and books.status is not Status.SUCCEED:
-        faults.append(f"{plain(books.charged)} is charged for a task that is {books.status}")
+        faults.append(f"entries {', '.join(entries) or 'none'} of a task that is {account.status}")
+    expected = Decimal(0) if account.status in FINAL else account.quote
+    if account.reserved != expected:
+        faults.append(f"{plain(account.reserved)} is reserved instead of {plain(expected)}")
+    if account.charged and account.status is not Status.SUCCEED:
+        faults.append(f"{plain(account.charged)} is charged for a task that is {account.status}")
     return faults
 
 
-def _against(books: TaskAccount, said: Signal) -> list[Discrepancy]:
-    """Compare with what the provider says of the task."""
-    cost = None if said.charge is None else money(said.charge)
-    is_over, is_charged = books.status in FINAL, books.status is Status.SUCCEED
-    found: list[tuple[About, str]]
-    match said.kind:
+def _compare_signal(account: TaskAccount, signal: Signal) -> list[Discrepancy]:
+    """Compare the ledger with the provider's signal."""
+    cost = None if signal.charge is None else money(signal.charge)
+    is_final, is_charged = account.status in FINAL, account.status is Status.SUCCEED
+    findings: list[tuple[About, str]]
+    match signal.kind:
         case SignalKind.SUCCEED if is_charged:
-            found = [("charge", f"the provider charged {plain(cost)}")] if cost not in {None, books.charged} else []
-        case SignalKind.SUCCEED if is_over:
-            cost = books.quote if cost is None else cost
-            found = [("fate", "it succeeded at the provider, and was released here")]
+            findings = (
+                [("charge", f"the provider charged {plain(cost)}")] if cost not in {None, account.charged} else []
+            )
+        case SignalKind.SUCCEED if is_final:
+            cost = account.quote if cost is None else cost
+            findings = [("fate", "it succeeded at the provider and was released here")]
         case SignalKind.SUCCEED:
-            found = [("open", "it succeeded at the provider, and is still reserved here")]
-        case SignalKind.FAILED | SignalKind.EXPIRED if is_over and not is_charged:
-            found = []
+            findings = [("open", "it succeeded at the provider and is still reserved here")]
+        case SignalKind.FAILED | SignalKind.EXPIRED if is_final and not is_charged:
+            findings = []
         case SignalKind.FAILED | SignalKind.EXPIRED:
             cost = Decimal(0)
             if is_charged:
-                found = [("fate", "it failed at the provider, and was charged here")]
+                findings = [("fate", "it failed at the provider and was charged here")]
             else:
-                found = [("open", "it failed at the provider, and is still reserved here")]
+                findings = [("open", "it failed at the provider and is still reserved here")]
         case SignalKind.SUBMITTED | SignalKind.PROCESSING:
-            found = [("fate", f"the provider still has it as {said.kind}")] if is_over else []
+            findings = [("fate", f"the provider still has it as {signal.kind}")] if is_final else []
         case _:
-            assert_never(said.kind)
-    return [_difference(books, about, cost, says) for about, says in found]
+            assert_never(signal.kind)
+    return [_discrepancy(account, about, cost, detail) for about, detail in findings]
 
 
-def _difference(books: TaskAccount, about: About, theirs: Decimal | None, says: str) -> Discrepancy:
+def _discrepancy(account: TaskAccount, about: About, theirs: Decimal | None, detail: str) -> Discrepancy:
     return Discrepancy(
-        task=books.task,
-        client=books.client,
+        task=account.task,
+        client=account.client,
         about=about,
-        status=books.status,
-        ours=books.charged,
+        status=account.status,
+        ours=account.charged,
         theirs=theirs,
-        detail=says,
+        detail=detail,
     )

@@ -1,11 +1,11 @@
-"""Events: announced steps. An event's bytes are made once, when the step is written, and never change.
+"""Events: published steps. An event's bytes are made once, when the step is written, and never change.
 
-An event is named by its subject (a task, or an id of its own where it is about no task) and its sequence;
-`webhook-id` is made of the two, so that every attempt, replay and restart tells it under one name.
-A task is shown everywhere by one object (`task_json`), whose times are milliseconds since 1970, as Kling writes them.
+An event is identified by its subject (a task, or an id of its own) and its sequence. `webhook-id` is made of the two,
+so every attempt, replay and restart uses the same one. Clients see a task as one object everywhere (`task_json`); its
+times are milliseconds since 1970, as Kling writes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -18,14 +18,14 @@ import orjson
 from kling_relay.core.ids import milliseconds
 from kling_relay.core.task import CLIENT_STATUS, Signal, Status, Task
 
-_ANNOUNCED = {status: f"task.{word}" for status, word in CLIENT_STATUS.items()}
+_EVENT_TYPES = {status: f"task.{word}" for status, word in CLIENT_STATUS.items()}
 RESULT_LIFE = timedelta(days=30)
-"""How long the provider keeps results (Kling's documents)."""
+"""How long the provider keeps results, according to Kling's documents."""
 _RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
 
 
 class EventType(StrEnum):
-    """What an event announces."""
+    """What an event reports."""
 
     TASK_SUBMITTED = "task.submitted"
     TASK_PROCESSING = "task.processing"
@@ -37,11 +37,21 @@ class EventType(StrEnum):
 
 
 PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in EventType), *EventType})
-"""What a subscription may ask for."""
+"""What a subscription may filter by."""
+
+
+def matching_types(patterns: Iterable[str]) -> list[str]:
+    """Return the event types that match any of `patterns`."""
+    wanted = set(patterns)
+    return [
+        kind.value
+        for kind in EventType
+        if "*" in wanted or kind.value in wanted or f"{kind.value.split('.')[0]}.*" in wanted
+    ]
 
 
 class BodyFormat(StrEnum):
-    """How a subscriber wants its bodies."""
+    """The format of the bodies that a subscriber gets."""
 
     STANDARD = "standard"
     KLING = "kling"
@@ -56,12 +66,12 @@ CONTENT_TYPE = {
 
 
 def to_json_bytes(value: Any) -> bytes:
-    """Return `value` as compact JSON in UTF-8; its texts must be free of lone surrogates."""
+    """Return `value` as compact JSON in UTF-8. Its texts must not contain lone surrogates."""
     return orjson.dumps(value)
 
 
 class Event(NamedTuple):
-    """One event; `body` is what format `standard` sends: {"type", "timestamp", "data"}."""
+    """One event. `body` is what the format `standard` sends: {"type", "timestamp", "data"}."""
 
     subject: UUID
     sequence: int
@@ -72,7 +82,7 @@ class Event(NamedTuple):
 
 
 class TaskIdentity(NamedTuple):
-    """What never changes of a task, as its events show it."""
+    """The part of a task that never changes and appears in its events."""
 
     id: UUID
     client: UUID
@@ -82,7 +92,7 @@ class TaskIdentity(NamedTuple):
 
 
 def webhook_id(subject: UUID, sequence: int) -> str:
-    """Return the name under which this event is told, the same on every attempt."""
+    """Return the id that a subscriber gets for this event, the same on every attempt."""
     return f"evt_{subject.hex}_{sequence}"
 
 
@@ -113,17 +123,17 @@ def rfc3339(at: datetime) -> str:
 
 @lru_cache(maxsize=64)
 def _to_the_second(second: int) -> str:
-    """Return a second since 1970 without its zone; thousands of events share one."""
+    """Return a second since 1970 as text without its zone. Cached, because thousands of events share a second."""
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def make_task_event(identity: TaskIdentity, task: Task, signal: Signal) -> Event:
-    """Return the event of the step by which `signal` made `task` what it is."""
+    """Return the event of the step in which `signal` moved `task` to its present status."""
     return make_event(
         identity.id,
         task.sequence,
         client=identity.client,
-        kind=_ANNOUNCED[task.status],
+        kind=_EVENT_TYPES[task.status],
         at=task.updated_at,
         content=task_json(identity, task, signal.reason, signal.result),
     )
@@ -132,15 +142,15 @@ def make_task_event(identity: TaskIdentity, task: Task, signal: Signal) -> Event
 def make_event(
     subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]
 ) -> Event:
-    """Return an event of any type, its bytes made."""
+    """Return an event of any type, with its bytes."""
     body = to_json_bytes({"type": kind, "timestamp": rfc3339(at), "data": content})
     return Event(subject, sequence, client, kind, at, body)
 
 
 def render(event: Event, form: BodyFormat, source: str) -> bytes:
-    """Return the body of `event` in the format a subscriber asked for; `source` is our public URL.
+    """Return the body of `event` in a subscriber's format. `source` is our public URL.
 
-    Events that are about no task have no flat form of Kling's; they go out as `standard` there.
+    Kling's format exists for task events only; other events use `standard` instead.
     """
     if form is BodyFormat.STANDARD or (form is BodyFormat.KLING and not event.type.startswith("task.")):
         return event.body
@@ -163,7 +173,7 @@ def render(event: Event, form: BodyFormat, source: str) -> bytes:
 
 
 def kling_body(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return Kling's flat callback body of a shown task."""
+    """Return Kling's flat callback body for a task given as `task_json`."""
     return {
         "task_id": content["task_id"],
         "task_status": content["task_status"],

@@ -1,5 +1,6 @@
-"""Pictures are judged by their headers alone: format and sides are read from the few bytes that hold them, at
-offsets that are checked against what is there, so that neither a lying length nor ten megabytes cost anything.
+"""Reads the format and the size in pixels from an image's header.
+
+Only the few bytes that hold them are read and every offset is checked, so false lengths and huge images cost nothing.
 """
 
 import binascii
@@ -13,21 +14,21 @@ _Read = Callable[[int, int], bytes]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _MAX_SEGMENTS = 2048
-"""Real JPEGs keep a few dozen segments before the frame; a big ICC profile or MPF makes some hundred."""
+"""Real JPEGs have a few dozen segments before the frame; a big ICC profile or MPF makes a few hundred."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Start-of-frame markers, baseline to arithmetic; C4, C8 and CC are tables and extensions."""
-_ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
-"""Markers without a length."""
+"""Start-of-frame markers, from baseline to arithmetic. C4, C8 and CC are tables and extensions."""
+_WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
+"""Markers that have no length."""
 _OTHERS = {b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp", b"II*\x00": "tiff", b"MM\x00*": "tiff", b"<svg": "svg"}
 _DATA_PREFIX = re.compile(r"data:[^,;]{0,80}(?:;[^,;]{1,80}){0,4}?;base64,", re.IGNORECASE)
-_STRANGE = re.compile(r"[^A-Za-z0-9+/]")
-_ENDS = 4096
-"""How much of a Base64 text's beginning and end is read strictly; the middle is the provider's to judge."""
+_INVALID = re.compile(r"[^A-Za-z0-9+/]")
+_CHECKED_END = 4096
+"""How many characters at either end of a Base64 text are checked. The provider checks the middle."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a picture's header says of it; sides in pixels, as stored (before any EXIF rotation)."""
+    """Facts from an image's header. Sides are in pixels, as stored (before any EXIF rotation)."""
 
     format: Literal["jpg", "png"]
     width: int
@@ -36,32 +37,27 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class Base64Image:
-    """A picture sent as Base64: `text` in the standard alphabet without prefix or line breaks, `size` in bytes."""
+    """An image sent as Base64: `text` in the standard alphabet without prefix or line breaks; `size` in bytes."""
 
     text: str
     size: int
     facts: ImageFacts | None
-    """None where it is neither jpg nor png, or its header is damaged."""
+    """None if it is neither jpg nor png, or if its header is damaged."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to `length` decoded bytes from `offset`, decoding nothing else."""
+        """Return up to `length` decoded bytes from `offset`. Nothing else is decoded."""
         return _slice_of(self.text)(offset, length)
 
 
-def sniff(picture: bytes) -> ImageFacts | None:
-    """Return what the header of a jpg or png says, or None where it is neither or is damaged."""
-    return _facts(lambda offset, length: picture[offset : offset + length])
-
-
 def other_format(picture: bytes) -> str | None:
-    """Return the name of a format that we do not take but recognise, to make a refusal understandable."""
+    """Return the name of a format that we recognise but do not accept, for the error message."""
     return next((name for magic, name in _OTHERS.items() if picture.startswith(magic)), None)
 
 
 def read_base64(text: str) -> Base64Image | None:
-    """Return the picture in a Base64 `text`, with or without a `data:` prefix, URL-safe or broken into lines.
+    """Return the image in a Base64 `text`: with or without a `data:` prefix, URL-safe or broken into lines.
 
-    None where it is no Base64 at all. Costs a few milliseconds for 10 MB.
+    Returns None if the text is not Base64. Takes a few milliseconds for 10 MB.
     """
     if text[:5].lower() == "data:":
         prefix = _DATA_PREFIX.match(text)
@@ -70,15 +66,15 @@ def read_base64(text: str) -> Base64Image | None:
         text = text[prefix.end() :]
     if not text.isascii():
         return None
-    for seen, meant in (("\r", ""), ("\n", ""), (" ", ""), ("\t", ""), ("-", "+"), ("_", "/")):
-        if seen in text:
-            text = text.replace(seen, meant)
+    for variant, standard in (("\r", ""), ("\n", ""), (" ", ""), ("\t", ""), ("-", "+"), ("_", "/")):
+        if variant in text:
+            text = text.replace(variant, standard)
     padding = text[-4:]
     length = len(text) - len(padding) + len(padding.rstrip("="))
-    begin, end = text[: min(_ENDS, length)], text[max(0, length - _ENDS) : length]
-    if not length or length % 4 == 1 or _STRANGE.search(begin) or _STRANGE.search(end):
+    begin, end = text[: min(_CHECKED_END, length)], text[max(0, length - _CHECKED_END) : length]
+    if not length or length % 4 == 1 or _INVALID.search(begin) or _INVALID.search(end):
         return None
-    if len(text) != length + -length % 4:  # padding is left off, or too much
+    if len(text) != length + -length % 4:  # padding is missing, or there is too much
         text = text[:length] + "=" * (-length % 4)
     return Base64Image(text, length * 3 // 4, _facts(_slice_of(text)))
 
@@ -99,13 +95,13 @@ def _facts(read: _Read) -> ImageFacts | None:
     head = read(0, 24)
     if head.startswith(_PNG):
         sides = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
-        good = len(head) == 24 and head[12:16] == b"IHDR" and all(0 < side < 2**31 for side in sides)
-        return ImageFacts("png", *sides) if good else None
+        is_valid = len(head) == 24 and head[12:16] == b"IHDR" and all(0 < side < 2**31 for side in sides)
+        return ImageFacts("png", *sides) if is_valid else None
     return _jpeg(read) if head.startswith(_JPEG) else None
 
 
 def _jpeg(read: _Read) -> ImageFacts | None:
-    """Walk the segments (EXIF, ICC, thumbnails and all) to the frame, progressive or not."""
+    """Walk the segments (EXIF, ICC, thumbnails) up to the frame, progressive or not."""
     offset = 2
     for _ in range(_MAX_SEGMENTS):
         segment = read(offset, 9)
@@ -114,7 +110,7 @@ def _jpeg(read: _Read) -> ImageFacts | None:
         marker, length = segment[1], int.from_bytes(segment[2:4])
         if marker == 0xFF:  # a fill byte
             offset += 1
-        elif marker in _ALONE:
+        elif marker in _WITHOUT_LENGTH:
             offset += 2
         elif marker in _FRAMES:
             height, width = int.from_bytes(segment[5:7]), int.from_bytes(segment[7:9])

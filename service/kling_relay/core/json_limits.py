@@ -1,5 +1,6 @@
-"""What no order may contain wherever it hides: text that cannot be stored, numbers that cannot be sent, shapes
-that only an attack has. Each is a named fault, never an exception; the shape is measured before anything recurses.
+"""Finds what no order may contain: text that cannot be stored, numbers that cannot be sent, and extreme shapes.
+
+Each is a fault with a path, never an exception. The shape is measured before anything recurses.
 """
 
 import math
@@ -8,26 +9,26 @@ from collections.abc import Iterator
 from kling_relay.core.errors import Fault
 
 MAX_VALUES = 10_000
-"""A body of Kling's has some dozen values; one with more keeps a CPU busy instead of making a picture."""
+"""A real order has a few dozen values. One with more only keeps a CPU busy."""
 MAX_DEPTH = 16
-_SHOWN = 64
+_MAX_PRINTED = 64
 _INT64 = range(-(2**63), 2**63)
 
 
 def printable(text: str) -> str:
-    """Return `text` shortened and escaped, so that it can stand in a message, a log line or a terminal."""
-    short = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    """Return `text` shortened and escaped, safe for a message, a log line or a terminal."""
+    short = text if len(text) <= _MAX_PRINTED else text[:_MAX_PRINTED] + "…"
     return short if short.isprintable() else ascii(short)[1:-1]
 
 
 def find_fault(name: str, value: object) -> Fault | None:
-    """Return the first thing inside the member `name` that must not be in an order, with its path, or None."""
-    if says := _text_fault(name):
-        return Fault(printable(name), f"has a name that {says}")
+    """Return the first fault inside the member `name`, with its path, or None."""
+    if detail := _text_fault(name):
+        return Fault(printable(name), f"has a name that {detail}")
     if not isinstance(value, dict | list):
-        return Fault(printable(name), says) if (says := _scalar_fault(value)) else None
-    if says := _shape_fault(value):
-        return Fault(printable(name), says)
+        return Fault(printable(name), detail) if (detail := _scalar_fault(value)) else None
+    if detail := _shape_fault(value):
+        return Fault(printable(name), detail)
     return next(_faults(printable(name), value), None)
 
 
@@ -53,15 +54,15 @@ def _faults(path: str, value: object) -> Iterator[Fault]:
         for key, item in value.items():
             if not isinstance(key, str):
                 yield Fault(path, "has a member whose name is not text")
-            elif says := _text_fault(key):
-                yield Fault(f"{path}.{printable(key)}", f"has a name that {says}")
+            elif detail := _text_fault(key):
+                yield Fault(f"{path}.{printable(key)}", f"has a name that {detail}")
             else:
                 yield from _faults(f"{path}.{printable(key)}", item)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _faults(f"{path}[{index}]", item)
-    elif says := _scalar_fault(value):
-        yield Fault(path, says)
+    elif detail := _scalar_fault(value):
+        yield Fault(path, detail)
 
 
 def _scalar_fault(value: object) -> str | None:

@@ -1,8 +1,8 @@
-"""Client keys: opaque text that names its own id, kept only as a digest; a caller is what a good key makes of it.
+"""Client keys: opaque text that contains its own id and is stored as a digest only.
 
-`kr-<id, 32 hex>-<256 bits of chance, 43 characters of base64url>`. The id alone is no secret: clients who sign JWTs
-(AK/SK) use it as their access key and the whole text as their secret key. Any other text can be a key too, where an
-operator chose it; its id is then made of its digest.
+The form is `kr-<id, 32 hex>-<256 random bits, 43 characters of base64url>`. The id alone is not secret: clients that
+sign JWTs (AK/SK) use it as their access key and the whole text as their secret key. An operator may choose any other
+text as a key; its id is then made from its digest.
 """
 
 import base64
@@ -18,13 +18,13 @@ from kling_relay.core.ids import uuid_from_digest
 PREFIX = "kr"
 SECRET_BITS = 256
 MAX_CHARACTERS = 512
-"""No key is longer; what is longer is not looked for."""
+"""The longest key. Longer text is not looked up."""
 MIN_SIGNING_CHARACTERS = 32
-"""Bytes of a key that may sign JWTs (RFC 7518 §3.2 for HS256)."""
+"""The shortest key that may sign JWTs (RFC 7518 §3.2 for HS256)."""
 
 
 class Scope(StrEnum):
-    """What a key may do: order, look, or change subscriptions and deliveries; `admin` holds the other two."""
+    """What a key may do: place orders, read, or change subscriptions and deliveries. `admin` includes the other two."""
 
     SUBMIT = "submit"
     READ = "read"
@@ -36,7 +36,7 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: the client whose things these are, and the key by which it asks."""
+    """The sender of a request: a client, and the key that it used."""
 
     client: UUID
     key: UUID
@@ -47,24 +47,24 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-def make_key(identifier: UUID, chance: int) -> str:
-    """Return the key of this id and 256 bits of chance."""
-    secret = base64.urlsafe_b64encode((chance % (1 << SECRET_BITS)).to_bytes(SECRET_BITS // 8, "big"))
+def make_key(identifier: UUID, random_bits: int) -> str:
+    """Return the key made of this id and 256 random bits."""
+    secret = base64.urlsafe_b64encode((random_bits % (1 << SECRET_BITS)).to_bytes(SECRET_BITS // 8, "big"))
     return f"{PREFIX}-{identifier.hex}-{secret.decode('ascii').rstrip('=')}"
 
 
 def digest(text: str) -> bytes:
-    """Return what is kept of a key: 256 bits of chance need no slow hash."""
+    """Return the digest under which a key is stored. 256 random bits need no slow hash."""
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 
-def digests_equal(one: bytes, other: bytes) -> bool:
-    """Return whether two digests are equal, in a time that does not tell how nearly."""
-    return hmac.compare_digest(one, other)
+def digests_equal(first: bytes, second: bytes) -> bool:
+    """Return whether two digests are equal, in constant time."""
+    return hmac.compare_digest(first, second)
 
 
 def key_id(text: str) -> UUID:
-    """Return the id that a key names, or for a text of somebody's own choice one made of its digest."""
+    """Return the id inside a key, or for text that an operator chose, an id made from its digest."""
     parts = text.split("-", 2)
     if len(parts) == 3 and parts[0] == PREFIX and len(parts[1]) == 32:
         try:
@@ -75,8 +75,8 @@ def key_id(text: str) -> UUID:
 
 
 def parse_scopes(words: Iterable[str]) -> frozenset[Scope]:
-    """Return the scopes that these words name; ValueError names the ones that are none."""
-    given = set(words)
-    if unknown := sorted(given - set(Scope)):
+    """Return the scopes with these names. Raises ValueError with the unknown ones."""
+    names = set(words)
+    if unknown := sorted(names - set(Scope)):
         raise ValueError(f"no such scope: {', '.join(unknown)} (known: {', '.join(Scope)})")
-    return frozenset(Scope(word) for word in given)
+    return frozenset(Scope(name) for name in names)

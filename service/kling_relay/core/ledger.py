@@ -1,89 +1,66 @@
-"""Every task's money is entries that only ever add: reserve when it is recorded, then settle or release by the step
-that ends it, in that step's transaction. The sum of entries is the balance; nothing is ever changed or counted up.
+"""The ledger: a task's money is a list of entries, and its balance is their sum. Entries are never changed.
 
-A success after our own deadline has released the reserve settles with the charge alone: the third and last entry
-that a task can have.
+Recording a task reserves its quote. The step that ends the task settles or releases it, in the same transaction. A
+success after our deadline finds the reserve released and settles the charge alone: the third and last entry that a
+task can have.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple, assert_never
 
 from kling_relay.core.money import money, plain
 from kling_relay.core.task import FINAL, Status
 
-_NOTHING = Decimal(0)
-_OVER = frozenset({Status.SUCCEED, Status.FAILED})
+_ZERO = Decimal(0)
+_ENDED = frozenset({Status.SUCCEED, Status.FAILED})
 LedgerState = Literal["reserved", "unknown", "settled", "released"]
 
 
 class Entry(NamedTuple):
-    """One entry; both figures are what it adds to the account, so that a settlement's `reserved` is negative."""
+    """One entry. Both figures are added to the account, so a settlement's `reserved` is negative."""
 
     entry: Literal["reserve", "settle", "release"]
     reserved: Decimal
     charged: Decimal
     note: str = ""
-    """Why the charge is not what the provider said, where it is not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """What an account holds: open reservations, and what was charged for good."""
-
-    reserved: Decimal = Decimal(0)
-    charged: Decimal = Decimal(0)
-
-    @property
-    def spent(self) -> Decimal:
-        """What a budget counts: charged and what may yet be."""
-        return self.reserved + self.charged
-
-
-def balance(entries: Iterable[Entry]) -> Balance:
-    """Return the sum of entries, whatever their order."""
-    reserved = charged = Decimal(0)
-    for entry in entries:
-        reserved += entry.reserved
-        charged += entry.charged
-    return Balance(reserved=reserved, charged=charged)
+    """Why the charge differs from the provider's figure, or an empty text."""
 
 
 def on_record(quote: Decimal) -> Entry:
-    """Return the entry of a task that is being recorded: its quote is reserved."""
+    """Return the entry of a task that is recorded: its quote is reserved."""
     return Entry(entry="reserve", reserved=quote, charged=Decimal(0))
 
 
 def on_step(before: Status, after: Status, quote: Decimal, charge: str | None) -> Entry | None:
-    """Return the entry of a step from `before` to `after`, or None where it moves no money.
+    """Return the entry of a step from `before` to `after`, or None if the step moves no money.
 
-    `charge` is the provider's `final_unit_deduction`; where it is absent or no sane figure the quote is charged,
-    and the entry says so.
+    `charge` is the provider's `final_unit_deduction`. Without a valid figure the quote is charged; if the figure is
+    invalid, the entry's note says so.
     """
-    if after not in FINAL or before in _OVER:
+    if after not in FINAL or before in _ENDED:
         return None
-    held = _NOTHING if before is Status.EXPIRED else quote
+    reserved = _ZERO if before is Status.EXPIRED else quote
     if after is Status.SUCCEED:
         charged, note = charge_of(charge, quote)
-        return Entry("settle", -held, charged, note)
-    return None if before is Status.EXPIRED else Entry("release", -held, _NOTHING)
+        return Entry("settle", -reserved, charged, note)
+    return None if before is Status.EXPIRED else Entry("release", -reserved, _ZERO)
 
 
 def charge_of(charge: str | None, quote: Decimal) -> tuple[Decimal, str]:
-    """Return what a success costs, and a note where the provider's figure is not what it costs."""
+    """Return the cost of a success, and a note if the provider's figure is invalid."""
     if charge is None or not charge.strip():
         return quote, ""
     figure = money(charge)
     if figure is None:
-        return quote, f"the provider's figure {charge[:40]!a} is no charge; the quote {plain(quote)} is charged"
+        return quote, f"the provider's charge {charge[:40]!a} is not a figure; the quote {plain(quote)} is charged"
     return figure, ""
 
 
 def ledger_state(status: Status, *, is_unknown: bool = False) -> LedgerState:
-    """Return the state of a task's money; it follows from the task's own state, because they move together.
+    """Return the state of a task's money. It follows from the task's status, because both change together.
 
-    `is_unknown` is a submission whose answer was lost: still reserved, because the provider may charge for it.
+    `is_unknown` means that the provider's answer to the submission was lost: the quote stays reserved, because the
+    provider may charge for the task.
     """
     match status:
         case Status.RECORDED | Status.SUBMITTED | Status.PROCESSING:

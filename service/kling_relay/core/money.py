@@ -1,30 +1,32 @@
-"""Money is Decimal, never float, and bounded: what comes as text from a file, a client or the provider is read by
-one reader that takes plain figures alone, so that "NaN", "1e999999" or "-5" never reach an account.
+"""Money is a Decimal with a bound, never a float.
+
+Text from a file, a client or the provider is read by one function that accepts plain figures only, so that "NaN",
+"1e999999" and "-5" never reach an account.
 """
 
 import re
 from decimal import Decimal
 
 MAX_AMOUNT = Decimal(10**9)
-"""No single price, charge or limit is larger; a figure beyond it is a mistake or an attack."""
+"""The largest price, charge or limit. A larger figure is a mistake or an attack."""
 PLACES = Decimal("0.000001")
 
 _PLAIN = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6}0*)?")
 
 
-def money(written: object) -> Decimal | None:
-    """Return a plain figure in [0, MAX] with up to six places, or None for everything else, floats included."""
-    if not isinstance(written, str):
-        if not isinstance(written, int) or isinstance(written, bool) or not 0 <= written <= MAX_AMOUNT:
+def money(value: object) -> Decimal | None:
+    """Return a plain figure in [0, MAX_AMOUNT] with up to six places; None for anything else, floats included."""
+    if not isinstance(value, str):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_AMOUNT:
             return None
-        written = str(written)
-    if len(written) > 40 or not _PLAIN.fullmatch(written := written.strip()):
+        value = str(value)
+    if len(value) > 40 or not _PLAIN.fullmatch(value := value.strip()):
         return None
-    figure = Decimal(written)
+    figure = Decimal(value)
     return figure if figure <= MAX_AMOUNT else None
 
 
 def plain(amount: Decimal) -> str:
-    """Return the amount as people write it: no exponent, no trailing zeros, up to six places."""
+    """Return the amount without exponent and trailing zeros, with up to six places."""
     text = f"{amount.quantize(PLACES):f}"
     return text.rstrip("0").rstrip(".")

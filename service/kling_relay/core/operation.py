@@ -1,4 +1,4 @@
-"""What can be ordered, and the doors (paths) that orders come in by and are asked about at."""
+"""What can be ordered, and the paths under which orders are placed and tasks are read."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -21,7 +21,7 @@ _IMAGES = frozenset({Kind.TEXT2IMAGE, Kind.IMAGE2IMAGE})
 
 
 class Operation(StrEnum):
-    """The path under `/v1/` (Kling's {act1}/{act2}) that an order comes in by."""
+    """The path of an order under `/v1/` (Kling's {act1}/{act2})."""
 
     GENERATIONS = "images/generations"
     TEXT2VIDEO = "videos/text2video"
@@ -29,7 +29,7 @@ class Operation(StrEnum):
 
 
 def operation_of(kind: Kind) -> Operation:
-    """Return the door that orders of `kind` come in by."""
+    """Return the operation that orders of `kind` use."""
     match kind:
         case Kind.TEXT2IMAGE | Kind.IMAGE2IMAGE:
             return Operation.GENERATIONS
@@ -41,7 +41,7 @@ def operation_of(kind: Kind) -> Operation:
 
 
 def kind_of(operation: Operation, has_image: bool) -> Kind:
-    """Return what an order at `operation` asks for; an image makes a picture order image2image."""
+    """Return the kind of an order at `operation`. An image turns an image order into image2image."""
     match operation:
         case Operation.GENERATIONS:
             return Kind.IMAGE2IMAGE if has_image else Kind.TEXT2IMAGE

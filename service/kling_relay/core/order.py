@@ -1,5 +1,7 @@
-"""An order is what a client asks for, checked against a rule book with every fault told at once, and canonical:
-defaults written in, oddities of clients straightened, exactly what goes to the provider minus hook and external id.
+"""An order is a client's request in canonical form, checked against a rule book, with every fault reported at once.
+
+Canonical means: defaults are written out and clients' spellings are normalised. The fields are exactly what the
+provider gets, except for the hook and the external id.
 """
 
 import hashlib
@@ -21,14 +23,14 @@ __all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of"]
 
 MAX_EXTERNAL_ID = 128
 _LONG = 4096
-"""Text longer than this is no prompt but an image, wherever it stands."""
+"""Longer text is an image in Base64, not a prompt, in whichever member it is."""
 MODEL_NAME = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 _MODEL_NAME = re.compile(MODEL_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A valid order. `fields` is what the provider gets; `hook` an http(s) URL of the client's."""
+    """A valid order. `fields` is what the provider gets; `hook` is the client's http(s) URL."""
 
     kind: Kind
     fields: dict[str, Any]
@@ -45,7 +47,7 @@ class Order:
 
     @property
     def mode(self) -> str | None:
-        """std, pro or 4k; None for images and for models that have no modes."""
+        """std, pro or 4k; None for images and for models without modes."""
         return None if self.kind.makes_images else self.fields.get("mode")
 
     @property
@@ -55,31 +57,31 @@ class Order:
 
     @property
     def n(self) -> int:
-        """How many pictures are asked for; 1 for a video."""
+        """The number of images; 1 for a video."""
         return int(self.fields.get("n", 1)) if self.kind.makes_images else 1
 
     @property
     def units(self) -> int:
-        """How many of the provider's slots it holds from submission to the end."""
+        """The number of the provider's slots that the task holds until it is final."""
         return self.n
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields for people's eyes: an image sent as Base64 is described, a URL kept."""
-        return {name: _described(value, always=name in {"image", "image_tail"}) for name, value in self.fields.items()}
+        """Return the fields for display: a Base64 image is replaced by a description, a URL is kept."""
+        return {name: _describe(value, always=name in {"image", "image_tail"}) for name, value in self.fields.items()}
 
 
 def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
-    """Return the order that `body` (any JSON value) makes at `operation`. Raises InvalidOrder, naming every fault.
+    """Return the order in `body` (any JSON value) for `operation`. Raises InvalidOrder with every fault.
 
-    `null` and "" mean unset. Members that the rule book does not know are treated by its `unknown_members`.
+    `null` and "" mean unset. The rule book's `unknown_members` decides about members that it does not list.
     """
     if not isinstance(body, dict):
         raise InvalidOrder([Fault("body", "must be a JSON object")])
     faults: list[Fault] = []
-    given, poisoned = _given(body, rulebook, faults)
+    given, refused = _set_members(body, rulebook, faults)
     hook = _hook(given, rulebook.hooks, faults)
     external_task_id = _external_id(given.pop("external_task_id", None), faults)
-    fields = _fields(operation, rulebook, given, poisoned, faults)
+    fields = _fields(operation, rulebook, given, refused, faults)
     if faults:
         raise InvalidOrder(faults)
     kind = kind_of(operation, has_image="image" in fields)
@@ -87,21 +89,21 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
 
 
 def fingerprint(order: Order) -> bytes:
-    """Return 32 bytes that are equal exactly when two orders ask for the same; some 20 ms for 20 MB of images."""
-    content = [order.kind, _digested(order.fields), order.external_task_id, order.hook]
+    """Return 32 bytes that are equal exactly if two orders ask for the same. Takes about 20 ms for 20 MB of images."""
+    content = [order.kind, _digest(order.fields), order.external_task_id, order.hook]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
-def _given(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tuple[dict[str, Any], set[str]]:
-    """Return the members that are set, under their proper names, and the names of those that are poison."""
+def _set_members(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tuple[dict[str, Any], set[str]]:
+    """Return the members that are set, under their canonical names, and the names of those that must be refused."""
     given: dict[str, Any] = {}
-    poisoned: set[str] = set()
+    refused: set[str] = set()
     for name, value in body.items():
         if not isinstance(name, str):
             faults.append(Fault("body", "has a member whose name is not text"))
         elif fault := find_fault(name, value):
             faults.append(fault)
-            poisoned.add(rulebook.aliases.get(name, name))
+            refused.add(rulebook.aliases.get(name, name))
         elif value is not None and value != "":
             given[name] = value
     for alias, name in rulebook.aliases.items():
@@ -109,26 +111,26 @@ def _given(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tup
             value = given.pop(alias)
             if given.setdefault(name, value) != value:
                 faults.append(Fault(alias, f"contradicts {name}"))
-    return given, poisoned
+    return given, refused
 
 
 def _hook(given: dict[str, Any], spellings: tuple[str, ...], faults: list[Fault]) -> str | None:
     hooks = {spelling: given.pop(spelling) for spelling in spellings if spelling in given}
-    good: dict[str, str] = {}
+    valid: dict[str, str] = {}
     for spelling, hook in hooks.items():
         if not isinstance(hook, str):
             faults.append(Fault(spelling, "must be text"))
-        elif says := url_fault(hook):
-            faults.append(Fault(spelling, says))
+        elif fault := url_fault(hook):
+            faults.append(Fault(spelling, fault))
         else:
-            good[spelling] = hook
-    if len(set(good.values())) > 1:
-        faults.append(Fault(" and ".join(good), "contradict one another"))
-    return next(iter(good.values()), None)
+            valid[spelling] = hook
+    if len(set(valid.values())) > 1:
+        faults.append(Fault(" and ".join(valid), "contradict one another"))
+    return next(iter(valid.values()), None)
 
 
 def _external_id(value: object, faults: list[Fault]) -> str | None:
-    """Return the client's own name for the task; a number stands for its digits."""
+    """Return the client's own name for the task. A number is taken as its digits."""
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -145,22 +147,22 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
 
 
 def _fields(
-    operation: Operation, rulebook: Rulebook, given: dict[str, Any], poisoned: set[str], faults: list[Fault]
+    operation: Operation, rulebook: Rulebook, given: dict[str, Any], refused: set[str], faults: list[Fault]
 ) -> dict[str, Any]:
     rules = rulebook.operations[operation]
     model = given.pop("model_name", rules.default_model)
-    taken_by_model = _rules_of_model(rules, model, faults) if "model_name" not in poisoned else rules.fields
+    model_rules = _rules_of_model(rules, model, faults) if "model_name" not in refused else rules.fields
     fields: dict[str, Any] = {"model_name": model}
-    wrong = set(poisoned)
-    for name, rule in taken_by_model.items():
+    wrong = set(refused)
+    for name, rule in model_rules.items():
         if name not in given and rule is not None and not rule.required:  # as most fields of most orders
             if rule.default is not None:
                 fields[name] = rule.default
             continue
         before = len(faults)
-        value = _field(name, rule or rules.fields[name], given, poisoned, faults)
+        value = _field(name, rule or rules.fields[name], given, refused, faults)
         if value is not None and rule is None:
-            if value != rules.fields[name].default:  # the default says nothing, so real clients may send it anywhere
+            if value != rules.fields[name].default:  # real clients send the default to every model
                 faults.append(Fault(name, f"is not taken by {model}"))
         elif value is not None:
             fields[name] = value
@@ -169,27 +171,27 @@ def _fields(
         if len(faults) > before:
             wrong.add(name)
     unknown = {name: value for name, value in given.items() if name not in rules.fields}
-    _together(rules, {**unknown, **fields}, taken_by_model, wrong, faults)
+    _check_combinations(rules, {**unknown, **fields}, model_rules, wrong, faults)
     if rulebook.unknown_members == "refuse":
         faults += [Fault(printable(name), "is not known here") for name in unknown]
     return {**fields, **unknown} if rulebook.unknown_members == "forward" else fields
 
 
 def _rules_of_model(rules: OperationRules, model: object, faults: list[Fault]) -> Mapping[str, Rule | None]:
-    """Return the rules of `model`, or the door's own, so that the other faults can be told too."""
+    """Return the rules of `model`, or else the operation's, so that the other faults are reported too."""
     if not isinstance(model, str) or not _MODEL_NAME.fullmatch(model):
         faults.append(Fault("model_name", "must be the name of a model"))
-    elif (taken := rules.rules_for(model)) is not None:
-        return taken
+    elif (model_rules := rules.rules_for(model)) is not None:
+        return model_rules
     else:
         faults.append(Fault("model_name", f"must be one of {', '.join(rules.known_models)}, is {model}"))
     return rules.fields
 
 
-def _field(name: str, rule: Rule, given: dict[str, Any], poisoned: set[str], faults: list[Fault]) -> Any:
-    """Return the canonical value of a field, or None where it is unset or wrong."""
+def _field(name: str, rule: Rule, given: dict[str, Any], refused: set[str], faults: list[Fault]) -> Any:
+    """Return the canonical value of a field, or None if it is unset or wrong."""
     if name not in given:
-        if rule.required and name not in poisoned:
+        if rule.required and name not in refused:
             faults.append(Fault(name, "is required"))
         return None
     try:
@@ -199,31 +201,31 @@ def _field(name: str, rule: Rule, given: dict[str, Any], poisoned: set[str], fau
         return None
 
 
-def _together(
+def _check_combinations(
     rules: OperationRules,
     fields: dict[str, Any],
-    taken: Mapping[str, Rule | None],
+    model_rules: Mapping[str, Rule | None],
     wrong: set[str],
     faults: list[Fault],
 ) -> None:
-    """Add what is wrong with the fields in one another's company, leaving out those that are wrong by themselves."""
+    """Add the faults of combinations, except for fields that are already reported as wrong."""
     faults += [
         Fault(" or ".join(group), "is required")
         for group in rules.at_least_one
         if not any(name in fields or name in wrong for name in group)
     ]
-    crowds = [[name for name in group if name in fields] for group in rules.exclusive]
-    if sum(map(bool, crowds)) > 1:
-        faults.append(Fault(" and ".join(name for crowd in crowds for name in crowd), "exclude one another"))
-    for name, rule in taken.items():
+    present = [[name for name in group if name in fields] for group in rules.exclusive]
+    if sum(map(bool, present)) > 1:
+        faults.append(Fault(" and ".join(name for group in present for name in group), "exclude one another"))
+    for name, rule in model_rules.items():
         if isinstance(rule, Camera) and name in fields and rule.only:
-            near = [want for want in rule.only if all(k in wrong or fields.get(k) == v for k, v in want.items())]
-            if not near:
-                cases = " or ".join(" and ".join(f"{k} {v}" for k, v in want.items()) for want in rule.only)
+            matching = [case for case in rule.only if all(k in wrong or fields.get(k) == v for k, v in case.items())]
+            if not matching:
+                cases = " or ".join(" and ".join(f"{k} {v}" for k, v in case.items()) for case in rule.only)
                 faults.append(Fault(name, f"is taken only with {cases}"))
 
 
-def _described(value: Any, *, always: bool = False) -> Any:
+def _describe(value: Any, *, always: bool = False) -> Any:
     match value:
         case str() if (always or len(value) > _LONG) and "://" not in value[:16]:
             image = read_base64(value)
@@ -233,21 +235,21 @@ def _described(value: Any, *, always: bool = False) -> Any:
             sides = f"{facts.format} {facts.width}x{facts.height}, " if facts else ""
             return f"Base64 image, {sides}{image.size / 2**20:.2f} MB"
         case dict():
-            return {name: _described(item) for name, item in value.items()}
+            return {name: _describe(item) for name, item in value.items()}
         case list():
-            return [_described(item) for item in value]
+            return [_describe(item) for item in value]
         case _:
             return value
 
 
-def _digested(value: Any) -> Any:
-    """Return `value` with every long text replaced by its digest, because JSON would copy and escape it first."""
+def _digest(value: Any) -> Any:
+    """Return `value` with its digest in place of every long text, which spares JSON the copying and escaping."""
     match value:
         case str() if len(value) > _LONG:
             return {"sha256": hashlib.sha256(value.encode()).hexdigest()}
         case dict():
-            return {name: _digested(item) for name, item in value.items()}
+            return {name: _digest(item) for name, item in value.items()}
         case list():
-            return [_digested(item) for item in value]
+            return [_digest(item) for item in value]
         case _:
             return value

@@ -1,7 +1,7 @@
-"""Kling's account: the resource packs that GET /account/costs lists, read into exact figures.
+"""Kling's account: the resource packs in GET /account/costs, as exact figures.
 
-The figures come as JSON numbers, are up to twelve hours old (Kling's documents), and count whatever else spends from
-the same account.
+The figures arrive as JSON numbers. They are up to twelve hours old (Kling's documents), and include everything else
+that spends from the same account.
 """
 
 import json
@@ -17,7 +17,7 @@ _MAX_PACKS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourcePack:
-    """One resource pack; `used` is what is gone of it."""
+    """One resource pack. `used` is the part that is spent."""
 
     name: str
     status: str
@@ -32,28 +32,28 @@ class ResourcePack:
 def read_packs(body: bytes) -> list[ResourcePack]:
     """Return the packs in an answer to GET /account/costs. Raises Unreadable."""
     if len(body) > MAX_BYTES:
-        raise UnreadableError("larger than an account's answer can be")
+        raise UnreadableError(f"larger than {MAX_BYTES} bytes")
     try:
         answer = json.loads(body, parse_float=Decimal, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         raise UnreadableError("not JSON") from None
-    given = answer.get("data") if isinstance(answer, dict) else None
-    listed = given.get("resource_pack_subscribe_infos") if isinstance(given, dict) else None
-    if not isinstance(listed, list):
+    data = answer.get("data") if isinstance(answer, dict) else None
+    packs = data.get("resource_pack_subscribe_infos") if isinstance(data, dict) else None
+    if not isinstance(packs, list):
         raise UnreadableError("no list of resource packs")
-    return [_pack(each) for each in listed[:_MAX_PACKS] if isinstance(each, dict)]
+    return [_pack(pack) for pack in packs[:_MAX_PACKS] if isinstance(pack, dict)]
 
 
-def _pack(written: dict[str, Any]) -> ResourcePack:
+def _pack(value: dict[str, Any]) -> ResourcePack:
     return ResourcePack(
-        name=clean(str(written.get("resource_pack_name", "")), 200),
-        status=clean(str(written.get("status", "")), 40),
-        total=_figure(written.get("total_quantity")),
-        remaining=_figure(written.get("remaining_quantity")),
+        name=clean(str(value.get("resource_pack_name", "")), 200),
+        status=clean(str(value.get("status", "")), 40),
+        total=_figure(value.get("total_quantity")),
+        remaining=_figure(value.get("remaining_quantity")),
     )
 
 
-def _figure(written: object) -> Decimal:
-    if isinstance(written, bool) or not isinstance(written, int | Decimal) or not 0 <= written <= MAX_AMOUNT:
-        raise UnreadableError("a quantity is no figure")
-    return Decimal(written).quantize(PLACES)
+def _figure(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= MAX_AMOUNT:
+        raise UnreadableError("a quantity is not a valid figure")
+    return Decimal(value).quantize(PLACES)

@@ -1,8 +1,8 @@
-"""The outcomes of giving the provider an order, as a closed union; `read_submit_response` reads the provider's codes.
+"""The outcomes of submitting an order to the provider, as a closed union. `read_submit_response` reads the codes.
 
-Submitting charges and no provider takes an idempotency key. So an order is sent again only where it surely was not
-taken; whatever is not understood is *unknown* and never sent again blindly. HTTP 429 means both "wait" and "never":
-the code in the body decides. A failed query never says anything about a task's fate.
+Submitting costs money, and no provider supports idempotency keys. So an order is sent again only if the provider
+certainly did not accept it. Any response that we do not understand is *unknown* and the order is not sent again. HTTP
+429 can mean "wait" or "never": the code in the body decides. A failed poll says nothing about the task.
 """
 
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from kling_relay.core import callback
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse
 
-WAIT_CODES = frozenset({1302, 1303, 5001})
-"""Too fast, over the slots, maintenance: surely not taken, ask again."""
-NEVER_CODES = frozenset({1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1202, 1203, 1304})
-"""Our key, account, address or configuration: nothing that the client could mend."""
+RETRY_CODES = frozenset({1302, 1303, 5001})
+"""Too fast, no free slots, maintenance: certainly not accepted, send again."""
+ACCOUNT_CODES = frozenset({1000, 1001, 1002, 1003, 1004, 1100, 1101, 1102, 1103, 1202, 1203, 1304})
+"""Our key, account, address or configuration is wrong: the client cannot fix it."""
 UNKNOWN_CODES = frozenset({5000, 5002})
 REFUSED_STATUS = {1200: 400, 1201: 400, 1300: 400, 1301: 400}
-"""The order's own faults, and the HTTP status that each belongs to even where a gateway wraps it in another."""
-_NEVER_STATUSES = frozenset({401, 402, 403, 404, 405})
+"""Codes for faults of the order, with their HTTP status. A gateway may wrap them in another status."""
+_ACCOUNT_STATUSES = frozenset({401, 402, 403, 404, 405})
 _UNKNOWN_STATUSES = frozenset({408, 409, 499})
-"""408 and 499: somebody on the way gave up waiting; 409: perhaps our own task, taken before."""
+"""408 and 499: a proxy stopped waiting. 409: perhaps our own task, accepted before."""
 
-_GOOD_WORDS = frozenset({"success", "succeed", "ok"})
+_SUCCESS_WORDS = frozenset({"success", "succeed", "ok"})
 _OTHER = -1
-"""A code that is no number: certainly not success, and nothing else is known of it."""
+"""Stands for a code that is not a number: not success, and otherwise unknown."""
 _MAX_MESSAGE = 1024
 _NOT_FOUND = 1203
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The provider took it; `signal` is what its answer says of the task."""
+    """The provider accepted the order. `signal` is what its response says about the task."""
 
     provider_task_id: str
     signal: Signal
@@ -40,7 +40,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The provider will not do this order; code, message and status are the client's to see."""
+    """The provider refused this order. Code, message and status are passed on to the client."""
 
     code: int
     message: str
@@ -49,7 +49,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Surely not taken; to be sent again, not before `retry_after` seconds where told. Code 0: no connection."""
+    """Certainly not accepted: send it again, after `retry_after` seconds if given. Code 0: no connection."""
 
     code: int
     reason: str
@@ -58,7 +58,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class AccountRefused:
-    """Surely not taken, and sending again will not help before an operator mends something."""
+    """Certainly not accepted, and sending again will not help until an operator fixes the account or the key."""
 
     code: int
     reason: str
@@ -66,7 +66,7 @@ class AccountRefused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Perhaps taken and charged: not to be sent again before it is known."""
+    """Perhaps accepted and charged: do not send it again until this is known."""
 
     reason: str
 
@@ -76,12 +76,12 @@ SubmitOutcome = Accepted | Refused | RetryLater | AccountRefused | Unknown
 
 @dataclass(frozen=True, slots=True)
 class NoSuchTask:
-    """The provider says, in its own words, that it has no such task."""
+    """The provider answered explicitly that it has no such task."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """The query brought nothing: it says nothing of the task."""
+    """The poll failed: it says nothing about the task."""
 
     reason: str
 
@@ -90,56 +90,56 @@ PollResult = Signal | NoSuchTask | NoAnswer
 
 
 def read_submit_response(status: int, body: bytes, retry_after: float | None = None) -> SubmitOutcome:
-    """Return what an answer to a submission means; `retry_after` is the header's, in seconds."""
+    """Return the outcome in a response to a submission. `retry_after` is the header, in seconds."""
     answer = _object(body)
     code, message = _code(answer), _message(answer)
     if 200 <= status < 300 and code in {None, 0}:
         return _accepted(answer, body, status)
-    if code in WAIT_CODES:
+    if code in RETRY_CODES:
         return RetryLater(code, message or "the provider asks to wait", retry_after)
-    if code in NEVER_CODES:
-        return AccountRefused(code, message or "the provider takes nothing from this account")
+    if code in ACCOUNT_CODES:
+        return AccountRefused(code, message or "the provider accepts nothing from this account")
     if code in UNKNOWN_CODES or (status >= 500 and code not in REFUSED_STATUS):
-        return Unknown(_saying(status, code, message))
+        return Unknown(_describe(status, code, message))
     if code is not None and 1000 <= code < 2000:
-        said = REFUSED_STATUS.get(code, status if 400 <= status < 500 else 400)
-        return Refused(code, message or f"refused with code {code}", said)
+        http_status = REFUSED_STATUS.get(code, status if 400 <= status < 500 else 400)
+        return Refused(code, message or f"refused with code {code}", http_status)
     return _by_status(status, code, message, retry_after)
 
 
 def read_poll_response(status: int, body: bytes) -> PollResult:
-    """Return what an answer to a query says of the task; what is not understood says nothing."""
+    """Return what a response to a poll says about the task. A response that we do not understand says nothing."""
     answer = _object(body)
     code = _code(answer)
     if code == _NOT_FOUND:
         return NoSuchTask()
     if not 200 <= status < 300 or code not in {None, 0}:
-        return NoAnswer(_saying(status, code, _message(answer)))
+        return NoAnswer(_describe(status, code, _message(answer)))
     try:
         return callback.read(body) if answer is None else callback.of(answer, len(body))
-    except UnreadableError as fault:
-        return NoAnswer(f"HTTP {status}, {fault}")
+    except UnreadableError as error:
+        return NoAnswer(f"HTTP {status}, {error}")
 
 
-def backoff(attempt: int, chance: float, limit: float = 60.0) -> float:
-    """Return seconds to wait after the attempt-th (from 1) "wait": from 1 s, doubling up to `limit`, plus up to half.
+def backoff(attempt: int, jitter: float, limit: float = 60.0) -> float:
+    """Return the seconds to wait after retry number `attempt` (from 1): 1 s, doubling up to `limit`, plus up to half.
 
-    `chance` in [0, 1) spreads those who wait together.
+    `jitter` in [0, 1) spreads orders that wait at the same time.
     """
     span = min(limit, 2.0 ** min(max(attempt, 1) - 1, 30))
-    return span * (1 + chance / 2)
+    return span * (1 + jitter / 2)
 
 
 def code_of(value: Any) -> int | None:
-    """Return a code in any spelling met (`0`, `"0"`, `0.0`, `"success"`, `200`) as Kling's integer; None where absent.
+    """Return a code in any known spelling (`0`, `"0"`, `0.0`, `"success"`, `200`) as Kling's integer; None if absent.
 
-    -1 stands for a code that is there but is no number.
+    -1 stands for a code that is not a number.
     """
     if isinstance(value, bool):
         return 0 if value else _OTHER
     if isinstance(value, str):
         text = value[:32].strip().lower()
-        if text in _GOOD_WORDS:
+        if text in _SUCCESS_WORDS:
             return 0
         if not text:
             return None
@@ -155,13 +155,13 @@ def code_of(value: Any) -> int | None:
 
 def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> SubmitOutcome:
     if answer is None:
-        return Unknown(f"HTTP {status} without an answer that can be read")
-    given = answer.get("data")
-    layers = [given, answer] if isinstance(given, dict) else [answer]
+        return Unknown(f"HTTP {status} without a readable body")
+    data = answer.get("data")
+    layers = [data, answer] if isinstance(data, dict) else [answer]
     ids = (identifier(layer.get(key)) for layer in layers for key in ("task_id", "id", "taskId"))
-    provider_task_id = next((found for found in ids if found), None) or identifier(given)
+    provider_task_id = next(filter(None, ids), None) or identifier(data)
     if provider_task_id is None:
-        return Unknown(f"HTTP {status} and success, but no task id")
+        return Unknown(f"HTTP {status} and success, but without a task id")
     try:
         signal = callback.of(answer, len(body))._replace(provider_task_id=provider_task_id)
     except UnreadableError:
@@ -170,18 +170,18 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Submit
 
 
 def _by_status(status: int, code: int | None, message: str, retry_after: float | None) -> SubmitOutcome:
-    """Judge where the body has no code that Kling documents."""
-    said = code or 0
+    """Return the outcome by the HTTP status, if the body has no code that Kling documents."""
+    known = code or 0
     if status == 429:
-        return RetryLater(said, message or "too many requests", retry_after)
+        return RetryLater(known, message or "too many requests", retry_after)
     if status in _UNKNOWN_STATUSES or not 300 <= status < 500:
-        return Unknown(_saying(status, code, message))
-    if status < 400 or status in _NEVER_STATUSES:
-        return AccountRefused(said, _saying(status, code, message))
-    return Refused(said if said > 0 else 1200, message or f"refused with HTTP {status}", status)
+        return Unknown(_describe(status, code, message))
+    if status < 400 or status in _ACCOUNT_STATUSES:
+        return AccountRefused(known, _describe(status, code, message))
+    return Refused(known if known > 0 else 1200, message or f"refused with HTTP {status}", status)
 
 
-def _saying(status: int, code: int | None, message: str) -> str:
+def _describe(status: int, code: int | None, message: str) -> str:
     parts = [f"HTTP {status}"]
     if code not in {None, 0, _OTHER}:
         parts.append(f"code {code}")
@@ -199,7 +199,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _code(answer: dict[str, Any] | None) -> int | None:
-    """Return the code at the top; else a number inside `error`, as gateways of another family put it."""
+    """Return the code at the top level, or else the one inside `error`, where other gateways put it."""
     if answer is None:
         return None
     code = code_of(answer.get("code"))

@@ -1,6 +1,6 @@
-"""A subscription: a subscriber's address, its secrets, and the events it wants; the rules for what may stand in one.
+"""A subscription: a subscriber's address, its secrets and the events that it gets; and the rules for its members.
 
-Whether an address may be dialled is judged when it is dialled; what can be seen from the text is refused here.
+Whether an address may be dialled is decided when it is dialled. Faults in its text are found here.
 """
 
 from collections.abc import Mapping
@@ -11,36 +11,36 @@ from typing import Any
 from kling_relay.core.event import PATTERNS, BodyFormat
 
 SHARDS = 256
-"""Subscriptions hash to so many virtual shards, which workers share."""
+"""The number of virtual shards that subscriptions hash to. Workers share the shards."""
 
 DEFAULT_IN_FLIGHT = 10
 MAX_IN_FLIGHT = 100
 MAX_HEADERS = 20
 MAX_HEADER_BYTES = 4096
 MAX_DESCRIPTION = 500
-_OWN_FAMILIES = ("webhook-", "content-")
-_OWN_HEADERS = frozenset({"host", "connection", "transfer-encoding", "te", "upgrade", "traceparent"})
+_RESERVED_PREFIXES = ("webhook-", "content-")
+_RESERVED_HEADERS = frozenset({"host", "connection", "transfer-encoding", "te", "upgrade", "traceparent"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 def _any_case(word: str) -> str:
-    return "".join(f"[{each.upper()}{each}]" if each.isalpha() else each for each in word)
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
 HEADER_NAME = (
-    f"^(?!{'|'.join(map(_any_case, _OWN_FAMILIES))}|(?:{'|'.join(map(_any_case, sorted(_OWN_HEADERS)))})$)"
+    f"^(?!{'|'.join(map(_any_case, _RESERVED_PREFIXES))}|(?:{'|'.join(map(_any_case, sorted(_RESERVED_HEADERS)))})$)"
     "[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 )
-"""The names that extra headers may have, as a regular expression."""
+"""The valid names of extra headers, as a regular expression."""
 
 HIDDEN = "[hidden]"
-"""Shown in the place of a value that may be a secret; given back, it means the value that is there."""
+"""Replaces a value that may be a secret. A client that sends it back keeps the stored value."""
 _SECRET_NAMES = ("auth", "token", "secret", "pass", "key", "cookie", "sign", "credential", "session", "jwt")
 _SECRET_VALUES = ("bearer ", "basic ", "token ")
 
 
 class Ordering(StrEnum):
-    """`task`: no later step of a task before an earlier one is delivered or exhausted."""
+    """`task`: a step of a task is sent only after the earlier ones are delivered or exhausted."""
 
     NONE = "none"
     TASK = "task"
@@ -48,7 +48,7 @@ class Ordering(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionOptions:
-    """What a client may choose of a subscription, but for its headers, which are kept like secrets."""
+    """What a client may choose about a subscription, except its headers, which are stored like secrets."""
 
     url: str
     events: tuple[str, ...] = ("*",)
@@ -59,7 +59,7 @@ class SubscriptionOptions:
 
 
 def shard_of(subscription: int) -> int:
-    """Return the shard of a subscription's id given as an integer."""
+    """Return the shard of a subscription, given its id as an integer."""
     return subscription % SHARDS
 
 
@@ -69,22 +69,22 @@ def header_faults(headers: Any) -> list[str]:
         return ["must be an object of header names and values"]
     faults = []
     if len(headers) > MAX_HEADERS:
-        faults.append(f"at most {MAX_HEADERS} headers")
+        faults.append(f"must have at most {MAX_HEADERS} headers")
     if sum(len(str(name)) + len(str(text)) for name, text in headers.items()) > MAX_HEADER_BYTES:
-        faults.append(f"at most {MAX_HEADER_BYTES} bytes in all")
+        faults.append(f"must have at most {MAX_HEADER_BYTES} bytes in all")
     for name, text in headers.items():
         lower = str(name).lower()
         if not lower or not _TOKEN.issuperset(lower):
-            faults.append(f"{name!r} is no header name")
-        elif lower in _OWN_HEADERS or lower.startswith(_OWN_FAMILIES):
-            faults.append(f"{name} is ours to set")
+            faults.append(f"{name!r} is not a valid header name")
+        elif lower in _RESERVED_HEADERS or lower.startswith(_RESERVED_PREFIXES):
+            faults.append(f"{name} is set by the service")
         if not isinstance(text, str) or not text.isprintable() or not text.isascii():
             faults.append(f"{name} must have a printable ASCII value")
     return faults
 
 
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers as their client may see them again: what may be a secret is hidden, by its name or its value."""
+    """Return headers as their client may read them: a name or a value that suggests a secret hides the value."""
     return {
         name: HIDDEN
         if any(part in name.lower() for part in _SECRET_NAMES) or text.lower().startswith(_SECRET_VALUES)
@@ -93,15 +93,15 @@ def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def restore_hidden(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str] | list[str]:
-    """Return the headers asked for, each hidden value being the one that is kept; or every fault, as sentences."""
-    known = {name.lower(): text for name, text in kept.items()}
+def restore_hidden(headers: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str] | list[str]:
+    """Return `headers` with the stored value in place of every hidden one; or every fault, as sentences."""
+    known = {name.lower(): text for name, text in stored.items()}
     faults = [
-        f"{name} must have a value: none is kept that {HIDDEN} could stand for"
-        for name, text in asked.items()
+        f"{name} must have a value: there is no stored one that {HIDDEN} could stand for"
+        for name, text in headers.items()
         if text == HIDDEN and name.lower() not in known
     ]
-    return faults or {name: known[name.lower()] if text == HIDDEN else text for name, text in asked.items()}
+    return faults or {name: known[name.lower()] if text == HIDDEN else text for name, text in headers.items()}
 
 
 def event_faults(events: Any) -> list[str]:
@@ -110,4 +110,4 @@ def event_faults(events: Any) -> list[str]:
         return ["must be a list of at least one event type or pattern"]
     unknown = [str(kind) for kind in events if kind not in PATTERNS]
     known = ", ".join(sorted(PATTERNS))
-    return [f"no such event: {', '.join(unknown)} (known: {known})"] if unknown else []
+    return [f"must be known events, not {', '.join(unknown)} (known: {known})"] if unknown else []

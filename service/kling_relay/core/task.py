@@ -1,8 +1,8 @@
-"""A task and its machine: MOVES is the whole of it, and what is absent there is stale and changes nothing.
+"""A task and its state machine. MOVES is the whole machine; a signal that is absent there is stale and changes nothing.
 
-A task is *recorded* before the provider hears of it, *submitted* once the provider took it (or is seen to
-have it), and final as *succeed* or *failed*. *expired* is our own impatience: clients see it as failed, and a
-late success still beats it, because the provider knows better than the clock.
+A task is *recorded* before the provider gets it, *submitted* once the provider accepted it (or is known to have it),
+and final as *succeed* or *failed*. *expired* is our own deadline: clients see it as failed, and a late success still
+overrides it, because the provider knows better than our clock.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from uuid import UUID
 
 
 class Status(StrEnum):
-    """Where a task stands; `shown` says what a client sees of it."""
+    """The status of a task. `CLIENT_STATUS` maps it to the one that clients see."""
 
     RECORDED = "recorded"
     SUBMITTED = "submitted"
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 
 class SignalKind(StrEnum):
-    """What a signal says of a task, in our words."""
+    """What a signal says about a task, in our words."""
 
     SUBMITTED = "submitted"
     PROCESSING = "processing"
@@ -57,7 +57,7 @@ MOVES: dict[Status, dict[SignalKind, Status]] = {
 }
 
 FINAL = frozenset({Status.SUCCEED, Status.FAILED, Status.EXPIRED})
-"""Where a client stops waiting."""
+"""The statuses at which a client stops waiting."""
 
 CLIENT_STATUS: dict[Status, str] = {
     Status.RECORDED: "submitted",
@@ -70,10 +70,10 @@ CLIENT_STATUS: dict[Status, str] = {
 
 
 class Signal(NamedTuple):
-    """One fact about a task, from the provider or from the clock.
+    """One fact about a task, from the provider or from our clock.
 
-    `result` is Kling's `task_result` ({"images": [...]} and/or {"videos": [...]}) on success, else None;
-    `charge` the provider's `final_unit_deduction` where it said one.
+    On success `result` is Kling's `task_result` ({"images": [...]} and/or {"videos": [...]}), otherwise None.
+    `charge` is the provider's `final_unit_deduction`, or None if it sent none.
     """
 
     kind: SignalKind
@@ -84,7 +84,7 @@ class Signal(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task as the machine sees it; `sequence` counts its steps, 0 before the first."""
+    """A task as the state machine sees it. `sequence` counts its steps and is 0 before the first."""
 
     id: UUID
     status: Status
@@ -93,7 +93,7 @@ class Task(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one signal did: the task as it is now, and the signal that moved it."""
+    """One move: the task after it, and the signal that caused it."""
 
     task: Task
     signal: Signal
@@ -104,9 +104,9 @@ class Step(NamedTuple):
 
 
 def advance(task: Task, signal: Signal, now: datetime) -> Step | None:
-    """Return the step that `signal` makes of `task`, or None where it is stale and changes nothing.
+    """Return the step that `signal` causes, or None if the signal is stale and changes nothing.
 
-    `updated_at` never goes back, even where a clock did.
+    `updated_at` never goes back, even if the clock does.
     """
     status = MOVES[task.status].get(signal.kind)
     if status is None:

@@ -1,6 +1,6 @@
-"""Traces: the text `traceparent` (W3C Trace Context), by which spans of many processes and minutes are one.
+"""Traces: the header `traceparent` (W3C Trace Context) joins spans of several processes into one trace.
 
-A task keeps the text under which it was ordered; whatever happens to the task later happens under it.
+A task keeps the header of its order, and everything that happens to the task later belongs to the same trace.
 """
 
 import re
@@ -14,7 +14,7 @@ _SAMPLED = 1
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A span's place: the trace it belongs to, its own number, and whether somebody records it."""
+    """A span: its trace, its own id, and whether it is recorded."""
 
     trace: int
     span: int
@@ -22,17 +22,17 @@ class Trace:
 
     @property
     def text(self) -> str:
-        """The `traceparent` that makes others this span's children."""
+        """The `traceparent` that makes other spans children of this one."""
         return f"00-{self.trace:032x}-{self.span:016x}-{int(self.sampled):02x}"
 
 
 def parse(text: str | None) -> Trace | None:
-    """Return what a `traceparent` says, or None where it says nothing; §3.2 of the recommendation.
+    """Return the span in a `traceparent`, or None if it is not valid (§3.2 of the recommendation).
 
-    A version to come may have more fields behind the four that are known; ours has none.
+    Later versions may have more fields after the four known ones; version 00 may not.
     """
-    found = _TEXT.fullmatch((text or "").strip())
-    if found is None or found["version"] == "ff" or (found["version"] == "00" and found["rest"]):
+    match = _TEXT.fullmatch((text or "").strip())
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
         return None
-    trace, span = int(found["trace"], 16), int(found["span"], 16)
-    return Trace(trace, span, bool(int(found["flags"], 16) & _SAMPLED)) if trace and span else None
+    trace, span = int(match["trace"], 16), int(match["span"], 16)
+    return Trace(trace, span, bool(int(match["flags"], 16) & _SAMPLED)) if trace and span else None

@@ -1,7 +1,7 @@
-"""Reads JSON and text from strangers: safe to read and to store, or refused as `UnreadableError`.
+"""Reads JSON and text from untrusted senders. The result is safe to store; anything else raises `UnreadableError`.
 
-Nothing here raises anything else, however the bytes were made: deep nesting is seen before the parser meets it, NaN
-and infinities read as null, and text loses what PostgreSQL cannot hold (NUL, halves of surrogate pairs).
+No input raises another exception. Deep nesting is detected before parsing, NaN and infinities read as null, and text
+loses what PostgreSQL cannot store (NUL, halves of surrogate pairs).
 """
 
 import json
@@ -13,33 +13,33 @@ from typing import Any
 import orjson
 
 MAX_BYTES = 1024 * 1024
-"""No body that we read here is larger."""
+"""The largest body that is read."""
 MAX_WAIT = 86_400.0
-"""Seconds: a day is the longest that somebody may ask us to wait."""
+"""Seconds; a longer Retry-After counts as one day."""
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]+")
 
 
 class UnreadableError(Exception):
-    """The body does not say anything that we understand."""
+    """The body has no meaning that we know; the message says why."""
 
 
 def parse(body: bytes, depth: int = 32) -> Any:
-    """Return the JSON value in `body`, with NaN and infinities as None; raise `UnreadableError` where there is none.
+    """Return the JSON value in `body`, with NaN and infinities as None. Raises `UnreadableError` if there is none.
 
-    Invalid UTF-8 becomes U+FFFD, a byte order mark and raw control characters inside strings are borne with. Whole
-    numbers beyond 64 bits may come as floats, as in JavaScript.
+    Invalid UTF-8 becomes U+FFFD. A byte order mark and raw control characters inside strings are accepted. Whole
+    numbers beyond 64 bits may become floats, as in JavaScript.
     """
     if len(body) > MAX_BYTES:
         raise UnreadableError(f"larger than {MAX_BYTES} bytes")
-    # Most bodies have fewer brackets than levels allowed: only the others are looked at closely.
+    # Most bodies have fewer brackets than allowed levels; only the others are measured.
     if body.count(b"[") + body.count(b"{") > depth and _depth(body) > depth:
         raise UnreadableError(f"nested deeper than {depth} levels")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        pass  # what it is too strict for, the other one bears with
+        pass  # orjson is stricter; fall back to the standard library
     try:
         return _DECODER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
@@ -47,17 +47,17 @@ def parse(body: bytes, depth: int = 32) -> Any:
 
 
 def clean(text: str, max_bytes: int) -> str:
-    """Return `text` without NUL and lone surrogates, cut to so many bytes of UTF-8 between two characters."""
+    """Return `text` without NUL and lone surrogates, cut between characters to at most `max_bytes` of UTF-8."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     if text.isascii():
         return text[:max_bytes]
-    # A character has at least one byte, so that the first slice keeps a huge text from being encoded whole.
+    # A character has at least one byte, so the first slice avoids encoding the whole of a huge text.
     return text[:max_bytes].encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")
 
 
 def identifier(value: Any, limit: int = 128) -> str | None:
-    """Return an identifier: `value` as printable text without spaces and at most `limit` characters, else None."""
+    """Return `value` as an identifier (printable text of at most `limit` characters without spaces), or None."""
     if not isinstance(value, str):
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 10**limit:
             return None
@@ -66,9 +66,9 @@ def identifier(value: Any, limit: int = 128) -> str | None:
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """Return the header `Retry-After`, in seconds or as an HTTP date, as seconds from `now`: from 0 to a day.
+    """Return the header `Retry-After` (seconds or an HTTP date) as seconds from `now`, between 0 and a day.
 
-    None where there is none, or none that can be read.
+    Returns None if there is no header or it cannot be read.
     """
     header = (header or "").strip()
     if not header or len(header) > 64:

@@ -1,4 +1,4 @@
-"""One value against one rule: what goes to the provider in its canonical form, or InvalidOrder with its faults."""
+"""Checks one value against one rule and puts it into the form that the provider gets."""
 
 import re
 from typing import Any, assert_never
@@ -11,15 +11,15 @@ from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
 MAX_URL = 2048
 SIMPLE = "simple"
-"""The one type of camera control that takes a config."""
+"""The only type of camera control that takes a config."""
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _EXACT = 2**53
-"""Floats beyond this are all whole, and mean nothing by it."""
+"""Beyond this every float is a whole number, whether it was meant or not."""
 
 
 def validate(rule: Rule, value: object, name: str) -> Any:
-    """Return `value` as the provider is to get it. Raises InvalidOrder where the rule does not allow it."""
+    """Return `value` as the provider gets it. Raises InvalidOrder if the rule does not allow it."""
     match rule:
         case Text():
             return _text(rule, value, name)
@@ -35,7 +35,7 @@ def validate(rule: Rule, value: object, name: str) -> Any:
 
 
 def url_fault(text: str) -> str | None:
-    """Return why `text` is no http(s) address of sane length, or None. Where it leads is not judged here."""
+    """Return why `text` is not an http(s) URL of reasonable length, or None. Its destination is not checked here."""
     if len(text) > MAX_URL:
         return f"is longer than {MAX_URL} characters"
     if not text.isprintable() or " " in text:
@@ -48,8 +48,8 @@ def url_fault(text: str) -> str | None:
     return None if good else "is not an http or https URL"
 
 
-def _refuse(name: str, says: str) -> InvalidOrder:
-    return InvalidOrder([Fault(name, says)])
+def _refuse(name: str, detail: str) -> InvalidOrder:
+    return InvalidOrder([Fault(name, detail)])
 
 
 def _text(rule: Text, value: object, name: str) -> str:
@@ -63,7 +63,7 @@ def _text(rule: Text, value: object, name: str) -> str:
 
 
 def number(value: object) -> int | float | None:
-    """Return a JSON number, or text that is one, as an int wherever it is whole; None for anything else."""
+    """Return a JSON number, or text that spells one, as an int if it is whole. Returns None for anything else."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value) if "." in value else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -72,13 +72,13 @@ def number(value: object) -> int | float | None:
 
 
 def _number(rule: Number, value: object, name: str) -> int | float:
-    read = number(value)
+    amount = number(value)
     low, high = rule.low, rule.high
-    if read is None or (rule.whole and not isinstance(read, int)):
+    if amount is None or (rule.whole and not isinstance(amount, int)):
         raise _refuse(name, f"must be a {'whole ' if rule.whole else ''}number in [{low}, {high}]")
-    if not low <= read <= high:
-        raise _refuse(name, f"must be in [{low}, {high}], is {read}")
-    return read
+    if not low <= amount <= high:
+        raise _refuse(name, f"must be in [{low}, {high}], is {amount}")
+    return amount
 
 
 def _choice(rule: Choice, value: object, name: str) -> str:
@@ -86,8 +86,8 @@ def _choice(rule: Choice, value: object, name: str) -> str:
     if word not in rule.of and isinstance(value, str):
         word = str(number(value)) if number(value) is not None else word
     if word not in rule.of:
-        shown = f", is {printable(word)}" if isinstance(value, str | int | float) else ""
-        raise _refuse(name, f"must be one of {', '.join(rule.of)}{shown}")
+        actual = f", is {printable(word)}" if isinstance(value, str | int | float) else ""
+        raise _refuse(name, f"must be one of {', '.join(rule.of)}{actual}")
     return word
 
 
@@ -95,42 +95,42 @@ def _picture(rule: Picture, value: object, name: str) -> str:
     if not isinstance(value, str):
         raise _refuse(name, "must be an image URL or Base64 text")
     if "://" in value[:16]:
-        if says := url_fault(value):
-            raise _refuse(name, says)
+        if fault := url_fault(value):
+            raise _refuse(name, fault)
         return value
     image = read_base64(value)
     if image is None:
         raise _refuse(name, "is neither an http(s) URL nor Base64")
-    faults = [Fault(name, says) for says in _picture_faults(rule, image)]
+    faults = [Fault(name, detail) for detail in _picture_faults(rule, image)]
     if faults:
         raise InvalidOrder(faults)
     return image.text
 
 
 def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
-    says = []
+    faults = []
     if image.size > rule.max_bytes:
-        says.append(f"must be at most {rule.max_bytes / 2**20:g} MB, is {image.size / 2**20:.1f} MB")
+        faults.append(f"must be at most {rule.max_bytes / 2**20:g} MB, is {image.size / 2**20:.1f} MB")
     if image.facts is None:
         other = other_format(image.read(0, 16))
-        says.append(f"must be jpg or png, is {other}" if other else "is no readable jpg or png")
+        faults.append(f"must be jpg or png, is {other}" if other else "is not a readable jpg or png")
     else:
-        says += _side_faults(rule, image.facts)
-    return says
+        faults += _side_faults(rule, image.facts)
+    return faults
 
 
 def _side_faults(rule: Picture, facts: ImageFacts) -> list[str]:
     short, long = sorted((facts.width, facts.height))
-    detail = list[str]()
+    faults = []
     if rule.min_side is not None and short < rule.min_side:
-        detail.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
+        faults.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
     if rule.max_ratio is not None and long > short * rule.max_ratio:
-        detail.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
-    return detail
+        faults.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
+    return faults
 
 
 def _camera(rule: Camera, value: object, name: str) -> dict[str, Any] | None:
-    """Return the control with nothing unset in it, or None where everything is (the provider then chooses)."""
+    """Return the control without its unset members, or None if all are unset; then the provider chooses."""
     if not isinstance(value, dict):
         raise _refuse(name, "must be an object")
     control = {member: item for member, item in value.items() if item not in (None, "", {})}
@@ -153,7 +153,7 @@ def _camera(rule: Camera, value: object, name: str) -> dict[str, Any] | None:
 
 
 def _moves(rule: Camera, config: dict[str, Any], name: str) -> tuple[dict[str, int | float], list[Fault]]:
-    """Return the axes that move (0, null and "" do not), and what is wrong with any of them."""
+    """Return the axes that move (0, null and "" do not), and every fault."""
     moves: dict[str, int | float] = {}
     faults = []
     for axis, value in config.items():
@@ -161,7 +161,7 @@ def _moves(rule: Camera, config: dict[str, Any], name: str) -> tuple[dict[str, i
             continue
         amount = number(value)
         if axis not in rule.axes:
-            faults.append(Fault(f"{name}.{printable(axis)}", f"is none of {', '.join(rule.axes)}"))
+            faults.append(Fault(f"{name}.{printable(axis)}", f"must be one of {', '.join(rule.axes)}"))
         elif amount is None or abs(amount) > rule.span:
             faults.append(Fault(f"{name}.{axis}", f"must be a number in [-{rule.span:g}, {rule.span:g}]"))
         elif amount:

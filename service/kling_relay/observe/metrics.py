@@ -11,10 +11,10 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.submission import (
-    NEVER_CODES,
+    ACCOUNT_CODES,
     REFUSED_STATUS,
+    RETRY_CODES,
     UNKNOWN_CODES,
-    WAIT_CODES,
     Accepted,
     AccountRefused,
     Refused,
@@ -46,7 +46,7 @@ _BAD = ("3xx", "4xx", "5xx", *sorted(ERRORS))
 ATTEMPT_OUTCOMES = {"delivered": ("2xx",), "failed": _BAD, "exhausted": _BAD, "gone": ("4xx",)}
 """What can become of a delivery, and the classes of answers that bring it about."""
 ACTS = ("sent", "asked", "answered", "expired", "postponed")
-_CODES = frozenset({0, *WAIT_CODES, *NEVER_CODES, *UNKNOWN_CODES, *REFUSED_STATUS, 1302, 1303, 1304})
+_CODES = frozenset({0, *RETRY_CODES, *ACCOUNT_CODES, *UNKNOWN_CODES, *REFUSED_STATUS, 1302, 1303, 1304})
 
 
 class Seen(Protocol):
@@ -145,7 +145,7 @@ class Metrics:
             self._swept(act)
         for outcome in SUBMIT_OUTCOME.values():
             self._submit_seconds(outcome)
-        for code in NEVER_CODES:
+        for code in ACCOUNT_CODES:
             self._submits("never", str(code))
         for outcome, answers in ATTEMPT_OUTCOMES.items():
             self._attempt_seconds(outcome)

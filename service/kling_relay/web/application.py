@@ -1,51 +1,58 @@
-"""The web of one process, made of its tools: `make` for what answers, `server.serve` for a server with its limits."""
+"""The web application of one process: `build` makes it, `server.serve` runs it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from kling_relay.flows.follow_log import LogFollower
 from kling_relay.flows.lookup import TaskLookup
-from kling_relay.web.api.routes import ROUTES
-from kling_relay.web.dispatch import Dispatch
+from kling_relay.web.dispatch import Dispatcher
 from kling_relay.web.http.auth import Authenticator
 from kling_relay.web.http.context import Context
 from kling_relay.web.http.request import AppState
-from kling_relay.web.http.routing import Router
-from kling_relay.web.static import Files
+from kling_relay.web.http.routing import AnyResponse, Router
+from kling_relay.web.routes import ROUTES
+from kling_relay.web.static import StaticFiles
 
 
 @dataclass(frozen=True, slots=True)
 class WebApplication:
-    """What answers requests (`dispatch.answer`), and what it has beside its tools."""
+    """The dispatcher that answers requests, and the state that they share."""
 
-    site: AppState
-    dispatch: Dispatch
+    state: AppState
+    dispatcher: Dispatcher
+
+    @property
+    def answer(self) -> Callable[[web.BaseRequest], Awaitable[AnyResponse]]:
+        """The function that answers a request."""
+        return self.dispatcher.answer
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the tail of the log for whoever waits, until the end of the block."""
-        following = asyncio.create_task(self.site.tail.run(), name="tail")
+        """Follow the event log for streams and waiters until the end of the block."""
+        follower = asyncio.create_task(self.state.log_follower.run(), name="log follower")
         try:
             yield
         finally:
-            following.cancel()
+            follower.cancel()
             with suppress(asyncio.CancelledError):
-                await following
+                await follower
 
-    def hang_up(self) -> None:
-        """End streams and waiters: the server stops."""
-        self.site.tail.close()
+    def close_streams(self) -> None:
+        """End all streams and waiters, because the server stops."""
+        self.state.log_follower.close()
 
 
-def make(tools: Context) -> WebApplication:
-    """Return the web; it must be made inside the loop that serves it."""
-    limits = tools.limits
-    site = AppState(
-        tools=tools,
-        doorman=Authenticator(tools.database, tools.encryptor, rate=limits.rate, burst=limits.burst),
-        tail=LogFollower(tools.database, tools.wakeup),
-        lookup=TaskLookup(tools.database),
+def build(context: Context) -> WebApplication:
+    """Return the application; call it inside the event loop that serves it."""
+    limits = context.limits
+    state = AppState(
+        context=context,
+        authenticator=Authenticator(context.database, context.encryptor, rate=limits.rate, burst=limits.burst),
+        log_follower=LogFollower(context.database, context.wakeup),
+        lookup=TaskLookup(context.database),
     )
-    return WebApplication(site, Dispatch(site, Router(ROUTES), Files.read()))
+    return WebApplication(state, Dispatcher(state, Router(ROUTES), StaticFiles.load()))

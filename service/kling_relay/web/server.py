@@ -1,57 +1,51 @@
-"""The HTTP server around the web, with every limit that aiohttp leaves open set."""
+"""The HTTP server around the application, with a limit for everything that aiohttp leaves unlimited."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from aiohttp import web
 from typing_extensions import override
 
+from kling_relay.web.http.aiohttp_internals import is_unused, make_server
 from kling_relay.web.http.context import Limits
-from kling_relay.web.http.request import Answer
+from kling_relay.web.http.routing import AnyResponse
 
 _BACKLOG = 1024
 _LINGER = 2.0
-"""Seconds in which the rest of a body that nobody wants is read, so that its sender sees the answer."""
+"""Seconds for which the rest of a refused body is read, so that its sender sees the response."""
 
-_FIRST_WORD = 1.0
-"""Seconds that a connection without a request so far has for its first, when the server stops."""
-_LOOK_EVERY = 0.005
-
-
-class Answers(Protocol):
-    """What a request is given to."""
-
-    async def answer(self, request: web.BaseRequest, /) -> Answer: ...
+_FIRST_REQUEST_WITHIN = 1.0
+"""Seconds that an unused connection has for its first request when the server stops."""
+_CHECK_EVERY = 0.005
 
 
-class Answering(Protocol):
-    """What is served, as `kling_relay.web.application.WebApplication` is it."""
+class Service(Protocol):
+    """What the server runs; `kling_relay.web.application.WebApplication` is one."""
 
     @property
-    def dispatch(self) -> Answers: ...
+    def answer(self) -> Callable[[web.BaseRequest], Awaitable[AnyResponse]]: ...
     def running(self) -> AbstractAsyncContextManager[None]: ...
-    def hang_up(self) -> None: ...
+    def close_streams(self) -> None: ...
 
 
 class _Runner(web.ServerRunner):
-    """A server of one function: aiohttp's applications look for a route and wrap a handler for every request."""
+    """Runs one handler: aiohttp's applications look for a route and wrap a handler for every request."""
 
-    def __init__(self, answering: Answering, *, shutdown_timeout: float, **options: Any) -> None:
-        handler: Any = answering.dispatch.answer  # what it returns need not be one of aiohttp's responses
-        super().__init__(web.Server(handler, **options), shutdown_timeout=shutdown_timeout)
-        self._answering = answering
+    def __init__(self, service: Service, *, shutdown_timeout: float, **options: Any) -> None:
+        super().__init__(make_server(service.answer, **options), shutdown_timeout=shutdown_timeout)
+        self._service = service
 
     @override
     async def shutdown(self) -> None:
-        self._answering.hang_up()
+        self._service.close_streams()
 
 
 @asynccontextmanager
 async def serve(
-    answering: Answering,
+    service: Service,
     host: str,
     port: int,
     limits: Limits,
@@ -60,14 +54,14 @@ async def serve(
     bound: socket.socket | None = None,
     shutdown_timeout: float = 5.0,
 ) -> AsyncIterator[int]:
-    """Serve the web and give the port (chosen where `port` is 0), on `bound` where a socket is there already.
+    """Serve until the end of the block, and yield the port: `port`, a free one if that is 0, or that of `bound`.
 
-    At the end nothing more is accepted, who has connected may still ask, streams and waiters end, requests have
-    `shutdown_timeout` seconds to be answered. A connection without a whole request head is closed after
-    `limits.idle_seconds`.
+    At the end no connection is accepted any more, clients that have connected may still send a request, streams and
+    waiters end, and requests have `shutdown_timeout` seconds to finish. A connection without a whole request head is
+    closed after `limits.idle_seconds`.
     """
     runner = _Runner(
-        answering,
+        service,
         shutdown_timeout=shutdown_timeout,
         access_log=None,
         keepalive_timeout=limits.idle_seconds,
@@ -76,7 +70,7 @@ async def serve(
         max_field_size=limits.header_bytes,
     )
     await runner.setup()
-    async with answering.running():
+    async with service.running():
         try:
             if bound is not None:
                 await web.SockSite(runner, bound, backlog=_BACKLOG).start()
@@ -87,33 +81,29 @@ async def serve(
                 yield site.port
         finally:
             if bound is not None:
-                await _last_ones_in(runner, bound)
+                await _accept_remaining(runner, bound)
             await runner.cleanup()
 
 
-async def _last_ones_in(runner: _Runner, bound: socket.socket) -> None:
-    """Stop listening, and hear out whoever has connected: they were not told that we leave.
+async def _accept_remaining(runner: _Runner, bound: socket.socket) -> None:
+    """Stop listening, but serve the clients that have connected.
 
-    Closing a socket that others share the port with resets what it has in its queue. So the queue is emptied first,
-    without a turn of the loop between the last look and the close; what arrives in those microseconds only the
-    kernel can hand to another process (Linux: `sysctl net.ipv4.tcp_migrate_req=1`).
+    Closing a socket that shares its port with others resets the connections in its queue. So the queue is emptied
+    first, and nothing else runs between the last accept and the close. Connections that arrive in those microseconds
+    can only be moved to another process by the kernel (Linux: `sysctl net.ipv4.tcp_migrate_req=1`).
     """
-    queued = []
+    connections = []
     with suppress(BlockingIOError):
         while True:
-            queued.append(bound.accept()[0])
-    for each in runner.sites:
-        await each.stop()
+            connections.append(bound.accept()[0])
+    for site in runner.sites:
+        await site.stop()
     loop = asyncio.get_running_loop()
-    assert runner.server is not None
-    for connection in queued:
-        await loop.connect_accepted_socket(runner.server, connection)
+    server = runner.server
+    assert server is not None
+    for connection in connections:
+        await loop.connect_accepted_socket(server, connection)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_FIRST_WORD):
-            while any(_is_silent(each) for each in runner.server.connections):  # noqa: ASYNC110 - aiohttp has no event
-                await asyncio.sleep(_LOOK_EVERY)
-
-
-def _is_silent(connection: object) -> bool:
-    """Return whether nothing has been asked on a connection yet (aiohttp counts, but tells nobody)."""
-    return getattr(connection, "_request_count", 1) == 0
+        async with asyncio.timeout(_FIRST_REQUEST_WITHIN):
+            while any(map(is_unused, server.connections)):  # noqa: ASYNC110 - aiohttp has no event for it
+                await asyncio.sleep(_CHECK_EVERY)

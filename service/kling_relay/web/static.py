@@ -1,8 +1,8 @@
-"""Files for browsers: the console, the viewer of the documents, and /openapi.json; read once, from memory after that.
+"""Static files: the console, the API viewer and /openapi.json, read once at the start and served from memory.
 
-Only what was found under `console/` at the start is served, by its exact name, so no path can lead anywhere else.
-Nothing runs on these pages but scripts from here (Content-Security-Policy); what is cached is asked about each time,
-by a tag made of the content, so that no page mixes two releases.
+A file is found by its exact name among those under `console/`, so no path can lead anywhere else. The pages run only
+scripts from this server (Content-Security-Policy). Browsers revalidate every cached file by an ETag of its content, so
+that no page mixes two releases.
 """
 
 import gzip
@@ -15,19 +15,19 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
-from kling_relay.web.http.cors import shared
+from kling_relay.web.http.cors import CORS_HEADERS
 from kling_relay.web.http.response import Response
 from kling_relay.web.spec.openapi import document
 
 ROOT = Path(__file__).parent / "console"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
-_TEXT = frozenset({"text/javascript", "text/css", "text/html", "text/plain", "text/markdown", "image/svg+xml"})
-_MIN_COMPRESSED = 600
-_FONTS_KEPT = "public, max-age=604800"
-_ASK_EACH_TIME = "no-cache"
-_TEXT_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+_TEXT_TYPES = frozenset({"text/javascript", "text/css", "text/html", "text/plain", "text/markdown", "image/svg+xml"})
+_MIN_GZIP_BYTES = 600
+_CACHE_FONTS = "public, max-age=604800"
+_REVALIDATE = "no-cache"
+_PLAIN_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _HEADERS = {
-    # results are shown from wherever the provider keeps them, and the settings may name a service elsewhere
+    # results are loaded from wherever the provider stores them, and the console may use a service elsewhere
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
         "img-src 'self' data: blob: http: https:; media-src 'self' blob: http: https:; "
@@ -44,69 +44,75 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file as it is sent; `zipped` where that is worth it, `tag` names the content."""
+    """A file with its headers; `gzipped` is None for files that are small or compressed already."""
 
     content: bytes
-    zipped: bytes | None
-    media: str
-    tag: str
-    kept: str
+    gzipped: bytes | None
+    media_type: str
+    etag: str
+    cache_control: str
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """All of /console, /docs and /openapi.json, in memory."""
+class StaticFiles:
+    """The files of /console and /docs by name, and /openapi.json."""
 
     console: Mapping[str, File]
-    description: File
+    openapi: File
 
     @classmethod
-    def read(cls) -> "Files":
-        """Read them."""
-        return cls(dict(read(ROOT)), _file(orjson.dumps(document()), "application/json", "openapi.json"))
+    def load(cls) -> "StaticFiles":
+        """Read all files."""
+        return cls(dict(read_files(ROOT)), _file(orjson.dumps(document()), "application/json", "openapi.json"))
 
     def answer(self, request: web.BaseRequest, segments: Sequence[str]) -> Response | None:
-        """Return the answer to a request for a file, or None where a path or method is not of these."""
+        """Return the response to a request for a file, or None if its path or method is another."""
         if request.method not in {"GET", "HEAD"} or not segments:
             return None
         match segments[0]:
             case "console":
-                return _answer(request, self.console.get("/".join(segments[1:]) or "index.html"))
+                return _respond(request, self.console.get("/".join(segments[1:]) or "index.html"))
             case "docs" if len(segments) == 1:
-                return _answer(request, self.console["docs/index.html"])
+                return _respond(request, self.console["docs/index.html"])
             case "openapi.json" if len(segments) == 1:
-                return _answer(request, self.description, shared())
+                return _respond(request, self.openapi, CORS_HEADERS)
         return None
 
 
-def read(root: Path) -> Iterator[tuple[str, File]]:
-    """Give every file under `root` with its name from there, slashes as in a URL."""
+def read_files(root: Path) -> Iterator[tuple[str, File]]:
+    """Yield every file under `root` with its name relative to it, with slashes as in a URL."""
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             name = path.relative_to(root).as_posix()
-            media = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
-            yield name, _file(path.read_bytes(), media, name)
+            media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
+            yield name, _file(path.read_bytes(), media_type, name)
 
 
-def _file(content: bytes, media: str, name: str) -> File:
-    is_text = media in _TEXT or media == "application/json"
-    zipped = gzip.compress(content, 9, mtime=0) if is_text and len(content) >= _MIN_COMPRESSED else None
+def _file(content: bytes, media_type: str, name: str) -> File:
+    is_text = media_type in _TEXT_TYPES or media_type == "application/json"
+    gzipped = gzip.compress(content, 9, mtime=0) if is_text and len(content) >= _MIN_GZIP_BYTES else None
     return File(
         content=content,
-        zipped=zipped,
-        media=f"{media}; charset=utf-8" if is_text else media,
-        tag=f'"{hashlib.sha256(content).hexdigest()[:20]}"',
-        kept=_FONTS_KEPT if name.endswith(".woff2") else _ASK_EACH_TIME,
+        gzipped=gzipped,
+        media_type=f"{media_type}; charset=utf-8" if is_text else media_type,
+        etag=f'"{hashlib.sha256(content).hexdigest()[:20]}"',
+        cache_control=_CACHE_FONTS if name.endswith(".woff2") else _REVALIDATE,
     )
 
 
-def _answer(request: web.BaseRequest, file: File | None, more: Mapping[str, str] | None = None) -> Response:
+def _respond(request: web.BaseRequest, file: File | None, extra: Mapping[str, str] | None = None) -> Response:
     if file is None:
-        return Response(status=404, body=b"There is no such file.\n", headers={**_HEADERS, **_TEXT_PLAIN})
-    headers = {**_HEADERS, **(more or {}), "ETag": file.tag, "Cache-Control": file.kept, "Vary": "Accept-Encoding"}
-    if file.tag in request.headers.get("If-None-Match", ""):
+        return Response(status=404, body=b"There is no such file.\n", headers={**_HEADERS, **_PLAIN_TEXT})
+    headers = {
+        **_HEADERS,
+        **(extra or {}),
+        "ETag": file.etag,
+        "Cache-Control": file.cache_control,
+        "Vary": "Accept-Encoding",
+    }
+    if file.etag in request.headers.get("If-None-Match", ""):
         return Response(status=304, headers=headers)
-    headers["Content-Type"] = file.media
-    if file.zipped is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
-        return Response(body=file.zipped, headers={**headers, "Content-Encoding": "gzip"})
+    headers["Content-Type"] = file.media_type
+    if file.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        return Response(body=file.gzipped, headers={**headers, "Content-Encoding": "gzip"})
     return Response(body=file.content, headers=headers)

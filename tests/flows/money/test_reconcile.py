@@ -78,7 +78,7 @@ async def test_every_planted_difference_is_found_with_its_task(database: str) ->
             found = {str(each.task): (each.about, each.client, each.detail) for each in report.differences}
             assert sound not in found
             assert found[dear] == ("charge", "bootstrap", "the provider charged 3")
-            assert found[twice] == ("books", "bootstrap", "-1 is reserved where 0 should be")
+            assert found[twice] == ("books", "bootstrap", "-1 is reserved instead of 0")
             assert found[lost][0] in {"books", "charge"}
             assert {each.about for each in report.differences if str(each.task) == lost} == {"books", "charge"}
             assert len(json.loads(json.dumps(report.to_json()))["differences"]) == len(report.differences)

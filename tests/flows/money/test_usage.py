@@ -101,7 +101,7 @@ async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: House) -> N
     }
     assert {one["prices"] for one in charge.values()} == {"seed@2024-09-10"}
     assert charge["a"]["note"] is None
-    assert charge["b"]["note"] == "the provider's figure '99999999999' is no charge; the quote 1 is charged"
+    assert charge["b"]["note"] == "the provider's charge '99999999999' is not a figure; the quote 1 is charged"
 
 
 async def test_a_client_sees_what_it_may_spend_and_has_spent(used: House) -> None:

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from kling_relay.core.ledger import on_record
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import (
     CollisionError,
@@ -90,7 +91,8 @@ _TASK: Columns = {
     "trace": Text,
     "fields": Text,
 }
-_ROW: Columns = {**_TASK, "payload": LargeBinary}
+_ENTRY: Columns = {"entry": Text, "reserved": Numeric, "charged": Numeric}
+_ROW: Columns = {**_TASK, "payload": LargeBinary, **_ENTRY}
 
 
 def _record() -> Statement:
@@ -126,12 +128,12 @@ def _record() -> Statement:
             ],
             select(
                 new.c.id,
-                literal_column("'reserve'"),
+                new.c.entry,
                 new.c.client,
                 new.c.key,
                 new.c.created_at,
-                new.c.quote,
-                literal_column("0"),
+                new.c.reserved,
+                new.c.charged,
                 new.c.currency,
                 new.c.kind,
                 new.c.model,
@@ -161,7 +163,8 @@ async def record(database: Database, records: Sequence[NewTask], due_in: float) 
 
 async def record_on(runner: Runner, records: Sequence[NewTask], due_in: float) -> None:
     """Record these orders in the transaction that `runner` is in."""
-    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", NewTask._fields, records))
+    rows = [(*task, *on_record(task.quote)[: len(_ENTRY)]) for task in records]
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", list(_ROW), rows))
 
 
 _made = unnested("made", id=Uuid)

@@ -1,24 +1,43 @@
-"""The provider's door: 200 when what it said is on disk, 404 for a wrong token, 5xx, never 4xx, when we failed.
+"""The provider's callbacks: 200 once one is on disk, 404 for a wrong token, and 5xx, never 4xx, if we fail.
 
-The token is checked before anything is read, so that a forged call costs neither a body nor the database.
+The token is checked before the body is read, so a forged callback costs neither a body nor a database query.
 """
 
 import orjson
 
 from kling_relay.core import callback_token
 from kling_relay.core.errors import NotFound
+from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.kling import CallbackAcceptedResponse
 
-_GOOD = orjson.dumps({"code": 0, "message": "ok"})
+_BODY = orjson.dumps({"code": 0, "message": "ok"})
 _JSON = {"Content-Type": "application/json"}
 
 
-async def callback(call: Request) -> Response:
-    """Record what the provider says of the task that its path names; also where it is late, doubled or unreadable."""
-    task = call.id("task")
-    if not callback_token.verify(call.tools.callback_keys, task, call.params["token"]):
+async def receive_callback(request: Request) -> Response:
+    """Record a callback for the task in its path, even if it is late, repeated or unreadable."""
+    task = request.id("task")
+    context = request.context
+    if not callback_token.verify(context.callback_keys, task, request.params["token"]):
         raise NotFound
-    body = await call.read()
-    await call.tools.ingest.callback(task, body, call.request.headers, call.now)
-    return Response(body=_GOOD, headers=_JSON)
+    body = await request.read()
+    await context.ingest.callback(task, body, request.http.headers, request.now)
+    return Response(body=_BODY, headers=_JSON)
+
+
+ROUTES = (
+    Route(
+        name="callback",
+        method="POST",
+        path="/callbacks/{task}/{token}",
+        handler=receive_callback,
+        summary="Receive a callback from the provider",
+        scope=None,
+        response=CallbackAcceptedResponse,
+        body_limit=BodyLimit.CALLBACK,
+        errors=(1203, 1205, 5001),
+    ),
+)

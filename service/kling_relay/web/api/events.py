@@ -1,174 +1,192 @@
-"""The log over HTTP: by cursor, and as a stream (Server-Sent Events); nothing skipped, nothing twice.
+"""The event log: pages by cursor, and a stream (Server-Sent Events). Readers miss nothing and get nothing twice.
 
-A stream first reads the log from where its reader was, then hears what is new from the one tail of the process. A
-reader that does not read is cut, and comes back with its Last-Event-ID.
+A stream first reads the log from the reader's cursor, then gets new events from the process's one log follower. A
+reader that is too slow is disconnected, and continues with its Last-Event-ID.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 from aiohttp import web
 
 from kling_relay.core.errors import Fault, InvalidRequest, RateLimited, Unavailable
+from kling_relay.core.event import matching_types
 from kling_relay.flows.follow_log import Listener
 from kling_relay.store.events import log
 from kling_relay.store.events.log import START, Cursor, LoggedEvent, read_cursor
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
-from kling_relay.web.api.deliveries import types_of
-from kling_relay.web.api.tasks import event_shown
-from kling_relay.web.http.answers import listed
-from kling_relay.web.http.cors import shared
-from kling_relay.web.http.request import Request, is_gone
-from kling_relay.web.http.response import Response
+from kling_relay.web.api.tasks import event_json
+from kling_relay.web.http.cors import CORS_HEADERS
+from kling_relay.web.http.request import Request, is_disconnected
+from kling_relay.web.http.response import Response, page_response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.events import EventListQuery, EventPageResponse, EventStreamQuery
 
 _STREAMS = "streams"
 _PAGE = 200
-_MAX_SLICES = 10
-"""So many empty slices of the log are passed over at once."""
-_LOOK_EVERY = 1.0
-"""Seconds after which a silent stream looks whether it is time for a heartbeat, and whether its key still holds."""
+_MAX_EMPTY_WINDOWS = 10
+"""Windows of the log without a match that one request skips."""
+_LISTEN_FOR = 1.0
+"""Seconds after which a stream without events checks its heartbeat and its key."""
 _HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # nginx would keep events back
+    "X-Accel-Buffering": "no",  # nginx would buffer events
 }
-_HELLO = b"retry: 1000\nid: %b\n\n"
+_FIRST_ID = b"retry: 1000\nid: %b\n\n"
 _HEARTBEAT = b": still here\n\n"
 
 
 class _StalledError(Exception):
-    """The reader does not read"""
+    """The reader is too slow."""
 
 
-async def index(call: Request) -> Response:
-    """Answer with a page of the log, oldest first; without a cursor from the beginning."""
-    query = call.query
-    after, cursor = _cursor(query.after, "after"), _cursor(query.cursor, "cursor")
-    at = after or cursor or START
-    types = None if query.type is None else types_of(query.type)
-    task = _task(query.task)
-    client, database = call.caller.client, call.tools.database
-    found = await log.after(database, client, at, query.limit, types=types, task=task)
-    for _ in range(_MAX_SLICES):
-        if found.events or found.after is None:
+async def list_events(request: Request[EventListQuery]) -> Response:
+    """Return a page of the log, oldest first; without a cursor from the beginning."""
+    database, client, query = request.context.database, request.caller.client, request.query
+    start = query.after or query.cursor or START
+    types = None if query.type is None else matching_types(query.type)
+    page = await log.after(database, client, start, query.limit, types=types, task=query.task)
+    for _ in range(_MAX_EMPTY_WINDOWS):
+        if page.events or page.after is None:
             break
-        found = await log.after(database, client, found.after, query.limit, types=types, task=task)
-    return listed([event_shown(told) for told in found.events], found.after.text if found.after else None)
+        page = await log.after(database, client, page.after, query.limit, types=types, task=query.task)
+    return page_response([event_json(event) for event in page.events], page.after.text if page.after else None)
 
 
-async def stream(call: Request) -> web.StreamResponse:
-    """Send events as they come, from Last-Event-ID (or ?after=) on, or from now."""
-    query = call.query
-    after = _cursor(query.after, "after")
-    at = _cursor(call.request.headers.get("Last-Event-ID") or None, "Last-Event-ID") or after
-    types = None if query.type is None else types_of(query.type)
-    task = _task(query.task)
-    limits = call.tools.limits
-    ear = Listener(
-        call.caller.client,
+async def stream_events(request: Request[EventStreamQuery]) -> web.StreamResponse:
+    """Send events as they are written, from Last-Event-ID (or ?after=) on, or from now."""
+    query = request.query
+    cursor = _last_event_id(request) or query.after
+    types = None if query.type is None else matching_types(query.type)
+    listener = Listener(
+        request.caller.client,
         types=None if types is None else frozenset(types),
-        task=task,
-        size=limits.stream_buffer,
+        task=query.task,
+        size=request.context.limits.stream_buffer,
     )
-    async with _place(call), call.site.tail.hearing(ear) as now:
-        response = web.StreamResponse(headers={**_HEADERS, **shared(), "X-Request-Id": call.request_id})
-        await response.prepare(call.request)
+    async with _counted_stream(request), request.state.log_follower.hearing(listener) as now:
+        response = web.StreamResponse(headers={**_HEADERS, **CORS_HEADERS, "X-Request-Id": request.request_id})
+        await response.prepare(request.http)
         try:
-            # an id without an event: who is cut off before the first event comes back to where it began
-            await _write(call, response, _HELLO % (at or now).text.encode())
-            at = now if at is None else await _catch_up(call, response, ear, at, types, task)
-            await _follow(call, response, ear, at)
+            # an id without an event: a reader that is cut off before its first event continues from here
+            await _write(request, response, _FIRST_ID % (cursor or now).text.encode())
+            if cursor is None:
+                cursor = now
+            else:
+                cursor = await _send_logged(request, response, listener, cursor, types)
+            await _send_new(request, response, listener, cursor)
         except (_StalledError, ConnectionError, StoreUnavailableError, CollisionError):
-            # the answer has begun, so all that can be said is by its end; the reader comes back with its cursor
-            if call.request.transport is not None:
-                call.request.transport.abort()
+            # the response has begun, so it can only be cut off; the reader continues with its cursor
+            if request.http.transport is not None:
+                request.http.transport.abort()
     return response
 
 
-async def _catch_up(
-    call: Request,
+async def _send_logged(
+    request: Request[EventStreamQuery],
     response: web.StreamResponse,
-    ear: Listener,
-    at: Cursor,
+    listener: Listener,
+    cursor: Cursor,
     types: Sequence[str] | None,
-    task: UUID | None,
 ) -> Cursor:
-    """Send what the log has behind `at`, and return where that ends; what is heard meanwhile is in the ear."""
-    while not ear.is_closed:
-        ear.forget()
-        found = await log.after(call.tools.database, call.caller.client, at, _PAGE, types=types, task=task)
-        if found.events:
-            await _write(call, response, _written(found.events))
-            at = found.events[-1].at
-        at = found.after or at
-        if found.after is None and not ear.is_overrun:
+    """Send the events of the log after `cursor`, and return where they end; the listener collects newer ones."""
+    database, client, task = request.context.database, request.caller.client, request.query.task
+    while not listener.is_closed:
+        listener.forget()
+        page = await log.after(database, client, cursor, _PAGE, types=types, task=task)
+        if page.events:
+            await _write(request, response, _format(page.events))
+            cursor = page.events[-1].at
+        cursor = page.after or cursor
+        if page.after is None and not listener.is_overrun:
             break
-    return at
+    return cursor
 
 
-async def _follow(call: Request, response: web.StreamResponse, ear: Listener, at: Cursor) -> None:
-    """Send what is heard, for as long as the reader reads; a heartbeat where there is nothing to send."""
-    loop = asyncio.get_running_loop()
-    heartbeat_at = loop.time() + call.tools.limits.heartbeat
-    while not (ear.is_closed or call.is_gone) and await call.is_still_welcome():
-        heard = [told for told in await ear.listen(_LOOK_EVERY) if told.at > at]
-        if ear.is_overrun:
+async def _send_new(
+    request: Request[EventStreamQuery], response: web.StreamResponse, listener: Listener, cursor: Cursor
+) -> None:
+    """Send new events for as long as the reader reads, and heartbeats in between."""
+    clock = asyncio.get_running_loop().time
+    heartbeat = request.context.limits.heartbeat
+    heartbeat_at = clock() + heartbeat
+    while not (listener.is_closed or request.is_disconnected) and await request.is_still_authorized():
+        events = [event for event in await listener.listen(_LISTEN_FOR) if event.at > cursor]
+        if listener.is_overrun:
             raise _StalledError
-        if heard:
-            at = heard[-1].at
-        elif loop.time() < heartbeat_at:
+        if events:
+            cursor = events[-1].at
+        elif clock() < heartbeat_at:
             continue
-        await _write(call, response, _written(heard) if heard else _HEARTBEAT)
-        heartbeat_at = loop.time() + call.tools.limits.heartbeat
+        await _write(request, response, _format(events) if events else _HEARTBEAT)
+        heartbeat_at = clock() + heartbeat
 
 
-async def _write(call: Request, response: web.StreamResponse, chunk: bytes) -> None:
+async def _write(request: Request[EventStreamQuery], response: web.StreamResponse, chunk: bytes) -> None:
     try:
-        async with asyncio.timeout(call.tools.limits.stream_stall):
+        async with asyncio.timeout(request.context.limits.stream_stall):
             await response.write(chunk)
     except TimeoutError:
         raise _StalledError from None
 
 
-def _written(events: Sequence[LoggedEvent]) -> bytes:
+def _format(events: Sequence[LoggedEvent]) -> bytes:
     return b"".join(
-        b"id: %b\nevent: %b\ndata: %b\n\n" % (told.at.text.encode(), told.type.encode(), told.body) for told in events
+        b"id: %b\nevent: %b\ndata: %b\n\n" % (event.at.text.encode(), event.type.encode(), event.body)
+        for event in events
     )
 
 
 @asynccontextmanager
-async def _place(call: Request) -> AsyncIterator[None]:
-    """Take a place for one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
-    site, limits, key = call.site, call.tools.limits, call.caller.key
-    if site.in_hand[_STREAMS] >= limits.streams or site.tail.is_closed:
+async def _counted_stream(request: Request[EventStreamQuery]) -> AsyncIterator[None]:
+    """Count one more stream, of this process and of the caller's key. Raises Unavailable, RateLimited."""
+    state, limits, key = request.state, request.context.limits, request.caller.key
+    if state.load[_STREAMS] >= limits.streams or state.log_follower.is_closed:
         raise Unavailable("There are too many streams at this moment.")
-    # a reader that comes back may be here before its last connection is seen to be gone
-    if sum(not is_gone(request) for request in site.streams[key]) >= limits.streams_per_key:
-        raise RateLimited(f"A key may have {limits.streams_per_key} streams at once.")
-    site.in_hand[_STREAMS] += 1
-    site.streams[key].append(call.request)
+    # a reader may reconnect before its last connection is known to be closed
+    if sum(not is_disconnected(http) for http in state.streams[key]) >= limits.streams_per_key:
+        raise RateLimited(f"A key may have at most {limits.streams_per_key} streams.")
+    state.load[_STREAMS] += 1
+    state.streams[key].append(request.http)
     try:
         yield
     finally:
-        site.in_hand[_STREAMS] -= 1
-        site.streams[key].remove(call.request)
-        if not site.streams[key]:
-            del site.streams[key]
+        state.load[_STREAMS] -= 1
+        state.streams[key].remove(request.http)
+        if not state.streams[key]:
+            del state.streams[key]
 
 
-def _cursor(text: str | None, name: str) -> Cursor | None:
-    if text is None:
+def _last_event_id(request: Request[EventStreamQuery]) -> Cursor | None:
+    text = request.http.headers.get("Last-Event-ID", "")
+    if not text:
         return None
     cursor = read_cursor(text.strip())
     if cursor is None:
-        raise InvalidRequest(faults=[Fault(name, "is no cursor")])
+        raise InvalidRequest(faults=[Fault("Last-Event-ID", "is not a cursor")])
     return cursor
 
 
-def _task(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise InvalidRequest(faults=[Fault("task", "is no task's id")]) from None
+ROUTES = (
+    Route(
+        name="list_events",
+        method="GET",
+        path="/v1/events",
+        handler=list_events,
+        summary="List events by cursor, oldest first",
+        query=EventListQuery,
+        response=EventPageResponse,
+    ),
+    Route(
+        name="stream_events",
+        method="GET",
+        path="/v1/events/stream",
+        handler=stream_events,
+        summary="Stream events as Server-Sent Events; Last-Event-ID continues a stream",
+        query=EventStreamQuery,
+        media_type="text/event-stream",
+        errors=(1302, 5001),
+    ),
+)

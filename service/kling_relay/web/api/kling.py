@@ -1,111 +1,162 @@
-"""Kling's own paths: orders, one task, a page of tasks, in Kling's envelope to the letter.
+"""Kling's own API: order, show one task, list a page of tasks; compatible with Kling's envelope to the letter.
 
-Answers come from our own records alone. `request_id` is the task's id on task answers, because the gateway's web UI
-takes the one for the other.
+Responses come from our own records alone. Responses about one task have its id as `request_id`, because the gateway's
+web UI confuses the two.
 """
 
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from kling_relay.core.address import check_url
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
+from kling_relay.core.key import Scope
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.core.order import Order, check
-from kling_relay.core.trace import parse
+from kling_relay.core.trace import parse as parse_trace
 from kling_relay.flows.log_context import note
 from kling_relay.store.tasks import listing
-from kling_relay.web.http import body as bodies
-from kling_relay.web.http.answers import enveloped
-from kling_relay.web.http.request import Request
-from kling_relay.web.http.response import Response
+from kling_relay.web.http.body import THREAD_FROM, BodyLimit, parse
+from kling_relay.web.http.request import AnyRequest, Request
+from kling_relay.web.http.response import Response, kling_response
+from kling_relay.web.http.routing import AnyRoute, Api, Route
+from kling_relay.web.models.kling import KlingEnvelopeResponse, KlingPageResponse
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
-_WORD = re.compile(IDEMPOTENCY_KEY)
-_MAX_PAGES = 1000
-_MAX_PER_PAGE = 500
-_PER_PAGE = 30
+_IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY)
+_MAX_PAGE_NUMBER = 1000
+_MAX_PAGE_SIZE = 500
+_DEFAULT_PAGE_SIZE = 30
+_ORDER_ERRORS = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003)
 
 
-async def order(call: Request, operation: Operation) -> Response:
-    """Take an order; 200 once it is recorded and the provider was told, or is being told."""
-    wanted = await checked(call, await call.read(), lambda body: (operation, body))
-    headers = call.request.headers
-    word = headers.get("Idempotency-Key")
-    if word is not None and not _WORD.fullmatch(word):
+async def create_order(request: Request, operation: Operation) -> Response:
+    """Record an order and send it to the provider; 200 once it is on disk and sent, or being sent."""
+    order = await checked_order(request, lambda body: (operation, body))
+    headers = request.http.headers
+    idempotency_key = headers.get("Idempotency-Key")
+    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    trace = parse(headers.get("traceparent"))
-    shown = await call.tools.submit(call.caller, wanted, word=word, trace=trace.text if trace else None, now=call.now)
-    note(task=shown["task_id"])
-    return enveloped(created(shown), shown["task_id"])
+    trace = parse_trace(headers.get("traceparent"))
+    task = await request.context.submit(
+        request.caller, order, word=idempotency_key, trace=trace.text if trace else None, now=request.now
+    )
+    note(task=task["task_id"])
+    return kling_response(created_json(task), task["task_id"])
 
 
-async def checked(call: Request, raw: bytes, opened: Callable[[object], tuple[Operation, object]]) -> Order:
-    """Return the checked order in `raw`; `opened` says of its JSON at which door it stands.
+async def checked_order(request: AnyRequest, unpack: Callable[[object], tuple[Operation, object]]) -> Order:
+    """Return the order in the request's body; `unpack` splits the JSON into its operation and the order itself.
 
-    Raises InvalidRequest or InvalidOrder, every fault named.
+    Raises InvalidRequest, or InvalidOrder with every fault.
     """
+    content = await request.read()
 
-    def read() -> Order:
-        operation, body = opened(bodies.parse(raw, call.tools.limits.json_depth))
-        return check(operation, body, call.tools.rulebook)
+    def check_content() -> Order:
+        operation, body = unpack(parse(content, request.context.limits.json_depth))
+        return check(operation, body, request.context.rulebook)
 
-    # a long body is read off the loop: parsing and Base64 of images take tens of milliseconds
-    wanted = await asyncio.to_thread(read) if len(raw) > bodies.THREAD_FROM else read()
-    if wanted.hook is not None and isinstance(says := check_url(wanted.hook, allowed=call.tools.allowed), str):
-        raise InvalidOrder([Fault("notify_hook", says)])
-    return wanted
-
-
-async def show(call: Request) -> Response:
-    """Answer with one task, by our id or the client's own; whatever door it came in by."""
-    found = await call.site.lookup(call.caller.client, call.params["task"])
-    if found is None:
-        raise NotFound(f"There is no task {call.params['task'][:128]!r}.")
-    return enveloped(queried(found.shown), found.shown["task_id"])
+    # a long body takes tens of milliseconds to parse and its images to decode, so that happens in a thread
+    order = await asyncio.to_thread(check_content) if len(content) > THREAD_FROM else check_content()
+    if order.hook is not None and isinstance(fault := check_url(order.hook, allowed=request.context.allowed), str):
+        raise InvalidOrder([Fault("notify_hook", fault)])
+    return order
 
 
-async def numbered(call: Request, operation: Operation) -> Response:
-    """Answer with a page of this door's tasks, newest first."""
+async def show_task(request: Request) -> Response:
+    """Return one task by our id or the client's own, whatever operation it was ordered with."""
+    name = request.params["task"]
+    task = await request.state.lookup(request.caller.client, name)
+    if task is None:
+        raise NotFound(f"There is no task {name[:128]!r}.")
+    return kling_response(task_json(task.shown), task.shown["task_id"])
+
+
+async def list_tasks(request: Request, operation: Operation) -> Response:
+    """Return a numbered page of the tasks ordered with `operation`, newest first."""
     kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
-    number = _number(call, "pageNum", 1, _MAX_PAGES)
-    size = _number(call, "pageSize", _PER_PAGE, _MAX_PER_PAGE)
-    found = await listing.numbered_page(call.tools.database, call.caller.client, kinds, number, size)
-    return enveloped([queried(each.shown) for each in found], call.request_id)
+    number = _whole_number(request, "pageNum", default=1, maximum=_MAX_PAGE_NUMBER)
+    size = _whole_number(request, "pageSize", default=_DEFAULT_PAGE_SIZE, maximum=_MAX_PAGE_SIZE)
+    tasks = await listing.numbered_page(request.context.database, request.caller.client, kinds, number, size)
+    return kling_response([task_json(task.shown) for task in tasks], request.request_id)
 
 
-def created(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Kling's gateway says of a task that was just made."""
+def created_json(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a new task in the members that Kling's gateway uses for one."""
     names = ("task_id", "task_status", "created_at", "updated_at")
-    return {name: shown[name] for name in names} | _info(shown)
+    return {name: task[name] for name in names} | _task_info(task)
 
 
-def queried(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Kling's gateway says of a task that is asked for; on success the other kind of result is null.
+def task_json(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task in the members that Kling's gateway uses; on success the other kind of result is null.
 
-    Before success the result is empty, not absent: Kling's own ComfyUI node reads no picture task without one.
+    Before success the result is empty, not absent: Kling's own ComfyUI node cannot read an image task without one.
     """
-    task = {name: shown[name] for name in ("task_id", "task_status", "task_status_msg")}
-    task |= _info(shown) | {name: shown[name] for name in ("created_at", "updated_at")}
-    task["task_result"] = {}
-    if shown["task_status"] == "succeed":
-        result = shown["task_result"] or {}
-        own = "images" if Kind(shown["kind"]).makes_images else "videos"
-        task["task_result"] = {"images": result.get("images"), "videos": result.get("videos")}
-        task["task_result"][own] = result.get(own) or []
-    return task
+    content = {name: task[name] for name in ("task_id", "task_status", "task_status_msg")}
+    content |= _task_info(task) | {name: task[name] for name in ("created_at", "updated_at")}
+    content["task_result"] = {}
+    if task["task_status"] == "succeed":
+        result = task["task_result"] or {}
+        own = "images" if Kind(task["kind"]).makes_images else "videos"
+        content["task_result"] = {"images": result.get("images"), "videos": result.get("videos")}
+        content["task_result"][own] = result.get(own) or []
+    return content
 
 
-def _info(shown: Mapping[str, Any]) -> dict[str, Any]:
-    name = shown["external_task_id"]
-    return {} if name is None else {"task_info": {"external_task_id": name}}
+def _task_info(task: Mapping[str, Any]) -> dict[str, Any]:
+    external_task_id = task["external_task_id"]
+    return {} if external_task_id is None else {"task_info": {"external_task_id": external_task_id}}
 
 
-def _number(call: Request, name: str, usual: int, limit: int) -> int:
-    text = call.request.query.get(name, "").strip()
+def _whole_number(request: Request, name: str, *, default: int, maximum: int) -> int:
+    text = request.http.query.get(name, "").strip()
     if not text or text == "null":
-        return usual
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= limit:
-        raise InvalidOrder([Fault(name, f"must be a whole number in [1, {limit}]")])
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
+        raise InvalidOrder([Fault(name, f"must be a whole number in [1, {maximum}]")])
     return int(text)
+
+
+def _routes(operation: Operation) -> tuple[AnyRoute, ...]:
+    """Return the routes of one operation."""
+    name = operation.value.replace("/", "_")
+    path = f"/kling/v1/{operation.value}"
+    return (
+        Route(
+            name=f"order_{name}",
+            method="POST",
+            path=path,
+            handler=partial(create_order, operation=operation),
+            summary=f"Order: {operation.value}",
+            scope=Scope.SUBMIT,
+            api=Api.KLING,
+            response=KlingEnvelopeResponse,
+            body_limit=BodyLimit.ORDER,
+            errors=_ORDER_ERRORS,
+        ),
+        Route(
+            name=f"list_{name}",
+            method="GET",
+            path=path,
+            handler=partial(list_tasks, operation=operation),
+            summary=f"List tasks ordered with {operation.value}",
+            api=Api.KLING,
+            response=KlingPageResponse,
+            errors=(1201,),
+        ),
+        Route(
+            name=f"show_{name}",
+            method="GET",
+            path=path + "/{task}",
+            handler=show_task,
+            summary="Get a task by task_id or external_task_id",
+            api=Api.KLING,
+            response=KlingEnvelopeResponse,
+            errors=(1203,),
+        ),
+    )
+
+
+ROUTES = tuple(route for operation in Operation for route in _routes(operation))

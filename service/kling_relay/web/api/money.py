@@ -1,4 +1,4 @@
-"""What may be ordered and what it costs: rule book, price list, a quote before ordering, what was used, what may be."""
+"""Rules, prices and money: the rule book, the price list, quotes, usage and budgets."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,60 +10,66 @@ from kling_relay.core.event import rfc3339
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.usage import to_csv, to_json
-from kling_relay.web.api.kling import checked
-from kling_relay.web.http.answers import plain
+from kling_relay.web.api.kling import checked_order
+from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.request import Request
-from kling_relay.web.http.response import Response
+from kling_relay.web.http.response import Response, json_response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.fields import EmptyQuery
+from kling_relay.web.models.money import (
+    BudgetsResponse,
+    PriceListResponse,
+    QuoteResponse,
+    RulebookResponse,
+    UsageQuery,
+    UsageResponse,
+)
 
-_USUAL = timedelta(days=30)
-_AS_FILE = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
+_DEFAULT_SPAN = timedelta(days=30)
+_CSV = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
 
 
-async def rules(call: Request) -> Response:
-    """Answer with the rule book that orders are checked by."""
-    return plain(call.tools.rulebook.to_json())
+async def show_rulebook(request: Request[EmptyQuery]) -> Response:
+    """Return the rule book that orders are checked against."""
+    return json_response(request.context.rulebook.to_json())
 
 
-async def prices(call: Request) -> Response:
-    """Answer with the price list that orders are priced by."""
-    return plain(call.tools.prices.to_json())
+async def show_prices(request: Request[EmptyQuery]) -> Response:
+    """Return the price list in force."""
+    return json_response(request.context.prices.to_json())
 
 
-async def quote(call: Request) -> Response:
+async def quote_order(request: Request) -> Response:
     """Price an order without sending it; the body is the order with an `operation` or a `kind`."""
-    raw = await call.read()
-
-    def opened(body: object) -> tuple[Operation, object]:
-        if not isinstance(body, dict):
-            raise InvalidRequest("The body must be a JSON object.")
-        return _operation(body.pop("operation", None), body.pop("kind", None)), body
-
-    order = await checked(call, raw, opened)
-    return plain(price.quote(order, call.tools.prices).to_json() | {"kind": order.kind})
+    order = await checked_order(request, _unpack)
+    return json_response(price.quote(order, request.context.prices).to_json() | {"kind": order.kind})
 
 
-def _operation(operation: object, kind: object) -> Operation:
-    """Return the operation that a quote names by itself or by a kind. Raises InvalidOrder unless it names one."""
+def _unpack(body: object) -> tuple[Operation, object]:
+    """Split the body of a quote into its operation and the order."""
+    if not isinstance(body, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    operation, kind = body.pop("operation", None), body.pop("kind", None)
     if (operation is None) is (kind is None):
         raise InvalidOrder([Fault("operation", "or kind must be given, and not both")])
     try:
-        return operation_of(Kind(str(kind))) if operation is None else Operation(str(operation))
+        return (operation_of(Kind(str(kind))) if operation is None else Operation(str(operation))), body
     except ValueError:
         name, values = ("kind", Kind) if operation is None else ("operation", Operation)
         raise InvalidOrder([Fault(name, f"must be one of {', '.join(values)}")]) from None
 
 
-async def used(call: Request) -> Response:
-    """Answer with what was ordered and charged, the last thirty days where nothing else is asked for."""
-    until = call.query.until or call.now
-    since = call.query.since or until - _USUAL
+async def show_usage(request: Request[UsageQuery]) -> Response:
+    """Return what was ordered and charged, by default in the last thirty days."""
+    query = request.query
+    until = query.until or request.now
+    since = query.since or until - _DEFAULT_SPAN
     if since >= until:
         raise InvalidRequest(faults=[Fault("since", "must be before until")])
-    lines = await usage.usage(call.tools.database, call.caller.client, call.query.by, since, until)
-    if _wants_csv(call):
-        text = to_csv(lines, call.query.by)
-        return Response(body=text.encode(), headers=_AS_FILE)
-    return plain(
+    lines = await usage.usage(request.context.database, request.caller.client, query.by, since, until)
+    if _wants_csv(request):
+        return Response(body=to_csv(lines, query.by).encode(), headers=_CSV)
+    return json_response(
         {
             "since": rfc3339(since),
             "until": rfc3339(until),
@@ -72,21 +78,21 @@ async def used(call: Request) -> Response:
     )
 
 
-def _wants_csv(call: Request) -> bool:
-    """Return what ?format= says, else whether Accept names CSV before JSON."""
-    if call.query.format is not None:
-        return bool(call.query.format == "csv")
-    accepted = call.request.headers.get("Accept", "").lower()
-    csv, json = accepted.find("text/csv"), accepted.find("application/json")
+def _wants_csv(request: Request[UsageQuery]) -> bool:
+    """Return whether ?format= asks for CSV, or else whether Accept names CSV before JSON."""
+    if request.query.format is not None:
+        return request.query.format == "csv"
+    accept = request.http.headers.get("Accept", "").lower()
+    csv, json = accept.find("text/csv"), accept.find("application/json")
     return csv >= 0 and not 0 <= json < csv
 
 
-async def budget(call: Request) -> Response:
-    """Answer with what the caller may spend, and has spent, as a client and by this key."""
-    database, caller = call.tools.database, call.caller
-    currency = call.tools.prices.currency
-    day, month = budget_core.windows(call.now)
-    said: dict[str, Any] = {
+async def show_budget(request: Request[EmptyQuery]) -> Response:
+    """Return the limits of the caller's client and key, and what is spent of them."""
+    database, caller = request.context.database, request.caller
+    currency = request.context.prices.currency
+    day, month = budget_core.windows(request.now)
+    content: dict[str, Any] = {
         "currency": currency,
         "day_since": rfc3339(day),
         "month_since": rfc3339(month),
@@ -94,14 +100,66 @@ async def budget(call: Request) -> Response:
         "key": None,
     }
     for account in await budgets.accounts_of(database.pool, caller.client, caller.key):
-        # closed here too: who has no limit has nobody else who would, and the sum of a long life takes a second
+        # the old part of a ledger is summed up here too: nothing else does that for a client without limits, and
+        # summing up years takes a second
         spent = await balances.spent(
-            database.pool, account, currency, call.now, checkpoint_after=balances.CHECKPOINT_AFTER
+            database.pool, account, currency, request.now, checkpoint_after=balances.CHECKPOINT_AFTER
         )
-        said["key" if account.key else "client"] = {
+        content["key" if account.key else "client"] = {
             "name": account.name,
             "limits": account.limits.to_json(),
             "spent": spent.to_json(),
             "left": account.limits.left(spent).to_json(),
         }
-    return plain(said)
+    return json_response(content)
+
+
+ROUTES = (
+    Route(
+        name="show_rulebook",
+        method="GET",
+        path="/v1/rulebook",
+        handler=show_rulebook,
+        summary="Get the rule book that orders are checked against",
+        query=EmptyQuery,
+        response=RulebookResponse,
+    ),
+    Route(
+        name="show_prices",
+        method="GET",
+        path="/v1/prices",
+        handler=show_prices,
+        summary="Get the price list",
+        query=EmptyQuery,
+        response=PriceListResponse,
+    ),
+    Route(
+        name="quote",
+        method="POST",
+        path="/v1/quotes",
+        handler=quote_order,
+        summary="Price an order without sending it; the body is the order with an `operation` or a `kind`",
+        response=QuoteResponse,
+        body_limit=BodyLimit.ORDER,
+        errors=(1200, 1201, 1205),
+    ),
+    Route(
+        name="show_usage",
+        method="GET",
+        path="/v1/usage",
+        handler=show_usage,
+        summary="Get what was ordered and charged; as CSV with ?format=csv or Accept: text/csv",
+        query=UsageQuery,
+        response=UsageResponse,
+        text_media_type="text/csv",
+    ),
+    Route(
+        name="show_budget",
+        method="GET",
+        path="/v1/budget",
+        handler=show_budget,
+        summary="Get what this client and this key may spend, have spent and have left",
+        query=EmptyQuery,
+        response=BudgetsResponse,
+    ),
+)

@@ -1,6 +1,6 @@
-"""The overview: one client's own rates, latencies and pending work over the last hour or day.
+"""The overview: a client's own rates, latencies and pending work over the last hour or day.
 
-Figures come from bounded samples (`store.overview`); what was reckoned rather than counted says so.
+The figures come from bounded samples (`kling_relay.store.stats`); an estimate is marked as one.
 """
 
 from collections import Counter
@@ -9,146 +9,180 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from kling_relay.core.errors import Fault, InvalidRequest
 from kling_relay.core.event import rfc3339
-from kling_relay.store.stats import attempts as tries
+from kling_relay.store.stats import attempts as attempt_stats
 from kling_relay.store.stats import open_work
-from kling_relay.store.stats import tasks as overview
-from kling_relay.store.stats.open_work import Waiting
+from kling_relay.store.stats import tasks as task_stats
+from kling_relay.store.stats.open_work import Open, Waiting
 from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
-from kling_relay.web.http.answers import plain
 from kling_relay.web.http.request import Request
-from kling_relay.web.http.response import Response
+from kling_relay.web.http.response import Response, json_response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.overview import OverviewQuery, OverviewResponse
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
-_NONE = Waiting(pending=0, exhausted=0, next_at=None)
+_NO_WORK = Waiting(pending=0, exhausted=0, next_at=None)
+_NO_FIGURES = Figures()
 
 
-async def show(call: Request) -> Response:
-    """Answer with the caller's figures over the last hour or day."""
-    width, count = _WINDOWS[call.query.span]
-    window = _window(call.now, width, count)
-    client, database = call.caller.client, call.tools.database
-    mine = await tries.mine(database, client, _only(call.query.subscription))
-    tasks = await overview.count_tasks(database, client, window)
-    attempts = await tries.count_attempts(database, mine, window)
-    waiting = await open_work.waiting(database, mine)
-    now_open = await open_work.open_tasks(database, client)
-    spans = Counter(attempts.lasting)
-    spans.update((int((at - window.since) / width), NEVER) for at in await open_work.untried(database, mine))
+async def show_overview(request: Request[OverviewQuery]) -> Response:
+    """Return the caller's figures over the last hour or day."""
+    client, database, query = request.caller.client, request.context.database, request.query
+    window = _window(request.now, *_WINDOWS[query.span])
+    subscriptions = await attempt_stats.mine(database, client, query.subscription)
+    tasks = await task_stats.count_tasks(database, client, window)
+    attempts = await attempt_stats.count_attempts(database, subscriptions, window)
+    work = await open_work.waiting(database, subscriptions)
+    open_tasks = await open_work.open_tasks(database, client)
+    untried = await open_work.untried(database, subscriptions)
     reasons = await open_work.reasons(database, client, window.since)
-    pending = sum(each.pending for each in waiting.values())
-    open_then = _lasting(tasks.lasting, count, now_open.count)
-    bins = _bins(window, tasks, attempts, open_then, _lasting(spans, count, pending))
-    next_at = min((each.next_at for each in waiting.values() if each.next_at), default=None)
-    return plain(
+    bins = _bins(window, tasks, attempts, open_tasks.count, _pending_per_bin(window, attempts, untried, work))
+    return json_response(
         {
-            "span": call.query.span,
+            "span": query.span,
             "since": rfc3339(window.since),
             "until": rfc3339(window.until),
-            "bin_seconds": width.total_seconds(),
-            "tasks": {
-                "ordered": sum(each["ordered"] for each in bins),
-                "is_estimate": any(each["is_estimate"] for each in bins),
-                "succeeded": sum(each["succeeded"] for each in bins),
-                "failed": sum(each["failed"] for each in bins),
-                "open": now_open.count,
-                **_times("duration", tasks.whole),
-            },
-            "deliveries": {
-                "attempts": attempts.whole.seen,
-                "delivered": attempts.whole.good,
-                "is_partial": any(each.seen >= tries.PER_SUBSCRIPTION for each in attempts.keyed.values()),
-                **_times("latency", attempts.whole),
-                "pending": pending,
-                "exhausted": sum(each.exhausted for each in waiting.values()),
-                "next_attempt_at": rfc3339(next_at) if next_at else None,
-            },
-            "slots": {"in_use": now_open.held, "limit": call.tools.slots},
-            "stalest_task": {"task_id": str(now_open.silent), "last_update_at": rfc3339(now_open.silent_since)}
-            if now_open.silent and now_open.silent_since
-            else None,
-            "reasons": [{"reason": reason, "count": number} for reason, number in reasons],
+            "bin_seconds": window.width.total_seconds(),
+            "tasks": _tasks_json(bins, tasks, open_tasks),
+            "deliveries": _deliveries_json(attempts, work),
+            "slots": {"in_use": open_tasks.held, "limit": request.context.slots},
+            "stalest_task": _stalest_json(open_tasks),
+            "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
             "errors": [
-                {"code": code, "count": number}
-                for code, number in sorted(attempts.errors.items(), key=lambda each: -each[1])
+                {"code": code, "count": count}
+                for code, count in sorted(attempts.errors.items(), key=lambda error: -error[1])
             ],
             "bins": bins,
-            "subscriptions": [_subscription(each, attempts, waiting) for each in mine],
+            "subscriptions": [
+                _subscription_json(subscription, attempts.keyed, work.get(subscription, _NO_WORK))
+                for subscription in subscriptions
+            ],
         }
     )
 
 
 def _window(now: datetime, width: timedelta, count: int) -> Window:
-    """Return the window of `count` bins that ends with the bin in which we are, on round times."""
+    """Return the window of `count` bins on round times whose last bin has `now` in it."""
     seconds = int(width.total_seconds())
     end = datetime.fromtimestamp((int(now.timestamp()) // seconds + 1) * seconds, tz=now.tzinfo)
     return Window(since=end - count * width, width=width, count=count)
 
 
 def _bins(
-    window: Window, tasks: Counted, attempts: Counted, open_then: Sequence[int], waiting_then: Sequence[int]
+    window: Window, tasks: Counted, attempts: Counted, open_now: int, pending: Sequence[int]
 ) -> list[dict[str, Any]]:
-    none = Figures()
+    open_then = _count_per_bin(tasks.lasting, window.count, open_now)
     bins = []
     for number in range(window.count):
-        ordered, tried = tasks.bins.get(number, none), attempts.bins.get(number, none)
-        amount, is_estimate = reckoned(ordered, window.since + number * window.width, window.width)
+        began = window.since + number * window.width
+        ordered, attempted = tasks.bins.get(number, _NO_FIGURES), attempts.bins.get(number, _NO_FIGURES)
+        total, is_estimate = estimate(ordered, began, window.width)
         bins.append(
             {
-                "at": rfc3339(window.since + number * window.width),
-                "ordered": amount,
+                "at": rfc3339(began),
+                "ordered": total,
                 "is_estimate": is_estimate,
-                "succeeded": round(ordered.good * amount / max(1, ordered.seen)),
-                "failed": round(ordered.bad * amount / max(1, ordered.seen)),
+                "succeeded": round(ordered.good * total / max(1, ordered.seen)),
+                "failed": round(ordered.bad * total / max(1, ordered.seen)),
                 "open": open_then[number],
-                **_times("duration", ordered),
-                "attempts": tried.seen,
-                "delivered": tried.good,
-                "pending": waiting_then[number],
-                **_times("latency", tried),
+                **_percentiles("duration", ordered),
+                "attempts": attempted.seen,
+                "delivered": attempted.good,
+                "pending": pending[number],
+                **_percentiles("latency", attempted),
             }
         )
     return bins
 
 
-def reckoned(figures: Figures, since: datetime, width: timedelta) -> tuple[int, bool]:
-    """Return how many a bin has, and whether that is an estimate: the first `PER_BIN` cover only a part of it."""
+def estimate(figures: Figures, began: datetime, width: timedelta) -> tuple[int, bool]:
+    """Return how many tasks a bin has, and whether that is an estimate.
+
+    Only the first `PER_BIN` tasks are counted; if there are more, the part of the bin that they cover gives the rest.
+    """
     if figures.seen < PER_BIN or figures.last_at is None:
         return figures.seen, False
-    covered = max(figures.last_at - since, timedelta(milliseconds=1))
+    covered = max(figures.last_at - began, timedelta(milliseconds=1))
     return round(figures.seen * (width / covered)), True
 
 
-def _lasting(spans: Mapping[tuple[int, int], int], count: int, now: int) -> list[int]:
-    """Return how many lasted at the end of each bin, so that the last bin has what there is `now`."""
-    lasting = [sum(number for (began, ended), number in spans.items() if began <= at < ended) for at in range(count)]
-    older = max(0, now - sum(number for (_, ended), number in spans.items() if ended == NEVER))
-    return [*(number + older for number in lasting[:-1]), now]
+def _pending_per_bin(
+    window: Window, attempts: Counted, untried: Sequence[datetime], work: Mapping[UUID, Waiting]
+) -> list[int]:
+    """Return how many deliveries were pending at the end of each bin."""
+    lasting = Counter(attempts.lasting)
+    lasting.update((int((created_at - window.since) / window.width), NEVER) for created_at in untried)
+    return _count_per_bin(lasting, window.count, sum(waiting.pending for waiting in work.values()))
 
 
-def _times(name: str, figures: Figures) -> dict[str, float | None]:
+def _count_per_bin(lasting: Mapping[tuple[int, int], int], count: int, now: int) -> list[int]:
+    """Return how many things were open at the end of each bin; the last bin has those that are open `now`.
+
+    `lasting` counts them by the bins in which they began and ended.
+    """
+    counts = [sum(number for (began, ended), number in lasting.items() if began <= at < ended) for at in range(count)]
+    older = max(0, now - sum(number for (_, ended), number in lasting.items() if ended == NEVER))
+    return [*(number + older for number in counts[:-1]), now]
+
+
+def _tasks_json(bins: Sequence[Mapping[str, Any]], tasks: Counted, open_tasks: Open) -> dict[str, Any]:
+    return {
+        "ordered": sum(row["ordered"] for row in bins),
+        "is_estimate": any(row["is_estimate"] for row in bins),
+        "succeeded": sum(row["succeeded"] for row in bins),
+        "failed": sum(row["failed"] for row in bins),
+        "open": open_tasks.count,
+        **_percentiles("duration", tasks.whole),
+    }
+
+
+def _deliveries_json(attempts: Counted, work: Mapping[UUID, Waiting]) -> dict[str, Any]:
+    next_at = min((waiting.next_at for waiting in work.values() if waiting.next_at), default=None)
+    return {
+        "attempts": attempts.whole.seen,
+        "delivered": attempts.whole.good,
+        "is_partial": any(figures.seen >= attempt_stats.PER_SUBSCRIPTION for figures in attempts.keyed.values()),
+        **_percentiles("latency", attempts.whole),
+        "pending": sum(waiting.pending for waiting in work.values()),
+        "exhausted": sum(waiting.exhausted for waiting in work.values()),
+        "next_attempt_at": rfc3339(next_at) if next_at else None,
+    }
+
+
+def _stalest_json(open_tasks: Open) -> dict[str, Any] | None:
+    if open_tasks.silent is None or open_tasks.silent_since is None:
+        return None
+    return {"task_id": str(open_tasks.silent), "last_update_at": rfc3339(open_tasks.silent_since)}
+
+
+def _subscription_json(subscription: UUID, by_subscription: Mapping[UUID, Figures], work: Waiting) -> dict[str, Any]:
+    figures = by_subscription.get(subscription, _NO_FIGURES)
+    return {
+        "id": str(subscription),
+        "attempts": figures.seen,
+        "delivered": figures.good,
+        **_percentiles("latency", figures),
+        "pending": work.pending,
+        "exhausted": work.exhausted,
+        "next_attempt_at": rfc3339(work.next_at) if work.next_at else None,
+    }
+
+
+def _percentiles(name: str, figures: Figures) -> dict[str, float | None]:
     return {
         f"{name}_p50_ms": None if figures.p50 is None else round(figures.p50 * 1000, 1),
         f"{name}_p95_ms": None if figures.p95 is None else round(figures.p95 * 1000, 1),
     }
 
 
-def _subscription(identifier: UUID, attempts: Counted, waiting: Mapping[UUID, Waiting]) -> dict[str, Any]:
-    tried, left = attempts.keyed.get(identifier, Figures()), waiting.get(identifier, _NONE)
-    return {
-        "id": str(identifier),
-        "attempts": tried.seen,
-        "delivered": tried.good,
-        **_times("latency", tried),
-        "pending": left.pending,
-        "exhausted": left.exhausted,
-        "next_attempt_at": rfc3339(left.next_at) if left.next_at else None,
-    }
-
-
-def _only(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise InvalidRequest(faults=[Fault("subscription", "is no id")]) from None
+ROUTES = (
+    Route(
+        name="show_overview",
+        method="GET",
+        path="/v1/overview",
+        handler=show_overview,
+        summary="Get rates, latencies and pending work of the last hour or day",
+        query=OverviewQuery,
+        response=OverviewResponse,
+    ),
+)

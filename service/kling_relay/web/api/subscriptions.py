@@ -1,138 +1,146 @@
-"""Subscriptions over HTTP: made, read, changed, paused, rotated, tested, replayed and deleted by whose they are.
+"""Subscriptions: create, list, show, change, pause, resume and delete those of the caller's client.
 
-A secret is shown when it is made and never again, and a header that may be one not at all. What can be seen of an
-address from its text is judged here; where it leads is judged when it is dialled.
+A secret is shown only when it is created, and a header that may hold a secret is never shown. The text of a URL is
+checked here; the address that it leads to is checked when it is dialled.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from kling_relay.core.address import check_url
 from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import rfc3339
 from kling_relay.core.ids import RANDOM_BITS, new_id
+from kling_relay.core.key import Scope
 from kling_relay.core.signature import new_secret
 from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Subscription, SubscriptionUpdate
-from kling_relay.web.http.answers import listed, nothing, plain
-from kling_relay.web.http.request import Request
-from kling_relay.web.http.response import Response
+from kling_relay.web.http.context import Context
+from kling_relay.web.http.request import AnyRequest, Request
+from kling_relay.web.http.response import Response, json_response, no_content, page_response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.fields import EmptyQuery, EmptyRequest, PageQuery
+from kling_relay.web.models.subscriptions import (
+    SubscriptionChangeRequest,
+    SubscriptionPageResponse,
+    SubscriptionRequest,
+    SubscriptionResponse,
+    SubscriptionWithSecretResponse,
+)
 
 _SECRET_BITS = 256
-_MAX_SECRETS = 3
-"""The new one and those that still overlap."""
+_ONE = "/v1/subscriptions/{subscription}"
 
 
-async def create(call: Request) -> Response:
-    """Make a subscription; the answer holds its secret, this once."""
-    asked = call.body
+def generate_secret(context: Context) -> str:
+    """Return a new signing secret."""
+    return new_secret(context.random_bits(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
+
+
+async def find_subscription(request: AnyRequest) -> Subscription:
+    """Return the subscription in the path. Raises NotFound if it is not the client's."""
+    identifier = request.id("subscription")
+    return _existing(await subscriptions.get(request.context.database, request.caller.client, identifier))
+
+
+async def create_subscription(request: Request[None, SubscriptionRequest]) -> Response:
+    """Create a subscription; only this response has its secret."""
+    context, body = request.context, request.body
     options = SubscriptionOptions(
-        url=_address(call, asked.url),
-        events=tuple(asked.events),
-        description=asked.description,
-        format=asked.format,
-        ordering=asked.ordering,
-        max_in_flight=asked.max_in_flight or call.tools.limits.in_flight,
+        url=_checked_url(context, body.url),
+        events=tuple(body.events),
+        description=body.description,
+        format=body.format,
+        ordering=body.ordering,
+        max_in_flight=body.max_in_flight or context.limits.in_flight,
     )
-    identifier = new_id(call.now, call.tools.chance(RANDOM_BITS))
-    secret = _secret(call)
-    new = Subscription(
+    identifier = new_id(request.now, context.random_bits(RANDOM_BITS))
+    secret = generate_secret(context)
+    subscription = Subscription(
         id=identifier,
-        client=call.caller.client,
+        client=request.caller.client,
         options=options,
-        headers=headers.encrypt(call.tools.encryptor, identifier, _whole(asked.headers, {})),
-        secrets=secrets.encrypt_secrets(call.tools.encryptor, identifier, [secret]),
-        created_at=call.now,
-        updated_at=call.now,
+        headers=headers.encrypt(context.encryptor, identifier, _with_hidden_values(body.headers, {})),
+        secrets=secrets.encrypt_secrets(context.encryptor, identifier, [secret]),
+        created_at=request.now,
+        updated_at=request.now,
     )
-    if not await subscriptions.create(call.tools.database, new):
-        raise Conflict(f"A client may have {subscriptions.MAX_PER_CLIENT} subscriptions at most.")
-    return plain(
-        {**_shown(call, new), "secret": secret}, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"}
+    if not await subscriptions.create(context.database, subscription):
+        raise Conflict(f"A client may have at most {subscriptions.MAX_PER_CLIENT} subscriptions.")
+    content = {**_to_json(context, subscription), "secret": secret}
+    return json_response(content, status=201, headers={"Location": f"/v1/subscriptions/{identifier}"})
+
+
+async def list_subscriptions(request: Request[PageQuery]) -> Response:
+    """Return a page of subscriptions, newest first."""
+    context, query = request.context, request.query
+    rows = await subscriptions.page(context.database, request.caller.client, query.cursor, query.limit + 1)
+    next_cursor = str(rows[query.limit - 1].id) if len(rows) > query.limit else None
+    return page_response([_to_json(context, row) for row in rows[: query.limit]], next_cursor)
+
+
+async def show_subscription(request: Request[EmptyQuery]) -> Response:
+    """Return one subscription, which may be a hook."""
+    return json_response(_to_json(request.context, await find_subscription(request)))
+
+
+async def change_subscription(request: Request[None, SubscriptionChangeRequest]) -> Response:
+    """Change the members that the body has."""
+    context, body = request.context, request.body
+    subscription = await find_subscription(request)
+    if subscription.hook and body.url is not None:
+        raise InvalidRequest(faults=[Fault("url", "of a hook cannot be changed: it comes from an order")])
+    encrypted = None
+    if body.headers is not None:
+        changed = _with_hidden_values(body.headers, _headers(context, subscription))
+        encrypted = headers.encrypt(context.encryptor, subscription.id, changed)
+    change = SubscriptionUpdate(
+        url=None if body.url is None else _checked_url(context, body.url),
+        events=None if body.events is None else tuple(body.events),
+        description=body.description,
+        headers=encrypted,
+        format=body.format,
+        ordering=body.ordering,
+        max_in_flight=body.max_in_flight,
     )
+    client = request.caller.client
+    changed_row = await subscriptions.update(context.database, client, subscription.id, change, request.now)
+    return json_response(_to_json(context, _existing(changed_row)))
 
 
-async def index(call: Request) -> Response:
-    """Answer with a page of subscriptions, newest first."""
-    limit = call.query.limit
-    before = _cursor(call.query.cursor)
-    found = await subscriptions.page(call.tools.database, call.caller.client, before, limit + 1)
-    more = str(found[limit - 1].id) if len(found) > limit else None
-    return listed([_shown(call, each) for each in found[:limit]], more)
-
-
-async def show(call: Request) -> Response:
-    """Answer with one subscription, or one hook."""
-    return plain(_shown(call, await _found(call)))
-
-
-async def change(call: Request) -> Response:
-    """Change what the body names."""
-    asked = call.body
-    found = await _found(call)
-    anew = None if asked.headers is None else _whole(asked.headers, _headers(call, found))
-    wanted = SubscriptionUpdate(
-        url=None if asked.url is None else _address(call, asked.url),
-        events=None if asked.events is None else tuple(asked.events),
-        description=asked.description,
-        headers=None if anew is None else headers.encrypt(call.tools.encryptor, found.id, anew),
-        format=asked.format,
-        ordering=asked.ordering,
-        max_in_flight=asked.max_in_flight,
-    )
-    if found.hook and wanted.url is not None:
-        raise InvalidRequest(faults=[Fault("url", "of a hook is the order's to say")])
-    return _one(call, await subscriptions.update(call.tools.database, call.caller.client, found.id, wanted, call.now))
-
-
-async def delete(call: Request) -> Response:
-    """Delete a subscription and what was still to be delivered to it."""
-    if not await unsubscribe.remove(call.tools.database, call.caller.client, call.id("subscription"), call.now):
+async def delete_subscription(request: Request[EmptyQuery]) -> Response:
+    """Delete a subscription and its pending deliveries."""
+    database, client = request.context.database, request.caller.client
+    if not await unsubscribe.remove(database, client, request.id("subscription"), request.now):
         raise NotFound
-    return nothing()
+    return no_content()
 
 
-async def pause(call: Request) -> Response:
-    """Let deliveries gather."""
-    identifier = call.id("subscription")
-    return _one(call, await subscriptions.pause(call.tools.database, call.caller.client, identifier, call.now))
+async def pause_subscription(request: Request[None, EmptyRequest]) -> Response:
+    """Stop delivering; events are kept until the subscription is resumed."""
+    database, identifier = request.context.database, request.id("subscription")
+    paused = await subscriptions.pause(database, request.caller.client, identifier, request.now)
+    return json_response(_to_json(request.context, _existing(paused)))
 
 
-async def resume(call: Request) -> Response:
-    """Deliver again, also after it was disabled."""
-    identifier = call.id("subscription")
-    return _one(call, await subscriptions.resume(call.tools.database, call.caller.client, identifier, call.now))
+async def resume_subscription(request: Request[None, EmptyRequest]) -> Response:
+    """Deliver again, also after the subscription was disabled."""
+    database, identifier = request.context.database, request.id("subscription")
+    resumed = await subscriptions.resume(database, request.caller.client, identifier, request.now)
+    return json_response(_to_json(request.context, _existing(resumed)))
 
 
-async def rotate(call: Request) -> Response:
-    """Make a new secret; the old ones sign too until the overlap is over."""
-    found = await _found(call)
-    if found.hook:
-        raise NotFound("A hook has no secret of its own: what goes to it is signed with /v1/hook-secret.")
-    overlap = timedelta(seconds=call.body.overlap_seconds)
-    encryptor = call.tools.encryptor
-    try:
-        old = secrets.decrypt_secrets(encryptor, found.id, found.secrets)
-    except DecryptionError:  # under a key that is lost: nobody can sign with it any more, here neither
-        old = []
-    if found.old_secrets_until is None or found.old_secrets_until <= call.now:
-        old = old[:1]
-    kept = old[: _MAX_SECRETS - 1] if overlap else []
-    until = call.now + overlap if overlap else None
-    secret = _secret(call)
-    ciphertext = secrets.encrypt_secrets(encryptor, found.id, [secret, *kept])
-    if not await subscriptions.set_secrets(call.tools.database, found, ciphertext, until, call.now):
-        raise Conflict("Somebody else is rotating this secret.")
-    return plain({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
+def _existing(subscription: Subscription | None) -> Subscription:
+    if subscription is None:
+        raise NotFound
+    return subscription
 
 
-def _shown(call: Request, subscription: Subscription) -> dict[str, Any]:
-    """Return a subscription as clients see it, without its secrets."""
+def _to_json(context: Context, subscription: Subscription) -> dict[str, Any]:
+    """Return a subscription without its secrets."""
     options = subscription.options
     status = "disabled" if subscription.disabled_at else "paused" if subscription.paused_at else "active"
     times = {
@@ -144,7 +152,7 @@ def _shown(call: Request, subscription: Subscription) -> dict[str, Any]:
         "url": options.url,
         "events": list(options.events),
         "description": options.description,
-        "headers": mask_headers(_headers(call, subscription)),
+        "headers": mask_headers(_headers(context, subscription)),
         "format": options.format,
         "ordering": options.ordering,
         "max_in_flight": options.max_in_flight,
@@ -155,48 +163,104 @@ def _shown(call: Request, subscription: Subscription) -> dict[str, Any]:
     }
 
 
-async def _found(call: Request) -> Subscription:
-    found = await subscriptions.get(call.tools.database, call.caller.client, call.id("subscription"))
-    if found is None:
-        raise NotFound
-    return found
-
-
-def _one(call: Request, found: Subscription | None) -> Response:
-    if found is None:
-        raise NotFound
-    return plain(_shown(call, found))
-
-
-def _address(call: Request, url: str) -> str:
-    address = check_url(url, allowed=call.tools.allowed)
+def _checked_url(context: Context, url: str) -> str:
+    address = check_url(url, allowed=context.allowed)
     if isinstance(address, str):
         raise InvalidRequest(faults=[Fault("url", address)])
     return address.url
 
 
-def _headers(call: Request, subscription: Subscription) -> dict[str, str]:
-    """Return its headers; none if their key is lost, so that it can be shown and given new ones."""
+def _headers(context: Context, subscription: Subscription) -> dict[str, str]:
+    """Return its headers; none if their key is lost, so that the subscription can be shown and changed."""
     try:
-        return headers.decrypt(call.tools.encryptor, subscription.id, subscription.headers)
+        return headers.decrypt(context.encryptor, subscription.id, subscription.headers)
     except DecryptionError:
         return {}
 
 
-def _whole(asked: Mapping[str, str], kept: Mapping[str, str]) -> dict[str, str]:
-    match restore_hidden(asked, kept):
-        case dict(found):
-            return found
+def _with_hidden_values(given: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
+    """Return headers in which each hidden value is replaced by the current one."""
+    match restore_hidden(given, current):
+        case dict(restored):
+            return restored
         case faults:
-            raise InvalidRequest(faults=[Fault("headers", says) for says in faults])
+            raise InvalidRequest(faults=[Fault("headers", fault) for fault in faults])
 
 
-def _secret(call: Request) -> str:
-    return new_secret(call.tools.chance(_SECRET_BITS).to_bytes(_SECRET_BITS // 8, "big"))
-
-
-def _cursor(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None
+ROUTES = (
+    Route(
+        name="create_subscription",
+        method="POST",
+        path="/v1/subscriptions",
+        handler=create_subscription,
+        summary="Create a subscription; only this response has its secret",
+        scope=Scope.ADMIN,
+        body=SubscriptionRequest,
+        response=SubscriptionWithSecretResponse,
+        status=201,
+        errors=(1204,),
+    ),
+    Route(
+        name="list_subscriptions",
+        method="GET",
+        path="/v1/subscriptions",
+        handler=list_subscriptions,
+        summary="List subscriptions, newest first",
+        query=PageQuery,
+        response=SubscriptionPageResponse,
+    ),
+    Route(
+        name="show_subscription",
+        method="GET",
+        path=_ONE,
+        handler=show_subscription,
+        summary="Get a subscription",
+        query=EmptyQuery,
+        response=SubscriptionResponse,
+        errors=(1203,),
+    ),
+    Route(
+        name="change_subscription",
+        method="PATCH",
+        path=_ONE,
+        handler=change_subscription,
+        summary="Change a subscription",
+        scope=Scope.ADMIN,
+        body=SubscriptionChangeRequest,
+        response=SubscriptionResponse,
+        errors=(1203,),
+    ),
+    Route(
+        name="delete_subscription",
+        method="DELETE",
+        path=_ONE,
+        handler=delete_subscription,
+        summary="Delete a subscription and its pending deliveries",
+        scope=Scope.ADMIN,
+        query=EmptyQuery,
+        status=204,
+        errors=(1203,),
+    ),
+    Route(
+        name="pause_subscription",
+        method="POST",
+        path=_ONE + "/pause",
+        handler=pause_subscription,
+        summary="Pause a subscription; its events are kept until it is resumed",
+        scope=Scope.ADMIN,
+        body=EmptyRequest,
+        response=SubscriptionResponse,
+        errors=(1203,),
+    ),
+    Route(
+        name="resume_subscription",
+        method="POST",
+        path=_ONE + "/resume",
+        handler=resume_subscription,
+        summary="Resume a subscription that is paused or disabled",
+        scope=Scope.ADMIN,
+        body=EmptyRequest,
+        response=SubscriptionResponse,
+        errors=(1203,),
+    ),
+)

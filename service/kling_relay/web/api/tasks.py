@@ -1,4 +1,4 @@
-"""Tasks as /v1 shows them: lists by cursor, one task with all that we know of it, waiting for its end, its history."""
+"""Tasks: list them by cursor, show one in detail or wait for its end, and show its events and callbacks."""
 
 import asyncio
 import base64
@@ -10,132 +10,142 @@ from uuid import UUID
 import orjson
 
 from kling_relay.core import ledger
-from kling_relay.core.errors import Fault, InvalidRequest, NotFound, RateLimited, Unavailable
+from kling_relay.core.errors import NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
 from kling_relay.core.money import plain as money
 from kling_relay.core.task import FINAL
 from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
 from kling_relay.store.tasks.lookup import TaskDetails
-from kling_relay.web.http.answers import listed, plain
-from kling_relay.web.http.request import Request
-from kling_relay.web.http.response import Response
+from kling_relay.web.http.request import AnyRequest, Request
+from kling_relay.web.http.response import Response, json_response, page_response
+from kling_relay.web.http.routing import Route
+from kling_relay.web.models.events import EventPageResponse
+from kling_relay.web.models.fields import EmptyQuery
+from kling_relay.web.models.tasks import (
+    CallbackPageResponse,
+    TaskDetailResponse,
+    TaskListQuery,
+    TaskPageResponse,
+    TaskQuery,
+)
 
 _MAX_CALLBACKS = 500
-_LOOK_AT_CLIENT = 5.0
-"""Seconds after which a waiter sees that its client has gone."""
+_CHECK_CLIENT_EVERY = 5.0
+"""Seconds after which a waiter checks whether its client has disconnected."""
 
 
-async def index(call: Request) -> Response:
-    """Answer with a page of tasks, newest first."""
-    query = call.query
-    statuses = [status for word in query.status or () for status in listing.statuses_of(word)]
-    wanted = listing.TaskFilter(
-        statuses=statuses or None, kinds=query.kind, since=query.since, until=query.until, text=query.text
+async def list_tasks(request: Request[TaskListQuery]) -> Response:
+    """Return a page of tasks, newest first."""
+    query = request.query
+    task_filter = listing.TaskFilter(
+        statuses=[status for name in query.status or () for status in listing.statuses_of(name)] or None,
+        kinds=query.kind,
+        since=query.since,
+        until=query.until,
+        text=query.text,
     )
-    page = await listing.page(call.tools.database, call.caller.client, wanted, _task_cursor(query.cursor), query.limit)
-    return listed([found.shown for found in page.tasks], str(page.after) if page.after else None)
+    page = await listing.page(request.context.database, request.caller.client, task_filter, query.cursor, query.limit)
+    return page_response([task.shown for task in page.tasks], str(page.after) if page.after else None)
 
 
-async def show(call: Request) -> Response:
-    """Answer with one task; with ?wait= as soon as it is final, or as it is after so many seconds."""
-    task = call.id("task")
-    found = await _detail(call, task)
-    wait = min(call.query.wait, call.tools.limits.max_wait)
-    if wait > 0 and found.view.status not in FINAL:
-        found = await _waited(call, task, wait)
-    return plain(_shown(found))
+async def show_task(request: Request[TaskQuery]) -> Response:
+    """Return one task; with ?wait= once it is final, or unfinished after that many seconds."""
+    task = request.id("task")
+    detail = await _detail(request, task)
+    wait = min(request.query.wait, request.context.limits.max_wait)
+    if wait > 0 and detail.view.status not in FINAL:
+        detail = await _wait_until_final(request, task, wait)
+    return json_response(_detail_json(detail))
 
 
-async def events(call: Request) -> Response:
-    """Answer with a task's history."""
-    task = call.id("task")
-    await _found(call, task)
-    told = await history.events_of(call.tools.database, call.caller.client, task)
-    return listed([event_shown(each) for each in told], None)
+async def list_task_events(request: Request[EmptyQuery]) -> Response:
+    """Return a task's events."""
+    task = request.id("task")
+    await _check_exists(request, task)
+    events = await history.events_of(request.context.database, request.caller.client, task)
+    return page_response([event_json(event) for event in events], None)
 
 
-async def callbacks(call: Request) -> Response:
-    """Answer with what the provider said of a task, as it came."""
-    task = call.id("task")
-    await _found(call, task)
-    said = await history.callbacks_of(call.tools.database, call.caller.client, task, _MAX_CALLBACKS)
-    return listed(
+async def list_task_callbacks(request: Request[EmptyQuery]) -> Response:
+    """Return the provider's callbacks for a task, as they were received."""
+    task = request.id("task")
+    await _check_exists(request, task)
+    callbacks = await history.callbacks_of(request.context.database, request.caller.client, task, _MAX_CALLBACKS)
+    return page_response(
         [
             {
-                "received_at": rfc3339(each.received_at),
-                "source": each.source,
-                "outcome": each.outcome,
-                **_as_text(each.body),
+                "received_at": rfc3339(callback.received_at),
+                "source": callback.source,
+                "outcome": callback.outcome,
+                **_text_or_base64(callback.body),
             }
-            for each in said
+            for callback in callbacks
         ],
         None,
     )
 
 
-def event_shown(told: LoggedEvent) -> dict[str, Any]:
+def event_json(event: LoggedEvent) -> dict[str, Any]:
     """Return an event of the log as lists show it."""
-    body: dict[str, Any] = orjson.loads(told.body)
-    return {"id": webhook_id(told.at.subject, told.at.sequence), "cursor": told.at.text, **body}
+    body: dict[str, Any] = orjson.loads(event.body)
+    return {"id": webhook_id(event.at.subject, event.at.sequence), "cursor": event.at.text, **body}
 
 
-async def _found(call: Request, task: UUID) -> None:
-    if await lookup.by_id(call.tools.database, call.caller.client, task) is None:
-        raise NotFound(f"There is no task {task}.")
+async def _check_exists(request: AnyRequest, task: UUID) -> None:
+    if await lookup.by_id(request.context.database, request.caller.client, task) is None:
+        raise _no_such(task)
 
 
-async def _detail(call: Request, task: UUID) -> TaskDetails:
-    found = await lookup.details(call.tools.database, call.caller.client, task)
-    if found is None:
-        raise NotFound(f"There is no task {task}.")
-    return found
+async def _detail(request: AnyRequest, task: UUID) -> TaskDetails:
+    detail = await lookup.details(request.context.database, request.caller.client, task)
+    if detail is None:
+        raise _no_such(task)
+    return detail
 
 
-async def _waited(call: Request, task: UUID, wait: float) -> TaskDetails:
-    """Return the task once it is final, its client is gone, or `wait` seconds are over."""
+def _no_such(task: UUID) -> NotFound:
+    return NotFound(f"There is no task {task}.")
+
+
+async def _wait_until_final(request: AnyRequest, task: UUID, wait: float) -> TaskDetails:
+    """Return the task once it is final, its client has disconnected, or `wait` seconds have passed."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + wait
-    async with _place(call), call.site.tail.watching(call.caller.client, task) as ended:
+    deadline = loop.time() + wait
+    follower = request.state.log_follower
+    async with _counted_waiter(request), follower.watching(request.caller.client, task) as ended:
         while True:
-            found = await _detail(call, task)
-            left = until - loop.time()
-            is_over = call.is_gone or call.site.tail.is_closed or not await call.is_still_welcome()
-            if found.view.status in FINAL or left <= 0 or is_over:
-                return found
+            detail = await _detail(request, task)
+            remaining = deadline - loop.time()
+            is_over = request.is_disconnected or follower.is_closed or not await request.is_still_authorized()
+            if detail.view.status in FINAL or remaining <= 0 or is_over:
+                return detail
             ended.clear()
             try:
-                async with asyncio.timeout(min(left, _LOOK_AT_CLIENT)):
+                async with asyncio.timeout(min(remaining, _CHECK_CLIENT_EVERY)):
                     await ended.wait()
             except TimeoutError:
                 continue
 
 
 @asynccontextmanager
-async def _place(call: Request) -> AsyncIterator[None]:
+async def _counted_waiter(request: AnyRequest) -> AsyncIterator[None]:
     """Count one more waiter, of this process and of the caller's key. Raises Unavailable, RateLimited."""
-    in_hand, limits, mine = call.site.in_hand, call.tools.limits, f"waiters {call.caller.key}"
-    if in_hand["waiters"] >= limits.waiters:
-        raise Unavailable("Too many are waiting at this moment. Ask without ?wait=.")
-    if in_hand[mine] >= limits.waiters_per_key:
-        raise RateLimited(f"At most {limits.waiters_per_key} of a key's requests may wait at once.")
-    in_hand.update(("waiters", mine))
+    load, limits, of_key = request.state.load, request.context.limits, f"waiters {request.caller.key}"
+    if load["waiters"] >= limits.waiters:
+        raise Unavailable("Too many requests are waiting at this moment. Try without ?wait=.")
+    if load[of_key] >= limits.waiters_per_key:
+        raise RateLimited(f"At most {limits.waiters_per_key} requests of a key may wait at one time.")
+    load.update(("waiters", of_key))
     try:
         yield
     finally:
-        in_hand.subtract(("waiters", mine))
-        if not in_hand[mine]:
-            del in_hand[mine]
+        load.subtract(("waiters", of_key))
+        if not load[of_key]:
+            del load[of_key]
 
 
-def _task_cursor(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise InvalidRequest(faults=[Fault("cursor", "is none that we gave")]) from None
-
-
-def _shown(detail: TaskDetails) -> dict[str, Any]:
+def _detail_json(detail: TaskDetails) -> dict[str, Any]:
     status = detail.view.status
     submission = None
     if detail.state is not None:
@@ -165,8 +175,51 @@ def _shown(detail: TaskDetails) -> dict[str, Any]:
     }
 
 
-def _as_text(body: bytes) -> dict[str, str | None]:
+def _text_or_base64(body: bytes) -> dict[str, str | None]:
     try:
         return {"text": body.decode(), "base64": None}
     except UnicodeDecodeError:
         return {"text": None, "base64": base64.b64encode(body).decode("ascii")}
+
+
+ROUTES = (
+    Route(
+        name="list_tasks",
+        method="GET",
+        path="/v1/tasks",
+        handler=list_tasks,
+        summary="List tasks, newest first",
+        query=TaskListQuery,
+        response=TaskPageResponse,
+    ),
+    Route(
+        name="show_task",
+        method="GET",
+        path="/v1/tasks/{task}",
+        handler=show_task,
+        summary="Get a task; with ?wait= once it is final",
+        query=TaskQuery,
+        response=TaskDetailResponse,
+        errors=(1203,),
+    ),
+    Route(
+        name="list_task_events",
+        method="GET",
+        path="/v1/tasks/{task}/events",
+        handler=list_task_events,
+        summary="List the events of a task",
+        query=EmptyQuery,
+        response=EventPageResponse,
+        errors=(1203,),
+    ),
+    Route(
+        name="list_task_callbacks",
+        method="GET",
+        path="/v1/tasks/{task}/callbacks",
+        handler=list_task_callbacks,
+        summary="List the provider's callbacks for a task, as they were received",
+        query=EmptyQuery,
+        response=CallbackPageResponse,
+        errors=(1203,),
+    ),
+)

@@ -1,7 +1,7 @@
-"""Bodies, read to a bound in size, time and memory, and JSON that cannot stall the loop.
+"""Request bodies: read within bounds of size, time and memory, and parsed without stalling the event loop.
 
-What makes a parser slow is not length but the number of values: that is counted before anything is parsed, and a long
-text is then parsed (and checked) in a thread. Of members named twice the last one counts, as in JavaScript.
+A JSON parser is slow for many values, not for many bytes. So the values are counted before parsing, and a long body is
+parsed in a thread. If a member appears twice, the last one counts, as in JavaScript.
 """
 
 import asyncio
@@ -15,86 +15,93 @@ import orjson
 from aiohttp import web
 
 from kling_relay.core.errors import BodyTimeout, InvalidRequest, TooLarge, Unavailable
+from kling_relay.web.http.aiohttp_internals import send_continue
 from kling_relay.web.http.context import Limits
 
 THREAD_FROM = 256 * 1024
-"""Bytes from which a body is parsed in a thread."""
+"""Bodies of more bytes than this are parsed in a thread."""
 MAX_VALUES = 20_000
 _BYTES = "bytes"
 
 
-class Size(StrEnum):
-    """Which limit holds for a path's body."""
+class BodyLimit(StrEnum):
+    """Which limit of size applies to the body of a route."""
 
     ORDER = "order"
     CALLBACK = "callback"
     OTHER = "other"
 
 
-@contextmanager
-def _counted(in_hand: Counter[str]) -> Iterator[list[int]]:
-    """Give a list whose numbers count as bytes in hand until the end."""
-    mine: list[int] = []
-    try:
-        yield mine
-    finally:
-        in_hand[_BYTES] -= sum(mine)
-
-
-async def read_for(request: web.BaseRequest, size: Size, limits: Limits, in_hand: Counter[str]) -> bytes:
-    """Return the body, within the limit of its kind of path. Raises TooLarge, TooSlow, Unavailable."""
-    match size:
-        case Size.CALLBACK:
-            limit = limits.callback_bytes
-        case Size.ORDER:
-            limit = limits.order_bytes
+async def read_within(request: web.BaseRequest, body_limit: BodyLimit, limits: Limits, load: Counter[str]) -> bytes:
+    """Return the body of a request. Raises TooLarge, BodyTimeout, Unavailable."""
+    match body_limit:
+        case BodyLimit.CALLBACK:
+            max_bytes = limits.callback_bytes
+        case BodyLimit.ORDER:
+            max_bytes = limits.order_bytes
         case _:
-            limit = limits.body_bytes
-    return await read(request, limit, limits.body_seconds, in_hand, limits.bytes_in_hand)
+            max_bytes = limits.body_bytes
+    return await read(request, max_bytes, limits.body_seconds, load, limits.total_body_bytes)
 
 
-async def read(request: web.BaseRequest, limit: int, seconds: float, in_hand: Counter[str], max_in_hand: int) -> bytes:
-    """Return the body. Raises TooLarge beyond `limit` bytes, TooSlow after `seconds`, Unavailable when all is full."""
-    if in_hand[_BYTES] > max_in_hand:
+async def read(request: web.BaseRequest, max_bytes: int, seconds: float, load: Counter[str], max_load: int) -> bytes:
+    """Return the body of a request.
+
+    Raises TooLarge beyond `max_bytes`, BodyTimeout after `seconds`, Unavailable if all bodies being read together
+    exceed `max_load` bytes.
+    """
+    if load[_BYTES] > max_load:
         raise Unavailable("Too much is being uploaded at this moment. Try again.")
     content = request.content
-    if content.is_eof() and content.exception() is None:  # it came with its head, as nearly all do: no clock is needed
+    if content.is_eof() and content.exception() is None:  # most bodies arrive with their head: no timeout needed
         body = content.read_nowait()
-        if len(body) > limit:
-            raise TooLarge(f"The body is larger than {limit} bytes.")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
         return body
     length = request.content_length
-    if length is not None and length > limit:
-        raise TooLarge(f"The body is larger than {limit} bytes.")
+    if length is not None and length > max_bytes:
+        raise _too_large(max_bytes)
     if not request.body_exists:
         return b""
     if request.headers.get("Expect", "").lower() == "100-continue":
-        await _ask_for_it(request)
+        await send_continue(request)  # curl waits a second for it before a large body, other clients for ever
     chunks: list[bytes] = []
     size = 0
-    with _counted(in_hand) as mine:
+    with _counted(load) as sizes:
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in content.iter_any():
                     size += len(chunk)
-                    if size > limit:
-                        raise TooLarge(f"The body is larger than {limit} bytes.")
-                    mine.append(len(chunk))
-                    in_hand[_BYTES] += len(chunk)
+                    if size > max_bytes:
+                        raise _too_large(max_bytes)
+                    sizes.append(len(chunk))
+                    load[_BYTES] += len(chunk)
                     chunks.append(chunk)
         except TimeoutError:
             raise BodyTimeout from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _ask_for_it(request: web.BaseRequest) -> None:
-    """Say that the body may come: some clients wait for that before a large one, curl for a second, others for ever."""
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # it is no part of the answer, as aiohttp's own applications have it
+@contextmanager
+def _counted(load: Counter[str]) -> Iterator[list[int]]:
+    """Yield a list of sizes that are subtracted from the load at the end."""
+    sizes: list[int] = []
+    try:
+        yield sizes
+    finally:
+        load[_BYTES] -= sum(sizes)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes} bytes.")
 
 
 def parse(body: bytes, max_depth: int) -> Any:
-    """Return the JSON value in `body`. Raises InvalidRequest, also for NaN, lone surrogates, too many values."""
+    """Return the JSON value in `body`.
+
+    Raises InvalidRequest if it is not JSON (NaN and lone surrogates are not), has too many values, or is nested too
+    deeply.
+    """
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is expected.")
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
@@ -105,20 +112,16 @@ def parse(body: bytes, max_depth: int) -> Any:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from None
-    if body.count(b"[") + body.count(b"{") > max_depth and _is_deep(value, max_depth):
+    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(value, max_depth):
         raise InvalidRequest(f"The body is nested deeper than {max_depth} levels.")
     return value
 
 
-def _is_deep(value: Any, max_depth: int) -> bool:
+def _is_deeper(value: Any, max_depth: int) -> bool:
     level = [value]
     for _ in range(max_depth):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
         if not level:
             return False
     return True

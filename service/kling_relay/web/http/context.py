@@ -1,12 +1,12 @@
-"""What the web works with: the flows, the database, the data of rules and prices, and the limits on what comes in."""
+"""What handlers work with: the flows, the database, the rule book, the price list, and the limits on requests."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from kling_relay.core.address import NOWHERE, Allowed
+from kling_relay.core.address import PUBLIC_ONLY, Allowed
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
 from kling_relay.core.price import Prices
@@ -17,12 +17,12 @@ from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database
 
 Clock = Callable[[], datetime]
-Chance = Callable[[int], int]
-"""So many bits of chance."""
+RandomBits = Callable[[int], int]
+"""Returns a random number of the given number of bits."""
 
 
 class Submit(Protocol):
-    """The flow that makes an order a task and returns it as it is shown."""
+    """The flow that turns an order into a task and returns the task as JSON."""
 
     async def __call__(
         self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
@@ -30,25 +30,25 @@ class Submit(Protocol):
 
 
 class Ingest(Protocol):
-    """The flow that makes a callback a step; returns when it is recorded."""
+    """The flow that records a callback; it returns when the callback is on disk."""
 
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what comes in; times in seconds, sizes in bytes."""
+    """Bounds on requests; times are seconds, sizes are bytes."""
 
     order_bytes: int = 32 * 1024 * 1024
     callback_bytes: int = 1024 * 1024
     body_bytes: int = 1024 * 1024
     header_bytes: int = 16 * 1024
-    """One line of a head: its first, or one header."""
+    """The request line, or one header."""
     in_flight: int = DEFAULT_IN_FLIGHT
-    """Attempts at once for a subscription that does not say."""
+    """Concurrent attempts for a subscription without `max_in_flight`."""
     json_depth: int = 32
-    bytes_in_hand: int = 512 * 1024 * 1024
-    """All bodies being read at once; beyond it 503."""
+    total_body_bytes: int = 512 * 1024 * 1024
+    """All bodies being read at one time; beyond it the response is 503."""
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
     max_wait: float = 60.0
@@ -57,16 +57,16 @@ class Limits:
     streams: int = 5_000
     streams_per_key: int = 20
     stream_buffer: int = 1_000
-    """Events that wait for one reader; a slower one is cut."""
+    """Events buffered for one reader; a reader that is slower is disconnected."""
     stream_stall: float = 10.0
     heartbeat: float = 15.0
     rate: float | None = None
-    """Requests a second per key and process; None is without limit."""
+    """Requests per second, key and process; None is without limit."""
     burst: int = 100
 
 
-class Seen(NamedTuple):
-    """One request and its answer, for the log and the metrics; `route` is the operation's name, never a path."""
+class RequestSummary(NamedTuple):
+    """One request and its response, for the log and the metrics; `route` is a route's name, never a path."""
 
     route: str
     method: str
@@ -77,18 +77,17 @@ class Seen(NamedTuple):
     code: int
 
 
-def _unseen(_: Seen) -> None:
+def _ignore(_: RequestSummary) -> None:
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What `kling_relay.app` hands to the web, each made once.
+    """What `kling_relay.app` gives to the handlers, created once per process.
 
-    `callback_keys` are the keys of callback tokens, newest first; `is_draining` turns readiness red before shutdown;
-    `wake` hints to this process's worker that something is due; `ready` says what else of the process is not ready;
-    `chance` is for secrets and names, `new_id` names requests; `slots` is how many tasks may be in flight at the
-    provider, None without limit.
+    `callback_keys` sign callback tokens, newest first; `random_bits` makes secrets, `new_id` names requests; `slots`
+    is the number of tasks that may be in flight at the provider, None without limit. `wake_worker` tells the worker
+    of this process that a delivery may be due. `is_draining` is true before shutdown.
     """
 
     submit: Submit
@@ -99,14 +98,13 @@ class Context:
     rulebook: Rulebook
     prices: Prices
     now: Clock
-    chance: Chance
+    random_bits: RandomBits
     new_id: Callable[[datetime], UUID]
     wakeup: Wakeup
     limits: Limits = Limits()
-    allowed: Allowed = NOWHERE
+    allowed: Allowed = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
-    wake: Callable[[], None] = lambda: None
+    wake_worker: Callable[[], None] = lambda: None
     is_draining: Callable[[], bool] = lambda: False
-    ready: Callable[[], Awaitable[str | None]] | None = None
-    seen: Callable[[Seen], None] = _unseen
+    seen: Callable[[RequestSummary], None] = _ignore

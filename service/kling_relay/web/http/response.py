@@ -1,83 +1,72 @@
-"""A response whose bytes are all there, written in one go: head and body, with a head that is joined, not built.
+"""Responses of the API: plain JSON on our paths, Kling's envelope on Kling's, and errors in the format of either."""
 
-It is what aiohttp's server asks of a response (`prepare`, `write_eof`, `keep_alive`) and nothing more; its own
-responses can stream, compress and set cookies, and take a tenth of a callback's time for not doing so.
-"""
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import http
-from collections.abc import Mapping
-from datetime import datetime
-from email.utils import formatdate
+import orjson
 
-from aiohttp import ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+from kling_relay.core.errors import Refusal
+from kling_relay.web.http.aiohttp_internals import Response
 
-_START = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
-_BODILESS = frozenset({204, 304})
+__all__ = ["Response", "error_response", "json_response", "kling_response", "no_content", "page_response"]
 
-
-def lines(headers: Mapping[str, str]) -> str:
-    """Return headers as they stand in a head. Raises ValueError where one could end its line, or begin the next."""
-    if not "".join([*headers, *headers.values()]).isprintable():
-        raise ValueError("a header holds a control character")
-    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+KLING_SUCCESS = "成功"
+"""The message in every successful response of Kling's gateway."""
+_JSON = {"Content-Type": "application/json"}
+_JSON_UTF8 = {"Content-Type": "application/json; charset=utf-8"}
+_PROBLEM = {"Content-Type": "application/problem+json"}
 
 
-class Common:
-    """The headers that all answers of a kind have, as lines; their Date is written once a second."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._lines = lines(headers)
-        self._second = -1
-        self._dated = ""
-
-    def at(self, now: datetime) -> str:
-        """Return the lines of an answer to a request that came `now`."""
-        second = int(now.timestamp())
-        if second != self._second:
-            self._second = second
-            self._dated = self._lines + lines({"Date": formatdate(second, usegmt=True)})
-        return self._dated
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return `content` as JSON."""
+    return Response(body=orjson.dumps(content), status=status, headers={**_JSON, **(headers or {})})
 
 
-class Response:
-    """One answer; `headers` may be added to until it is sent, Content-Length and Connection are its own.
+def no_content() -> Response:
+    """Return a response without a body."""
+    return Response(status=204)
 
-    `common` are lines of headers (`Common.at`).
-    """
 
-    __slots__ = ("_is_last", "body", "common", "headers", "keep_alive", "status")
+def page_response(items: Sequence[Any], next_cursor: str | None) -> Response:
+    """Return one page of a list; the last page has no `next_cursor`."""
+    return json_response({"data": items, "next_cursor": next_cursor})
 
-    def __init__(self, *, body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        self.body = body
-        self.status = status
-        self.headers: dict[str, str] = dict(headers) if headers else {}
-        self.common = ""
-        self.keep_alive = False
-        self._is_last = False
 
-    def force_close(self) -> None:
-        """Let this be the last answer on its connection."""
-        self._is_last = True
+def kling_response(content: Any, request_id: str) -> Response:
+    """Return `content` in Kling's envelope."""
+    envelope = {"code": 0, "message": KLING_SUCCESS, "request_id": request_id, "data": content}
+    return Response(body=orjson.dumps(envelope), headers=_JSON_UTF8)
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Send it, and wait where its reader is slower than what was written for it. Raises ConnectionError."""
-        self.keep_alive = request.keep_alive and not self._is_last
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("Cannot write to closing transport")
-        head = self._head(request).encode()
-        transport.write(head if request.method == "HEAD" or self.status in _BODILESS else head + self.body)
-        await request.writer.drain()
 
-    async def write_eof(self) -> None:
-        """Do nothing more: all of it was sent."""
+def error_response(refusal: Refusal, request_id: str, *, kling: bool) -> Response:
+    """Return an error in Kling's envelope, or as `application/problem+json`."""
+    headers = {} if refusal.retry_after is None else {"Retry-After": str(max(1, round(refusal.retry_after)))}
+    if refusal.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    content = _kling_error(refusal, request_id) if kling else _problem(refusal, request_id)
+    headers |= _JSON_UTF8 if kling else _PROBLEM
+    return Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)
 
-    def _head(self, request: web.BaseRequest) -> str:
-        length = "" if self.status in _BODILESS else f"Content-Length: {len(self.body)}\r\n"
-        connection = ""
-        if not self.keep_alive:
-            connection = "Connection: close\r\n" if request.version >= HttpVersion11 else ""
-        elif request.version == HttpVersion10:
-            connection = "Connection: keep-alive\r\n"
-        start = _START[self.status]
-        return f"{start}{self.common}{lines(self.headers)}{length}{connection}\r\n"
+
+def _kling_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    """Return Kling's envelope, with the member `error` for clients that read only that."""
+    return {
+        "code": refusal.code,
+        "message": refusal.message,
+        "request_id": request_id,
+        "error": {"message": refusal.message, "type": refusal.type, "code": refusal.code},
+    }
+
+
+def _problem(refusal: Refusal, request_id: str) -> dict[str, Any]:
+    content = {
+        "type": f"urn:kling-relay:{refusal.type}",
+        "title": (type(refusal).__doc__ or refusal.type).splitlines()[0],
+        "status": refusal.http_status,
+        "detail": refusal.message,
+        "code": refusal.code,
+        "request_id": request_id,
+    }
+    if refusal.faults:
+        content["errors"] = [{"field": fault.field, "detail": fault.detail} for fault in refusal.faults]
+    return content

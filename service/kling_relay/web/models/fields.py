@@ -1,232 +1,202 @@
-"""What comes in to /v1, as models: requests forbid unknown members and tell every fault at once.
+"""Types of fields that the models share. A value's JSON Schema says as much as one can, and its validator the rest.
 
-What a value must look like stands in its JSON Schema as far as one can say it, so that the OpenAPI document neither
-promises what is refused nor hides what is taken. Kling's orders are checked by the rule book, not by a model.
+Values are parsed here, so that handlers get ids, times and cursors instead of text. Kling's orders are checked by the
+rule book, not by a model.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
-
-from kling_relay.core.event import PATTERNS, BodyFormat
-from kling_relay.core.operation import Kind
-from kling_relay.core.subscription import (
-    HEADER_NAME,
-    MAX_DESCRIPTION,
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
-    MAX_IN_FLIGHT,
-    Ordering,
-    event_faults,
-    header_faults,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
 )
 
+from kling_relay.core.delivery import Delivery, parse_delivery_id
+from kling_relay.core.event import PATTERNS
+from kling_relay.core.subscription import HEADER_NAME, MAX_HEADER_BYTES, MAX_HEADERS, event_faults, header_faults
+from kling_relay.store.events.log import Cursor, read_cursor
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = 253_402_300_799_000
-"""The last second of the year 9999 in milliseconds."""
-MAX_LISTED = 500
-MAX_RETRIED = 10_000
-MAX_OVERLAP = 7 * 86_400
-_NO_NUL = "^[^\\u0000]*$"
+_LAST_MILLISECOND = 253_402_300_799_000
+"""The last second of the year 9999, in milliseconds since 1970."""
+MAX_PAGE = 500
+NO_NUL = "^[^\\u0000]*$"
 _SEQUENCE = "(?:[1-9][0-9]{0,3}|[12][0-9]{4}|3[01][0-9]{3}|32[0-6][0-9]{2}|327[0-5][0-9]|3276[0-7])"
 _HEX = "[0-9a-f]{32}"
+CURSOR_PATTERN = f"^(?:0|(?:0|[1-9][0-9]{{0,17}})-{_HEX}-(?:0|{_SEQUENCE}))$"
+"""A cursor of the event log."""
 
 
-def _dated(given: object) -> object:
-    if isinstance(given, str):
+class RequestModel(BaseModel):
+    """A query or body; unknown members are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResponseModel(BaseModel):
+    """The body of a response."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class EmptyQuery(RequestModel):
+    """A query without parameters."""
+
+
+class EmptyRequest(RequestModel):
+    """A body without members."""
+
+
+def _parsed(parse: Callable[[str], object], fault: str) -> PlainValidator:
+    """Return a validator that replaces a text by what `parse` makes of it; None means that it is not valid."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError("must be a string")  # noqa: TRY004 - pydantic reports ValueErrors only
+        result = parse(value.strip())
+        if result is None:
+            raise ValueError(fault)
+        return result
+
+    return PlainValidator(validate)
+
+
+def _parse_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _parse_event_id(text: str) -> tuple[UUID, int] | None:
+    """Return the subject and sequence of a webhook-id."""
+    prefix, _, rest = text.partition("_")
+    delivery = parse_delivery_id(f"{rest.replace('_', '-')}-{UUID(int=0).hex}") if prefix == "evt" else None
+    return None if delivery is None or rest.count("_") != 1 else (delivery.subject, delivery.sequence)
+
+
+def _number_of(value: object) -> object:
+    """Return a time that is written as a number as one, and refuse it outside the years that we know."""
+    if isinstance(value, str):
         try:
-            given = float(given)
+            value = float(value)
         except ValueError:
-            return given
-    if isinstance(given, int | float) and not (isfinite(given) and 0 <= given <= _LATEST):
+            return value
+    if isinstance(value, int | float) and not (isfinite(value) and 0 <= value <= _LAST_MILLISECOND):
         raise ValueError("must be between the years 1970 and 9999")
-    return given
+    return value
 
 
-def _moment(at: datetime) -> datetime:
-    """Return `at` in UTC, times without a zone taken as UTC, none before 1970."""
+def _in_utc(at: datetime) -> datetime:
+    """Return `at` in UTC, but not before 1970; a time without a zone is in UTC."""
     try:
         return max(_EPOCH, at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
-    except OverflowError:  # a zone's offset led out of the years that there are
+    except OverflowError:  # the offset leads beyond the years that a datetime can hold
         raise ValueError("must be between the years 1970 and 9999") from None
 
 
-def _storable(text: str) -> str:
+def _without_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain NUL")
     return text
 
 
-def _fine(faults: list[str]) -> None:
+def _raise(faults: list[str]) -> None:
     if faults:
         raise ValueError("; ".join(faults))
 
 
-def _good_headers(headers: dict[str, str]) -> dict[str, str]:
-    _fine(header_faults(headers))
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    _raise(header_faults(headers))
     return headers
 
 
-def _good_events(events: list[str]) -> list[str]:
-    _fine(event_faults(events))
+def _check_events(events: list[str]) -> list[str]:
+    _raise(event_faults(events))
     return list(dict.fromkeys(events))
 
 
-def _split(text: object) -> object:
+def split(text: object) -> object:
+    """Return the parts of a text with commas; anything else is returned as it is."""
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
 
-def _like(**schema: Any) -> Any:
-    """Say more of a value in its schema; what it must be is checked elsewhere, in words that help more."""
-    return Field(json_schema_extra=schema)
+def _schema(**members: Any) -> Any:
+    """Add to a field's JSON Schema what its validators check in clearer words."""
+    return Field(json_schema_extra=members)
 
+
+_STRING = {"type": "string"}
+_PATTERN = _STRING | {"enum": sorted(PATTERNS)}
 
 Moment = Annotated[
     datetime,
-    BeforeValidator(_dated),
-    AfterValidator(_moment),
+    BeforeValidator(_number_of),
+    AfterValidator(_in_utc),
     WithJsonSchema(
         {
             "description": "RFC 3339, or seconds or milliseconds since 1970",
-            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0, "maximum": _LATEST}],
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": 0, "maximum": _LAST_MILLISECOND},
+            ],
         }
     ),
 ]
-Text = Annotated[str, AfterValidator(_storable), _like(pattern=_NO_NUL)]
-Word = Annotated[
-    str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable), _like(pattern=_NO_NUL)
+Text = Annotated[str, AfterValidator(_without_nul), _schema(pattern=NO_NUL)]
+SearchText = Annotated[
+    str, StringConstraints(min_length=1, max_length=256), AfterValidator(_without_nul), _schema(pattern=NO_NUL)
 ]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_storable), _like(format="uuid")]
-DeliveryId = Annotated[Word, _like(pattern=f"^{_HEX}-{_SEQUENCE}-{_HEX}$")]
-EventId = Annotated[Word, _like(pattern=f"^evt_{_HEX}_{_SEQUENCE}$")]
-PLACE = f"^(?:0|(?:0|[1-9][0-9]{{0,17}})-{_HEX}-(?:0|{_SEQUENCE}))$"
-"""A cursor of the log, as a regular expression."""
-Place = Annotated[Word, _like(pattern=PLACE)]
+Id = Annotated[UUID, _parsed(_parse_uuid, "is not an id"), WithJsonSchema(_STRING | {"format": "uuid"})]
+IdCursor = Annotated[UUID, _parsed(_parse_uuid, "is not a cursor"), WithJsonSchema(_STRING | {"format": "uuid"})]
+DeliveryCursor = Annotated[
+    Delivery,
+    _parsed(parse_delivery_id, "is not a cursor"),
+    WithJsonSchema(_STRING | {"pattern": f"^{_HEX}-{_SEQUENCE}-{_HEX}$"}),
+]
+EventId = Annotated[
+    tuple[UUID, int],
+    _parsed(_parse_event_id, "is not the id of an event"),
+    WithJsonSchema(_STRING | {"pattern": f"^evt_{_HEX}_{_SEQUENCE}$"}),
+]
+LogCursor = Annotated[
+    Cursor, _parsed(read_cursor, "is not a cursor"), WithJsonSchema(_STRING | {"pattern": CURSOR_PATTERN})
+]
 Url = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2048),
-    AfterValidator(_storable),
-    _like(format="uri", pattern="^[Hh][Tt][Tt][Pp][Ss]?://"),
+    AfterValidator(_without_nul),
+    _schema(format="uri", pattern="^[Hh][Tt][Tt][Pp][Ss]?://"),
 ]
 Headers = Annotated[
     dict[str, str],
-    AfterValidator(_good_headers),
-    _like(
+    AfterValidator(_check_headers),
+    _schema(
         maxProperties=MAX_HEADERS,
         propertyNames={"pattern": HEADER_NAME},
         additionalProperties={"type": "string", "pattern": "^[ -~]*$", "maxLength": MAX_HEADER_BYTES},
     ),
 ]
-_PATTERN = {"type": "string", "enum": sorted(PATTERNS)}
-Events = Annotated[list[str], AfterValidator(_good_events), _like(minItems=1, items=_PATTERN)]
-Types = Annotated[list[str], BeforeValidator(_split), AfterValidator(_good_events), _like(minItems=1, items=_PATTERN)]
-ShownStatus = Literal["submitted", "processing", "succeed", "failed"]
-Statuses = Annotated[list[ShownStatus], BeforeValidator(_split)]
-Kinds = Annotated[list[Kind], BeforeValidator(_split)]
-By = Annotated[
-    list[Literal["day", "month", "kind", "model", "mode", "key", "client", "currency"]], BeforeValidator(_split)
+EventPatterns = Annotated[list[str], AfterValidator(_check_events), _schema(minItems=1, items=_PATTERN)]
+EventPatternList = Annotated[
+    list[str], BeforeValidator(split), AfterValidator(_check_events), _schema(minItems=1, items=_PATTERN)
 ]
+ClientStatus = Literal["submitted", "processing", "succeed", "failed"]
+DeliveryStatus = Literal["pending", "delivered", "exhausted"]
 
 
-class Asked(BaseModel):
-    """A request: nothing that we do not know may stand in it."""
+class PageQuery(RequestModel):
+    """A page of a list whose cursors are ids."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Paged(Asked):
-    limit: int = Field(50, ge=1, le=MAX_LISTED)
-    cursor: Id | None = None
-
-
-class TasksAsked(Paged):
-    status: Statuses | None = None
-    kind: Kinds | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-    text: Word | None = Field(None, description="looked for in ids, models and orders")
-
-
-class TaskAsked(Asked):
-    wait: float = Field(0, ge=0, le=3600, description="seconds to wait for the task to be final; bounded by a setting")
-
-
-class EventsAsked(Asked):
-    limit: int = Field(50, ge=1, le=MAX_LISTED)
-    cursor: Place | None = Field(None, description="as after")
-    after: Place | None = Field(None, description="the cursor of the last event that you have; 0 is the beginning")
-    type: Types | None = None
-    task: Id | None = None
-
-
-class StreamAsked(Asked):
-    after: Place | None = Field(None, description="as Last-Event-ID; without either the stream begins now")
-    type: Types | None = None
-    task: Id | None = None
-
-
-class SubscriptionAsked(Asked):
-    url: Url
-    events: Events = ["*"]
-    description: Text = Field("", max_length=MAX_DESCRIPTION)
-    headers: Headers = {}
-    format: BodyFormat = BodyFormat.STANDARD
-    ordering: Ordering = Ordering.NONE
-    max_in_flight: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_IN_FLIGHT,
-        description="attempts at once; none said: RELAY_SUBSCRIPTION_CONCURRENCY",
-    )
-
-
-class SubscriptionChange(Asked):
-    """Only what is to change; null leaves a member as it is."""
-
-    url: Url | None = None
-    events: Events | None = None
-    description: Text | None = Field(None, max_length=MAX_DESCRIPTION)
-    headers: Headers | None = None
-    format: BodyFormat | None = None
-    ordering: Ordering | None = None
-    max_in_flight: int | None = Field(None, ge=1, le=MAX_IN_FLIGHT)
-
-
-class RotationAsked(Asked):
-    overlap_seconds: int = Field(86_400, ge=0, le=MAX_OVERLAP)
-
-
-class ReplayAsked(Asked):
-    since: Moment
-    until: Moment | None = None
-    only: Literal["failed", "all"] = "failed"
-
-
-class DeliveriesAsked(Asked):
-    limit: int = Field(50, ge=1, le=MAX_LISTED)
-    cursor: DeliveryId | None = None
-    subscription: Id | None = None
-    status: Literal["pending", "delivered", "exhausted"] | None = None
-    event: EventId | None = Field(None, description="a webhook-id")
-    task: Id | None = None
-
-
-class RetryAsked(Asked):
-    status: Literal["pending", "delivered", "exhausted"] = "exhausted"
-    subscription: Id | None = None
-    event: EventId | None = Field(None, description="a webhook-id")
-    task: Id | None = None
-    limit: int = Field(1_000, ge=1, le=MAX_RETRIED, description="the newest so many; ask again for the rest")
-
-
-class UsageAsked(Asked):
-    since: Moment | None = None
-    until: Moment | None = None
-    by: By = ["day"]
-    format: Literal["json", "csv"] | None = Field(None, description="goes before the header Accept")
-
-
-class Nothing(Asked):
-    """A request that says nothing."""
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+    cursor: IdCursor | None = None

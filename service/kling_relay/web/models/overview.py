@@ -1,32 +1,31 @@
-"""The overview's answer, as models; what the figures mean is said in `kling_relay.store.stats.tasks`."""
+"""The query and response of /v1/overview; `kling_relay.store.stats.tasks` says how the figures are obtained."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from kling_relay.web.models.fields import Asked, Id
-from kling_relay.web.models.responses import Shown
+from kling_relay.web.models.fields import Id, RequestModel, ResponseModel
 
 
-class OverviewAsked(Asked):
+class OverviewQuery(RequestModel):
     span: Literal["hour", "day"] = "hour"
-    subscription: Id | None = Field(None, description="only this one's deliveries")
+    subscription: Id | None = Field(None, description="only deliveries of this subscription")
 
 
-class TaskFigures(Shown):
-    """Tasks ordered in the span; latencies are from order to success."""
+class TaskStatsResponse(ResponseModel):
+    """Tasks ordered in the span; durations are from order to success."""
 
     ordered: int
-    is_estimate: bool = Field(description="some bins were reckoned from a part of them")
+    is_estimate: bool = Field(description="whether a bin had too many tasks to count them all")
     succeeded: int
     failed: int
-    open: int = Field(description="not final at this moment")
+    open: int = Field(description="tasks that are not final now")
     duration_p50_ms: float | None
     duration_p95_ms: float | None
 
 
-class SubscriptionFigures(Shown):
-    """Attempts made in the span; latencies are of those that delivered."""
+class SubscriptionStatsResponse(ResponseModel):
+    """Attempts in the span for one subscription; latencies are those of successful attempts."""
 
     id: str
     attempts: int
@@ -38,12 +37,12 @@ class SubscriptionFigures(Shown):
     next_attempt_at: str | None
 
 
-class DeliveryFigures(Shown):
-    """Attempts made in the span, to all subscriptions together."""
+class DeliveryStatsResponse(ResponseModel):
+    """Attempts in the span for all subscriptions together."""
 
     attempts: int
     delivered: int
-    is_partial: bool = Field(description="a subscription had more attempts than are looked at: the newest are")
+    is_partial: bool = Field(description="whether a subscription had too many attempts to count all but the newest")
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     pending: int
@@ -51,28 +50,32 @@ class DeliveryFigures(Shown):
     next_attempt_at: str | None
 
 
-class SlotFigures(Shown):
-    in_use: int = Field(description="slots at the provider that the caller's tasks hold")
-    limit: int | None = Field(description="slots that the service has for everybody; null is without limit")
+class SlotStatsResponse(ResponseModel):
+    """Places for tasks in flight at the provider."""
+
+    in_use: int = Field(description="slots that the caller's tasks use")
+    limit: int | None = Field(description="slots of the whole service; null means without limit")
 
 
-class SilentTask(Shown):
+class StalestTaskResponse(ResponseModel):
+    """The open task that has been without news for longest."""
+
     task_id: str
     last_update_at: str
 
 
-class Reason(Shown):
+class FailureReasonResponse(ResponseModel):
     reason: str
     count: int
 
 
-class ErrorFigures(Shown):
-    code: str = Field(description="an HTTP status, or why there was none: timeout, refused, dns, tls, reset, blocked")
+class DeliveryErrorResponse(ResponseModel):
+    code: str = Field(description="an HTTP status, or timeout, refused, dns, tls, reset, blocked if there was none")
     count: int
 
 
-class Bin(Shown):
-    """One part of the span; `open` and `pending` are as they were at its end."""
+class BinResponse(ResponseModel):
+    """One part of the span; `open` and `pending` are as of its end."""
 
     at: str
     ordered: int
@@ -89,18 +92,18 @@ class Bin(Shown):
     latency_p95_ms: float | None
 
 
-class Overview(Shown):
+class OverviewResponse(ResponseModel):
     """The caller's own figures over the last hour or day."""
 
     span: Literal["hour", "day"]
     since: str
     until: str
     bin_seconds: float
-    tasks: TaskFigures
-    deliveries: DeliveryFigures
-    slots: SlotFigures
-    stalest_task: SilentTask | None
-    reasons: list[Reason]
-    errors: list[ErrorFigures]
-    bins: list[Bin]
-    subscriptions: list[SubscriptionFigures]
+    tasks: TaskStatsResponse
+    deliveries: DeliveryStatsResponse
+    slots: SlotStatsResponse
+    stalest_task: StalestTaskResponse | None
+    reasons: list[FailureReasonResponse]
+    errors: list[DeliveryErrorResponse]
+    bins: list[BinResponse]
+    subscriptions: list[SubscriptionStatsResponse]

@@ -1,21 +1,21 @@
-"""The AsyncAPI document of the events: what is POSTed to subscribers in each format, and the stream of the same."""
+"""The AsyncAPI document: the events that are POSTed to subscribers, in each format, and the stream of them."""
 
 from typing import Any
 
 from kling_relay.core.budget import LIMIT_NAMES, THRESHOLDS
 from kling_relay.core.event import CONTENT_TYPE, BodyFormat, EventType
-from kling_relay.web.models import responses
-from kling_relay.web.spec.schemas import SIGNED
+from kling_relay.web.models.tasks import TaskResponse
+from kling_relay.web.spec.schemas import SIGNATURE_HEADERS
 
 _TASK_TYPES = tuple(kind for kind in EventType if kind.value.startswith("task."))
 _NAMES = {
     kind: "".join(word.title() for word in kind.value.split(".")) for kind in EventType if kind not in _TASK_TYPES
 }
-"""Events about no task, and what their data is called."""
+"""Schema names of the data of events that are not about a task."""
 
 
 def document() -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of everything that is told without being asked."""
+    """Return the AsyncAPI 3.0 document of all events."""
     messages = {f"{form.value}.{kind.value}": _message(form, kind) for form in BodyFormat for kind in EventType}
     named = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
     streamed = {name: message for name, message in named.items() if name.startswith(BodyFormat.STANDARD.value)}
@@ -24,21 +24,21 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "kling-relay events",
             "version": "1",
-            "description": "Every step of a task is one event, told at least once under one webhook-id.",
+            "description": "Every step of a task is one event, delivered at least once with one webhook-id.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": {
             "subscriber": {
                 "address": "{url}",
-                "description": "A subscription's address; each event is POSTed there until it is answered with 2xx.",
-                "parameters": {"url": {"description": "The subscription's url, or an order's notify_hook"}},
+                "description": "The URL of a subscription; each event is POSTed there until the response is 2xx.",
+                "parameters": {"url": {"description": "The url of the subscription, or the notify_hook of an order"}},
                 "messages": named,
             },
             "stream": {
                 "address": "/v1/events/stream",
-                "description": "The same as Server-Sent Events: `id` is the cursor for Last-Event-ID, `event` the "
-                "type, `data` the body of format standard.",
+                "description": "The same events as Server-Sent Events: `id` is the cursor for Last-Event-ID, `event` "
+                "the type, `data` the body in format standard.",
                 "messages": streamed,
             },
         },
@@ -51,13 +51,13 @@ def document() -> dict[str, Any]:
 
 
 def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
-    """Return one message; events about no task have no form of Kling's, they go out as `standard` there."""
+    """Return one message. Format kling has no body for events that are not about a task; they use `standard`."""
     is_task = kind in _TASK_TYPES
     content = {"$ref": f"#/components/schemas/{'Task' if is_task else _NAMES[kind]}"}
     payload: dict[str, Any]
     if form is BodyFormat.KLING and is_task:
-        said = {"const": kind.value.removeprefix("task.")}
-        payload = {"allOf": [{"$ref": "#/components/schemas/Flat"}, {"properties": {"task_status": said}}]}
+        status = {"const": kind.value.removeprefix("task.")}
+        payload = {"allOf": [{"$ref": "#/components/schemas/Flat"}, {"properties": {"task_status": status}}]}
     elif form is BodyFormat.CLOUDEVENTS:
         payload = {
             "allOf": [
@@ -85,8 +85,9 @@ def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    task = responses.Task.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    task = TaskResponse.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
     inner = task.pop("$defs", {})
+    task["title"] = "Task"
     text = {"type": "string"}
     members = ("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
     return {
@@ -110,46 +111,46 @@ def _schemas() -> dict[str, Any]:
                 "id": {"type": "string", "description": "the webhook-id"},
                 "source": text,
                 "type": text,
-                "subject": {"type": "string", "description": "the task's id"},
+                "subject": {"type": "string", "description": "the id of the task"},
                 "time": {"type": "string", "format": "date-time"},
                 "datacontenttype": {"const": "application/json"},
-                "sequence": {"type": "string", "description": "ten digits, so that texts sort as numbers do"},
+                "sequence": {"type": "string", "description": "ten digits, so that it sorts as text"},
             },
         },
-        **_others(),
+        **_other_data(),
         "Signed": {
             "type": "object",
-            "required": list(SIGNED),
-            "properties": {name: {"type": "string", "description": about} for name, about in SIGNED.items()},
+            "required": list(SIGNATURE_HEADERS),
+            "properties": {name: {"type": "string", "description": text} for name, text in SIGNATURE_HEADERS.items()},
         },
     }
 
 
-def _others() -> dict[str, Any]:
-    """Return what the data of each event about no task is."""
+def _other_data() -> dict[str, Any]:
+    """Return the schemas of the data of events that are not about a task."""
     text = {"type": "string"}
     amount = {"type": "string", "description": "decimal text"}
     members: dict[EventType, tuple[str, dict[str, Any]]] = {
         EventType.SUBSCRIPTION_DISABLED: (
-            "Another subscription of yours is no longer told",
+            "One of your other subscriptions was disabled",
             {"subscription_id": text, "url": text, "reason": text},
         ),
-        EventType.SUBSCRIPTION_TEST: ("Sent when you ask for it", {"subscription_id": text, "message": text}),
+        EventType.SUBSCRIPTION_TEST: ("Sent on request", {"subscription_id": text, "message": text}),
         EventType.BUDGET_THRESHOLD: (
-            "What is spent has reached a share of a limit; told once per limit and window",
+            "Spending has reached a share of a limit; sent once per limit, percentage and window",
             {
                 "limit": {"enum": list(LIMIT_NAMES)},
                 "percent": {"enum": list(THRESHOLDS)},
                 "allowed": amount,
                 "spent": amount,
                 "currency": text,
-                "since": {"type": "string", "format": "date-time", "description": "the window's start"},
+                "since": {"type": "string", "format": "date-time", "description": "the start of the window"},
                 "owner": {"enum": ["client", "key"], "description": "whose limit it is"},
-                "name": {"type": "string", "description": "the client's or the key's"},
+                "name": {"type": "string", "description": "the name of the client or key"},
             },
         ),
     }
     return {
-        _NAMES[kind]: {"type": "object", "description": about, "required": list(named), "properties": named}
-        for kind, (about, named) in members.items()
+        _NAMES[kind]: {"type": "object", "description": description, "required": list(fields), "properties": fields}
+        for kind, (description, fields) in members.items()
     }

@@ -1,7 +1,7 @@
-"""The OpenAPI document: made of the route table, the wire models, the rule book of the seed and the list of codes."""
+"""The OpenAPI document, made from the routes, their models, the rule book and the table of error codes."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,31 +11,30 @@ from pydantic.json_schema import models_json_schema
 from kling_relay.core.errors import CODES
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.web.api.kling import IDEMPOTENCY_KEY
-from kling_relay.web.api.routes import ROUTES
-from kling_relay.web.http.body import Size
-from kling_relay.web.http.request import Family, Route
-from kling_relay.web.models import responses
-from kling_relay.web.models.fields import PLACE
-from kling_relay.web.spec.schemas import REFUSALS, order_name, orders, streamed, webhook
+from kling_relay.web.http.body import BodyLimit
+from kling_relay.web.http.routing import AnyRoute, Api
+from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
+from kling_relay.web.routes import ROUTES
+from kling_relay.web.spec.schemas import ERRORS, order_name, orders, streamed, webhook
 
 _ABOUT = """\
-The service between a back end and Kling: an order becomes a task on disk before the provider hears of it, and every
-step of a task is an event that is delivered, signed, until it is heard.
+The service between your back end and Kling. An order is on disk as a task before it is sent to the provider, and every
+step of a task is an event, signed and delivered until your subscriber accepts it.
 
-Send the key as `Authorization: Bearer <key>`; SDKs that only know an access key and a secret key sign a JWT (HS256)
-with the key's id as `iss`. Kling's paths answer under `/kling/v1`, `/v1` and `/proxy/kling/v1` alike, in Kling's
-envelope; the others in plain JSON, their errors as `application/problem+json`.
+Send your key as `Authorization: Bearer <key>`. SDKs that know only an access key and a secret key sign a JWT (HS256)
+with the key's id as `iss`. Kling's paths are served under `/kling/v1`, `/v1` and `/proxy/kling/v1` alike, in Kling's
+envelope. All others return plain JSON, and errors as `application/problem+json`.
 """
 _TAGS = {
-    "Kling": "Orders and tasks, to the letter of Kling's own API",
-    "Tasks": "The same tasks, with all that is known of them",
-    "Events": "The log of events, by cursor and as a stream",
-    "Subscriptions": "Who is told of events",
-    "Deliveries": "Events on their way, with every attempt",
-    "Money": "What may be ordered, what it costs, and what was used",
-    "Service": "The provider's door, and health",
+    "Kling": "Orders and tasks, compatible with Kling's own API",
+    "Tasks": "The same tasks, with all their details",
+    "Events": "The event log, by cursor and as a stream",
+    "Subscriptions": "Where events are delivered",
+    "Deliveries": "Events on their way to subscribers, with every attempt",
+    "Money": "Rules, prices, usage and budgets",
+    "Service": "The provider's callbacks, and health",
 }
-_TAG_OF = (
+_TAG_BY_PREFIX = (
     ("/kling/", "Kling"),
     ("/v1/tasks", "Tasks"),
     ("/v1/events", "Events"),
@@ -46,29 +45,25 @@ _TAG_OF = (
     ("/v1/", "Money"),
     ("/", "Service"),
 )
-_EVERYWHERE = (1001, 1002, 1003, 1004, 1103, 1302)
-"""Codes of every path that asks for a key."""
+_KEY_ERRORS = (1001, 1002, 1003, 1004, 1103, 1302)
+"""Codes of every route that needs a key."""
+_REF = "#/components/schemas/"
 _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Key": (
         {"type": "string", "pattern": IDEMPOTENCY_KEY},
-        "The same key and order give the first task again; with another order it is 409.",
+        "The same key with the same order returns the first task again; with another order the response is 409.",
     ),
-    "traceparent": ({"type": "string"}, "W3C trace context; it goes along with the task's deliveries."),
+    "traceparent": ({"type": "string"}, "W3C trace context; the task's deliveries carry it too."),
     "Last-Event-ID": (
-        {"type": "string", "pattern": f"^$|{PLACE}"},
-        "The id of the last event that was heard; the stream goes on behind it. Empty is none.",
+        {"type": "string", "pattern": f"^$|{CURSOR_PATTERN}"},
+        "The id of the last event that was received; the stream continues after it. Empty means none.",
     ),
 }
 
 
 @cache
 def document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of everything in the route table."""
-    models = sorted({model for route in ROUTES for model in _models(route)}, key=lambda model: model.__name__)
-    _, defined = models_json_schema(
-        [(model, "serialization" if issubclass(model, responses.Shown) else "validation") for model in models],
-        ref_template="#/components/schemas/{model}",
-    )
+    """Return the OpenAPI 3.1 document of all routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -80,26 +75,53 @@ def document() -> dict[str, Any]:
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "webhooks": {"event": {"post": webhook()}},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
-            "schemas": {**defined.get("$defs", {}), **orders(), **REFUSALS, "StreamedEvent": streamed(PLACE)},
+            "schemas": {**_model_schemas(), **orders(), **ERRORS, "StreamedEvent": streamed(CURSOR_PATTERN)},
         },
     }
 
 
-def _models(route: Route) -> Iterable[type[BaseModel]]:
-    return (model for model in (route.body, route.answer) if model is not None)
+def component(model: type[BaseModel]) -> str:
+    """Return the name of a model's component: a client's code has a Task, not a TaskResponse."""
+    return model.__name__.removesuffix("Response")
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _model_schemas() -> dict[str, Any]:
+    models = {model for route in ROUTES for model in (route.body, route.response) if model is not None}
+    _, schemas = models_json_schema(
+        [
+            (model, "serialization" if issubclass(model, ResponseModel) else "validation")
+            for model in sorted(models, key=lambda model: model.__name__)
+        ],
+        ref_template=_REF + "{model}",
+    )
+    return _with_component_names(schemas.get("$defs", {}))
+
+
+def _with_component_names(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return schemas of models under the names of their components, in keys, titles and references."""
+    return {name.removesuffix("Response"): _renamed(schema) for name, schema in definitions.items()}
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: item.removesuffix("Response") if key in {"$ref", "title"} and isinstance(item, str) else _renamed(item)
+            for key, item in value.items()
+        }
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
+
+
+def _operation(route: AnyRoute) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "tags": [next(tag for start, tag in _TAG_OF if route.path.startswith(start))],
-        "parameters": [*_path(route), *_query(route), *_headers(route)],
+        "tags": [next(tag for prefix, tag in _TAG_BY_PREFIX if route.path.startswith(prefix))],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route),
     }
     if route.scope is not None:
@@ -110,74 +132,75 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _path(route: Route) -> list[dict[str, Any]]:
+def _path_parameters(route: AnyRoute) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", route.path)
     ]
 
 
-def _query(route: Route) -> list[dict[str, Any]]:
-    if route.family is Family.KLING and route.name.startswith("list_"):
+def _query_parameters(route: AnyRoute) -> list[dict[str, Any]]:
+    if route.api is Api.KLING and route.name.startswith("list_"):
         return [
-            {"name": "pageNum", "in": "query", "schema": _whole(1, 1000, 1)},
-            {"name": "pageSize", "in": "query", "schema": _whole(1, 500, 30)},
+            {"name": "pageNum", "in": "query", "schema": _whole_number(1, 1000, default=1)},
+            {"name": "pageSize", "in": "query", "schema": _whole_number(1, 500, default=30)},
         ]
     if route.query is None:
         return []
-    written = route.query.model_json_schema(ref_template="#/components/schemas/{model}")
-    needed = set(written.get("required", ()))
-    return [_parameter(name, schema, written, needed) for name, schema in written.get("properties", {}).items()]
+    schema = route.query.model_json_schema(ref_template=_REF + "{model}")
+    required = set(schema.get("required", ()))
+    return [_parameter(name, field, schema, required) for name, field in schema.get("properties", {}).items()]
 
 
-def _parameter(name: str, schema: Mapping[str, Any], whole: Mapping[str, Any], needed: set[str]) -> dict[str, Any]:
-    """Return a query parameter; what may be left out need not be null, and lists are written with commas."""
-    inner = dict(schema)
-    given = [each for each in inner.pop("anyOf", [inner]) if each.get("type") != "null"]
-    shape = _inlined({**given[0], **{key: inner[key] for key in ("default",) if inner.get(key) is not None}}, whole)
-    parameter: dict[str, Any] = {"name": name, "in": "query", "required": name in needed, "schema": shape}
-    if shape.get("type") == "array":
+def _parameter(name: str, field: Mapping[str, Any], root: Mapping[str, Any], required: set[str]) -> dict[str, Any]:
+    """Return a query parameter; an optional one is left out rather than null, and a list is written with commas."""
+    rest = dict(field)
+    not_null = [schema for schema in rest.pop("anyOf", [rest]) if schema.get("type") != "null"]
+    default = {} if rest.get("default") is None else {"default": rest["default"]}
+    schema = _inlined({**not_null[0], **default}, root)
+    parameter: dict[str, Any] = {"name": name, "in": "query", "required": name in required, "schema": schema}
+    if schema.get("type") == "array":
         parameter |= {"style": "form", "explode": False}
-    if about := shape.pop("description", None) or inner.get("description"):
-        parameter["description"] = about
-    shape.pop("title", None)
+    if description := schema.pop("description", None) or rest.get("description"):
+        parameter["description"] = description
+    schema.pop("title", None)
     return parameter
 
 
-def _inlined(schema: Any, whole: Mapping[str, Any]) -> Any:
-    """Return `schema` with what it refers to in its own document written out."""
+def _inlined(schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return `schema` with its references replaced by what they refer to in `root`."""
     if isinstance(schema, dict):
         if "$ref" in schema:
-            return _inlined(whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
-        return {key: _inlined(value, whole) for key, value in schema.items()}
-    return [_inlined(each, whole) for each in schema] if isinstance(schema, list) else schema
+            return _inlined(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], root)
+        return {key: _inlined(value, root) for key, value in schema.items()}
+    return [_inlined(item, root) for item in schema] if isinstance(schema, list) else schema
 
 
-def _headers(route: Route) -> list[dict[str, Any]]:
+def _header_parameters(route: AnyRoute) -> list[dict[str, Any]]:
     names = ["Idempotency-Key", "traceparent"] if route.name.startswith("order_") else []
-    names += ["Last-Event-ID"] if route.media == "text/event-stream" else []
+    names += ["Last-Event-ID"] if route.media_type == "text/event-stream" else []
     return [
         {"name": name, "in": "header", **dict(zip(("schema", "description"), _HEADERS[name], strict=True))}
         for name in names
     ]
 
 
-def _body(route: Route) -> dict[str, Any] | None:
+def _body(route: AnyRoute) -> dict[str, Any] | None:
     if route.name.startswith("order_"):
-        return {"application/json": {"schema": {"$ref": f"#/components/schemas/{order_name(route.path)}"}}}
+        return {"application/json": {"schema": {"$ref": _REF + order_name(route.path)}}}
     if route.name == "quote":
-        return {"application/json": {"schema": {"oneOf": [_order_at(operation) for operation in Operation]}}}
-    if route.size is Size.CALLBACK:
-        return {"*/*": {"schema": {"description": "whatever the provider says; Kling's flat callback body"}}}
+        return {"application/json": {"schema": {"oneOf": [_quoted_order(operation) for operation in Operation]}}}
+    if route.body_limit is BodyLimit.CALLBACK:
+        return {"*/*": {"schema": {"description": "Kling's flat callback body; other content is recorded too"}}}
     if route.body is None:
         return None
     is_empty = not route.body.model_fields
-    schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
+    schema = {"$ref": _REF + component(route.body)}
     return {"application/json": {"schema": schema}} | ({"required": False} if is_empty else {})
 
 
-def _order_at(operation: Operation) -> dict[str, Any]:
-    """Return the schema of an order that says where it would be ordered: by `operation` or by `kind`."""
+def _quoted_order(operation: Operation) -> dict[str, Any]:
+    """Return the schema of an order with its `operation` or a `kind` that stands for it."""
     kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
     named = {
         "type": "object",
@@ -187,37 +210,45 @@ def _order_at(operation: Operation) -> dict[str, Any]:
             "kind": {"type": "string", "enum": kinds},
         },
     }
-    return {"allOf": [{"$ref": f"#/components/schemas/{order_name(operation.value)}"}, named]}
+    return {"allOf": [{"$ref": _REF + order_name(operation.value)}, named]}
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": route.summary}
-    if route.answer is not None:
-        good["content"] = {route.media: {"schema": {"$ref": f"#/components/schemas/{route.answer.__name__}"}}}
-    elif route.media != "application/json":
-        good["content"] = {route.media: {"schema": {"$ref": "#/components/schemas/StreamedEvent"}}}
-    if route.text is not None:
-        good["content"][route.text] = {"schema": {"type": "string"}}
-    codes = [
-        *route.refusals,
-        *(_EVERYWHERE if route.scope is not None else ()),
-        *((1200,) if route.query or route.body else ()),
-    ]
-    by_status: dict[int, list[int]] = {}
-    for code in sorted(set(codes)):
-        by_status.setdefault(CODES[code].status, []).append(code)
-    if 1205 in codes:
-        by_status.setdefault(408, []).append(1200)
-    is_kling = route.family is Family.KLING
-    media, shape = ("application/json", "KlingRefusal") if is_kling else ("application/problem+json", "Problem")
-    content = {media: {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-    if route.name == "readyz":
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Health"}}}
-    return {str(route.status): good} | {
+def _responses(route: AnyRoute) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": route.summary}
+    if route.response is not None:
+        success["content"] = {route.media_type: {"schema": {"$ref": _REF + component(route.response)}}}
+    elif route.media_type != "application/json":
+        success["content"] = {route.media_type: {"schema": {"$ref": _REF + "StreamedEvent"}}}
+    if route.text_media_type is not None:
+        success["content"][route.text_media_type] = {"schema": {"type": "string"}}
+    content = _error_content(route)
+    return {str(route.status): success} | {
         str(status): {"description": "; ".join(f"{code} {CODES[code].meaning}" for code in codes), "content": content}
-        for status, codes in sorted(by_status.items())
+        for status, codes in sorted(_codes_by_status(route).items())
     }
 
 
-def _whole(low: int, high: int, usual: int) -> dict[str, Any]:
-    return {"type": "integer", "minimum": low, "maximum": high, "default": usual}
+def _codes_by_status(route: AnyRoute) -> dict[int, list[int]]:
+    codes = {*route.errors}
+    if route.scope is not None:
+        codes.update(_KEY_ERRORS)
+    if route.query or route.body:
+        codes.add(1200)
+    by_status: dict[int, list[int]] = {}
+    for code in sorted(codes):
+        by_status.setdefault(CODES[code].status, []).append(code)
+    if 1205 in codes:
+        by_status.setdefault(408, []).append(1200)
+    return by_status
+
+
+def _error_content(route: AnyRoute) -> dict[str, Any]:
+    if route.name == "readyz":
+        return {"application/json": {"schema": {"$ref": _REF + "Health"}}}
+    if route.api is Api.KLING:
+        return {"application/json": {"schema": {"$ref": _REF + "KlingError"}}}
+    return {"application/problem+json": {"schema": {"$ref": _REF + "Problem"}}}
+
+
+def _whole_number(minimum: int, maximum: int, *, default: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": minimum, "maximum": maximum, "default": default}

@@ -1,4 +1,4 @@
-"""Shapes of the OpenAPI document that no wire model has: orders by the rule book, refusals, what subscribers get."""
+"""Schemas of the OpenAPI document that have no model: orders, errors, and what subscribers and streams get."""
 
 import re
 from collections.abc import Mapping
@@ -11,34 +11,34 @@ from kling_relay.core.rulebook import ANY_MODEL, OperationRules
 from kling_relay.core.validation import MAX_URL, SIMPLE
 from kling_relay.provider.rulebook_file import load_rulebook
 
-SIGNED = {
-    "webhook-id": "The event's name, the same on every attempt: deduplicate by it",
-    "webhook-timestamp": "Seconds since 1970 of this attempt; refuse what is older than five minutes",
-    "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret rotates",
+SIGNATURE_HEADERS = {
+    "webhook-id": "The id of the event, the same on every attempt: deduplicate by it",
+    "webhook-timestamp": "The time of this attempt in seconds since 1970; refuse one older than five minutes",
+    "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret is being rotated",
 }
-"""Headers of every delivery, and what they are for."""
+"""The headers of every delivery."""
 
 
 def order_name(path: str) -> str:
-    """Return the name of the schema of orders at a door, or at a door's path."""
+    """Return the name of the order schema of an operation, or of an operation's path."""
     operation = path.removeprefix("/kling/v1/")
     return "".join(part.capitalize() for part in re.split(r"[/_]", operation)) + "Order"
 
 
 def orders() -> dict[str, Any]:
-    """Return a schema for orders at each door."""
+    """Return one order schema per operation."""
     book = load_rulebook("seed")
     hook = {
         "type": "string",
         "format": "uri",
         "maxLength": MAX_URL,
         "pattern": "^https?://",
-        "description": "Told of every step of this task, in Kling's format",
+        "description": "Gets the events of this task, in Kling's format",
     }
     about = (
-        f"Limits as in the rule book {book.name}@{book.version}; GET /v1/rulebook has those in force. "
-        "What is unset may be left out, null or empty; unknown members are taken; a number may be text and text that "
-        "is a number may be one. No text may contain NUL."
+        f"The limits are those of the rule book {book.name}@{book.version}; GET /v1/rulebook has the ones in force. "
+        "An unset member may be left out, null or empty. Unknown members are accepted. A number may be written as "
+        "text, and a text of digits as a number. No text may contain NUL."
     )
     return {
         order_name(operation.value): {
@@ -47,11 +47,11 @@ def orders() -> dict[str, Any]:
             "required": [name for name, rule in rules.fields.items() if rule.required],
             "properties": {
                 "model_name": _model(rules),
-                **{name: _shape(rule) for name, rule in rules.fields.items()},
+                **{name: _rule_schema(rule) for name, rule in rules.fields.items()},
                 "external_task_id": _EXTERNAL_ID,
                 "notify_hook": hook,
             },
-            **_together(rules),
+            **_field_combinations(rules),
         }
         for operation, rules in book.operations.items()
     }
@@ -62,7 +62,7 @@ _EXTERNAL_ID = {
     "minLength": 1,
     "maxLength": MAX_EXTERNAL_ID,
     "format": "printable",
-    "description": "Your own name for the task, in printable characters; unique, and good in paths",
+    "description": "Your own id for the task, unique per client, in printable characters; works in paths too",
 }
 _NOT_BLANK = "[^\\s\\u0000-\\u001f\\u0085]"
 _NO_NUL = "^[^\\u0000]*$"
@@ -70,11 +70,11 @@ _NO_NUL = "^[^\\u0000]*$"
 
 def _model(rules: OperationRules) -> dict[str, Any]:
     known = list(rules.known_models)
-    taken = {"pattern": MODEL_NAME, "examples": known} if ANY_MODEL in rules.models else {"enum": known}
-    return {"type": "string", "default": rules.default_model, **taken}
+    accepted = {"pattern": MODEL_NAME, "examples": known} if ANY_MODEL in rules.models else {"enum": known}
+    return {"type": "string", "default": rules.default_model, **accepted}
 
 
-def _shape(rule: Rule) -> dict[str, Any]:
+def _rule_schema(rule: Rule) -> dict[str, Any]:
     match rule:
         case Text():
             blank = {"allOf": [{"pattern": _NOT_BLANK}]} if rule.required else {}
@@ -84,8 +84,8 @@ def _shape(rule: Rule) -> dict[str, Any]:
             kind = "integer" if rule.whole else "number"
             return {"type": kind, "minimum": rule.low, "maximum": rule.high, **default}
         case Choice():
-            usual = {} if rule.default is None else {"default": rule.default}
-            return {"type": "string", "enum": list(rule.of), **usual}
+            choice = {"type": "string", "enum": list(rule.of)}
+            return choice if rule.default is None else choice | {"default": rule.default}
         case Picture():
             about = f"A URL or Base64, JPEG or PNG, at most {rule.max_bytes} bytes"
             return {"type": "string", "format": "picture", "description": about}
@@ -94,7 +94,7 @@ def _shape(rule: Rule) -> dict[str, Any]:
 
 
 def _camera(rule: Camera) -> dict[str, Any]:
-    """Return a control's schema: `simple` moves along exactly one axis, the others have no config."""
+    """Return the schema of a camera control: `simple` moves along exactly one axis, the others have no config."""
     axis: dict[str, Any] = {"type": "number", "minimum": -rule.span, "maximum": rule.span, "not": {"const": 0}}
     config = {
         "type": "object",
@@ -114,24 +114,24 @@ def _camera(rule: Camera) -> dict[str, Any]:
     }
 
 
-def _together(rules: OperationRules) -> dict[str, Any]:
-    """Return what fields ask of one another."""
+def _field_combinations(rules: OperationRules) -> dict[str, Any]:
+    """Return the conditions between fields."""
     cases: list[dict[str, Any]] = [{"anyOf": [{"required": [name]} for name in group]} for group in rules.at_least_one]
     for name, rule in rules.fields.items():
         if isinstance(rule, Camera) and rule.only:
-            near = [_case(rules, wanted) for wanted in rule.only]
-            cases.append({"anyOf": [{"not": {"required": [name]}}, *near]})
+            allowed = [_with_values(rules, values) for values in rule.only]
+            cases.append({"anyOf": [{"not": {"required": [name]}}, *allowed]})
     return {"allOf": cases} if cases else {}
 
 
-def _case(rules: OperationRules, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Return the schema of fields that have these values, by themselves or as their defaults."""
-    said = [name for name, value in wanted.items() if rules.fields[name].default != value]
-    return {"properties": {name: {"const": value} for name, value in wanted.items()}, "required": said}
+def _with_values(rules: OperationRules, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the schema of an order whose fields have these values, given or by default."""
+    required = [name for name, value in values.items() if rules.fields[name].default != value]
+    return {"properties": {name: {"const": value} for name, value in values.items()}, "required": required}
 
 
 def webhook() -> dict[str, Any]:
-    """Return the operation that a subscriber answers."""
+    """Return the operation that a subscriber implements."""
     body = {
         "type": "object",
         "required": ["type", "timestamp", "data"],
@@ -143,43 +143,43 @@ def webhook() -> dict[str, Any]:
     }
     return {
         "operationId": "event",
-        "summary": "What a subscriber gets (format standard), signed by Standard Webhooks",
+        "summary": "An event as a subscriber gets it (format standard), signed as in Standard Webhooks",
         "tags": ["Events"],
         "parameters": [
-            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "description": about}
-            for name, about in SIGNED.items()
+            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "description": description}
+            for name, description in SIGNATURE_HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
-            "2XX": {"description": "Heard"},
-            "410": {"description": "Never again: the subscription is disabled"},
-            "default": {"description": "Tried again by the schedule; Retry-After is honoured"},
+            "2XX": {"description": "Accepted"},
+            "410": {"description": "Gone: the subscription is disabled"},
+            "default": {"description": "Retried by the schedule; Retry-After is honoured"},
         },
     }
 
 
-def streamed(place: str) -> dict[str, Any]:
-    """Return the schema of each event of a stream, its id a cursor that looks like `place`."""
-    said = {
+def streamed(cursor_pattern: str) -> dict[str, Any]:
+    """Return the schema of an event of a stream, whose id is a cursor."""
+    body = {
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {"timestamp": {"type": "string", "format": "date-time"}, "data": {"type": "object"}},
     }
     return {
         "type": "object",
-        "description": "One Server-Sent Event; lines that begin with a colon say only that the stream is alive",
+        "description": "One Server-Sent Event; lines that start with a colon are heartbeats",
         "required": ["id", "event", "data"],
         "properties": {
-            "id": {"type": "string", "pattern": place, "description": "The cursor behind this event"},
+            "id": {"type": "string", "pattern": cursor_pattern, "description": "The cursor of this event"},
             "event": {"type": "string", "enum": [kind.value for kind in EventType]},
-            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": said},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": body},
         },
     }
 
 
 _FAULT = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
-REFUSALS: dict[str, Any] = {
-    "KlingRefusal": {
+ERRORS: dict[str, Any] = {
+    "KlingError": {
         "type": "object",
         "required": ["code", "message", "request_id", "error"],
         "properties": {

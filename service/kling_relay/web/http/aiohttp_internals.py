@@ -1,0 +1,79 @@
+"""All code that relies on undocumented details of aiohttp; no other module does.
+
+`tests/api/test_aiohttp_internals.py` checks each detail, so that a new release of aiohttp cannot break one unnoticed.
+"""
+
+import http
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+
+from kling_relay.web.http.headers import format_headers
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
+_BODILESS = frozenset({204, 304})
+
+
+class Response:
+    """A response whose head and body are written in one call.
+
+    It has what aiohttp's server calls on a response (`prepare`, `write_eof`, `keep_alive`) and nothing else: aiohttp's
+    own class can also stream, compress and set cookies, which takes a tenth of a callback's time. `headers` may change
+    until the response is sent; `common` holds lines from `CommonHeaders`; Content-Length and Connection are added.
+    """
+
+    __slots__ = ("_is_last", "body", "common", "headers", "keep_alive", "status")
+
+    def __init__(self, *, body: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        self.body = body
+        self.status = status
+        self.headers: dict[str, str] = dict(headers) if headers else {}
+        self.common = ""
+        self.keep_alive = False
+        self._is_last = False
+
+    def force_close(self) -> None:
+        """Close the connection after this response."""
+        self._is_last = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send the response, and wait if the client reads slower than we write. Raises ConnectionError."""
+        self.keep_alive = request.keep_alive and not self._is_last
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        head = self._head(request).encode()
+        transport.write(head if request.method == "HEAD" or self.status in _BODILESS else head + self.body)
+        await request.writer.drain()
+
+    async def write_eof(self) -> None:
+        """Do nothing: `prepare` has sent everything."""
+
+    def _head(self, request: web.BaseRequest) -> str:
+        length = "" if self.status in _BODILESS else f"Content-Length: {len(self.body)}\r\n"
+        connection = ""
+        if not self.keep_alive:
+            connection = "Connection: close\r\n" if request.version >= HttpVersion11 else ""
+        elif request.version == HttpVersion10:
+            connection = "Connection: keep-alive\r\n"
+        return f"{_STATUS_LINES[self.status]}{self.common}{format_headers(self.headers)}{length}{connection}\r\n"
+
+
+def make_server(
+    handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse]], **options: Any
+) -> web.Server:
+    """Return aiohttp's low-level server around `handler`, which may return a `Response` of ours."""
+    untyped: Any = handler
+    return web.Server(untyped, **options)
+
+
+def is_unused(connection: object) -> bool:
+    """Return whether no request has arrived on a server's connection yet."""
+    return getattr(connection, "_request_count", 1) == 0
+
+
+async def send_continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for "100 Continue" to send its body."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # these bytes are not part of the response

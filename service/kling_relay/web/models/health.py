@@ -1,0 +1,7 @@
+"""Responses of /livez and /readyz."""
+
+from kling_relay.web.models.fields import ResponseModel
+
+
+class HealthResponse(ResponseModel):
+    status: str
