@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kling_relay.store.stats.tasks import PER_BIN, Figures
+from kling_relay.store.stats.tasks import MAX_PER_BIN, SampleStats
 from kling_relay.web.api.overview import estimate
 from tests.support.relay import house
 from tests.support.service import running, sandboxed, subscriber
@@ -78,11 +78,11 @@ async def test_what_a_paused_subscription_misses_is_outstanding(database: str) -
 
 
 def test_a_bin_with_more_than_is_looked_at_is_reckoned_by_how_much_of_it_that_covers() -> None:
-    few = Figures(seen=PER_BIN - 1, last_at=NOON)
-    assert estimate(few, NOON, MINUTE) == (PER_BIN - 1, False)
-    many = Figures(seen=PER_BIN, last_at=NOON + MINUTE / 4)
-    assert estimate(many, NOON, MINUTE) == (PER_BIN * 4, True)
-    assert estimate(Figures(), NOON, MINUTE) == (0, False)
+    few = SampleStats(total=MAX_PER_BIN - 1, last_at=NOON)
+    assert estimate(few, NOON, MINUTE) == (MAX_PER_BIN - 1, False)
+    many = SampleStats(total=MAX_PER_BIN, last_at=NOON + MINUTE / 4)
+    assert estimate(many, NOON, MINUTE) == (MAX_PER_BIN * 4, True)
+    assert estimate(SampleStats(), NOON, MINUTE) == (0, False)
 
 
 async def test_a_subscription_of_another_client_is_not_looked_into(database: str) -> None:

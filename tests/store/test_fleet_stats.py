@@ -1,8 +1,8 @@
-"""Figures: the whole database at a glance, right where it is small and bounded where it is not."""
+"""Readings of the whole database: exact if it is small, bounded if it is not."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,9 @@ from kling_relay.core.ids import RANDOM_BITS, creation_time, new_id
 from kling_relay.core.subscription import SHARDS
 from kling_relay.flows.fleet_stats import FleetStats
 from kling_relay.store.postgres.database import Database, connect
+from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.stats import backlog, fleet
-from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
+from kling_relay.store.stats.readings import AGES, BacklogReading, FleetReadings
 from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
@@ -70,10 +71,10 @@ async def submission(store: Database, state: str, *, age: float = 0, units: int 
     return task
 
 
-async def test_an_empty_database_has_every_figure_at_nought(store: Database) -> None:
+async def test_every_reading_of_an_empty_database_is_zero(store: Database) -> None:
     found = await fleet.read(store, NOW)
-    assert found.queues == {
-        state: Queue(subscriptions=0, by_age=dict.fromkeys(EVERY_AGE, 0), oldest_due=0)
+    assert found.backlogs == {
+        state: BacklogReading(subscriptions=0, by_age=dict.fromkeys(AGES, 0), oldest_due=0)
         for state in ("healthy", "failing", "closed")
     }
     assert set(found.submissions.values()) == {0}
@@ -86,7 +87,7 @@ async def test_an_empty_database_has_every_figure_at_nought(store: Database) -> 
     assert 0 < found.seconds < 5
 
 
-async def test_what_is_outstanding_is_counted_by_age_and_state_of_its_subscription(store: Database) -> None:
+async def test_pending_deliveries_are_counted_by_age_and_state_of_their_subscription(store: Database) -> None:
     healthy, other = await subscription(store, 5), await subscription(store, 5 + SHARDS)
     failing = await subscription(store, 6, failing_since=NOW)
     paused, disabled = await subscription(store, 7, paused_at=NOW), await subscription(store, 263, disabled_at=NOW)
@@ -95,8 +96,8 @@ async def test_what_is_outstanding_is_counted_by_age_and_state_of_its_subscripti
     await add_pending(store, failing, "now() - interval '2 h'", "now() - interval '7 h'", many=2)
     await add_pending(store, paused, "now() - interval '20 min'")
     await add_pending(store, disabled, "'infinity'")
-    found = await backlog.read(store)
-    none = dict.fromkeys(EVERY_AGE, 0)
+    found = await backlog.read_backlog(store)
+    none = dict.fromkeys(AGES, 0)
     assert found["healthy"].by_age == {**none, "under_1m": 4, "under_10m": 1, "later": 1, "exhausted": 1}
     assert found["failing"].by_age == {**none, "under_6h": 2, "over_6h": 2}
     assert found["closed"].by_age == {**none, "under_1h": 1, "exhausted": 1}
@@ -110,25 +111,26 @@ async def test_a_backlog_of_one_subscription_is_counted_up_to_a_bound_and_hides_
     broken, sound = await subscription(store, 1, failing_since=NOW), await subscription(store, 2)
     await add_pending(store, broken, "now() - interval '5 min'", many=30_000)
     await add_pending(store, sound, "now() - interval '3 min'")
-    found = await backlog.read(store)
-    assert found["failing"].by_age["under_10m"] == backlog.MAX_OF_ONE
+    found = await backlog.read_backlog(store)
+    assert found["failing"].by_age["under_10m"] == backlog.MAX_OF_SUBSCRIPTION
     assert found["healthy"].by_age["under_10m"] == 1
     assert found["healthy"].oldest_due == pytest.approx(180, abs=10)
 
 
-async def test_the_backlog_is_read_from_the_index_whatever_the_planner_thinks(store: Database) -> None:
+async def test_the_backlog_is_read_from_the_index_alone(store: Database) -> None:
     async with store.pool.acquire() as connection:
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {inlined(backlog.STATEMENT)}"))
+        plan = "\n".join(
+            row[0] for row in await connection.fetch(f"EXPLAIN {inlined(backlog.BACKLOG, backlog.LIMITS)}")
+        )
     assert "Seq Scan on pending_deliveries" not in plan
     assert plan.count("ix_pending_deliveries_due") == 3
 
 
-def inlined(statement: Any) -> str:
-    """Return a statement with its fixed arguments written into it."""
-    text = str(statement.sql)
-    for number, value in reversed(list(enumerate(statement.arguments({}), 1))):
-        shown = f"'{value.total_seconds()} s'" if isinstance(value, timedelta) else f"'{value}'"
-        text = text.replace(f"${number}::", f"{shown}::")
+def inlined(statement: Statement, arguments: Mapping[str, int]) -> str:
+    """Return a statement's SQL with its arguments written into it, because EXPLAIN takes none."""
+    text = statement.sql
+    for number, value in reversed(list(enumerate(statement.arguments(arguments), 1))):
+        text = text.replace(f"${number}::", f"{value}::")
     return text
 
 
@@ -136,9 +138,9 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
     oldest = await submission(store, "recorded", age=300)
     await submission(store, "recorded", age=10)
     await submission(store, "sending")
-    await submission(store, "accepted", units=9, attempt=fleet.ASKED_IN_VAIN)
-    await submission(store, "accepted", attempt=fleet.ASKED_IN_VAIN - 1)
-    await submission(store, "unknown", attempt=fleet.ASKED_IN_VAIN + 7)
+    await submission(store, "accepted", units=9, attempt=fleet.SILENT_AFTER)
+    await submission(store, "accepted", attempt=fleet.SILENT_AFTER - 1)
+    await submission(store, "unknown", attempt=fleet.SILENT_AFTER + 7)
     found = await fleet.read(store, NOW)
     assert found.submissions == {"recorded": 2, "sending": 1, "accepted": 2, "unknown": 1}
     assert found.silent_tasks == 2
@@ -157,7 +159,7 @@ async def test_partitions_ahead_end_at_the_first_that_is_missing(store: Database
     assert (await fleet.read(store, NOW + timedelta(days=60))).partitions_ahead == 0
 
 
-async def test_a_snapshot_held_by_somebody_shows_with_its_age(store: Database, database: str) -> None:
+async def test_the_oldest_snapshot_is_read_with_its_age(store: Database, database: str) -> None:
     async def held() -> float:
         return (await fleet.read(store, NOW)).oldest_snapshot
 
@@ -180,8 +182,8 @@ async def _more(read: Any, than: float) -> bool:
     return bool(await read() > than)
 
 
-async def test_only_the_owner_of_one_shard_shows_figures_and_withdraws_them_at_its_end(store: Database) -> None:
-    shown: list[Figures | None] = []
+async def test_only_the_owner_of_one_shard_shows_readings_and_withdraws_them_when_it_stops(store: Database) -> None:
+    shown: list[FleetReadings | None] = []
     shards: set[int] = set()
     survey = FleetStats(store, owns=lambda: 0 in shards, show=shown.append, now=lambda: NOW, every=0.01)
     running = asyncio.create_task(survey.run())
@@ -198,8 +200,8 @@ async def test_only_the_owner_of_one_shard_shows_figures_and_withdraws_them_at_i
     assert shown[-1] is None
 
 
-async def test_while_the_database_is_away_no_figure_is_shown(store: Database) -> None:
-    shown: list[Figures | None] = []
+async def test_no_reading_is_shown_while_the_database_is_away(store: Database) -> None:
+    shown: list[FleetReadings | None] = []
     said: list[tuple[str, str]] = []
     survey = FleetStats(
         store, owns=lambda: True, show=shown.append, now=lambda: NOW, log=lambda about, what: said.append((about, what))

@@ -24,15 +24,15 @@ from kling_relay.observe import loop_lag
 from kling_relay.observe.exporter import export
 from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
 from kling_relay.observe.tallies import Counts, Spreads
-from kling_relay.store.stats.readings import EVERY_AGE, Figures, Queue
+from kling_relay.store.stats.readings import AGES, BacklogReading, FleetReadings
 from kling_relay.web.http.context import Context, RequestSummary
 from kling_relay.web.routes import ROUTES
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASK = UUID(int=7)
-FIGURES = Figures(
-    queues={"healthy": Queue(subscriptions=2, by_age=dict.fromkeys(EVERY_AGE, 3), oldest_due=42.0)},
+FIGURES = FleetReadings(
+    backlogs={"healthy": BacklogReading(subscriptions=2, by_age=dict.fromkeys(AGES, 3), oldest_due=42.0)},
     submissions={"accepted": 5},
     silent_tasks=1,
     oldest_waiting=9.0,

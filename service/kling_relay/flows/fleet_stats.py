@@ -11,7 +11,7 @@ from datetime import datetime
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.stats import fleet
-from kling_relay.store.stats.readings import Figures
+from kling_relay.store.stats.readings import FleetReadings
 
 SHARD = 0
 """Whose owner reads."""
@@ -26,7 +26,7 @@ class FleetStats:
         database: Database,
         *,
         owns: Callable[[], bool],
-        show: Callable[[Figures | None], None],
+        show: Callable[[FleetReadings | None], None],
         now: Callable[[], datetime],
         every: float = EVERY,
         log: Callable[[str, str], None] = lambda _about, _what: None,

@@ -7,20 +7,20 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from kling_relay.observe.instruments import Instruments
-from kling_relay.store.stats.readings import Figures
+from kling_relay.store.stats.readings import FleetReadings
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
-Shown = tuple[str, str, tuple[str, ...], Callable[[Figures], Samples]]
+Shown = tuple[str, str, tuple[str, ...], Callable[[FleetReadings], Samples]]
 
 
-def _outstanding(figures: Figures) -> Samples:
-    for subscriptions, queue in figures.queues.items():
+def _outstanding(figures: FleetReadings) -> Samples:
+    for subscriptions, queue in figures.backlogs.items():
         for age, count in queue.by_age.items():
             yield (subscriptions, age), count
 
 
-def _one(read: Callable[[Figures], float]) -> Callable[[Figures], Samples]:
-    def samples(figures: Figures) -> Samples:
+def _one(read: Callable[[FleetReadings], float]) -> Callable[[FleetReadings], Samples]:
+    def samples(figures: FleetReadings) -> Samples:
         yield (), read(figures)
 
     return samples
@@ -37,13 +37,13 @@ GAUGES: Sequence[Shown] = (
         "oldest_due_seconds",
         "For how long the oldest due delivery has been due, by the state of its subscription",
         ("subscriptions",),
-        lambda figures: (((name,), queue.oldest_due) for name, queue in figures.queues.items()),
+        lambda figures: (((name,), queue.oldest_due) for name, queue in figures.backlogs.items()),
     ),
     (
         "subscriptions_waiting",
         "Subscriptions with pending deliveries, by their state",
         ("subscriptions",),
-        lambda figures: (((name,), queue.subscriptions) for name, queue in figures.queues.items()),
+        lambda figures: (((name,), queue.subscriptions) for name, queue in figures.backlogs.items()),
     ),
     (
         "submissions",
@@ -97,7 +97,7 @@ class FiguresShown(Collector):
     """Shows `figures`; nothing while there are none."""
 
     def __init__(self, made: Instruments) -> None:
-        self.figures: Figures | None = None
+        self.figures: FleetReadings | None = None
         self._names = [
             made.described("gauge", name, meaning, *labels, is_read=True) for name, meaning, labels, _ in GAUGES
         ]

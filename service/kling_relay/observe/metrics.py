@@ -26,7 +26,7 @@ from kling_relay.core.task import Status, Step
 from kling_relay.observe.database_gauges import FiguresShown
 from kling_relay.observe.instruments import FAST, SIZES, SLOW, Described, Instruments
 from kling_relay.observe.tallies import Count, Spread
-from kling_relay.store.stats.readings import Figures
+from kling_relay.store.stats.readings import FleetReadings
 
 CALLBACK = "callback"
 """The name of the provider's door in the table of routes."""
@@ -227,7 +227,7 @@ class Metrics:
         for what, count in in_hand.items():
             self._in_hand(what).set_function(count)
 
-    def figures(self, figures: Figures | None) -> None:
+    def figures(self, figures: FleetReadings | None) -> None:
         """Show the latest figures of the whole database; None: they are somebody else's to show, or unknown."""
         self._shown.figures = figures
 

@@ -10,32 +10,31 @@ from typing import Any
 from uuid import UUID
 
 from kling_relay.core.event import rfc3339
-from kling_relay.store.stats import attempts as attempt_stats
+from kling_relay.store.stats import attempts as attempts_store
 from kling_relay.store.stats import open_work
-from kling_relay.store.stats import tasks as task_stats
-from kling_relay.store.stats.open_work import Open, Waiting
-from kling_relay.store.stats.tasks import NEVER, PER_BIN, Counted, Figures, Window
+from kling_relay.store.stats.open_work import OpenTasks, PendingCounts
+from kling_relay.store.stats.tasks import MAX_PER_BIN, NOT_ENDED, SampleStats, Window, WindowStats, task_stats
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response, json_response
 from kling_relay.web.http.routing import Route
 from kling_relay.web.models.overview import OverviewQuery, OverviewResponse
 
 _WINDOWS = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(minutes=30), 48)}
-_NO_WORK = Waiting(pending=0, exhausted=0, next_at=None)
-_NO_FIGURES = Figures()
+_NO_WORK = PendingCounts(pending=0, exhausted=0, next_at=None)
+_NO_STATS = SampleStats()
 
 
 async def show_overview(request: Request[OverviewQuery]) -> Response:
     """Return the caller's figures over the last hour or day."""
     client, database, query = request.caller.client, request.context.database, request.query
     window = _window(request.now, *_WINDOWS[query.span])
-    subscriptions = await attempt_stats.mine(database, client, query.subscription)
-    tasks = await task_stats.count_tasks(database, client, window)
-    attempts = await attempt_stats.count_attempts(database, subscriptions, window)
-    work = await open_work.waiting(database, subscriptions)
+    subscriptions = await attempts_store.subscriptions_of(database, client, query.subscription)
+    tasks = await task_stats(database, client, window)
+    attempts = await attempts_store.attempt_stats(database, subscriptions, window)
+    work = await open_work.pending_counts(database, subscriptions)
     open_tasks = await open_work.open_tasks(database, client)
-    untried = await open_work.untried(database, subscriptions)
-    reasons = await open_work.reasons(database, client, window.since)
+    untried = await open_work.unattempted_since(database, subscriptions)
+    reasons = await open_work.failure_reasons(database, client, window.since)
     bins = _bins(window, tasks, attempts, open_tasks.count, _pending_per_bin(window, attempts, untried, work))
     return json_response(
         {
@@ -45,7 +44,7 @@ async def show_overview(request: Request[OverviewQuery]) -> Response:
             "bin_seconds": window.width.total_seconds(),
             "tasks": _tasks_json(bins, tasks, open_tasks),
             "deliveries": _deliveries_json(attempts, work),
-            "slots": {"in_use": open_tasks.held, "limit": request.context.slots},
+            "slots": {"in_use": open_tasks.slots, "limit": request.context.slots},
             "stalest_task": _stalest_json(open_tasks),
             "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
             "errors": [
@@ -54,7 +53,7 @@ async def show_overview(request: Request[OverviewQuery]) -> Response:
             ],
             "bins": bins,
             "subscriptions": [
-                _subscription_json(subscription, attempts.keyed, work.get(subscription, _NO_WORK))
+                _subscription_json(subscription, attempts.subscriptions, work.get(subscription, _NO_WORK))
                 for subscription in subscriptions
             ],
         }
@@ -69,25 +68,25 @@ def _window(now: datetime, width: timedelta, count: int) -> Window:
 
 
 def _bins(
-    window: Window, tasks: Counted, attempts: Counted, open_now: int, pending: Sequence[int]
+    window: Window, tasks: WindowStats, attempts: WindowStats, open_now: int, pending: Sequence[int]
 ) -> list[dict[str, Any]]:
-    open_then = _count_per_bin(tasks.lasting, window.count, open_now)
+    open_then = _count_per_bin(tasks.spans, window.count, open_now)
     bins = []
     for number in range(window.count):
         began = window.since + number * window.width
-        ordered, attempted = tasks.bins.get(number, _NO_FIGURES), attempts.bins.get(number, _NO_FIGURES)
+        ordered, attempted = tasks.bins.get(number, _NO_STATS), attempts.bins.get(number, _NO_STATS)
         total, is_estimate = estimate(ordered, began, window.width)
         bins.append(
             {
                 "at": rfc3339(began),
                 "ordered": total,
                 "is_estimate": is_estimate,
-                "succeeded": round(ordered.good * total / max(1, ordered.seen)),
-                "failed": round(ordered.bad * total / max(1, ordered.seen)),
+                "succeeded": round(ordered.succeeded * total / max(1, ordered.total)),
+                "failed": round(ordered.failed * total / max(1, ordered.total)),
                 "open": open_then[number],
                 **_percentiles("duration", ordered),
-                "attempts": attempted.seen,
-                "delivered": attempted.good,
+                "attempts": attempted.total,
+                "delivered": attempted.succeeded,
                 "pending": pending[number],
                 **_percentiles("latency", attempted),
             }
@@ -95,83 +94,88 @@ def _bins(
     return bins
 
 
-def estimate(figures: Figures, began: datetime, width: timedelta) -> tuple[int, bool]:
+def estimate(stats: SampleStats, began: datetime, width: timedelta) -> tuple[int, bool]:
     """Return how many tasks a bin has, and whether that is an estimate.
 
-    Only the first `PER_BIN` tasks are counted; if there are more, the part of the bin that they cover gives the rest.
+    Only the first `MAX_PER_BIN` tasks are counted. If there are more, the part of the bin that they cover gives the
+    rest.
     """
-    if figures.seen < PER_BIN or figures.last_at is None:
-        return figures.seen, False
-    covered = max(figures.last_at - began, timedelta(milliseconds=1))
-    return round(figures.seen * (width / covered)), True
+    if stats.total < MAX_PER_BIN or stats.last_at is None:
+        return stats.total, False
+    covered = max(stats.last_at - began, timedelta(milliseconds=1))
+    return round(stats.total * (width / covered)), True
 
 
 def _pending_per_bin(
-    window: Window, attempts: Counted, untried: Sequence[datetime], work: Mapping[UUID, Waiting]
+    window: Window, attempts: WindowStats, untried: Sequence[datetime], work: Mapping[UUID, PendingCounts]
 ) -> list[int]:
     """Return how many deliveries were pending at the end of each bin."""
-    lasting = Counter(attempts.lasting)
-    lasting.update((int((created_at - window.since) / window.width), NEVER) for created_at in untried)
-    return _count_per_bin(lasting, window.count, sum(waiting.pending for waiting in work.values()))
+    spans = Counter(attempts.spans)
+    spans.update((int((created_at - window.since) / window.width), NOT_ENDED) for created_at in untried)
+    return _count_per_bin(spans, window.count, sum(waiting.pending for waiting in work.values()))
 
 
-def _count_per_bin(lasting: Mapping[tuple[int, int], int], count: int, now: int) -> list[int]:
+def _count_per_bin(spans: Mapping[tuple[int, int], int], count: int, now: int) -> list[int]:
     """Return how many things were open at the end of each bin; the last bin has those that are open `now`.
 
-    `lasting` counts them by the bins in which they began and ended.
+    `spans` counts them by the bins in which they began and ended.
     """
-    counts = [sum(number for (began, ended), number in lasting.items() if began <= at < ended) for at in range(count)]
-    older = max(0, now - sum(number for (_, ended), number in lasting.items() if ended == NEVER))
+    counts = [sum(number for (began, ended), number in spans.items() if began <= at < ended) for at in range(count)]
+    older = max(0, now - sum(number for (_, ended), number in spans.items() if ended == NOT_ENDED))
     return [*(number + older for number in counts[:-1]), now]
 
 
-def _tasks_json(bins: Sequence[Mapping[str, Any]], tasks: Counted, open_tasks: Open) -> dict[str, Any]:
+def _tasks_json(bins: Sequence[Mapping[str, Any]], tasks: WindowStats, open_tasks: OpenTasks) -> dict[str, Any]:
     return {
         "ordered": sum(row["ordered"] for row in bins),
         "is_estimate": any(row["is_estimate"] for row in bins),
         "succeeded": sum(row["succeeded"] for row in bins),
         "failed": sum(row["failed"] for row in bins),
         "open": open_tasks.count,
-        **_percentiles("duration", tasks.whole),
+        **_percentiles("duration", tasks.overall),
     }
 
 
-def _deliveries_json(attempts: Counted, work: Mapping[UUID, Waiting]) -> dict[str, Any]:
+def _deliveries_json(attempts: WindowStats, work: Mapping[UUID, PendingCounts]) -> dict[str, Any]:
     next_at = min((waiting.next_at for waiting in work.values() if waiting.next_at), default=None)
     return {
-        "attempts": attempts.whole.seen,
-        "delivered": attempts.whole.good,
-        "is_partial": any(figures.seen >= attempt_stats.PER_SUBSCRIPTION for figures in attempts.keyed.values()),
-        **_percentiles("latency", attempts.whole),
+        "attempts": attempts.overall.total,
+        "delivered": attempts.overall.succeeded,
+        "is_partial": any(
+            stats.total >= attempts_store.MAX_PER_SUBSCRIPTION for stats in attempts.subscriptions.values()
+        ),
+        **_percentiles("latency", attempts.overall),
         "pending": sum(waiting.pending for waiting in work.values()),
         "exhausted": sum(waiting.exhausted for waiting in work.values()),
         "next_attempt_at": rfc3339(next_at) if next_at else None,
     }
 
 
-def _stalest_json(open_tasks: Open) -> dict[str, Any] | None:
-    if open_tasks.silent is None or open_tasks.silent_since is None:
+def _stalest_json(open_tasks: OpenTasks) -> dict[str, Any] | None:
+    if open_tasks.stalest is None or open_tasks.stalest_at is None:
         return None
-    return {"task_id": str(open_tasks.silent), "last_update_at": rfc3339(open_tasks.silent_since)}
+    return {"task_id": str(open_tasks.stalest), "last_update_at": rfc3339(open_tasks.stalest_at)}
 
 
-def _subscription_json(subscription: UUID, by_subscription: Mapping[UUID, Figures], work: Waiting) -> dict[str, Any]:
-    figures = by_subscription.get(subscription, _NO_FIGURES)
+def _subscription_json(
+    subscription: UUID, by_subscription: Mapping[UUID, SampleStats], work: PendingCounts
+) -> dict[str, Any]:
+    stats = by_subscription.get(subscription, _NO_STATS)
     return {
         "id": str(subscription),
-        "attempts": figures.seen,
-        "delivered": figures.good,
-        **_percentiles("latency", figures),
+        "attempts": stats.total,
+        "delivered": stats.succeeded,
+        **_percentiles("latency", stats),
         "pending": work.pending,
         "exhausted": work.exhausted,
         "next_attempt_at": rfc3339(work.next_at) if work.next_at else None,
     }
 
 
-def _percentiles(name: str, figures: Figures) -> dict[str, float | None]:
+def _percentiles(name: str, stats: SampleStats) -> dict[str, float | None]:
     return {
-        f"{name}_p50_ms": None if figures.p50 is None else round(figures.p50 * 1000, 1),
-        f"{name}_p95_ms": None if figures.p95 is None else round(figures.p95 * 1000, 1),
+        f"{name}_p50_ms": None if stats.p50 is None else round(stats.p50 * 1000, 1),
+        f"{name}_p95_ms": None if stats.p95 is None else round(stats.p95 * 1000, 1),
     }
 
 
