@@ -47,19 +47,19 @@ async def test_migrate_waits_for_a_schema_that_is_there(database: str) -> None:
 
 
 def states(shown: Result) -> dict[str, str]:
-    found: list[dict[str, Any]] = json.loads(shown.stdout)
-    return {each["about"]: each["state"] for each in found}
+    findings: list[dict[str, Any]] = json.loads(shown.stdout)
+    return {finding["check"]: finding["state"] for finding in findings}
 
 
 async def test_the_doctor_finds_what_is_well_and_what_is_not(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as service:
         given = {"RELAY_URL": service.url, "RELAY_PUBLIC_URL": service.url, "RELAY_PROVIDER_URL": provider}
         well = await operate(database, "doctor", "--json", more=given | {"RELAY_PROVIDER_KEY": "hk-sandbox"})
-        assert set(states(well).values()) <= {"good", "poor"}
-        assert states(well)["provider"] == "good"
+        assert set(states(well).values()) <= {"ok", "warning"}
+        assert states(well)["provider"] == "ok"
         given["RELAY_PUBLIC_URL"] = "http://127.0.0.1:9"
         poor = await operate(database, "doctor", "--json", code=1, more=given | {"RELAY_PROVIDER_KEY": "wrong"})
-        assert {about for about, state in states(poor).items() if state == "bad"} == {"provider", "public address"}
+        assert {check for check, state in states(poor).items() if state == "error"} == {"provider", "public address"}
     ill = await operate("postgresql://127.0.0.1:9/none", "doctor", code=1)
     assert "✗ database" in ill.stdout
     assert "Check RELAY_DATABASE_URL" in ill.stdout

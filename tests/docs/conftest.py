@@ -91,7 +91,7 @@ async def stage(postgres: Server) -> AsyncIterator[Stage]:
         running(database, provider) as relay,
     ):
         for name in ("my-backend", "my-key"):
-            await keys.create(relay.parts.database, relay.parts.encryptor, name)
+            await keys.create_key(relay.parts.database, relay.parts.encryptor, name)
         task = await relay.submit("a spaceship under way", external_task_id="my-task")
         await relay.final(task)
         body = {"prompt": "a spaceship"}

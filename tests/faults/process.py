@@ -75,7 +75,7 @@ POINTS: Mapping[str, Point] = {
     "deliver: due, POST not made": Point(WebhookClient, "post"),
     "deliver: POST made, not settled": Point(outbox, "settle"),
     "deliver: settled": Point(outbox, "settle", after=True),
-    "sweep: polled, answer not written": Point(Provider, "ask", after=True),
+    "sweep: polled, answer not written": Point(Provider, "poll", after=True),
 }
 
 

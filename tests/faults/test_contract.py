@@ -87,7 +87,7 @@ async def ground(postgres: Server) -> AsyncIterator[Ground]:
         running(database, provider) as relay,
     ):
         created = {
-            scope: await keys.create(
+            scope: await keys.create_key(
                 relay.parts.database,
                 relay.parts.encryptor,
                 f"fuzzed {scope}",

@@ -113,7 +113,9 @@ async def test_no_error_and_no_repr_tells_a_secret(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider, provider_webhook_secret=WEBHOOK) as relay:
         made = await relay.subscribe("http://127.0.0.1:65535/")
         told = repr((settings, relay.settings, relay.parts, relay.parts.tools, relay.parts.submit, relay.parts.worker))
-        key = await keys.create(relay.parts.database, relay.parts.encryptor, "another", scopes=frozenset({Scope.READ}))
+        key = await keys.create_key(
+            relay.parts.database, relay.parts.encryptor, "another", scopes=frozenset({Scope.READ})
+        )
         told += repr(await keys.list_keys(relay.parts.database))
         for path in ("/v1/tasks/x", "/v1/subscriptions/x", f"/callbacks/{made['id']}/x", "/nowhere"):
             told += str(await relay.call("POST", path, json={"secret": 1}))

@@ -63,7 +63,7 @@ async def test_a_client_with_a_long_line_does_not_hold_up_another(database: str)
     ):
         blocking = await relay.submit("a rabbit [forever]")
         many = [await relay.submit(f"a rabbit {number}") for number in range(5)]
-        key = await keys.create(relay.parts.database, relay.parts.encryptor, "the other client")
+        key = await keys.create_key(relay.parts.database, relay.parts.encryptor, "the other client")
         other = Client(relay.url, relay.client, key)
         single = await other.insist("k", "the other's only rabbit")
         sandbox.finish(blocking)

@@ -125,7 +125,7 @@ async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once, asked, limit = 0, set(), 0
-    ask = Provider.ask
+    ask = Provider.poll
 
     async def counted(provider: Provider, *given: Any, **named: Any) -> Any:
         nonlocal at_once, limit
@@ -137,7 +137,7 @@ async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
             at_once -= 1
             asked.add(given[2])
 
-    monkeypatch.setattr(Provider, "ask", counted)
+    monkeypatch.setattr(Provider, "poll", counted)
     async with (
         sandboxed(Profile(seconds=(60, 60), poll_error=1.0)) as (_, provider),
         running(database, provider, sweep_after="0.5s") as relay,

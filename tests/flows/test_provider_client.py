@@ -16,7 +16,7 @@ from aiohttp import web
 
 from kling_relay.core.submission import Accepted, AccountRefused, NoAnswer, NoSuchTask, Refused, RetryLater, Unknown
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.provider.client import MAX_ANSWER, Provider
+from kling_relay.provider.client import MAX_RESPONSE, Provider
 from kling_relay.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -118,7 +118,7 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
 
     async with serving(answer) as url:
         for limit, kind in ((20, Unknown), (2000, Accepted)):
-            async with Provider(url=url, key=KEY, dialect=GATEWAY, max_answer=limit) as client:
+            async with Provider(url=url, key=KEY, dialect=GATEWAY, max_response=limit) as client:
                 body = client.order_body({"prompt": "a"})
                 assert isinstance(await client.submit("videos/text2video", body, TASK, HOOK, NOW), kind)
 
@@ -133,7 +133,7 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
         (503, '{"code":5001,"message":"maintenance","request_id":"R"}', RetryLater),
         (502, "<html>Bad Gateway</html>", Unknown),
         (500, '{"code":5000,"message":"internal","request_id":"R"}', Unknown),
-        (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MAX_ANSWER + '"}}', Unknown),
+        (200, '{"code":0,"data":{"task_id":"T","x":"' + "y" * MAX_RESPONSE + '"}}', Unknown),
         (307, "", AccountRefused),
     ],
 )
@@ -165,7 +165,7 @@ async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, RetryLater)
         assert outcome.code == 0
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
+        assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
@@ -190,7 +190,7 @@ async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answ
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, Unknown), outcome
         assert len(heard) == 1
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
+        assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() -> None:
@@ -218,9 +218,9 @@ async def test_a_slow_answer_is_unknown() -> None:
         await release.wait()
         return web.json_response(created())
 
-    async with serving(answer) as url, provider(url, submit_timeout=0.1, ask_timeout=0.1) as client:
+    async with serving(answer) as url, provider(url, submit_timeout=0.1, poll_timeout=0.1) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
-        finding = await client.ask("videos/text2video", "T", TASK, NOW)
+        finding = await client.poll("videos/text2video", "T", TASK, NOW)
         release.set()
     assert outcome == Unknown("the provider's answer was lost: timed out")
     assert finding == NoAnswer("the provider does not answer: timed out")
@@ -253,9 +253,9 @@ async def test_a_task_is_asked_about_by_its_id_or_by_ours() -> None:
         return web.json_response(created("processing"))
 
     async with serving(answer) as url, provider(url) as client:
-        finding = await client.ask("videos/text2video", "T/1", TASK, NOW)
+        finding = await client.poll("videos/text2video", "T/1", TASK, NOW)
         assert finding == Signal(kind=SignalKind.PROCESSING, provider_task_id="T/1")
-        await client.ask("images/generations", None, TASK, NOW)
+        await client.poll("images/generations", None, TASK, NOW)
     assert paths == ["/kling/v1/videos/text2video/T%2F1", f"/kling/v1/images/generations/{TASK}"]
 
 
@@ -264,9 +264,9 @@ async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_kno
         return web.json_response({"code": 1203, "message": "no such task", "request_id": "R"}, status=404)
 
     async with serving(answer) as url, provider(url) as gateway, provider(url, KLING) as kling:
-        assert await gateway.ask("videos/text2video", "T", TASK, NOW) == NoSuchTask()
-        assert isinstance(await gateway.ask("videos/text2video", None, TASK, NOW), NoAnswer)
-        assert await kling.ask("videos/text2video", None, TASK, NOW) == NoSuchTask()
+        assert await gateway.poll("videos/text2video", "T", TASK, NOW) == NoSuchTask()
+        assert isinstance(await gateway.poll("videos/text2video", None, TASK, NOW), NoAnswer)
+        assert await kling.poll("videos/text2video", None, TASK, NOW) == NoSuchTask()
 
 
 @pytest.mark.parametrize(("status", "text"), [(502, "<html>"), (200, "<html>"), (429, '{"code":1302}'), (200, "{}")])
@@ -275,7 +275,7 @@ async def test_a_failed_question_says_nothing(status: int, text: str) -> None:
         return web.Response(status=status, text=text)
 
     async with serving(answer) as url, provider(url) as client:
-        assert isinstance(await client.ask("videos/text2video", "T", TASK, NOW), NoAnswer)
+        assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
 def test_access_keys_make_tokens_that_are_renewed_before_they_end() -> None:

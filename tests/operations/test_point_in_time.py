@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
-from kling_relay.app.database import prepare
+from kling_relay.app.database import prepare_database
 from kling_relay.store.embedded.server import Server
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import running, sandboxed, settings_for
@@ -64,7 +64,7 @@ async def test_back_to_the_moment_before_a_mistake_and_on() -> None:
         async with own_server(place / "old", options) as old:
             await asyncio.to_thread(owned, old, archive)
             base = await asyncio.to_thread(owned, old, place / "new") / "postgresql"
-            await prepare(old.url(), settings_for(old.url(), provider))
+            await prepare_database(old.url(), settings_for(old.url(), provider))
             await postgres_program(
                 old, "pg_basebackup", "--pgdata", str(base), "--checkpoint=fast", "--dbname", old.url()
             )
@@ -76,7 +76,7 @@ async def test_back_to_the_moment_before_a_mistake_and_on() -> None:
             await make_the_mistake(old)
         await asyncio.to_thread(recover_until, base, archive, before)
         async with own_server(place / "new") as new:
-            await prepare(new.url(), settings_for(new.url(), provider), restored=True)
+            await prepare_database(new.url(), settings_for(new.url(), provider), restored=True)
             async with running(new.url(), provider) as relay:
                 assert (await relay.task(task))["task_status"] == "succeed"
                 assert await relay.events(task) == kept

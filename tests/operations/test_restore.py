@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from kling_relay.app.database import prepare
+from kling_relay.app.database import prepare_database
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.schema.migrate import MigrationError
 from kling_relay.store.schema.restored import EPOCH, renew
@@ -62,7 +62,7 @@ async def test_after_dump_and_restore_streams_go_on_and_secrets_open(postgres: S
         async with own_server(place / "new") as new:
             await postgres_program(new, "pg_restore", "--no-owner", "--dbname", new.url(), str(dump))
             settings = settings_for(new.url(), provider)
-            await prepare(new.url(), settings)
+            await prepare_database(new.url(), settings)
             async with running(new.url(), provider) as relay:
                 assert await log_after(relay) == kept
                 assert await log_after(relay, lost[-1]["cursor"]) == []

@@ -93,7 +93,7 @@ async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_a
         await eventually(lambda: len(other.ids()) == 3)
         asked = settings_for(roles.service, provider, url=relay.url, public_url=relay.url)
         found = [finding async for finding in examine(asked)]
-        assert [finding for finding in found if finding.state is CheckState.BAD] == []
+        assert [finding for finding in found if finding.state is CheckState.ERROR] == []
         assert any("migrate --drop-old" in finding.detail + finding.advice for finding in found)
         with pytest.raises(MigrationError, match="Stop them all"):
             await renew(roles.owner, restored=True)

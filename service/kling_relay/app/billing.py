@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 
 from kling_relay.app import clock
-from kling_relay.app.database import opened
+from kling_relay.app.database import open_database
 from kling_relay.app.wiring import provider_of
 from kling_relay.core.budget import Limits, Spent
 from kling_relay.flows.reconcile import Reconcile, Report
@@ -25,7 +25,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
     Sums are closed up to now, a little at a time, so that the next order does not add up years.
     """
     currency, now = load_prices(settings.prices).currency, clock.now()
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for account in await budgets.limited_accounts(database):
             while await balances.advance_checkpoint(database.pool, account, currency, now, limit=_CLOSED_AT_ONCE):
@@ -33,26 +33,28 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
         return count
 
 
-async def limited(settings: Settings) -> list[tuple[LedgerAccount, Spent]]:
+async def limited_spenders(settings: Settings) -> list[tuple[LedgerAccount, Spent]]:
     """Return every client and key that has a limit, with what counts against it now."""
     currency, now = load_prices(settings.prices).currency, clock.now()
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         return [
             (account, await balances.spent(database.pool, account, currency, now))
             for account in await budgets.limited_accounts(database)
         ]
 
 
-async def used(settings: Settings, by: Sequence[str], since: datetime, until: datetime | None) -> list[UsageGroup]:
+async def list_usage(
+    settings: Settings, by: Sequence[str], since: datetime, until: datetime | None
+) -> list[UsageGroup]:
     """Return the usage of all clients."""
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         return await usage.usage(database, None, by, since, until or clock.now())
 
 
 async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
     """Compare the ledger with the provider; with the sandbox in process only with what it said while it lived."""
     currency = load_prices(settings.prices).currency
-    async with opened(settings) as database, AsyncExitStack() as stack:
+    async with open_database(settings) as database, AsyncExitStack() as stack:
         provider = None
         if settings.provider_url is not None:
             provider = await stack.enter_async_context(provider_of(settings, settings.provider_url))

@@ -14,12 +14,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def bits(count: int) -> int:
+def random_bits(count: int) -> int:
     """Return so many bits of chance that nobody can guess."""
     return secrets.randbits(count)
 
 
-def fraction() -> float:
+def random_fraction() -> float:
     """Return chance in [0, 1), for spreading things out; not for secrets."""
     return random.random()
 
@@ -29,6 +29,6 @@ def new_id(at: datetime) -> UUID:
     return read_id(new_number(at, random.getrandbits(RANDOM_BITS)).to_bytes(16, "big"))
 
 
-def generator(seed: int | None = None) -> random.Random:
+def random_generator(seed: int | None = None) -> random.Random:
     """Return a generator of chance for the sandbox, the same for the same seed."""
     return random.Random(seed)

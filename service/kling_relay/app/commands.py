@@ -124,9 +124,9 @@ def migrate(
     """
 
     async def work() -> list[str]:
-        async with database.located(settings) as url:
+        async with database.database_url(settings) as url:
             if wait is None:
-                return await database.prepare(url, settings, restored=restored, drop_old=drop_old)
+                return await database.prepare_database(url, settings, restored=restored, drop_old=drop_old)
             await migrations.wait(url, wait.total_seconds())
             return []
 
@@ -144,9 +144,9 @@ def keys_create(
     """Make a client key and return its text."""
 
     async def work() -> str:
-        async with database.opened(settings) as opened:
+        async with database.open_database(settings) as opened:
             encryptor = Encryptor(signing_keys(settings))
-            return await keys.create(opened, encryptor, name, client=client, scopes=scopes, expires_at=expires_at)
+            return await keys.create_key(opened, encryptor, name, client=client, scopes=scopes, expires_at=expires_at)
 
     return in_loop(work())
 
@@ -155,7 +155,7 @@ def keys_list(settings: Settings) -> list[KeyRow]:
     """Return every key, without its text."""
 
     async def work() -> list[KeyRow]:
-        async with database.opened(settings) as opened:
+        async with database.open_database(settings) as opened:
             return await keys.list_keys(opened)
 
     return in_loop(work())
@@ -165,8 +165,8 @@ def keys_revoke(settings: Settings, name: str) -> int:
     """Revoke the keys of this name or id and return how many were."""
 
     async def work() -> int:
-        async with database.opened(settings) as opened:
-            return await keys.revoke(opened, name)
+        async with database.open_database(settings) as opened:
+            return await keys.revoke_keys(opened, name)
 
     return in_loop(work())
 
@@ -175,7 +175,7 @@ def keys_reencrypt(settings: Settings) -> ReencryptionCounts:
     """Encrypt every stored secret with the newest signing key."""
 
     async def work() -> ReencryptionCounts:
-        async with database.opened(settings) as opened:
+        async with database.open_database(settings) as opened:
             return await reencrypt(opened, Encryptor(signing_keys(settings)))
 
     return in_loop(work())

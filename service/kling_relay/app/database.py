@@ -13,7 +13,7 @@ from kling_relay.store.schema import restored as epoch
 
 
 @asynccontextmanager
-async def located(settings: Settings) -> AsyncIterator[str]:
+async def database_url(settings: Settings) -> AsyncIterator[str]:
     """Give the address of the database; an embedded one runs for as long as somebody uses it."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
@@ -22,7 +22,9 @@ async def located(settings: Settings) -> AsyncIterator[str]:
         yield server.url()
 
 
-async def prepare(url: str, settings: Settings, *, restored: bool = False, drop_old: bool = False) -> list[str]:
+async def prepare_database(
+    url: str, settings: Settings, *, restored: bool = False, drop_old: bool = False
+) -> list[str]:
     """Bring the schema to this release's and make the partitions of the days ahead; return those dropped.
 
     After a restore a new epoch of the event log begins; where that does not show by itself, `restored` says it.
@@ -40,11 +42,11 @@ async def prepare(url: str, settings: Settings, *, restored: bool = False, drop_
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, migrated: bool = False) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, *, migrated: bool = False) -> AsyncIterator[Database]:
     """Give the pools; with `migrated`, and always where it is embedded, the schema is brought up first."""
-    async with located(settings) as url:
+    async with database_url(settings) as url:
         if migrated or settings.database_url is None:
-            await prepare(url, settings)
+            await prepare_database(url, settings)
         async with connect(
             url,
             size=settings.pool_size,

@@ -1,4 +1,4 @@
-"""Looks at everything that a service needs, and says of each what it found and what to do; changes nothing."""
+"""The doctor checks everything that a service needs. Every finding has advice; the doctor changes nothing."""
 
 import asyncio
 import uuid
@@ -8,53 +8,52 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-from kling_relay.app import clock as sources
-from kling_relay.app.doctor_database import look_inside
-from kling_relay.app.doctor_finding import CheckState, Finding, clock
+from kling_relay.app import clock
+from kling_relay.app.doctor_database import check_database
+from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.provider.dialects import DIALECTS, credential
 from kling_relay.settings import Settings, risks
 
-PATIENCE = 10.0
-"""Seconds that one look may take."""
-_NOWHERE = uuid.UUID(int=0)
+CHECK_TIMEOUT = 10.0
+"""Seconds that one check may take."""
+_NO_TASK = uuid.UUID(int=0)
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what is found, the nearest first; what a look raises is a finding too."""
-    yield Finding("settings", CheckState.GOOD, "all can be read")
+    """Yield every finding, those about this machine first. An exception in a check is a finding too."""
+    yield Finding("settings", CheckState.OK, "all settings are valid")
     for risk in risks(settings):
-        yield Finding("settings", CheckState.POOR, risk)
-    async for found in look_inside(settings, PATIENCE):
-        yield found
-    for found in await _guarded(
-        "provider", "Check RELAY_PROVIDER_URL; may this machine reach it?", _provider, settings
-    ):
-        yield found
-    for found in await _guarded("service", "See its log.", _service, settings):
-        yield found
-    advice = "RELAY_PUBLIC_URL must lead to this service, from outside and from here."
-    for found in await _guarded("public address", advice, _public, settings):
-        yield found
+        yield Finding("settings", CheckState.WARNING, risk)
+    async for finding in check_database(settings, CHECK_TIMEOUT):
+        yield finding
+    advice = "Check RELAY_PROVIDER_URL, and whether this machine can reach it."
+    for finding in await _run("provider", advice, _check_provider, settings):
+        yield finding
+    for finding in await _run("service", "See the log of the service.", _check_service, settings):
+        yield finding
+    advice = "RELAY_PUBLIC_URL must lead to this service, from outside and from this machine."
+    for finding in await _run("public address", advice, _check_public_url, settings):
+        yield finding
 
 
-async def _guarded(
-    about: str, advice: str, look: Callable[[Settings], Coroutine[None, None, list[Finding]]], settings: Settings
+async def _run(
+    name: str, advice: str, check: Callable[[Settings], Coroutine[None, None, list[Finding]]], settings: Settings
 ) -> list[Finding]:
     try:
-        async with asyncio.timeout(PATIENCE):
-            return await look(settings)
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await check(settings)
     except TimeoutError:
-        return [Finding(about, CheckState.BAD, f"no answer within {PATIENCE:g} s", advice)]
+        return [Finding(name, CheckState.ERROR, f"no response within {CHECK_TIMEOUT:g} s", advice)]
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return [Finding(about, CheckState.BAD, _says(error), advice)]
+        return [Finding(name, CheckState.ERROR, _sentence(error), advice)]
 
 
-def _says(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return f"the name {error.host} cannot be resolved here"
+            return f"the name {error.host} cannot be resolved"
         case aiohttp.ClientConnectorCertificateError():
-            return f"{error.host} shows a certificate that does not hold: {error.certificate_error}"
+            return f"the certificate of {error.host} is not valid: {error.certificate_error}"
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
             return f"nothing listens at {error.host}:{error.port}"
         case aiohttp.ClientConnectorError():
@@ -63,86 +62,84 @@ def _says(error: Exception) -> str:
             return str(error) or type(error).__name__
 
 
-async def _provider(settings: Settings) -> list[Finding]:
+async def _check_provider(settings: Settings) -> list[Finding]:
     """Ask the provider for a page of tasks, which costs nothing."""
     if settings.provider_url is None or settings.provider_key is None:
-        advice = "For real pictures, or for `api` and `worker` apart, set RELAY_PROVIDER_URL."
-        return [Finding("provider", CheckState.POOR, "the sandbox, in process", advice)]
+        advice = "Set RELAY_PROVIDER_URL to make real images and videos, or to run `api` and `worker` separately."
+        return [Finding("provider", CheckState.WARNING, "the sandbox inside the process", advice)]
     dialect = DIALECTS[settings.provider_dialect]
     key = credential(dialect, settings.provider_key.get_secret_value())
     url = f"{settings.provider_url.rstrip('/')}{dialect.prefix}/v1/videos/text2video?pageNum=1&pageSize=1"
-    asked_at = sources.now()
+    sent_at = clock.now()
     async with (
         aiohttp.ClientSession() as session,
-        session.get(url, headers={"Authorization": key.authorization(asked_at)}, allow_redirects=False) as answer,
+        session.get(url, headers={"Authorization": key.authorization(sent_at)}, allow_redirects=False) as response,
     ):
-        status, said_at = answer.status, answer.headers.get("Date")
-    found = [_of_status(status, settings.provider_url)]
-    if said_at and (apart := _apart(said_at, asked_at)) > 5:  # the header is in whole seconds, and took its time
-        found.append(clock("the provider", apart))
-    return found
+        status, date = response.status, response.headers.get("Date")
+    findings = [_provider_finding(status, settings.provider_url)]
+    # The header has whole seconds, and the response took its time.
+    if date and (difference := _difference(date, sent_at)) > 5:
+        findings.append(clock_finding("the provider", difference))
+    return findings
 
 
-def _of_status(status: int, url: str) -> Finding:
+def _provider_finding(status: int, url: str) -> Finding:
     if status in {401, 403}:
-        return Finding(
-            "provider", CheckState.BAD, f"refuses our key ({status})", "Check RELAY_PROVIDER_KEY and its dialect."
-        )
+        advice = "Check RELAY_PROVIDER_KEY and RELAY_PROVIDER_DIALECT."
+        return Finding("provider", CheckState.ERROR, f"refuses our key ({status})", advice)
     if 300 <= status < 400:
-        return Finding(
-            "provider", CheckState.BAD, f"sends us elsewhere ({status})", "Give RELAY_PROVIDER_URL as it is now."
-        )
+        advice = "Set RELAY_PROVIDER_URL to the provider's current address."
+        return Finding("provider", CheckState.ERROR, f"redirects us ({status})", advice)
     if status >= 500 or status == 429:
-        return Finding(
-            "provider", CheckState.POOR, f"is there, but answers {status}", "It may pass; orders wait for it."
-        )
-    return Finding("provider", CheckState.GOOD, f"answers {status} at {url}")
+        advice = "This may pass by itself; orders wait until then."
+        return Finding("provider", CheckState.WARNING, f"can be reached, but answers {status}", advice)
+    return Finding("provider", CheckState.OK, f"answers {status} at {url}")
 
 
-def _apart(date: str, now: datetime) -> float:
+def _difference(date: str, now: datetime) -> float:
+    """Return the seconds between a `Date` header and `now`, or 0 if the header is not valid."""
     try:
         return abs((parsedate_to_datetime(date) - now).total_seconds())
     except (ValueError, TypeError):
         return 0.0
 
 
-async def _service(settings: Settings) -> list[Finding]:
+async def _check_service(settings: Settings) -> list[Finding]:
+    url = settings.service_url
     async with aiohttp.ClientSession() as session:
         try:
-            status, _ = await _ask(session, "GET", f"{settings.service_url}/readyz")
+            status, _ = await _request(session, "GET", f"{url}/readyz")
         except aiohttp.ClientConnectorError:
-            says = f"nothing listens at {settings.service_url}"
-            return [
-                Finding("service", CheckState.POOR, says, "Start it: `kling-relay up`; where it runs, say RELAY_URL.")
-            ]
+            advice = "Start it with `kling-relay up`. If it runs elsewhere, set RELAY_URL."
+            return [Finding("service", CheckState.WARNING, f"nothing listens at {url}", advice)]
     if status == 200:
-        return [Finding("service", CheckState.GOOD, f"ready at {settings.service_url}")]
-    return [Finding("service", CheckState.BAD, f"{settings.service_url}/readyz answers {status}", "See its log.")]
+        return [Finding("service", CheckState.OK, f"ready at {url}")]
+    return [Finding("service", CheckState.ERROR, f"{url}/readyz answers {status}", "See the log of the service.")]
 
 
-async def _public(settings: Settings) -> list[Finding]:
-    """Go out and come back in, by the front door or by the callbacks' alone, which answers every stranger 404."""
+async def _check_public_url(settings: Settings) -> list[Finding]:
+    """Call the service by its public address. Only /callbacks may be public; there a wrong token is answered 404."""
     url = settings.own_url
     async with aiohttp.ClientSession() as session:
         try:
-            status, _ = await _ask(session, "GET", f"{url}/livez")
+            status, _ = await _request(session, "GET", f"{url}/livez")
             if status == 200:
-                return [Finding("public address", CheckState.GOOD, f"{url} leads to the service")]
-            refused, is_ours = await _ask(session, "POST", f"{url}/callbacks/{_NOWHERE}/doctor")
+                return [Finding("public address", CheckState.OK, f"{url} leads to the service")]
+            callback_status, is_ours = await _request(session, "POST", f"{url}/callbacks/{_NO_TASK}/doctor")
         except aiohttp.ClientConnectorError as error:
             if settings.public_url is not None:
                 raise
-            return [Finding("public address", CheckState.POOR, _says(error), "Start the service, then look again.")]
-    if refused == 404 and is_ours:
-        return [
-            Finding("public address", CheckState.GOOD, f"{url}/callbacks leads to the service, and nothing else there")
-        ]
+            advice = "Start the service and run the doctor again."
+            return [Finding("public address", CheckState.WARNING, _sentence(error), advice)]
+    if callback_status == 404 and is_ours:
+        detail = f"{url}/callbacks leads to the service; other paths do not"
+        return [Finding("public address", CheckState.OK, detail)]
     advice = "RELAY_PUBLIC_URL must lead to this service, at least below /callbacks."
-    detail = f"{url}/livez answers {status}, {url}/callbacks/… is not ours ({refused})"
-    return [Finding("public address", CheckState.BAD, detail, advice)]
+    detail = f"{url}/livez answers {status}, and {url}/callbacks/… is not this service ({callback_status})"
+    return [Finding("public address", CheckState.ERROR, detail, advice)]
 
 
-async def _ask(session: aiohttp.ClientSession, method: str, url: str) -> tuple[int, bool]:
-    """Return the answer's status, and whether it carries the mark that all answers of the service do."""
-    async with session.request(method, url, allow_redirects=False) as answer:
-        return answer.status, "X-Request-Id" in answer.headers
+async def _request(session: aiohttp.ClientSession, method: str, url: str) -> tuple[int, bool]:
+    """Return the response's status, and whether it has the header that every response of the service has."""
+    async with session.request(method, url, allow_redirects=False) as response:
+        return response.status, "X-Request-Id" in response.headers

@@ -1,4 +1,4 @@
-"""The doctor's look into the database: is it there, is it sound, and is in it what a service needs."""
+"""The doctor's checks of the database: the server, the schema, and the data that a service needs."""
 
 import asyncio
 import socket
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import asyncpg
 
-from kling_relay.app import clock as sources
-from kling_relay.app.database import located
-from kling_relay.app.doctor_finding import CheckState, Finding, clock
+from kling_relay.app import clock
+from kling_relay.app.database import database_url
+from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.settings import Settings
 from kling_relay.store.access import reencrypt
@@ -22,123 +22,133 @@ from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.schema import migrate, restored
 from kling_relay.store.stats import fleet
 
-SECRETS = 1_000
-"""Secrets of each kind that are tried with our keys."""
-SNAPSHOT = 60.0
-"""Seconds after which a transaction that stays open begins to cost everybody."""
-_OWN_POOLS = 6
-_ADVICE = "Check RELAY_DATABASE_URL, and that PostgreSQL runs and lets this machine in."
+CHECKED_SECRETS = 1_000
+"""The number of secrets of each kind that are checked."""
+MAX_SNAPSHOT_AGE = 60.0
+"""Seconds; an older open transaction delays the event log and vacuum."""
+_BATCH_CONNECTIONS = 6
+"""Connections of each process besides RELAY_POOL_SIZE."""
+_ADVICE = "Check RELAY_DATABASE_URL, and that PostgreSQL runs and accepts connections from this machine."
+_SERVER_ADVICE = "See docs/operations.md, PostgreSQL."
 
 
-async def look_inside(settings: Settings, patience: float) -> AsyncIterator[Finding]:
-    """Yield what is found in the database, each look bounded by `patience` seconds; stop where nothing more can be."""
+async def check_database(settings: Settings, limit: float) -> AsyncIterator[Finding]:
+    """Yield the findings about the database, within `limit` seconds. Stop at an error that hides the rest."""
     if settings.database_url is None and not (Path(settings.data_dir) / "postgresql").exists():
-        says = f"the embedded PostgreSQL under {settings.data_dir} is not made yet"
-        yield Finding("database", CheckState.POOR, says, "`kling-relay up` makes it; or set RELAY_DATABASE_URL.")
+        detail = f"the embedded PostgreSQL under {settings.data_dir} does not exist yet"
+        advice = "`kling-relay up` creates it. To use another server, set RELAY_DATABASE_URL."
+        yield Finding("database", CheckState.WARNING, detail, advice)
         return
     try:
-        async with located(settings) as url, asyncio.timeout(patience):
-            for found in await _of_server(url, settings):
-                yield found
-            revision = await _of_schema(url)
-            yield revision
-            if revision.state is not CheckState.BAD:
-                async with connect(url, size=2, patience=patience, pooler=settings.database_pooler) as database:
-                    for found in [await _of_log(database), await _of_secrets(database, settings)]:
-                        yield found
-                    for found in await _of_figures(database):
-                        yield found
+        async with database_url(settings) as url, asyncio.timeout(limit):
+            for finding in await _check_server(url, settings):
+                yield finding
+            schema = await _check_schema(url)
+            yield schema
+            if schema.state is CheckState.ERROR:
+                return
+            async with connect(url, size=2, patience=limit, pooler=settings.database_pooler) as database:
+                yield await _check_events(database)
+                yield await _check_secrets(database, settings)
+                for finding in await _check_upkeep(database):
+                    yield finding
     except TimeoutError:
-        yield Finding("database", CheckState.BAD, f"no answer within {patience:g} s", _ADVICE)
+        yield Finding("database", CheckState.ERROR, f"no response within {limit:g} s", _ADVICE)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError, EmbeddedError) as error:
-        yield Finding("database", CheckState.BAD, str(error) or type(error).__name__, _advice(error))
+        yield Finding("database", CheckState.ERROR, str(error) or type(error).__name__, _advice(error))
 
 
 def _advice(error: Exception) -> str:
     match error:
         case asyncpg.InvalidAuthorizationSpecificationError():
-            return "Check user and password in RELAY_DATABASE_URL, and the server's pg_hba.conf."
+            return "Check the user and the password in RELAY_DATABASE_URL, and the server's pg_hba.conf."
         case asyncpg.InvalidCatalogNameError():
-            return "Make the database that RELAY_DATABASE_URL names: CREATE DATABASE …"
+            return "Create the database that RELAY_DATABASE_URL names: CREATE DATABASE …"
         case asyncpg.TooManyConnectionsError():
-            return "Raise the server's max_connections, or put a PgBouncer in front (RELAY_DATABASE_POOLER)."
+            return "Raise the server's max_connections, or use a PgBouncer (RELAY_DATABASE_POOLER)."
         case socket.gaierror():
-            return "Check the host in RELAY_DATABASE_URL: its name cannot be resolved here."
+            return "Check the host in RELAY_DATABASE_URL: this machine cannot resolve its name."
         case _:
             return _ADVICE
 
 
-async def _of_server(url: str, settings: Settings) -> list[Finding]:
+async def _check_server(url: str, settings: Settings) -> list[Finding]:
     connection = await connect_once(url)
     try:
-        before = sources.now()
-        said = await server_check.look(connection)
-        after = sources.now()
+        before = clock.now()
+        server = await server_check.look(connection)
+        after = clock.now()
     finally:
         await connection.close()
     milliseconds = (after - before).total_seconds() * 1000
-    found = [Finding("database", CheckState.GOOD, f"PostgreSQL {said.version} answers within {milliseconds:.0f} ms")]
-    found += [
-        Finding("database", CheckState.BAD, fault, "See docs/operations.md, PostgreSQL.") for fault in said.faults
+    clock_difference = abs((server.at - (before + (after - before) / 2)).total_seconds())
+    return [
+        Finding("database", CheckState.OK, f"PostgreSQL {server.version} answers within {milliseconds:.0f} ms"),
+        *(Finding("database", CheckState.ERROR, fault, _SERVER_ADVICE) for fault in server.faults),
+        *(Finding("database", CheckState.WARNING, risk, _SERVER_ADVICE) for risk in server.risks),
+        *_check_connections(server, settings),
+        clock_finding("the database", clock_difference),
     ]
-    found += [Finding("database", CheckState.POOR, risk, "See docs/operations.md, PostgreSQL.") for risk in said.risks]
-    found += _of_connections(said, settings)
-    return [*found, clock("the database", abs((said.at - (before + (after - before) / 2)).total_seconds()))]
 
 
-def _of_connections(said: Condition, settings: Settings) -> list[Finding]:
-    found = []
-    if said.is_pooled and not settings.database_pooler:
-        says = "a pooler stands before it, which the settings do not say"
-        found.append(Finding("database", CheckState.BAD, says, "Set RELAY_DATABASE_POOLER=true."))
-    wanted = (settings.pool_size + _OWN_POOLS) * settings.processes
-    if not said.is_pooled and wanted > said.most_connections:
-        says = f"it allows {said.most_connections} connections; this process alone may want {wanted}"
-        found.append(Finding("database", CheckState.POOR, says, "Lower RELAY_POOL_SIZE, or raise max_connections."))
-    return found
+def _check_connections(server: Condition, settings: Settings) -> list[Finding]:
+    findings = []
+    if server.is_pooled and not settings.database_pooler:
+        detail = "there is a pooler in front of it, but RELAY_DATABASE_POOLER is not set"
+        findings.append(Finding("database", CheckState.ERROR, detail, "Set RELAY_DATABASE_POOLER=true."))
+    needed = (settings.pool_size + _BATCH_CONNECTIONS) * settings.processes
+    if not server.is_pooled and needed > server.most_connections:
+        detail = f"it allows {server.most_connections} connections, but this service alone may open {needed}"
+        advice = "Lower RELAY_POOL_SIZE, or raise max_connections."
+        findings.append(Finding("database", CheckState.WARNING, detail, advice))
+    return findings
 
 
-async def _of_schema(url: str) -> Finding:
+async def _check_schema(url: str) -> Finding:
     revision = await migrate.current(url)
     if not await migrate.is_ready(url):
-        says = f"at {revision}, not at {migrate.head()}" if revision else "not there yet"
-        return Finding("schema", CheckState.BAD, says, "`kling-relay migrate` brings it up.")
-    newer = "" if revision == migrate.head() else ", which a newer release made"
-    return Finding("schema", CheckState.GOOD, f"at {revision}{newer}")
+        detail = f"at {revision} instead of {migrate.head()}" if revision else "does not exist yet"
+        return Finding("schema", CheckState.ERROR, detail, "`kling-relay migrate` brings it up to date.")
+    newer = "" if revision == migrate.head() else ", made by a newer release"
+    return Finding("schema", CheckState.OK, f"at {revision}{newer}")
 
 
-async def _of_log(database: Database) -> Finding:
+async def _check_events(database: Database) -> Finding:
     if await restored.is_needed(database):
-        says = "the newest events lie ahead of this server's transactions, as after a restore, and are shown to nobody"
-        return Finding(
-            "events", CheckState.BAD, says, "Stop every process, run `kling-relay migrate`, start them again."
-        )
-    return Finding("events", CheckState.GOOD, "in the order of this server's transactions")
+        detail = "the newest events are hidden: they are ahead of this server's transactions, as after a restore"
+        advice = "Stop every process, run `kling-relay migrate`, and start them again."
+        return Finding("events", CheckState.ERROR, detail, advice)
+    return Finding("events", CheckState.OK, "in the order of this server's transactions")
 
 
-async def _of_secrets(database: Database, settings: Settings) -> Finding:
-    counts = await reencrypt.survey(database, Encryptor(signing_keys(settings)), SECRETS)
+async def _check_secrets(database: Database, settings: Settings) -> Finding:
+    counts = await reencrypt.survey(database, Encryptor(signing_keys(settings)), CHECKED_SECRETS)
     if counts.undecryptable:
-        says = f"{counts.undecryptable} are under a key that RELAY_SIGNING_KEYS lacks: they can sign nothing"
-        return Finding("secrets", CheckState.BAD, says, "Add the missing key at the end of RELAY_SIGNING_KEYS.")
+        detail = f"{counts.undecryptable} are under a key that RELAY_SIGNING_KEYS lacks: they can sign nothing"
+        return Finding("secrets", CheckState.ERROR, detail, "Add the missing key at the end of RELAY_SIGNING_KEYS.")
     if counts.outdated:
-        says = f"{counts.outdated} are under an older key, or plaintext from an older release"
-        return Finding("secrets", CheckState.POOR, says, "Run `kling-relay keys reencrypt` before you remove that key.")
-    return Finding("secrets", CheckState.GOOD, f"{counts.current} checked, all under the newest key")
+        detail = f"{counts.outdated} are under an older key, or plaintext from an older release"
+        advice = "Run `kling-relay keys reencrypt` before you remove that key."
+        return Finding("secrets", CheckState.WARNING, detail, advice)
+    return Finding("secrets", CheckState.OK, f"{counts.current} checked, all under the newest key")
 
 
-async def _of_figures(database: Database) -> list[Finding]:
-    read = await fleet.read(database, sources.now())
-    days = read.partitions_ahead
-    advice = "A running worker makes them every hour; `kling-relay migrate` does too."
-    state = CheckState.GOOD if days > 2 else CheckState.POOR if days > 0 else CheckState.BAD
-    found = [
-        Finding("partitions", state, f"there for {days:.0f} days ahead", "" if state is CheckState.GOOD else advice)
-    ]
-    if read.oldest_snapshot > SNAPSHOT:
-        says = f"a transaction has been open for {read.oldest_snapshot:.0f} s: the event log waits for it, and vacuum"
-        advice = "Find it in pg_stat_activity by xact_start (or in pg_prepared_xacts), and end it."
-        found.append(Finding("snapshot", CheckState.POOR, says, advice))
-    else:
-        found.append(Finding("snapshot", CheckState.GOOD, f"none older than {SNAPSHOT:.0f} s"))
-    return found
+async def _check_upkeep(database: Database) -> list[Finding]:
+    stats = await fleet.read(database, clock.now())
+    return [_partitions_finding(stats.partitions_ahead), _snapshot_finding(stats.oldest_snapshot)]
+
+
+def _partitions_finding(days: float) -> Finding:
+    if days > 2:
+        return Finding("partitions", CheckState.OK, f"exist for the next {days:.0f} days")
+    state = CheckState.WARNING if days > 0 else CheckState.ERROR
+    advice = "A running worker creates them every hour; `kling-relay migrate` does too."
+    return Finding("partitions", state, f"exist for the next {days:.0f} days only", advice)
+
+
+def _snapshot_finding(age: float) -> Finding:
+    if age <= MAX_SNAPSHOT_AGE:
+        return Finding("snapshot", CheckState.OK, f"no transaction is older than {MAX_SNAPSHOT_AGE:.0f} s")
+    detail = f"a transaction has been open for {age:.0f} s; the event log and vacuum wait for it"
+    advice = "Find it in pg_stat_activity by xact_start (or in pg_prepared_xacts), and end it."
+    return Finding("snapshot", CheckState.WARNING, detail, advice)

@@ -1,32 +1,34 @@
-"""What the doctor finds: a word, a sentence, and what to do."""
+"""A finding of the doctor: a state, a sentence, and advice."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class CheckState(StrEnum):
-    """`good`; `poor` works, but is seldom meant; `bad` does not work."""
+    """The state of a check. A `warning` works, but is seldom intended; an `error` does not work."""
 
-    GOOD = "good"
-    POOR = "poor"
-    BAD = "bad"
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found, and what to do unless it is good."""
+    """The result of one check, with advice unless it is ok."""
 
-    about: str
+    check: str
     state: CheckState
     detail: str
     advice: str = ""
 
 
-def clock(whose: str, apart: float) -> Finding:
-    """Judge a clock that is `apart` seconds from ours."""
-    if apart < 2:
-        return Finding("clock", CheckState.GOOD, f"within {max(apart, 0.1):.1f} s of that of {whose}")
-    advice = "Set both by NTP: signatures hold for five minutes only, tokens of the provider for seconds."
+def clock_finding(other: str, seconds: float) -> Finding:
+    """Return the finding for a clock that differs from ours by `seconds`."""
+    if seconds < 2:
+        return Finding("clock", CheckState.OK, f"within {max(seconds, 0.1):.1f} s of {other}")
     return Finding(
-        "clock", CheckState.POOR if apart < 60 else CheckState.BAD, f"{apart:.0f} s apart from that of {whose}", advice
+        "clock",
+        CheckState.WARNING if seconds < 60 else CheckState.ERROR,
+        f"{seconds:.0f} s apart from {other}",
+        "Synchronise both clocks by NTP: signatures are valid for five minutes, the provider's tokens for less.",
     )

@@ -14,7 +14,7 @@ from kling_relay.store.postgres.database import Database
 BOOTSTRAP = "bootstrap"
 
 
-async def create(
+async def create_key(
     database: Database,
     encryptor: Encryptor,
     name: str,
@@ -24,12 +24,12 @@ async def create(
     expires_at: datetime | None = None,
 ) -> str:
     """Make a key and return its text, which is kept nowhere in the clear; its client is `name` where none is said."""
-    text = key_core.make_key(clock.new_id(clock.now()), clock.bits(key_core.SECRET_BITS))
+    text = key_core.make_key(clock.new_id(clock.now()), clock.random_bits(key_core.SECRET_BITS))
     await _write(database, encryptor, text, name, client or name, scopes, expires_at)
     return text
 
 
-async def ensure(database: Database, encryptor: Encryptor, text: str) -> None:
+async def ensure_bootstrap_key(database: Database, encryptor: Encryptor, text: str) -> None:
     """Make sure that the bootstrap key is there, with all scopes."""
     if await client_keys.by_digest(database, key_core.digest(text)) is None:
         await _write(database, encryptor, text, BOOTSTRAP, BOOTSTRAP, ALL_SCOPES, None)
@@ -40,7 +40,7 @@ async def list_keys(database: Database) -> list[KeyRow]:
     return await client_keys.list_keys(database)
 
 
-async def revoke(database: Database, name: str) -> int:
+async def revoke_keys(database: Database, name: str) -> int:
     """Revoke the keys of this name or id, and return how many were."""
     return len(await client_keys.revoke(database, name, clock.now()))
 
@@ -56,7 +56,7 @@ async def _write(
 ) -> None:
     now = clock.now()
     identifier, client_id = key_core.key_id(text), clock.new_id(now)
-    hook_secret = signature.new_secret(clock.bits(256).to_bytes(32, "big"))
+    hook_secret = signature.new_secret(clock.random_bits(256).to_bytes(32, "big"))
     await client_keys.create(
         database,
         NewKey(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from kling_relay.app import clock, keys
-from kling_relay.app.database import opened
+from kling_relay.app.database import open_database
 from kling_relay.app.observation import insight, shown
 from kling_relay.app.wiring import SANDBOX_KEY, Parts, assemble
 from kling_relay.observe.event_log import Log
@@ -54,12 +54,12 @@ async def serve(
         if role != "worker":
             bound = stack.enter_context(listening(settings.host, settings.port))
             settings = settings.model_copy(update={"port": bound.getsockname()[1]})
-        database = await stack.enter_async_context(opened(settings))
+        database = await stack.enter_async_context(open_database(settings))
         provider_url = settings.provider_url or await _sandbox(stack, settings)
         parts = await assemble(stack, settings, database, provider_url, seen)
         await stack.enter_async_context(shown(settings, seen, database, ready=lambda: _unready(parts)))
         if settings.bootstrap_key:
-            await keys.ensure(database, parts.encryptor, settings.bootstrap_key.get_secret_value())
+            await keys.ensure_bootstrap_key(database, parts.encryptor, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(
@@ -126,7 +126,7 @@ def sandbox(settings: Settings) -> Sandbox:
     """Return a sandbox with the options in the settings; raises ProfileError."""
     options = [option.partition("=") for option in settings.sandbox_profile.split()]
     profile = Profile().with_options([(name, text) for name, _, text in options])
-    return Sandbox(profile, now=clock.now, rng=clock.generator())
+    return Sandbox(profile, now=clock.now, rng=clock.random_generator())
 
 
 async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:

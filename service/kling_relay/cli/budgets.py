@@ -49,7 +49,7 @@ def list_(as_json: bool) -> None:
     with plain_errors(as_json=as_json):
         from kling_relay.app import billing  # noqa: PLC0415 - the whole service, half a second
 
-        accounts = _run(billing.limited)
+        accounts = _run(billing.limited_spenders)
     output = Output(as_json)
     if as_json:
         output.document(
@@ -133,7 +133,7 @@ def bill(since: datetime, until: datetime | None, by: tuple[str, ...], as_csv: b
         from kling_relay.app import billing  # noqa: PLC0415 - as above
         from kling_relay.store.money.usage import COLUMNS, to_csv, to_json  # noqa: PLC0415 - as above
 
-        lines = _run(lambda settings: billing.used(settings, by, since, until))
+        lines = _run(lambda settings: billing.list_usage(settings, by, since, until))
     output = Output(as_json)
     if as_csv:
         click.echo(to_csv(lines, by), nl=False)

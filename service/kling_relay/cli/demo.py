@@ -118,7 +118,7 @@ async def _serving(
 
     settings = settings.model_copy(update={"provider_url": provider_url, "provider_key": SecretStr(SANDBOX_KEY)})
     if settings.database_url is not None:
-        await database.prepare(settings.database_url.get_secret_value(), settings)
+        await database.prepare_database(settings.database_url.get_secret_value(), settings)
     ready: asyncio.Future[tuple[Parts, Settings]] = asyncio.get_running_loop().create_future()
     end = asyncio.ensure_future(
         serve(settings, "up", stopping=stopping, started=lambda parts, current: ready.set_result((parts, current)))

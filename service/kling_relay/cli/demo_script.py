@@ -163,7 +163,7 @@ async def _working_key(parts: "Parts", url: str, stored: str) -> str:
                 pass  # another database, or the key was revoked
             else:
                 return stored
-    return await keys.create(parts.database, parts.encryptor, "demo")
+    return await keys.create_key(parts.database, parts.encryptor, "demo")
 
 
 async def _subscribe(relay: Relay, subscriber: DemoSubscriber, stored: DemoData) -> DemoData:

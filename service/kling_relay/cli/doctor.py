@@ -14,7 +14,7 @@ from kling_relay.cli.output import Output
 if TYPE_CHECKING:
     from kling_relay.app.doctor_finding import Finding
 
-MARKS = {"good": ("✓", "green"), "poor": ("!", "yellow"), "bad": ("✗", "red")}
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
 @click.command()
@@ -32,7 +32,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         findings = asyncio.run(_report(output))
     if as_json:
         output.document([asdict(finding) for finding in findings])
-    ctx.exit(1 if any(finding.state == "bad" for finding in findings) else 0)
+    ctx.exit(1 if any(finding.state == "error" for finding in findings) else 0)
 
 
 async def _report(output: Output) -> "list[Finding]":
@@ -42,7 +42,7 @@ async def _report(output: Output) -> "list[Finding]":
         findings.append(finding)
         if not output.as_json:
             mark, colour = MARKS[finding.state]
-            click.echo(f"{click.style(mark, fg=colour)} {finding.about}: {finding.detail}")
+            click.echo(f"{click.style(mark, fg=colour)} {finding.check}: {finding.detail}")
             if finding.advice:
                 click.echo(f"    {finding.advice}")
     return findings
@@ -57,7 +57,7 @@ async def _findings() -> "AsyncIterator[Finding]":
         settings = read()
     except SettingsError as error:
         for fault in error.faults:
-            yield Finding("settings", CheckState.BAD, fault, "`kling-relay settings` explains every setting.")
+            yield Finding("settings", CheckState.ERROR, fault, "`kling-relay settings` explains every setting.")
         return
     async for finding in examine(settings):
         yield finding

@@ -87,7 +87,7 @@ async def _sandbox(profile: "Profile", host: str, port: int, public_url: str | N
     from kling_relay.app import clock  # noqa: PLC0415 - imported by now
     from kling_relay.sandbox import Sandbox  # noqa: PLC0415
 
-    server = Sandbox(profile, now=clock.now, rng=clock.generator(seed), public_url=public_url)
+    server = Sandbox(profile, now=clock.now, rng=clock.random_generator(seed), public_url=public_url)
     url = await server.start(host, port)
     click.echo(f"The sandbox listens on {url}. Its key is {profile.keys[0] if profile.keys else '(none)'}.")
     click.echo("Its front page lists the directives and options that make it misbehave. Press Ctrl-C to stop it.")

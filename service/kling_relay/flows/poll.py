@@ -28,7 +28,7 @@ GRACE = 0.25
 class Asks(Protocol):
     """The provider, as far as questions go."""
 
-    async def ask(
+    async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult: ...
 
@@ -121,7 +121,7 @@ class Poll:
 
     async def _asked(self, due: DueSubmission, provider_task_id: str | None) -> PollResult:
         operation = operation_of(Kind(due.kind))
-        return await self._provider.ask(operation, provider_task_id, due.task, self._now(), due.trace)
+        return await self._provider.poll(operation, provider_task_id, due.task, self._now(), due.trace)
 
     def _hopeless(self, due: DueSubmission, finding: PollResult) -> str | None:
         """Return why a task is given up after this answer, None where it is not.

@@ -30,9 +30,11 @@ AT_ONCE = 8
 class Answers(Protocol):
     """The provider, as far as questions go."""
 
-    async def ask(self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime) -> PollResult: ...
+    async def poll(
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime
+    ) -> PollResult: ...
 
-    async def packs(self, now: datetime) -> "list[ResourcePack] | NoAnswer": ...
+    async def resource_packs(self, now: datetime) -> "list[ResourcePack] | NoAnswer": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ class Reconcile:
         async def one(books: TaskAccount) -> PollResult:
             async with gate:
                 operation = operation_of(Kind(books.kind))
-                return await provider.ask(operation, books.provider_task_id, books.task, self._now())
+                return await provider.poll(operation, books.provider_task_id, books.task, self._now())
 
         findings = await asyncio.gather(*(one(books) for books in page))
         return {books.task: finding for books, finding in zip(page, findings, strict=True)}
@@ -125,7 +127,7 @@ class Reconcile:
     async def _account(self) -> Account | str:
         if self._provider is None:
             return "there is no provider to ask"
-        packs = await self._provider.packs(self._now())
+        packs = await self._provider.resource_packs(self._now())
         if isinstance(packs, NoAnswer):
             return packs.reason
         return Account(packs=packs, ours=await reconciliation.total_spent(self._database, self._currency))

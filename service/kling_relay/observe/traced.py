@@ -44,7 +44,7 @@ class Provides(Protocol):
         self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
     ) -> SubmitOutcome: ...
 
-    async def ask(
+    async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult: ...
 
@@ -116,11 +116,11 @@ class TracedProvider:
                 span.fault(SUBMIT_OUTCOME[type(outcome)])
             return outcome
 
-    async def ask(
+    async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult:
         with self._tracer.span("ask", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
-            finding = await self._provider.ask(operation_path, provider_task_id, task, now, span.traceparent)
+            finding = await self._provider.poll(operation_path, provider_task_id, task, now, span.traceparent)
             span.set({"relay.outcome": ASK_OUTCOME[type(finding)]})
             if isinstance(finding, NoAnswer):
                 span.fault(finding.reason)

@@ -1,7 +1,7 @@
-"""Orders to the provider, and questions about them; what comes back is judged by core.submission.
+"""The HTTP client of the provider: it submits orders and polls tasks. `core.submission` reads the responses.
 
-A POST is never repeated here. It counts as sent from the moment it is handed to a connection (`OrderPayload`): what
-fails before that surely was not taken, what fails after it is unknown, a connection found dead when used included.
+A POST is never repeated here. It counts as sent from the moment a connection gets it (`OrderPayload`). An order that
+fails before that was certainly not accepted. One that fails after it is unknown, even if the connection was dead.
 """
 
 from collections.abc import Mapping
@@ -42,15 +42,15 @@ from kling_relay.core.untrusted import UnreadableError, retry_after_seconds
 from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
 from kling_relay.provider.order_payload import OrderPayload
 
-MAX_ANSWER = 1024 * 1024
-"""Bytes of an answer that are read; a longer one is not understood."""
-_MAX_PACK = timedelta(days=400)
-"""Packs are listed by when they were bought; an annual one may be that old."""
-_FAULTS = (ClientError, OSError, ValueError, RuntimeError)
+MAX_RESPONSE = 1024 * 1024
+"""Bytes of a response that are read. A longer one cannot be understood."""
+_MAX_PACK_AGE = timedelta(days=400)
+"""Packs are listed by their date of purchase, and an annual one may be this old."""
+_ERRORS = (ClientError, OSError, ValueError, RuntimeError)
 
 
 class Provider:
-    """The provider in one dialect. Start it inside the event loop that uses it; times are in seconds."""
+    """The provider in one dialect. Start it inside the event loop that uses it. Times are in seconds."""
 
     def __init__(
         self,
@@ -59,21 +59,21 @@ class Provider:
         key: str,
         dialect: Dialect,
         submit_timeout: float = 60.0,
-        ask_timeout: float = 15.0,
-        max_answer: int = MAX_ANSWER,
+        poll_timeout: float = 15.0,
+        max_response: int = MAX_RESPONSE,
         connect_timeout: float = 10.0,
         connections: int = 100,
         keepalive: float = 4.0,
     ) -> None:
-        """`keepalive` is short, because a connection that dies idle turns the next order into an unknown one."""
+        """`keepalive` is short, because a connection that dies while idle makes the next order unknown."""
         self._base = url.rstrip("/") + dialect.prefix
         self._root = self._base + "/v1/"
         self._dialect = dialect
-        self._doors: dict[str, URL] = {}
+        self._operation_urls: dict[str, URL] = {}
         self._credential = credential(dialect, key)
         self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
-        self._most_answer = max_answer
-        self._ask_timeout = ClientTimeout(total=ask_timeout, connect=connect_timeout)
+        self._max_response = max_response
+        self._poll_timeout = ClientTimeout(total=poll_timeout, connect=connect_timeout)
         self._connections = connections
         self._keepalive = keepalive
         self._session: ClientSession | None = None
@@ -96,20 +96,20 @@ class Provider:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
 
     def order_body(self, fields: Mapping[str, Any]) -> bytes:
-        """Return the JSON of an order as it is kept until it is sent: without hook and ids, which `submit` adds."""
+        """Return an order as JSON without hook and ids. It is stored until `submit` adds those."""
         return orjson.dumps({name: value for name, value in fields.items() if name not in OWN_FIELDS})
 
     async def submit(
         self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
     ) -> SubmitOutcome:
-        """Give the provider the order in `body` (of `order_body`) once; `operation_path` as "videos/text2video".
+        """Submit the order in `body` (made by `order_body`) once. `operation_path` is like "videos/text2video".
 
-        `trace` is the traceparent that goes along.
+        `trace` is sent as the header `traceparent`.
         """
         order = OrderPayload(self._complete(body, task, hook))
         headers = self._headers(now)
@@ -117,28 +117,28 @@ class Provider:
             headers["traceparent"] = trace
         try:
             async with self._open().post(
-                self._operation(operation_path),
+                self._operation_url(operation_path),
                 data=order,
                 headers=headers,
                 timeout=self._submit_timeout,
                 allow_redirects=False,
             ) as response:
-                answer = await _bounded(response, self._most_answer)
+                answer = await _read_body(response, self._max_response)
                 return read_submit_response(
                     response.status, answer, retry_after_seconds(response.headers.get("Retry-After"), now)
                 )
-        except _FAULTS as fault:
-            if order.has_left:
-                return Unknown(f"the provider's answer was lost: {_says(fault)}")
-            return RetryLater(0, f"no connection to the provider: {_says(fault)}")
+        except _ERRORS as error:
+            if order.may_have_left:
+                return Unknown(f"the provider's answer was lost: {_describe(error)}")
+            return RetryLater(0, f"no connection to the provider: {_describe(error)}")
 
-    async def ask(
+    async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult:
-        """Return what the provider knows of a task: by its own id, or by ours where it gave none.
+        """Return what the provider says about a task, asked by its own id or else by ours.
 
-        "No such task" to our own id counts only in a dialect that surely knows our ids. `trace` is the traceparent
-        that goes along.
+        For our id, "no such task" counts only if the dialect knows our ids. `trace` is sent as the header
+        `traceparent`.
         """
         name = quote(provider_task_id or str(task), safe="")
         headers = self._headers(now) | ({"traceparent": trace} if trace else {})
@@ -146,49 +146,49 @@ class Provider:
             async with self._open().get(
                 URL(f"{self._root}{operation_path}/{name}", encoded=True),
                 headers=headers,
-                timeout=self._ask_timeout,
+                timeout=self._poll_timeout,
                 allow_redirects=False,
             ) as response:
-                finding = read_poll_response(response.status, await _bounded(response, self._most_answer))
-        except _FAULTS as fault:
-            return NoAnswer(f"the provider does not answer: {_says(fault)}")
-        match finding:
+                result = read_poll_response(response.status, await _read_body(response, self._max_response))
+        except _ERRORS as error:
+            return NoAnswer(f"the provider does not answer: {_describe(error)}")
+        match result:
             case NoSuchTask() if provider_task_id is None and not self._dialect.knows_external_id:
-                return NoAnswer("the provider does not know our id, and may never have been told it")
+                return NoAnswer("the provider does not know our id, and may never have received it")
             case Signal() | NoSuchTask() | NoAnswer():
-                return finding
-        assert_never(finding)
+                return result
+        assert_never(result)
 
-    async def packs(self, now: datetime) -> list[ResourcePack] | NoAnswer:
-        """Return the account's resource packs of the last 400 days, or why they are not known."""
-        if not self._dialect.tells_costs:
-            return NoAnswer(f"the dialect {self._dialect.name} has no account to ask")
-        since, until = milliseconds(now - _MAX_PACK), milliseconds(now)
+    async def resource_packs(self, now: datetime) -> list[ResourcePack] | NoAnswer:
+        """Return the account's resource packs of the last 400 days, or why they cannot be read."""
+        if not self._dialect.has_account:
+            return NoAnswer(f"the dialect {self._dialect.name} cannot read the account")
+        since, until = milliseconds(now - _MAX_PACK_AGE), milliseconds(now)
         try:
             async with self._open().get(
                 URL(f"{self._base}/account/costs?start_time={since}&end_time={until}", encoded=True),
                 headers=self._headers(now),
-                timeout=self._ask_timeout,
+                timeout=self._poll_timeout,
                 allow_redirects=False,
             ) as response:
-                return read_packs(await _bounded(response, self._most_answer))
-        except UnreadableError as fault:
-            return NoAnswer(f"the account's answer cannot be read: {fault}")
-        except _FAULTS as fault:
-            return NoAnswer(f"the provider does not answer: {_says(fault)}")
+                return read_packs(await _read_body(response, self._max_response))
+        except UnreadableError as error:
+            return NoAnswer(f"the account cannot be read: {error}")
+        except _ERRORS as error:
+            return NoAnswer(f"the provider does not answer: {_describe(error)}")
 
     def _complete(self, body: bytes, task: UUID, hook: str) -> bytes:
-        """Return the order with hook and id set in behind its last member, without reading it again."""
-        ours = dict.fromkeys(self._dialect.hook_fields, hook)
+        """Return the order with hook and id appended as its last members, without parsing it."""
+        members = dict.fromkeys(self._dialect.hook_fields, hook)
         if self._dialect.sends_external_id:
-            ours["external_task_id"] = str(task)
-        rest = orjson.dumps(ours)[1:]
+            members["external_task_id"] = str(task)
+        rest = orjson.dumps(members)[1:]
         return b"".join((body[:-1], b"," if len(body) > 2 and len(rest) > 1 else b"", rest))
 
-    def _operation(self, path: str) -> URL:
-        """Return a door's address; the few there are are read once."""
-        if (url := self._doors.get(path)) is None:
-            url = self._doors[path] = URL(self._root + path, encoded=True)
+    def _operation_url(self, path: str) -> URL:
+        """Return the URL of an operation. Cached, because parsing a URL is slow and there are only a few."""
+        if (url := self._operation_urls.get(path)) is None:
+            url = self._operation_urls[path] = URL(self._root + path, encoded=True)
         return url
 
     def _headers(self, now: datetime) -> dict[str, str]:
@@ -200,8 +200,8 @@ class Provider:
         return self._session
 
 
-async def _bounded(response: ClientResponse, limit: int) -> bytes:
-    """Return the answer's body; of one that is too long the beginning, which nothing will understand."""
+async def _read_body(response: ClientResponse, limit: int) -> bytes:
+    """Return the response's body. One that is too long is cut, and will not be understood."""
     content = response.content
     parts, size = [], 0
     while not content.at_eof():
@@ -214,9 +214,9 @@ async def _bounded(response: ClientResponse, limit: int) -> bytes:
     return b"".join(parts)[:limit]
 
 
-def _says(fault: Exception) -> str:
-    """Return what went wrong in words that hold nothing of the request."""
-    match fault:
+def _describe(error: Exception) -> str:
+    """Return what went wrong, in words that contain nothing of the request."""
+    match error:
         case TimeoutError():
             return "timed out"
         case ClientConnectorDNSError():
@@ -224,6 +224,6 @@ def _says(fault: Exception) -> str:
         case ClientSSLError():
             return "no secure connection"
         case ClientConnectorError():
-            return "refused" if isinstance(fault.os_error, ConnectionRefusedError) else "unreachable"
+            return "refused" if isinstance(error.os_error, ConnectionRefusedError) else "unreachable"
         case _:
-            return type(fault).__name__
+            return type(error).__name__

@@ -1,7 +1,7 @@
-"""How a provider is spoken to, as data: paths, the names of the hook's field, what it knows of our ids, how we log in.
+"""Dialects are the differences between providers, as data: paths, the hook's field names, ids and authentication.
 
-The seed's gateway documents `notify_hook` alone; Kling itself `callback_url` and `external_task_id`. Relays between
-drop one name and pass another on, so more names can be sent at once.
+The gateway documents only `notify_hook`; Kling itself documents `callback_url` and `external_task_id`. Some relays drop
+one name and forward another, so several names can be sent at once.
 """
 
 from collections.abc import Iterable
@@ -11,34 +11,34 @@ from datetime import datetime, timedelta
 import jwt
 
 OWN_FIELDS = frozenset({"notify_hook", "notifyHook", "callback_url", "external_task_id"})
-"""Members of an order that are ours to set: the client's are kept on the task and never sent on."""
+"""Members of an order that we set. The client's own values are stored with the task and not forwarded."""
 
 TOKEN_LIFE = timedelta(seconds=1800)
-TOKEN_EARLY = timedelta(seconds=5)
-"""How far `nbf` lies in the past, for clocks that differ."""
+TOKEN_BACKDATING = timedelta(seconds=5)
+"""How far in the past `nbf` is, because clocks differ."""
 _RENEW_BEFORE = timedelta(seconds=300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One way to speak to a provider."""
+    """One provider's variant of the API."""
 
     name: str
     prefix: str
-    """What stands before `/v1/`."""
+    """The path before `/v1/`."""
     hook_fields: tuple[str, ...]
-    """The members that carry our hook's address; all are sent."""
+    """The members that carry our callback URL. All of them are sent."""
     sends_external_id: bool
     """Whether our task id is sent as `external_task_id`."""
     knows_external_id: bool
-    """Whether "no such task" to a query by `external_task_id` can be believed."""
-    tells_costs: bool
-    """Whether there is a GET /account/costs."""
+    """Whether "no such task" can be trusted in a response to a poll by `external_task_id`."""
+    has_account: bool
+    """Whether GET /account/costs exists."""
     takes_access_keys: bool
-    """Whether a key `ACCESS:SECRET` means signed tokens (HS256) instead of the key itself."""
+    """Whether a key `ACCESS:SECRET` signs tokens (HS256) instead of being sent itself."""
 
     def with_hook_fields(self, extra: Iterable[str]) -> "Dialect":
-        """Return the same dialect that sends the hook under these names too."""
+        """Return this dialect with more names for the callback URL."""
         return replace(self, hook_fields=tuple(dict.fromkeys((*self.hook_fields, *extra))))
 
 
@@ -48,7 +48,7 @@ GATEWAY = Dialect(
     hook_fields=("notify_hook",),
     sends_external_id=True,
     knows_external_id=False,
-    tells_costs=False,
+    has_account=False,
     takes_access_keys=False,
 )
 KLING = Dialect(
@@ -57,7 +57,7 @@ KLING = Dialect(
     hook_fields=("callback_url",),
     sends_external_id=True,
     knows_external_id=True,
-    tells_costs=True,
+    has_account=True,
     takes_access_keys=True,
 )
 DIALECTS = {dialect.name: dialect for dialect in (GATEWAY, KLING)}
@@ -69,14 +69,14 @@ class ApiKey:
 
     key: str = field(repr=False)
 
-    def authorization(self, now: datetime) -> str:  # noqa: ARG002 - a key does not age; its sibling does
+    def authorization(self, now: datetime) -> str:  # noqa: ARG002 - the interface of `AccessKeys`
         """Return the header `Authorization`."""
         return f"Bearer {self.key}"
 
 
 @dataclass(slots=True)
 class AccessKeys:
-    """An access key and its secret, of which tokens of half an hour are made; renewed five minutes before the end."""
+    """An access key and its secret. They sign tokens for half an hour, renewed five minutes before the end."""
 
     access: str
     secret: str = field(repr=False)
@@ -84,12 +84,12 @@ class AccessKeys:
     _renew_at: datetime | None = field(default=None, init=False, repr=False)
 
     def authorization(self, now: datetime) -> str:
-        """Return the header `Authorization`, good for at least five minutes from `now`."""
+        """Return the header `Authorization`, valid for at least five minutes from `now`."""
         if self._renew_at is None or not self._renew_at - TOKEN_LIFE <= now < self._renew_at:
             claims = {
                 "iss": self.access,
                 "exp": int((now + TOKEN_LIFE).timestamp()),
-                "nbf": int((now - TOKEN_EARLY).timestamp()),
+                "nbf": int((now - TOKEN_BACKDATING).timestamp()),
             }
             self._header = "Bearer " + jwt.encode(claims, self.secret, algorithm="HS256")
             self._renew_at = now + TOKEN_LIFE - _RENEW_BEFORE
@@ -100,7 +100,7 @@ Credential = ApiKey | AccessKeys
 
 
 def credential(dialect: Dialect, key: str) -> Credential:
-    """Return what `key` is in this dialect."""
+    """Return the credential that `key` is in this dialect."""
     access, colon, secret = key.partition(":")
     if dialect.takes_access_keys and access and colon and secret:
         return AccessKeys(access, secret)

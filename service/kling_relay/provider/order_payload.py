@@ -1,23 +1,23 @@
-"""An order as aiohttp writes it, which knows whether it may have left.
+"""An order's body for aiohttp, which records whether the order may have left this machine.
 
-aiohttp holds the head back until there is a body to go with it. So an order whose first piece was not asked for has
-not left, and one whose first piece was may have: `has_left` is set before that, and errs only on the safe side.
+aiohttp holds the request's head back until the body is written. So an order whose body was never requested has not
+left. `may_have_left` is set just before the first write, so it is never false by mistake.
 """
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from typing_extensions import override
 
-_PIECE = 64 * 1024
-"""Bytes that are written at once, so that 30 MB do not hold up the loop."""
+_CHUNK = 64 * 1024
+"""Bytes per write, so that 30 MB do not block the event loop."""
 
 
 class OrderPayload(Payload):
-    """One order's JSON, sent once."""
+    """The JSON of one order; it is sent once."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(body, content_type="application/json")
-        self.has_left = False
+        self.may_have_left = False
 
     @property
     @override
@@ -35,6 +35,6 @@ class OrderPayload(Payload):
 
     @override
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.has_left = True
-        for start in range(0, len(self._value), _PIECE):
-            await writer.write(self._value[start : start + _PIECE])
+        self.may_have_left = True
+        for start in range(0, len(self._value), _CHUNK):
+            await writer.write(self._value[start : start + _CHUNK])
