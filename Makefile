@@ -27,6 +27,9 @@ run: setup ## start everything with a sandbox provider, submit an order of each 
 test: setup ## run the test suite against a real PostgreSQL (ARGS='tests/unit/test_settings.py -k word')
 	@$(BIN)/pytest $(ARGS)
 
+test-fast: setup ## run the tests that start no processes and no browser and are not long: under a minute
+	@$(BIN)/pytest -m 'not process and not browser and not long' $(ARGS)
+
 check: setup ## lint, types, import contracts, schema and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,7 +69,7 @@ clean: ## remove .venv and what tools left behind (not .relay, where the data is
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test check bench bench-full faults format docs images revision lock clean
+.PHONY: help setup run test test-fast check bench bench-full faults format docs images revision lock clean
 
 $(MADE): requirements/dev.txt pyproject.toml
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \

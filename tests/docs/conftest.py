@@ -1,4 +1,4 @@
-"""A stage on which documents are acted out: a service with a finished task, a sandbox by itself, a subscriber."""
+"""The stage on which documents are run: a service with a finished task, a separate sandbox, a subscriber."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Where the blocks of documents are run; `task` is a video that is done, at the service and at the sandbox."""
+    """Where the blocks of documents are run. `task` and `sandbox_task` are finished videos."""
 
     relay: Relay
     database: str
@@ -38,7 +38,7 @@ class Stage:
     sandbox_task: str
 
     def set_in(self, text: str) -> str:
-        """Return a block with the addresses, keys and ids of this stage for those that it was written with."""
+        """Replace the addresses, keys and ids in a block by those of this stage."""
         text = text.replace("http://127.0.0.1:8080", self.relay.url).replace("http://localhost:8080", self.relay.url)
         text = text.replace("http://127.0.0.1:8090", self.sandbox_url)
         for elsewhere in ("http://127.0.0.1:9000/hook", "http://localhost:3000/hook", "https://example.com/hook"):
@@ -49,7 +49,7 @@ class Stage:
         return UUID.sub(lambda found: found[0] if found[0].startswith("0000") else own, text.replace("TASK_ID", own))
 
     async def run(self, script: str, directory: Path) -> str:
-        """Run a script of bash as a reader would, and return what it printed. Fails where one command does."""
+        """Run a bash script as a reader would, and return its output. Fails if one of its commands does."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
         environment |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
@@ -114,7 +114,7 @@ async def stage(postgres: Server) -> AsyncIterator[Stage]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the picture that documents speak of."""
+    """A directory with the picture that documents use."""
     place = tmp_path_factory.mktemp("reader")
     draw("test", "1x1", "rabbit").save(place / "rabbit.png")
     return place

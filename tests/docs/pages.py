@@ -1,4 +1,4 @@
-"""The project's documents as they are read by tests: pages, and the fenced blocks in them with the commands inside."""
+"""The project's documents as tests read them: pages, their fenced blocks, and the commands in these."""
 
 import re
 import subprocess
@@ -10,12 +10,12 @@ from tests.support.paths import ROOT
 
 _FENCE = re.compile(r"^( *)```([\w-]*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 _LEFT_OUT = {"service/kling_relay/web/console/vendor"}
-"""Other people's pages."""
+"""Pages of other projects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: where it stands, its language ("" where none is said), its text."""
+    """A fenced block: its page and line, its language ("" if it has none), its text."""
 
     page: str
     line: int
@@ -28,22 +28,22 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The commands of a shell block, each with its continued and quoted lines; comments at line ends stay."""
-        found: list[str] = []
+        """The commands of a shell block, with their continued and quoted lines and comments at line ends."""
+        commands: list[str] = []
         held = ""
         for line in self.text.splitlines():
             held = f"{held}\n{line}" if held else line
             if line.endswith("\\") or held.count("'") % 2:
                 continue
             if held.strip() and not held.lstrip().startswith("#"):
-                found.append(held)
+                commands.append(held)
             held = ""
-        return [*found, held] if held else found
+        return [*commands, held] if held else commands
 
 
 @cache
 def tracked() -> tuple[str, ...]:
-    """Return the paths of all files of the project: what git has, and what it would take."""
+    """Return the paths of all files of the project: those that git tracks, and those that it would."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
@@ -62,14 +62,14 @@ def text(path: str) -> str:
 
 
 def pages() -> list[str]:
-    """Return the paths of all Markdown pages of ours."""
+    """Return the paths of the project's own Markdown pages."""
     return [path for path in tracked() if path.endswith(".md") and str(Path(path).parent) not in _LEFT_OUT]
 
 
 def blocks(*languages: str) -> list[Block]:
-    """Return the fenced blocks of pages that are in one of these languages, or in any where none is given.
+    """Return the fenced blocks in one of these languages, or all of them if no language is given.
 
-    The guides' blocks build on one another; tests/docs/test_guides.py runs each guide from its first to its last.
+    Guides are left out: tests/docs/test_guides.py runs each from its first block to its last.
     """
     return [
         Block(page, body.count("\n", 0, fence.start()) + 1, fence[2], _flush(fence[3], fence[1]))

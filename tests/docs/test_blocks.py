@@ -1,6 +1,6 @@
-"""Every block in a document is acted out, or stands here with the reason why not: a new one that is neither fails.
+"""Every block in a document is run, or listed here with the reason why not; a new block that is neither fails.
 
-Shell is run by bash against a running service, JSON has exactly the members of a live answer, Python is run.
+bash runs shell blocks against a running service. JSON has exactly the fields of a live answer. Python is run.
 """
 
 import ast
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHELLS = ("sh", "shell", "bash", "console", "")
 PROGRAMS = (f"{NAME} ", "curl ", "make ", "kubectl ", "pg_restore ", "export ", "python")
-"""How a block begins that does not say its language and is shell all the same."""
-LOOKED_AT = {"text": "said to be no program", "ini": "of other programs", "mermaid": "made by docs/generate.py"}
-"""Languages of blocks that nobody runs, and what they are."""
+"""Beginnings of blocks without a language that are shell."""
+LOOKED_AT = {"text": "not a program", "ini": "of other programs", "mermaid": "made by docs/generate.py"}
+"""Languages of blocks that are not run, and the reason."""
 NOT_RUN = {
     f"{NAME} up": "stays up; every test of the whole service starts it",
     f"{NAME} demo": "stays up; tests/cli/test_demo.py runs it",
@@ -41,7 +41,7 @@ NOT_RUN = {
     f"{NAME} listen": "goes on until Ctrl-C; tests/cli/test_cli.py listens",
     f"{NAME} doctor": "judges a deployment, which this is not; it has tests of its own",
     f"{NAME} migrate --restored": "is for a restored database; tests/operations/test_restore.py",
-    "make ": "a gate, or starts everything; tests/docs/test_links_and_names.py looks for the target",
+    "make ": "a gate, or starts everything; tests/docs/test_links_and_names.py checks that the target exists",
     "pg_restore": "overwrites a database; tests/operations/test_restore.py restores one",
     "kubectl ": "needs a cluster",
     "helm ": "needs a cluster; tests/operations/test_chart.py renders the chart",
@@ -51,16 +51,16 @@ NOT_RUN = {
     "python3.11 -m venv": "changes the machine",
     "/opt/kling-relay/": "changes the machine",
 }
-"""How a command begins that is not run, and why."""
+"""Beginnings of commands that are not run, and the reason."""
 SHOWN = {
     "  console": "what `make run` prints; tests/cli/test_demo.py reads it",
-    " client ": "a picture",
+    " client ": "a diagram",
     "             order": "a picture",
     "client's span": "a picture",
     "service/": "a list of directories",
     "restore_command": "settings of PostgreSQL",
 }
-"""How a block begins that is no program, and what it is."""
+"""Beginnings of blocks that are not programs, and what they are."""
 PYTHON_ELSEWHERE = {
     "docs/client.md": "tests/docs/test_client_page.py runs its programs",
     "docs/sandbox.md": "below, with an order where it has dots",
@@ -71,16 +71,16 @@ JSON_ELSEWHERE = {
     "docs/observability.md": "a line of the log; tests/unit/test_logs.py",
 }
 GIVES_UP = ("-m 5 ", "-m 1 ")
-"""The sandbox never answers that one: a second shows it as well as five; curl then ends with 28."""
+"""The sandbox never answers this one. A second shows it as well as five; curl then exits with 28."""
 
 
 def is_usage(block: Block) -> bool:
-    """Whether a block is what `--help` says of a command: it is made of the commands, so there is nothing to run."""
+    """Whether a block is the usage line of a command, which is generated from it."""
     return block.page == "docs/cli.md" and block.text.startswith(NAME) and block.text.count("\n") == 1
 
 
 def is_shell(block: Block) -> bool:
-    """Whether a block is commands: it says so, or says nothing and begins as commands do."""
+    """Whether a block is commands: it has a language, or begins like a command."""
     return bool(block.language) or (block.text.startswith(PROGRAMS) and not is_usage(block))
 
 
@@ -120,7 +120,7 @@ async def test_commands_do_what_they_are_there_for(stage: Stage, directory: Path
 
 
 def members(value: Any) -> Any:
-    """Return the names in a JSON object, and those in its `data`; of a list those of its first item."""
+    """Return the fields of a JSON object and those of its `data`; for a list, those of its first item."""
     if isinstance(value, list):
         return [members(value[0])] if value else []
     if not isinstance(value, dict):
@@ -133,7 +133,7 @@ def has_heard_the_end(one: Subscriber, task: str) -> bool:
 
 
 async def live(stage: Stage) -> list[Any]:
-    """Return one of each answer and delivery that documents may show."""
+    """Return one example of each answer and delivery that documents may show."""
     relay = stage.relay
     order = {"prompt": "a rabbit"}
     _, created = await relay.call("POST", "/kling/v1/images/generations", json=order)

@@ -1,5 +1,5 @@
-"""docs/client.md: its programs are run as they stand there, only address, key and secret changed; its hooks of aiohttp,
-FastAPI and Flask are served by their own servers and take deliveries of the running service.
+"""docs/client.md: its programs are run exactly as printed, except for address, key and secret. Its hooks for aiohttp,
+FastAPI and Flask run on their own servers and get deliveries of the running service.
 """
 
 import asyncio

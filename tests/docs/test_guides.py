@@ -1,4 +1,4 @@
-"""docs/guides: every command and every program is run as it stands there, only address, port and key changed."""
+"""docs/guides: every command and program is run exactly as printed, except for address, port and key."""
 
 import ast
 import asyncio
@@ -28,7 +28,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code, and the file that the page says it is."""
+    """A block of code, and the file name that the page gives it."""
 
     file: str
     language: str
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 async def followed(name: str, directory: Path, changes: Mapping[str, str], **environment: str) -> str:
-    """Do what a guide says, in one shell, and return what it printed; all that it started is ended."""
+    """Run a guide's blocks in one shell and return its output; every process that it started is ended."""
     found = blocks(name)
 
     def changed(text: str) -> str:
@@ -62,7 +62,7 @@ async def followed(name: str, directory: Path, changes: Mapping[str, str], **env
     script = "set -eu -o pipefail\n" + "\n".join(changed(block.text) for block in found if block.language == "sh")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     plain = {key: text for key, text in os.environ.items() if not key.startswith("RELAY_")}
-    # into a file: what the guide left running would hold a pipe open
+    # into a file: a process that the guide leaves running would hold a pipe open
     with (directory / "said.txt").open("wb") as output:
         shell = await asyncio.create_subprocess_exec(
             "bash",
@@ -145,7 +145,7 @@ async def test_write_a_subscriber(database: str, tmp_path: Path) -> None:
 
 async def test_develop_offline(tmp_path: Path) -> None:
     said = await followed("develop-offline", tmp_path, {"8080": str(free_port())})
-    assert "it failed, as it was told to" in said
+    assert "it failed, as requested" in said
     assert "too dark" in said
     assert "refused by moderation" in said
     assert said.rstrip().endswith((".png", ".jpg"))

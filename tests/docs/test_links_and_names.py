@@ -1,5 +1,5 @@
-"""What documents name exists: files behind links, settings, commands with their options, targets of make; and no file
-of the project names the machine that it was made on, or a package registry.
+"""Whatever documents name exists: linked files, settings, commands with their options, targets of make. No file of the
+project names the machine that it was made on, or a package registry.
 """
 
 import re
@@ -29,19 +29,19 @@ _FOREIGN = (
     "registry." + "npmjs",
     "../" + "shared",
 )
-"""Put together, so that this file does not name them either."""
+"""Concatenated, so that this file does not contain them."""
 _LOCKED = {"tests/api/clients/node/package-lock.json"}
-"""npm writes where each package is from into its lock file."""
+"""npm writes the origin of each package into its lock file."""
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub generates them."""
     headings = _HEADING.findall(path.read_text("utf-8"))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 def links(page: str) -> Iterator[tuple[str, Path, str]]:
-    """Give each relative link of a page with the file it leads to and its anchor."""
+    """Give each relative link of a page, with its file and anchor."""
     for link in _LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", link):
             continue
@@ -81,7 +81,7 @@ def spoken() -> list[tuple[str, str]]:
 
 
 def fault_of(words: str) -> str:
-    """Return what is wrong with the words behind our name, or nothing."""
+    """Return the fault of a command line after the program's name, or an empty string."""
     try:
         parts = shlex.split(words.replace("…", " "))
     except ValueError:

@@ -99,7 +99,7 @@ class Outbox:
         )
 
     async def events(self, count: int, *subscriptions: UUID) -> list[UUID]:
-        """Add so many subjects with one event each, to be delivered to each subscription."""
+        """Add `count` subjects, each with one event that is pending for every subscription."""
         made = [fresh_id() for _ in range(count)]
         for each in made:
             await self.step(each, 1, *subscriptions)

@@ -66,7 +66,7 @@ class Scene:
         await self.until(lambda: self.sandbox.task(key).is_final)
 
     async def called(self, times: int) -> list[dict[str, Any]]:
-        """Wait until the receiver answered so many callbacks; return their bodies."""
+        """Wait until the receiver has answered `times` callbacks, and return their bodies."""
         await self.until(lambda: sum(sent.answer is not None for sent in self.sandbox.callbacks) >= times)
         return [call.json for call in self.calls]
 
