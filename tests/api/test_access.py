@@ -46,7 +46,7 @@ async def test_a_jwt_of_another_secret_or_method_is_refused(home: House) -> None
         assert (status, said["code"]) == (401, 1002)
 
 
-async def test_without_a_key_nothing_is_answered(home: House) -> None:
+async def test_a_request_without_a_key_is_refused(home: House) -> None:
     status, said, headers = await home.full("GET", "/v1/tasks", "")
     assert (status, said["code"], headers["WWW-Authenticate"]) == (401, 1001, "Bearer")
     assert headers["Content-Type"] == "application/problem+json"
@@ -112,7 +112,7 @@ async def test_a_key_beyond_its_rate_waits_and_others_do_not(database: str) -> N
         assert (await home.get("/v1/tasks", await home.key_of("other")))[0] == 200
 
 
-async def test_no_secret_stands_in_the_table_of_keys(home: House) -> None:
+async def test_the_table_of_keys_holds_no_secret(home: House) -> None:
     for row in await client_keys.list_keys(home.database):
         assert home.key not in repr(row)
         assert home.key.encode() not in row.secret

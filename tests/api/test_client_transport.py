@@ -82,7 +82,7 @@ def taken() -> web.Response:
     return web.json_response({"code": 0, "data": {name: SHOWN[name] for name in SHOWN if name != "kind"}})
 
 
-async def test_what_may_be_repeated_is_and_an_order_keeps_its_word() -> None:
+async def test_safe_requests_are_repeated_and_an_order_keeps_its_idempotency_key() -> None:
     async with answering(refusing(503), refusing(429), fine) as (url, heard), Relay(url, chance=lambda: 1.0) as relay:
         assert (await relay.task(TASK)).has_succeeded
         assert len(heard) == 3
@@ -92,7 +92,7 @@ async def test_what_may_be_repeated_is_and_an_order_keeps_its_word() -> None:
         assert len(heard) == 2
 
 
-async def test_what_may_not_be_repeated_is_told_at_once() -> None:
+async def test_an_unsafe_request_fails_without_a_repeat() -> None:
     async with answering(refusing(503)) as (url, heard), Relay(url) as relay:
         with pytest.raises(UnavailableError):
             await relay.pause(TASK)
@@ -114,7 +114,7 @@ async def test_what_may_not_be_repeated_is_told_at_once() -> None:
         (lambda: web.Response(status=302, headers={"Location": "/"}), UnexpectedAnswerError),
     ],
 )
-async def test_what_does_not_speak_our_language_is_said_to(
+async def test_an_answer_of_another_service_is_reported_as_such(
     answer: Callable[[], web.Response], error: type[Exception]
 ) -> None:
     async with answering(answer) as (url, _), Relay(url, repeats=0) as relay:

@@ -31,7 +31,7 @@ async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None
         assert len(sandbox.tasks) == 1
 
 
-async def test_signed_callbacks_are_believed_and_forged_ones_are_asked_about(database: str) -> None:
+async def test_signed_callbacks_are_trusted_and_forged_ones_cause_a_poll(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=QUICK, secret=SIGNED)) as (_, provider),
         subscriber() as one,

@@ -45,7 +45,7 @@ def schema_of(document: dict[str, Any], method: str, path: str, status: int) -> 
 
 
 @pytest.mark.parametrize("document", [openapi.document(), asyncapi.document()], ids=["openapi", "asyncapi"])
-def test_whatever_a_document_refers_to_is_there_and_every_schema_is_one(document: dict[str, Any]) -> None:
+def test_every_reference_in_a_document_resolves_and_every_schema_is_valid(document: dict[str, Any]) -> None:
     assert all(resolve(document, reference) is not None for reference in references(document))
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
@@ -62,7 +62,7 @@ def test_every_route_is_described_once_with_its_parameters() -> None:
             assert operation["summary"]
 
 
-def test_what_needs_a_key_says_so_and_how_it_is_refused() -> None:
+def test_operations_that_need_a_key_document_it_and_their_refusal() -> None:
     document = openapi.document()
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
@@ -81,7 +81,7 @@ def test_a_handler_takes_the_models_of_its_route(route: AnyRoute) -> None:
     assert (models or [None, None]) == [route.query, route.body]
 
 
-async def test_what_is_answered_is_what_is_described(database: str) -> None:
+async def test_answers_match_their_description(database: str) -> None:
     async with house(database) as it:
         task = await it.order(notify_hook="http://127.0.0.1:1/hook", external_task_id="mine")
         await it.done(task)

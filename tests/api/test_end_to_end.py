@@ -15,7 +15,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("operation", BODIES)
-async def test_an_order_becomes_a_result_and_every_step_is_told_once(database: str, operation: str) -> None:
+async def test_an_order_becomes_a_result_and_each_step_is_delivered_once(database: str, operation: str) -> None:
     async with (
         sandboxed() as (_, provider),
         subscriber() as hook,
@@ -86,7 +86,7 @@ async def test_a_lost_answer_leaves_the_task_unknown_and_its_callback_mends_it(d
         assert len(sandbox.tasks) == 1
 
 
-async def test_lost_callbacks_are_asked_for(database: str) -> None:
+async def test_lost_callbacks_are_replaced_by_polls(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider, sweep_after="1s") as relay:
         task = await relay.submit("a rabbit [lose]")
         assert (await relay.final(task))["task_status"] == "succeed"

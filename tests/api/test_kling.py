@@ -114,14 +114,14 @@ async def test_every_fault_of_an_order_is_told_at_once(home: House) -> None:
 @pytest.mark.parametrize(
     "body", ["", "nonsense", '{"prompt": NaN}', '{"prompt": "\\ud800"}', "[1]", '"x"', '{"prompt":' + "[" * 99]
 )
-async def test_what_is_no_order_is_refused_in_klings_manner(home: House, body: str) -> None:
+async def test_an_invalid_order_is_refused_in_klings_format(home: House, body: str) -> None:
     status, said = await home.call("POST", "/kling/v1/videos/text2video", data=body)
     assert status == 400
     assert said["code"] in {1200, 1201}
     assert said["error"]["message"]
 
 
-async def test_another_clients_task_is_not_there(home: House) -> None:
+async def test_another_clients_task_is_not_found(home: House) -> None:
     task = await home.order(external_task_id="mine")
     other = await home.key_of("somebody else")
     for name in (task, "mine"):

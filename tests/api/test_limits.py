@@ -161,7 +161,7 @@ async def test_when_too_much_is_being_uploaded_others_wait(database: str) -> Non
     assert (status, said["code"], headers["Retry-After"]) == (503, 5001, "1")
 
 
-async def test_waiters_of_a_process_are_bounded_whoever_they_are(database: str) -> None:
+async def test_waiters_of_a_process_are_bounded_across_keys(database: str) -> None:
     async with house(database, Limits(waiters=0)) as home:
         status, said = await home.get(f"/v1/tasks/{await home.order()}?wait=5")
     assert (status, said["code"]) == (503, 5001)
@@ -220,7 +220,7 @@ async def test_waiters_are_bounded(database: str) -> None:
         '"text"',
     ],
 )
-async def test_poison_is_refused_and_never_a_fault_of_ours(home: House, body: str) -> None:
+async def test_poisonous_bodies_are_refused_and_never_a_server_error(home: House, body: str) -> None:
     status, said = await home.call("POST", "/v1/subscriptions", data=body)
     assert status == (201 if "other.example" in body else 400)
     assert status == 400 or said["url"] == "https://other.example/"
@@ -271,7 +271,7 @@ async def stream_of(home: House) -> AsyncIterator[aiohttp.ClientResponse]:
         yield told
 
 
-async def test_what_is_seen_of_a_request_names_no_secret(home: House) -> None:
+async def test_the_record_of_a_request_names_no_secret(home: House) -> None:
     await home.get("/v1/tasks?text=rabbit")
     seen = home.seen[-1]
     assert (seen.route, seen.method, seen.status, seen.code) == ("list_tasks", "GET", 200, 0)

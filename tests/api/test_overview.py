@@ -67,7 +67,7 @@ async def test_deliveries_are_counted_by_subscription_and_by_what_was_wrong(data
         assert await eventually(counted)
 
 
-async def test_what_a_paused_subscription_misses_is_outstanding(database: str) -> None:
+async def test_deliveries_of_a_paused_subscription_are_pending(database: str) -> None:
     async with sandboxed() as (_, url), running(database, url) as relay:
         made = await relay.subscribe("https://example.com/hook", events=["task.succeed"])
         await relay.call("POST", f"/v1/subscriptions/{made['id']}/pause", json={})

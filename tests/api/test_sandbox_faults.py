@@ -35,7 +35,7 @@ async def test_a_submit_can_time_out_with_nothing_accepted() -> None:
         assert not stage.sandbox.tasks
 
 
-async def test_what_hangs_is_reset_in_the_end() -> None:
+async def test_a_hanging_connection_is_reset_in_the_end() -> None:
     async with scene(Profile(seconds=QUICK, hang_seconds=0.05)) as stage:
         with pytest.raises(aiohttp.ClientError):
             await stage.post(PATH, prompt="[timeout]")

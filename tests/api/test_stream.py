@@ -81,7 +81,7 @@ async def test_a_stream_can_be_narrowed(home: House) -> None:
         assert [name(await of_task.next()) for _ in range(2)] == [(first, 1), (first, 2)]
 
 
-async def test_another_clients_stream_hears_nothing(home: House) -> None:
+async def test_another_clients_stream_gets_no_event(home: House) -> None:
     other = await home.key_of("other")
     async with stream(home, key=other) as theirs, stream(home) as ours:
         await home.order()
@@ -161,7 +161,7 @@ async def test_pages_of_the_log_follow_one_another(home: House) -> None:
 
 
 @pytest.mark.parametrize("query", ["after=x", "after=1-2-3", "type=task.nothing", "task=x", "colour=red"])
-async def test_what_is_no_place_in_the_log_is_refused(home: House, query: str) -> None:
+async def test_an_invalid_cursor_is_refused(home: House, query: str) -> None:
     for path in ("/v1/events", "/v1/events/stream"):
         assert (await home.get(f"{path}?{query}"))[0] == 400
 
@@ -172,7 +172,7 @@ async def test_a_silent_stream_has_a_heartbeat(database: str) -> None:
             assert (await reader.answer.content.readuntil(b"\n\n")).startswith(b":")
 
 
-async def test_a_key_may_have_so_many_streams(database: str) -> None:
+async def test_streams_of_a_key_are_bounded(database: str) -> None:
     async with house(database, Limits(streams_per_key=1)) as home:
         async with stream(home):
             status, said = await home.get("/v1/events/stream")

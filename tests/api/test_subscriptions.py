@@ -114,7 +114,7 @@ async def test_only_what_is_named_changes(home: House) -> None:
     assert said["url"] == made["url"]
 
 
-async def test_a_header_that_may_be_a_secret_is_hidden_and_kept_where_it_is_given_back_so(home: House) -> None:
+async def test_a_header_that_may_be_a_secret_is_hidden_and_kept_when_sent_back_hidden(home: House) -> None:
     given = {"Authorization": "Bearer let-me-in", "X-Team": "a", "X-Api-Key": "0", "X-Odd": "Basic bGV0OmlU"}
     hidden = {name: text if name == "X-Team" else "[hidden]" for name, text in given.items()}
     made = await subscribe(home, headers=given)
@@ -146,7 +146,7 @@ async def test_how_many_attempts_are_made_at_once_is_the_subscriptions_or_a_sett
         assert (await subscribe(home, max_in_flight=3))["max_in_flight"] == 3
 
 
-async def test_it_is_paused_and_resumed(home: House) -> None:
+async def test_a_subscription_is_paused_and_resumed(home: House) -> None:
     one = (await subscribe(home))["id"]
     _, paused = await home.post(f"/v1/subscriptions/{one}/pause")
     status, refused = await home.post(f"/v1/subscriptions/{one}/test")
@@ -277,7 +277,7 @@ async def test_a_hook_of_an_order_is_a_delivery_like_any_other(home: House) -> N
     assert len(await listed(home, "status=exhausted")) == 1
 
 
-async def test_what_was_exhausted_or_delivered_can_be_made_again(home: House) -> None:
+async def test_an_exhausted_and_a_delivered_delivery_can_be_retried(home: House) -> None:
     await subscribe(home)
     await home.order()
     one = (await listed(home))[0]["id"]
@@ -294,7 +294,7 @@ async def test_what_was_exhausted_or_delivered_can_be_made_again(home: House) ->
     ]
 
 
-async def test_what_a_filter_finds_is_retried_and_nothing_else(home: House) -> None:
+async def test_a_retry_by_filter_retries_only_matching_deliveries(home: House) -> None:
     one, two = (await subscribe(home))["id"], (await subscribe(home))["id"]
     tasks = [await home.order(f"number {number}") for number in range(3)]
     await settle(home, [each["id"] for each in await listed(home)], "exhausted")

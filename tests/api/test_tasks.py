@@ -122,7 +122,7 @@ async def test_waiting_for_what_is_final_does_not_wait(home: House) -> None:
     assert said["task_status"] == "succeed"
 
 
-async def test_what_is_anothers_or_no_id_is_not_there(home: House) -> None:
+async def test_a_foreign_task_and_an_invalid_id_are_not_found(home: House) -> None:
     task = await home.order()
     other = await home.key_of("other", [Scope.READ])
     for path in (f"/v1/tasks/{task}", f"/v1/tasks/{task}/events", f"/v1/tasks/{task}/callbacks"):

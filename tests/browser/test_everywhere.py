@@ -51,7 +51,7 @@ async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
     await expect(page.locator(".progress .pill")).to_be_visible()
 
 
-async def test_it_speaks_english_and_chinese_and_remembers_which(open_page: Open) -> None:
+async def test_the_console_speaks_english_and_chinese_and_remembers_which(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.get_by_role("button", name="中文").first.click()
     await expect(page.get_by_role("heading", name="在线测试")).to_be_visible()

@@ -35,7 +35,7 @@ async def test_a_subscription_is_made_and_its_secret_shown_once(
     assert complaints.heard == []
 
 
-async def test_what_is_wrong_with_a_new_subscription_is_said_at_its_field(open_page: Open) -> None:
+async def test_a_fault_of_a_new_subscription_is_shown_at_its_field(open_page: Open) -> None:
     page = await open_page("subscriptions")
     await page.get_by_role("button", name="New subscription").click()
     dialog = page.get_by_role("dialog")

@@ -150,7 +150,7 @@ async def test_the_curl_command_quotes_what_a_shell_would_take_for_its_own(
     assert (await relay.task(answer["data"]["task_id"]))["fields"]["prompt"] == "it's $HOME"
 
 
-async def test_what_the_service_refuses_is_said_with_its_reason(open_page: Open, relay: Relay) -> None:
+async def test_a_refusal_is_shown_with_its_reason(open_page: Open, relay: Relay) -> None:
     await relay.submit("first", external_task_id="taken")
     page = await open_page("try?kind=text2video")
     await page.get_by_label("Prompt", exact=False).first.fill("second")

@@ -109,7 +109,7 @@ def test_every_command_that_a_document_names_exists_with_its_options() -> None:
     assert [f"{page}: {NAME} {words}: {fault}" for page, words in said if (fault := fault_of(words))] == []
 
 
-def test_what_does_not_exist_would_be_seen() -> None:
+def test_a_missing_command_or_option_would_be_noticed() -> None:
     assert fault_of("events --folow") == "has no option --folow"
     assert fault_of("keys destroy x") == "has no command destroy"
     assert fault_of("dance") == "has no command dance"

@@ -74,7 +74,7 @@ async def test_late_and_contradicting_callbacks_change_nothing_and_are_answered_
         assert len(await relay.events(task)) == 2
 
 
-async def test_an_unsigned_end_is_confirmed_by_asking(database: str) -> None:
+async def test_an_unsigned_end_is_confirmed_by_a_poll(database: str) -> None:
     async with lone(database, confirm_callbacks="1", sweep_after="0.3s") as (sandbox, relay):
         task = await relay.submit("a rabbit [forever]")
         assert (await relay.call("POST", path(sandbox, task), json=SUCCESS))[0] == 200
@@ -85,7 +85,7 @@ async def test_an_unsigned_end_is_confirmed_by_asking(database: str) -> None:
         assert (await relay.task(task))["task_result"] == sandbox.task(task).result
 
 
-async def test_a_callback_without_the_signature_that_is_asked_for_is_kept_and_not_believed(database: str) -> None:
+async def test_a_callback_without_a_required_signature_is_stored_and_not_trusted(database: str) -> None:
     secret = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
     async with lone(database, provider_webhook_secret=secret, sweep_after="0.3s") as (sandbox, relay):
         task = await relay.submit("a rabbit [forever]")

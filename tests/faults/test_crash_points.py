@@ -131,7 +131,7 @@ async def rows(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.mark.parametrize("point", TABLE)
-def test_what_a_kill_leaves_the_next_start_mends(rows: dict[str, Exception | None], point: str) -> None:
+def test_the_next_start_recovers_from_a_kill(rows: dict[str, Exception | None], point: str) -> None:
     if error := rows[point]:
         raise error
 

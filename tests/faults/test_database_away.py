@@ -34,7 +34,7 @@ def orders(sandbox: Sandbox) -> int:
     return sum(request.method == "POST" for request in sandbox.requests)
 
 
-async def test_without_the_database_nothing_is_sent_and_nothing_is_lost() -> None:
+async def test_a_missing_database_stops_sending_and_loses_nothing() -> None:
     async with (
         cluster() as server,
         sandboxed() as (sandbox, provider),

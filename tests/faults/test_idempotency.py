@@ -16,7 +16,7 @@ async def ordered(relay: Relay, prompt: str, word: str | None = None, **members:
 
 
 @pytest.mark.parametrize("by", ["Idempotency-Key", "external_task_id"])
-async def test_twenty_at_once_are_one_task_on_two_processes(database: str, by: str) -> None:
+async def test_twenty_concurrent_repeats_on_two_processes_are_one_task(database: str, by: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
         running(database, provider) as one,
@@ -31,7 +31,7 @@ async def test_twenty_at_once_are_one_task_on_two_processes(database: str, by: s
         assert len(sandbox.tasks) == 1
 
 
-async def test_another_body_under_the_same_word_is_a_conflict_and_changes_nothing(database: str) -> None:
+async def test_another_body_under_the_same_idempotency_key_is_a_conflict_and_changes_nothing(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
         _, first = await ordered(relay, "a rabbit", "w", external_task_id="e")
         for prompt, word, external in (("a hare", "w", None), ("a hare", None, "e"), ("a hare", "w", "e")):

@@ -189,7 +189,7 @@ async def _subscribe(database: Database) -> None:
 
 
 @pytest.mark.long
-def test_whatever_is_heard_in_whatever_order_the_record_is_right(postgres: Server, is_long: bool) -> None:
+def test_signals_in_any_order_leave_a_correct_record(postgres: Server, is_long: bool) -> None:
     with asyncio.Runner() as runner:
         making = fresh_database(postgres)
         url = runner.run(making.__aenter__())

@@ -48,7 +48,7 @@ JSON = st.recursive(
 """Shapes near those that are read, with values of every kind."""
 
 
-async def test_poison_beside_good_callbacks_spoils_none_of_them(database: str) -> None:
+async def test_poisonous_callbacks_spoil_none_of_the_good_ones_beside_them(database: str) -> None:
     async with (
         sandboxed(Profile(callbacks=())) as (sandbox, provider),
         running(database, provider) as relay,
@@ -66,7 +66,7 @@ async def test_poison_beside_good_callbacks_spoils_none_of_them(database: str) -
         assert (await relay.call("GET", "/readyz"))[0] == 200
 
 
-async def test_poison_beside_good_orders_spoils_none_of_them(database: str) -> None:
+async def test_poisonous_orders_spoil_none_of_the_good_ones_beside_them(database: str) -> None:
     fields: list[Any] = ["\x00", "\ud800", "x" * 501, 10**400, float("nan"), [[]], {"a": {}}, True]
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         good = [relay.call("POST", DOOR, json={"prompt": f"a rabbit {number}"}) for number in range(20)]

@@ -108,7 +108,7 @@ async def test_a_dump_holds_no_secret_in_the_clear(database: str, tmp_path: Path
                 assert form not in dump, form[:12]
 
 
-async def test_no_error_and_no_repr_tells_a_secret(database: str) -> None:
+async def test_no_error_and_no_repr_shows_a_secret(database: str) -> None:
     settings = settings_for(database, "http://127.0.0.1:1", provider_key=PROVIDER, provider_webhook_secret=WEBHOOK)
     async with sandboxed() as (_, provider), running(database, provider, provider_webhook_secret=WEBHOOK) as relay:
         made = await relay.subscribe("http://127.0.0.1:65535/")

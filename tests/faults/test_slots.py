@@ -56,7 +56,7 @@ async def test_an_order_larger_than_all_slots_is_sent_alone(database: str) -> No
         assert (await relay.final(await relay.submit("rabbits", "images/generations", n=9)))["task_status"] == "succeed"
 
 
-async def test_a_client_with_a_long_line_does_not_hold_up_another(database: str) -> None:
+async def test_a_client_with_a_long_queue_does_not_hold_up_another(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=(0.02, 0.05))) as (sandbox, provider),
         running(database, provider, provider_slots="1") as relay,

@@ -115,7 +115,7 @@ def test_the_hook_hears_of_what_is_dialled() -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_name_bound_anew_is_judged_by_the_very_address_that_is_dialled(
+def test_a_rebound_name_is_judged_by_the_address_that_is_dialled(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """The first answer may be dialled, all later ones lead inside, where somebody listens: nobody ever calls there."""
@@ -149,7 +149,7 @@ def test_a_name_bound_anew_is_judged_by_the_very_address_that_is_dialled(
         runner.run(dial())
 
 
-async def test_the_attempts_of_a_whole_service_say_blocked_and_never_where_a_name_leads(database: str) -> None:
+async def test_attempts_say_blocked_and_never_where_a_name_resolves_to(database: str) -> None:
     """The addresses are put into the table behind the service's back, as if its first wall had a hole."""
     urls = [f"http://{host}:19009/" for host in ("127.0.0.1", "0x7f.1", "[::1]", "169.254.169.254", "localhost")]
     urls += [f"http://{socket.gethostname()}:19009/"] if _is_inner(socket.gethostname()) else []

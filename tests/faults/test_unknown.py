@@ -63,7 +63,7 @@ async def test_an_unknown_order_is_shown_as_such_and_its_callback_mends_it(datab
         assert posts(sandbox) == 1
 
 
-async def test_what_nobody_ever_hears_of_is_given_up_at_the_deadline_and_a_late_success_still_counts(
+async def test_a_task_without_any_answer_is_given_up_at_the_deadline_and_a_late_success_still_counts(
     database: str,
 ) -> None:
     async with (
@@ -85,7 +85,7 @@ async def test_what_nobody_ever_hears_of_is_given_up_at_the_deadline_and_a_late_
 
 
 @pytest.mark.parametrize("code", [1101, 1103, 1304])
-async def test_what_an_operator_must_mend_is_not_told_as_the_clients_fault(
+async def test_a_fault_for_the_operator_is_not_reported_as_the_clients_fault(
     database: str, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
@@ -99,20 +99,20 @@ async def test_what_an_operator_must_mend_is_not_told_as_the_clients_fault(
     assert [line for line in lines if line["level"] in {"error", "critical"} and str(code) in str(line)]
 
 
-async def test_a_wrong_key_for_the_provider_is_not_told_as_the_clients_fault(database: str) -> None:
+async def test_a_wrong_key_for_the_provider_is_not_reported_as_the_clients_fault(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider, provider_key="hk-wrong") as relay:
         assert (await relay.call("POST", DOOR, json={"prompt": "a rabbit"}))[0] == 502
 
 
 @pytest.mark.parametrize("trouble", ["poll-html:2", "poll-5000:2", "poll-reset:2", "poll-lost:2"])
-async def test_a_question_that_fails_changes_nothing(database: str, trouble: str) -> None:
+async def test_a_failed_poll_changes_nothing(database: str, trouble: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit(f"a rabbit [lose][{trouble}]")
         assert (await relay.final(task))["task_status"] == "succeed"
         assert sandbox.task(task).polled >= 3
 
 
-async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(database: str) -> None:
+async def test_a_strange_id_in_a_callback_does_not_mislead_polls(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=(0.05, 0.1))) as (_, provider),
         running(database, provider, sweep_after="0.2s") as relay,
@@ -121,9 +121,7 @@ async def test_a_strange_id_in_a_callback_does_not_mislead_the_questions(databas
         assert (await relay.final(task))["task_status"] == "succeed"
 
 
-async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_silent_tasks_are_polled_a_few_at_a_time(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, asked, limit = 0, set(), 0
     ask = Provider.poll
 
@@ -147,7 +145,7 @@ async def test_many_silent_tasks_are_asked_about_a_few_at_a_time(
     assert 1 < limit <= AT_ONCE
 
 
-async def test_silent_tasks_are_asked_about_ever_more_seldom(database: str) -> None:
+async def test_silent_tasks_are_polled_at_growing_intervals(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit("a rabbit [forever][lose]")
         await eventually(lambda: sandbox.task(task).polled >= 3)

@@ -165,7 +165,7 @@ def test_a_changed_setting_or_image_rolls_the_pods_and_runs_a_new_migration(path
     assert one(before, "Job")["metadata"]["name"] != one(after, "Job")["metadata"]["name"]
 
 
-def test_what_does_not_matter_to_a_pod_leaves_it_alone(tmp_path: Path) -> None:
+def test_values_that_a_pod_does_not_use_leave_it_unchanged(tmp_path: Path) -> None:
     shutil.copytree(CHART, tmp_path / "kling-relay")
     description = tmp_path / "kling-relay" / "Chart.yaml"
     description.write_text(description.read_text().replace("\nversion: ", "\nversion: 99"))

@@ -70,7 +70,7 @@ def test_an_umbrella_chart_may_pass_what_it_shares() -> None:
     assert render(MIN | {"global": {"anything": [1]}, "enabled": True}) == render(MIN)
 
 
-def test_what_only_two_values_show_is_said_all_at_once() -> None:
+def test_contradictions_between_values_are_reported_all_at_once() -> None:
     wrong = {
         "secrets": {"signingKeys": {"value": "x", "existingSecret": "y"}},
         "settings": {"providerUrl": "https://api.openai-hk.com", "metricsPort": 8080},

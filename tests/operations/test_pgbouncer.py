@@ -60,7 +60,7 @@ async def test_clients_that_share_connections_never_get_each_other_s_answers(poo
         assert answers == [n + n for n in asked]
 
 
-async def test_what_is_set_for_a_statement_is_set_for_it_alone(database: str, pooled: str) -> None:
+async def test_a_setting_for_a_statement_applies_only_to_it(database: str, pooled: str) -> None:
     async with connect(pooled, pooler=True) as through:
         assert await through.settle.fetchval("SELECT current_setting($1)", "synchronous_commit") == "off"
         assert await through.pool.fetchval("SELECT current_setting($1)", "enable_seqscan") == "off"

@@ -98,7 +98,7 @@ async def test_two_workers_at_once_leave_nothing_behind_and_nobody_breaks(store:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)
-async def test_it_works_through_a_pooler_and_leaves_no_setting_there(postgres: Server, database: str) -> None:
+async def test_retention_works_through_a_pooler_and_leaves_no_setting_there(postgres: Server, database: str) -> None:
     async with pgbouncer(postgres, database) as pooled, connect(pooled, pooler=True) as through:
         assert await drop(through)
         assert await left(through) == set()

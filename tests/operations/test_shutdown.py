@@ -47,7 +47,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_who_stands_in_the_queue_when_a_process_leaves_a_shared_port_is_answered(loop: str) -> None:
+def test_connections_in_the_queue_of_a_process_that_leaves_a_shared_port_are_answered(loop: str) -> None:
     async def leave() -> None:
         with listening("127.0.0.1", 0) as held:
             port = held.getsockname()[1]

@@ -106,7 +106,7 @@ def test_ports_are_a_choice() -> None:
     assert isinstance(check_url("https://example.com:22/"), Address)
 
 
-def test_the_allowed_networks_are_the_only_door() -> None:
+def test_only_allowed_networks_open_inner_addresses() -> None:
     loopback = Allowed.parse("127.0.0.0/8, ::1/128")
     for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost:1/"):
         assert isinstance(check_url(url, allowed=loopback), Address)

@@ -54,7 +54,7 @@ def test_an_overdrawn_budget_has_nothing_left_rather_than_less() -> None:
     assert "0 left of 5 in all" in refusal.message
 
 
-def test_what_costs_nothing_may_always_go() -> None:
+def test_an_order_that_costs_nothing_is_always_admitted() -> None:
     assert exceeded(Limits(total=d(0)), Spent(total=d(9)), d(0)) is None
 
 
@@ -80,7 +80,7 @@ def test_a_limit_of_nothing_has_no_thresholds() -> None:
 
 
 @given(limits, spents, amounts)
-def test_what_was_reached_stays_reached_when_more_is_spent(budget: Limits, spent: Spent, amount: Decimal) -> None:
+def test_a_reached_threshold_stays_reached_when_more_is_spent(budget: Limits, spent: Spent, amount: Decimal) -> None:
     def names(found: tuple[BudgetAlert, ...]) -> set[tuple[str, int]]:
         return {(one.limit, one.percent) for one in found}
 

@@ -174,7 +174,7 @@ def test_a_charge_is_read_where_it_is_surely_units(said: dict[str, Any], charge:
         ).encode(),
     ],
 )
-def test_what_is_not_understood_is_unreadable(poor: bytes) -> None:
+def test_an_unintelligible_callback_is_unreadable(poor: bytes) -> None:
     with pytest.raises(UnreadableError):
         read(poor)
 

@@ -88,7 +88,7 @@ def test_a_delivery_is_named_and_read_back(subject: UUID, sequence: int, subscri
 
 
 @pytest.mark.parametrize("text", ["", "a-b-c", "x" * 1000, f"{'0' * 32}-0-{'0' * 32}", f"{'0' * 32}-99999-{'0' * 32}"])
-def test_what_is_no_delivery_id_is_none(text: str) -> None:
+def test_an_invalid_delivery_id_is_none(text: str) -> None:
     assert parse_delivery_id(text) is None
 
 

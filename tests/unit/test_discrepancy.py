@@ -74,7 +74,7 @@ SUCCEED, FAILED, PROCESSING = (
         (Status.SUBMITTED, NoAnswer("502"), []),
     ],
 )
-def test_what_the_provider_says_is_held_against_the_books(
+def test_the_providers_figures_are_compared_with_the_ledger(
     status: Status, theirs: PollResult, found: list[tuple[str, str | None]]
 ) -> None:
     assert about(books(status), theirs) == found
@@ -106,7 +106,7 @@ def test_books_that_do_not_add_up_are_found_whatever_the_provider_says(
     assert (said == []) == is_right
 
 
-def test_what_was_kept_counts_only_where_it_never_contradicts_itself() -> None:
+def test_stored_callbacks_count_only_if_they_do_not_contradict_each_other() -> None:
     assert agreed_end([PROCESSING]) is None
     assert agreed_end([PROCESSING, Signal(kind=SignalKind.SUCCEED), SUCCEED]) == SUCCEED
     assert agreed_end([SUCCEED, FAILED]) is None
@@ -131,6 +131,6 @@ def test_an_account_is_read_to_the_last_digit() -> None:
         b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_what_is_no_account_is_unreadable(body: bytes) -> None:
+def test_an_invalid_account_answer_is_unreadable(body: bytes) -> None:
     with pytest.raises(UnreadableError):
         read_packs(body)

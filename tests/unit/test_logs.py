@@ -94,7 +94,7 @@ def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
     assert "code" not in line
 
 
-def test_what_one_request_noted_is_not_in_the_next_ones_line() -> None:
+def test_fields_of_one_request_are_absent_from_the_next_ones_line() -> None:
     written = begun()
     log_context.begin(request_id="r-0")
     log_context.note(task=TASK)
@@ -211,7 +211,7 @@ def test_no_secret_is_in_any_line_wherever_it_was_planted(form: str, name: str) 
         assert part == "Bearer" or part not in written.text
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_harmless_text_is_left_alone() -> None:
     line = {"event": "provider_task_id=8f3 took 3 tokens", "task": TASK, "url": "https://a.example/callbacks", "n": 3}
     assert Redactor([])(None, "info", dict(line)) == line
 
@@ -239,7 +239,7 @@ def test_a_fault_in_the_web_is_logged_with_its_request_but_one_in_a_batch_is_not
     assert "request_id" not in flow
 
 
-def test_what_json_cannot_hold_loses_no_line() -> None:
+def test_a_value_that_json_cannot_hold_loses_no_line() -> None:
     written = begun()
     written.log.info("half a \ud800 pair", number=2**70, by={UUID(int=1): 1})
     written.log.info("a line\nbreak")

@@ -135,5 +135,5 @@ def test_poison_is_a_named_fault(member: dict[Any, Any], field: str) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1, True, float("nan")])
-def test_what_is_no_object_is_no_order(body: object) -> None:
+def test_an_order_must_be_an_object(body: object) -> None:
     assert list(faults(T2V, body)) == ["body"]

@@ -71,7 +71,7 @@ def test_an_omitted_duration_and_mode_are_priced_as_what_is_sent() -> None:
         ("kling-v3", "4k", 5, "7"),
     ],
 )
-def test_what_is_not_in_the_list_has_a_price_that_says_so(model: str, mode: str, duration: int, amount: str) -> None:
+def test_a_price_by_the_default_rule_says_so(model: str, mode: str, duration: int, amount: str) -> None:
     said = quote(video(model, mode, duration), KLING_PRICES)
     assert (said.amount, said.listed) == (Decimal(amount), False)
 
@@ -105,7 +105,7 @@ def test_every_valid_order_has_a_price_above_nothing(
     assert quote(order, prices) == said
 
 
-def test_what_was_quoted_before_is_quoted_the_same_and_not_remembered_without_end() -> None:
+def test_repeated_quotes_are_equal_and_the_cache_is_bounded() -> None:
     quoter = Quoter(KLING_PRICES)
     for round_ in range(2):
         for number in range(MAX_QUOTES // 2 + 1):
@@ -156,7 +156,7 @@ def test_every_fault_of_a_list_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("written", [None, [], {}, {"rules": 5}, {"rules": [None, 3]}])
-def test_what_is_no_list_is_refused(written: object) -> None:
+def test_an_invalid_price_list_is_refused(written: object) -> None:
     with pytest.raises(ConfigurationError):
         read_prices(written, "x")
 

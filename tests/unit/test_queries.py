@@ -64,7 +64,7 @@ def test_an_argument_has_one_number_however_often_it_is_used() -> None:
         "SELECT list[1:2], f(a := 1)",
     ],
 )
-def test_what_only_looks_like_an_argument_is_left_alone(text: str) -> None:
+def test_text_that_only_looks_like_an_argument_is_left_alone(text: str) -> None:
     assert numbered(text) == (text, [])
 
 

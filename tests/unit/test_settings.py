@@ -46,7 +46,7 @@ def test_nothing_need_be_set() -> None:
     assert risks(settings) == []
 
 
-def test_what_is_set_is_read_in_its_own_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_is_read_in_its_own_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "RELAY_RETRY_SCHEDULE": "1s, 250ms,1h30m",
         "RELAY_CALLBACK_BODY_LIMIT": "64KiB",
@@ -191,7 +191,7 @@ def test_settings_never_change_and_never_show_their_secrets() -> None:
     assert "hush" not in f"{settings!r}{settings}{settings.model_dump()}"
 
 
-def test_what_is_seldom_meant_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_risky_setting_causes_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     found = risks(Settings(provider_url="http://gateway.example", provider_key="hk-1", allowed_networks="0.0.0.0/0"))
     assert len(found) == 4
 

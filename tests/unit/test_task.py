@@ -49,7 +49,7 @@ def test_a_task_is_finished_exactly_when_its_status_is_final(signals: list[Signa
 
 
 @given(st.lists(SIGNALS, max_size=30))
-def test_what_the_provider_said_last_of_all_stands(signals: list[Signal]) -> None:
+def test_the_providers_last_word_stands(signals: list[Signal]) -> None:
     steps = walk(signals)
     if any(step.task.status in {Status.SUCCEED, Status.FAILED} for step in steps):
         assert steps[-1].task.status in {Status.SUCCEED, Status.FAILED}
@@ -76,7 +76,7 @@ def test_nothing_but_a_success_beats_it(late: SignalKind) -> None:
 
 @pytest.mark.parametrize("end", [SignalKind.SUCCEED, SignalKind.FAILED])
 @pytest.mark.parametrize("late", list(SignalKind))
-def test_what_the_provider_ended_stays_ended(end: SignalKind, late: SignalKind) -> None:
+def test_a_task_that_the_provider_ended_stays_ended(end: SignalKind, late: SignalKind) -> None:
     assert len(walk([Signal(kind=end), Signal(kind=late)])) == 1
 
 

@@ -8,7 +8,7 @@ from kling_relay.core.trace import Trace, parse
 
 
 @given(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.booleans())
-def test_what_is_written_is_read_back(trace: int, span: int, sampled: bool) -> None:
+def test_a_traceparent_is_read_as_it_was_written(trace: int, span: int, sampled: bool) -> None:
     one = Trace(trace, span, sampled)
     assert parse(one.text) == one
 
@@ -35,7 +35,7 @@ GOOD = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         GOOD.replace("4bf9", "4bg9"),
     ],
 )
-def test_what_says_nothing_is_none(text: str | None) -> None:
+def test_an_invalid_traceparent_is_none(text: str | None) -> None:
     assert parse(text) is None
 
 

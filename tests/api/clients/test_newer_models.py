@@ -66,7 +66,7 @@ async def test_an_order_of_a_newer_model_is_taken_and_done(newer: Relay, name: s
         ({"prompt": "兔" * 2501}, "prompt"),
     ],
 )
-async def test_what_a_newer_model_cannot_do_is_refused_before_it_is_paid_for(
+async def test_an_unsupported_feature_of_a_newer_model_is_refused_before_it_costs_anything(
     newer: Relay, order: dict[str, Any], member: str
 ) -> None:
     status, said = await newer.call("POST", "/v1/videos/text2video", json={"prompt": "a rabbit", **order})

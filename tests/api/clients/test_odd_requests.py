@@ -84,7 +84,7 @@ async def test_headers_are_taken_as_they_come(place: Place, headers: dict[str, s
         ("DELETE", "/kling/v1/videos/text2video", 405, 1202),
     ],
 )
-async def test_what_is_not_there_is_refused_in_klings_manner(
+async def test_an_unknown_path_is_refused_in_klings_format(
     place: Place, method: str, path: str, status: int, code: int
 ) -> None:
     got, said, _ = await place.say(method, path)

@@ -80,7 +80,7 @@ ORDERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-async def test_what_it_sends_is_taken_and_what_it_reads_is_there(place: Place, name: str) -> None:
+async def test_the_sdks_requests_are_accepted_and_its_fields_answered(place: Place, name: str) -> None:
     operation, order, wanted = ORDERS[name]
     headers = signed()
     status, said, _ = await place.say("POST", f"/v1/{operation}", order, headers)

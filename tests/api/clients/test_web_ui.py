@@ -75,7 +75,7 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-async def test_what_its_forms_send_is_ordered_polled_and_shown(place: Place, name: str) -> None:
+async def test_orders_of_the_web_uis_forms_are_submitted_polled_and_shown(place: Place, name: str) -> None:
     operation, form, wanted = FORMS[name]
     status, said, headers = await place.say("POST", f"/kling/v1/{operation}", form, HEADERS)
     assert (status, said["code"]) == (200, 0), said
