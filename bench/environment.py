@@ -70,7 +70,7 @@ async def open_environment() -> AsyncIterator[Environment]:
                 await migrate(server.url(BARE_TEMPLATE))
                 await admin.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE {BARE_TEMPLATE}")
                 connection = await asyncpg.connect(server.url(TEMPLATE))
-                await partitions.ensure(connection, datetime.now(UTC), timedelta(days=90))
+                await partitions.create_missing(connection, datetime.now(UTC), timedelta(days=90))
                 await connection.close()
             finally:
                 await admin.close()

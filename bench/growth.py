@@ -36,9 +36,9 @@ SELECT s, id, 1, 1, at, 0.01, 200, 'delivered' FROM new_tasks, unnest($6::uuid[]
 async def fill(connection: Connection, tasks: int) -> None:
     """Fill the database with finished tasks of the last eighty days, each with three attempts."""
     now = datetime.now(UTC)
-    await partitions.ensure(connection, now - timedelta(days=DAYS), timedelta(days=90))
+    await partitions.create_missing(connection, now - timedelta(days=DAYS), timedelta(days=90))
     for day in range(7, DAYS, 3):  # as a service that ran all that time would have created them
-        await partitions.ensure(connection, now - timedelta(days=DAYS - day), timedelta(days=90))
+        await partitions.create_missing(connection, now - timedelta(days=DAYS - day), timedelta(days=90))
     [client, sample, *subscriptions] = fixtures.ids(2 + ATTEMPTS)
     body = fixtures.success_event(sample, client).body
     for day in range(DAYS):
@@ -58,7 +58,7 @@ async def grown_environment(environment: Environment, tasks: int) -> AsyncIterat
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {BARE_TEMPLATE} STRATEGY file_copy")
         connection = await fixtures.connect(environment.server.url(name))
         await fill(connection, tasks)
-        await partitions.ensure(connection, datetime.now(UTC), timedelta(days=90))
+        await partitions.create_missing(connection, datetime.now(UTC), timedelta(days=90))
         await connection.close()
         yield replace(environment, template=name)
     finally:

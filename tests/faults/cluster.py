@@ -26,7 +26,7 @@ async def cluster() -> AsyncIterator[Server]:
         await migrate(server.url())
         connection = await asyncpg.connect(server.url())
         try:
-            await partitions.ensure(connection, datetime.now(UTC), timedelta(days=90))
+            await partitions.create_missing(connection, datetime.now(UTC), timedelta(days=90))
         finally:
             await connection.close()
         yield server

@@ -13,7 +13,7 @@ from kling_relay.app.doctor import examine
 from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.settings import Settings
 from kling_relay.store.embedded.server import Server
-from kling_relay.store.postgres.server_check import Condition
+from kling_relay.store.postgres.server_check import ServerCheck
 from kling_relay.store.schema import restored
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.postgres import fresh_database
@@ -91,7 +91,7 @@ async def test_events_ahead_of_the_servers_transactions_are_an_error_until_a_mig
         await relay.final(await relay.submit())
     await execute(database, "UPDATE events SET tx = tx + 1000000000")
     assert worst((await examined(settings_for(database, NOBODY)))["events"]).state is CheckState.ERROR
-    assert await restored.renew(database)
+    assert await restored.raise_tx_offset(database)
     assert worst((await examined(settings_for(database, NOBODY)))["events"]).state is CheckState.OK
 
 
@@ -181,10 +181,10 @@ def test_the_difference_of_clocks_decides_the_state(seconds: float, state: Check
 
 def test_every_fault_of_a_database_server_is_a_sentence() -> None:
     given: dict[str, Any] = {"at": datetime.now(UTC), "is_pooled": False, "connections": 1}
-    sound = Condition(version=18, is_replica=False, may_create=True, settings={}, **given)
+    sound = ServerCheck(version=18, is_replica=False, can_create=True, settings={}, **given)
     assert not sound.faults
     assert not sound.risks
     settings = {"server_encoding": "SQL_ASCII", "fsync": "off", "synchronous_commit": "off"}
-    ill = Condition(version=13, is_replica=True, may_create=False, settings=settings, **given)
+    ill = ServerCheck(version=13, is_replica=True, can_create=False, settings=settings, **given)
     assert [fault.split(" ")[0] for fault in ill.faults] == ["PostgreSQL", "it", "server_encoding"]
     assert [risk.split(" ")[0] for risk in ill.risks] == ["fsync", "this", "synchronous_commit"]

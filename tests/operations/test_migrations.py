@@ -81,7 +81,7 @@ async def test_a_reader_holds_a_migration_up_but_never_the_readers_behind_it(
             await reading.start()
             for table in TABLES:
                 await reader.fetchval(f"SELECT count(*) FROM {table}")
-            migrating = asyncio.ensure_future(downgrade(database, "base", patience=60))
+            migrating = asyncio.ensure_future(downgrade(database, "base", max_wait=60))
             await eventually(lambda: _is_waiting(pool))
             for _ in range(20):
                 async with asyncio.timeout(2):
@@ -106,7 +106,7 @@ async def test_a_migration_that_never_gets_its_table_is_undone_and_says_so(
         async with holder.transaction():
             await holder.execute("LOCK TABLE pending_deliveries IN ACCESS SHARE MODE")
             with pytest.raises(Exception, match="lock timeout"):
-                await downgrade(database, "0006", patience=0.3)
+                await downgrade(database, "0006", max_wait=0.3)
             assert await current(database) == head()
             assert await counts(database)
     finally:

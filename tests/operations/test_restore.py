@@ -1,4 +1,4 @@
-"""A database restored from a backup goes on: no reader misses or repeats an event, every secret opens."""
+"""After a restore from a backup no reader misses or repeats an event, and every secret can be decrypted."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from kling_relay.app.database import prepare_database
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.schema.migrate import MigrationError
-from kling_relay.store.schema.restored import EPOCH, renew
+from kling_relay.store.schema.restored import OFFSET_STEP, raise_tx_offset
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import Relay, Subscriber, running, sandboxed, settings_for, subscriber
 from tests.support.waiting import eventually
@@ -49,7 +49,7 @@ async def live(relay: Relay, other: Subscriber, count: int) -> list[dict[str, An
     return await eventually(logged)  # the log waits for every transaction in the server, those of other tests too
 
 
-async def test_after_dump_and_restore_streams_go_on_and_secrets_open(postgres: Server, database: str) -> None:
+async def test_after_dump_and_restore_streams_continue_and_secrets_decrypt(postgres: Server, database: str) -> None:
     await do(database, BUSY)
     async with own_place() as place, sandboxed() as (_, provider), subscriber() as other:
         async with running(database, provider) as relay:
@@ -73,7 +73,7 @@ async def test_after_dump_and_restore_streams_go_on_and_secrets_open(postgres: S
                 assert len({event["id"] for event in log}) == len(log)
                 for reader in (kept[-1], lost[-1]):
                     assert await log_after(relay, reader["cursor"]) == fresh
-                assert {int(event["cursor"].split("-")[0]) // EPOCH for event in fresh} == {1}
+                assert {int(event["cursor"].split("-")[0]) // OFFSET_STEP for event in fresh} == {1}
                 for heard in other.heard[told:]:
                     heard.verified(secret)
                 assert (await relay.call("GET", "/v1/hook-secret"))[1]["secret"] == hook_secret
@@ -89,27 +89,27 @@ async def dumped(server: Server, database: str, place: Path) -> Path:
     return into / "relay.dump"
 
 
-async def test_an_untouched_database_stays_in_its_epoch_and_a_restored_one_leaves_it(database: str) -> None:
-    assert not await renew(database)
-    assert await renew(database, restored=True)
-    assert await offset(database) > EPOCH - 2**32
-    assert not await renew(database)
-    assert await renew(database, restored=True)
-    assert await offset(database) > 2 * EPOCH - 2**32
+async def test_the_offset_is_raised_by_one_step_for_each_restore_alone(database: str) -> None:
+    assert not await raise_tx_offset(database)
+    assert await raise_tx_offset(database, restored=True)
+    assert await offset(database) > OFFSET_STEP - 2**32
+    assert not await raise_tx_offset(database)
+    assert await raise_tx_offset(database, restored=True)
+    assert await offset(database) > 2 * OFFSET_STEP - 2**32
 
 
-async def test_no_epoch_begins_under_a_running_service(database: str) -> None:
+async def test_the_offset_is_not_raised_under_a_running_service(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider):
         with pytest.raises(MigrationError, match="Stop them all"):
-            await renew(database, restored=True)
+            await raise_tx_offset(database, restored=True)
     assert await offset(database) == 0
 
 
-async def test_a_server_that_takes_no_writes_yet_is_waited_for_and_then_told_of(database: str) -> None:
+async def test_migrate_waits_for_a_read_only_server_and_then_names_it(database: str) -> None:
     name = database.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
     await do(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(MigrationError, match="takes no writes"):
-        await renew(database, restored=True, patience=0.3)
+    with pytest.raises(MigrationError, match="accepts no writes"):
+        await raise_tx_offset(database, restored=True, max_wait=0.3)
 
 
 async def offset(database: str) -> int:

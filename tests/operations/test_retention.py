@@ -10,7 +10,7 @@ import pytest
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import CollisionError
-from kling_relay.store.schema.partitions import NotOurTablesError, Range, drop_old, ensure, ranges
+from kling_relay.store.schema.partitions import NotTableOwnerError, PartitionRange, create_missing, drop_old, ranges
 from kling_relay.store.tables import PARTITIONED
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.service import running, sandboxed
@@ -39,7 +39,7 @@ async def left(store: Database) -> set[str]:
     return {row["relname"] for row in rows if row["relname"][-8:] <= f"{LATER - RETENTION:%Y%m%d}"}
 
 
-async def oldest(store: Database) -> Range:
+async def oldest(store: Database) -> PartitionRange:
     async with store.pool.acquire() as connection:
         return (await ranges(connection))[0]
 
@@ -51,7 +51,7 @@ async def test_a_pass_drops_what_is_old_and_nothing_else(store: Database) -> Non
     assert await left(store) == set()
     assert await drop(store) == []
     async with store.pool.acquire() as connection:
-        assert await ensure(connection, LATER, RETENTION) > 0
+        assert await create_missing(connection, LATER, RETENTION) > 0
 
 
 @pytest.mark.parametrize("parent", PARTITIONED)
@@ -117,9 +117,9 @@ async def test_a_role_that_does_not_own_the_tables_serves_and_says_what_it_canno
         async with sandboxed() as (_, provider), running(lesser, provider) as relay:
             assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
         async with connect(lesser) as store, store.pool.acquire() as connection:
-            assert await ensure(connection, NOW, RETENTION) == 0
-            with pytest.raises(NotOurTablesError, match="kling-relay migrate"):
-                await ensure(connection, LATER, RETENTION)
+            assert await create_missing(connection, NOW, RETENTION) == 0
+            with pytest.raises(NotTableOwnerError, match="kling-relay migrate"):
+                await create_missing(connection, LATER, RETENTION)
     finally:
         await owner.execute(f"DROP OWNED BY {role}")
         await owner.execute(f"DROP ROLE {role}")

@@ -19,8 +19,8 @@ from kling_relay.flows.sweep import Sweep
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.schema.migrate import MigrationError
-from kling_relay.store.schema.partitions import ensure, ranges
-from kling_relay.store.schema.restored import renew
+from kling_relay.store.schema.partitions import create_missing, ranges
+from kling_relay.store.schema.restored import raise_tx_offset
 from tests.support.paths import ROOT
 from tests.support.postgres import fresh_database
 from tests.support.service import SIGNING, running, sandboxed, settings_for, subscriber
@@ -96,7 +96,7 @@ async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_a
         assert [finding for finding in found if finding.state is CheckState.ERROR] == []
         assert any("migrate --drop-old" in finding.detail + finding.advice for finding in found)
         with pytest.raises(MigrationError, match="Stop them all"):
-            await renew(roles.owner, restored=True)
+            await raise_tx_offset(roles.owner, restored=True)
 
 
 async def test_partitions_are_made_and_dropped_by_the_owner_alone(roles: Roles) -> None:
@@ -125,7 +125,7 @@ async def grown_old(owner: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
     """Leave only partitions of weeks before the retention, and return the names of those of tasks."""
     for name in await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"):
         await owner.execute(f"DROP TABLE {name[0]}")
-    assert await ensure(owner, NOW - 2 * RETENTION, RETENTION)
+    assert await create_missing(owner, NOW - 2 * RETENTION, RETENTION)
     return {each.name("tasks") for each in await ranges(owner)}
 
 

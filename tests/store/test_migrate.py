@@ -15,7 +15,7 @@ from kling_relay.store.schema.migrate import (
     locked_connection,
     migrate,
     scripts,
-    wait,
+    wait_until_ready,
 )
 from tests.support.postgres import fresh_database
 
@@ -23,13 +23,13 @@ from tests.support.postgres import fresh_database
 async def test_the_template_of_every_test_is_at_the_newest_revision(database: str) -> None:
     assert await current(database) == head() is not None
     assert await is_ready(database)
-    await wait(database, within=1)
+    await wait_until_ready(database, max_wait=1)
 
 
 async def test_several_migrators_at_once_all_succeed(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url:
         assert await current(url) is None
-        await asyncio.gather(*(migrate(url) for _ in range(4)), wait(url, within=60))
+        await asyncio.gather(*(migrate(url) for _ in range(4)), wait_until_ready(url, max_wait=60))
         assert await current(url) == head()
 
 
@@ -52,15 +52,15 @@ async def test_a_newer_release_s_schema_is_left_alone_and_good_enough(database: 
 async def test_a_migrator_that_is_kept_out_says_so(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url, locked_connection(url):
         with pytest.raises(MigrationError, match="Another migration"):
-            await migrate(url, patience=0.3)
+            await migrate(url, max_wait=0.3)
 
 
 async def test_waiting_for_a_database_that_nobody_migrates_ends_with_the_reason(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url:
         with pytest.raises(MigrationError, match="not yet at"):
-            await wait(url, within=0.1)
+            await wait_until_ready(url, max_wait=0.1)
     with pytest.raises(MigrationError, match="does not exist"):
-        await wait(url, within=0.1)
+        await wait_until_ready(url, max_wait=0.1)
 
 
 def test_the_scripts_are_beside_the_package_in_a_source_tree() -> None:

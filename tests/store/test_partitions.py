@@ -72,9 +72,9 @@ async def past(box: Outbox, days: int) -> datetime:
     then = NOW - timedelta(days=days)
     for parent in PARTITIONED:
         first = (await partitions.ranges(box.connection, parent))[0].start
-        for each in partitions.wanted([], then, timedelta(days=3)):
+        for each in partitions.missing_ranges([], then, timedelta(days=3)):
             if each.end <= first:
-                await partitions._make(box.connection, parent, each)
+                await partitions._create(box.connection, parent, each)
     return then
 
 
@@ -82,10 +82,10 @@ async def test_partitions_cover_now_and_a_week_ahead_in_every_table(box: Outbox)
     for parent in PARTITIONED:
         there = await partitions.ranges(box.connection, parent)
         assert there[0].start <= NOW
-        assert there[-1].end >= NOW + partitions.AHEAD
+        assert there[-1].end >= NOW + partitions.CREATE_AHEAD
         assert all(one.end == following.start for one, following in pairwise(there))
-    assert await partitions.ensure(box.connection, NOW, RETENTION) == 0
-    assert await partitions.ensure(box.connection, NOW + timedelta(days=5), RETENTION) > 0
+    assert await partitions.create_missing(box.connection, NOW, RETENTION) == 0
+    assert await partitions.create_missing(box.connection, NOW + timedelta(days=5), RETENTION) > 0
 
 
 async def test_a_row_that_fits_nowhere_is_a_fault_to_be_seen(box: Outbox) -> None:

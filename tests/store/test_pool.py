@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 async def pool(database: str) -> AsyncIterator[Pool]:
-    async with connect(database, size=3, patience=20) as opened:
+    async with connect(database, size=3, max_wait=20) as opened:
         yield opened.pool
 
 

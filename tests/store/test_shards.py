@@ -14,7 +14,7 @@ from tests.support.outbox import fresh_id
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Database]:
-    async with connect(database, patience=20) as opened:
+    async with connect(database, max_wait=20) as opened:
         yield opened
 
 

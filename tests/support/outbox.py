@@ -115,7 +115,7 @@ class Outbox:
 @asynccontextmanager
 async def outbox(url: str) -> AsyncIterator[Outbox]:
     """Give an outbox with one client in a migrated database."""
-    async with connect(url, patience=20) as database:
+    async with connect(url, max_wait=20) as database:
         connection = await asyncpg.connect(url)
         client = fresh_id()
         await connection.execute(

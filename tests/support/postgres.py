@@ -94,7 +94,7 @@ async def _make_template(server: Server) -> None:
 async def _make_partitions(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        await partitions.ensure(connection, datetime.now(UTC), timedelta(days=90))
+        await partitions.create_missing(connection, datetime.now(UTC), timedelta(days=90))
     finally:
         await connection.close()
 

@@ -127,7 +127,7 @@ def migrate(
         async with database.database_url(settings) as url:
             if wait is None:
                 return await database.prepare_database(url, settings, restored=restored, drop_old=drop_old)
-            await migrations.wait(url, wait.total_seconds())
+            await migrations.wait_until_ready(url, wait.total_seconds())
             return []
 
     return in_loop(work())

@@ -9,7 +9,7 @@ from kling_relay.store.embedded.server import embedded
 from kling_relay.store.postgres.database import Database, connect, connect_once
 from kling_relay.store.postgres.statement import translated
 from kling_relay.store.schema import migrate, partitions
-from kling_relay.store.schema import restored as epoch
+from kling_relay.store.schema.restored import raise_tx_offset
 
 
 @asynccontextmanager
@@ -27,15 +27,15 @@ async def prepare_database(
 ) -> list[str]:
     """Bring the schema to this release's and make the partitions of the days ahead; return those dropped.
 
-    After a restore a new epoch of the event log begins; where that does not show by itself, `restored` says it.
+    After a restore the numbers of events are raised; `restored` says that there was one, if the numbers do not show it.
     With `drop_old` partitions are dropped as the sweep does it where it may. Raises CollisionError where it is at it.
     """
     await migrate.migrate(url)
-    await epoch.renew(url, restored=restored)
+    await raise_tx_offset(url, restored=restored)
     with translated():
         connection = await connect_once(url)
     try:
-        await partitions.ensure(connection, clock.now(), settings.retention)
+        await partitions.create_missing(connection, clock.now(), settings.retention)
         return await partitions.drop_old(connection, clock.now(), settings.retention) if drop_old else []
     finally:
         await connection.close()
@@ -50,7 +50,7 @@ async def open_database(settings: Settings, *, migrated: bool = False) -> AsyncI
         async with connect(
             url,
             size=settings.pool_size,
-            patience=settings.record_timeout.total_seconds(),
+            max_wait=settings.record_timeout.total_seconds(),
             pooler=settings.database_pooler,
         ) as database:
             yield database

@@ -17,7 +17,7 @@ from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.embedded.server import EmbeddedError
 from kling_relay.store.postgres import server_check
 from kling_relay.store.postgres.database import Database, connect, connect_once
-from kling_relay.store.postgres.server_check import Condition
+from kling_relay.store.postgres.server_check import ServerCheck
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.schema import migrate, restored
 from kling_relay.store.stats import fleet
@@ -47,7 +47,7 @@ async def check_database(settings: Settings, limit: float) -> AsyncIterator[Find
             yield schema
             if schema.state is CheckState.ERROR:
                 return
-            async with connect(url, size=2, patience=limit, pooler=settings.database_pooler) as database:
+            async with connect(url, size=2, max_wait=limit, pooler=settings.database_pooler) as database:
                 yield await _check_events(database)
                 yield await _check_secrets(database, settings)
                 for finding in await _check_upkeep(database):
@@ -76,7 +76,7 @@ async def _check_server(url: str, settings: Settings) -> list[Finding]:
     connection = await connect_once(url)
     try:
         before = clock.now()
-        server = await server_check.look(connection)
+        server = await server_check.check_server(connection)
         after = clock.now()
     finally:
         await connection.close()
@@ -91,14 +91,14 @@ async def _check_server(url: str, settings: Settings) -> list[Finding]:
     ]
 
 
-def _check_connections(server: Condition, settings: Settings) -> list[Finding]:
+def _check_connections(server: ServerCheck, settings: Settings) -> list[Finding]:
     findings = []
     if server.is_pooled and not settings.database_pooler:
         detail = "there is a pooler in front of it, but RELAY_DATABASE_POOLER is not set"
         findings.append(Finding("database", CheckState.ERROR, detail, "Set RELAY_DATABASE_POOLER=true."))
     needed = (settings.pool_size + _BATCH_CONNECTIONS) * settings.processes
-    if not server.is_pooled and needed > server.most_connections:
-        detail = f"it allows {server.most_connections} connections, but this service alone may open {needed}"
+    if not server.is_pooled and needed > server.max_connections:
+        detail = f"it allows {server.max_connections} connections, but this service alone may open {needed}"
         advice = "Lower RELAY_POOL_SIZE, or raise max_connections."
         findings.append(Finding("database", CheckState.WARNING, detail, advice))
     return findings
@@ -114,7 +114,7 @@ async def _check_schema(url: str) -> Finding:
 
 
 async def _check_events(database: Database) -> Finding:
-    if await restored.is_needed(database):
+    if await restored.is_offset_too_low(database):
         detail = "the newest events are hidden: they are ahead of this server's transactions, as after a restore"
         advice = "Stop every process, run `kling-relay migrate`, and start them again."
         return Finding("events", CheckState.ERROR, detail, advice)

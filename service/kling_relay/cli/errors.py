@@ -84,7 +84,7 @@ _SERVER_ERRORS: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("kling_relay.store.schema.migrate", "MigrationError", Failure, "`kling-relay migrate` upgrades the schema."),
     (
         "kling_relay.store.schema.partitions",
-        "NotOurTablesError",
+        "NotTableOwnerError",
         Failure,
         'See "Two roles" in docs/operations.md for the rights that each role needs.',
     ),

@@ -146,9 +146,9 @@ class Sweep:
         with translated():
             connection = await self._database.pool.acquire()
         try:
-            made = await partitions.ensure(connection, now, self._retention)
+            made = await partitions.create_missing(connection, now, self._retention)
             dropped = await partitions.drop_old(connection, now, self._retention)
-        except partitions.NotOurTablesError as error:
+        except partitions.NotTableOwnerError as error:
             self._log("partitions", str(error))
             return
         finally:

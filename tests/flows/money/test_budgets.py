@@ -186,7 +186,7 @@ async def test_a_window_that_is_over_counts_no_more(database: str, window: str) 
     later = NOW + timedelta(days=1 if window == "day" else 32)
     async with connect(database) as db:
         async with db.pool.acquire() as connection:
-            await partitions.ensure(connection, later, timedelta(days=90))
+            await partitions.create_missing(connection, later, timedelta(days=90))
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(**{window: Decimal(3)}), of_key=False)
         budget = flow(db)

@@ -28,7 +28,7 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
             now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
             recorded.append(record(client, key, now, str(chance.randint(1, 9))))
             async with db.pool.acquire() as connection:
-                await partitions.ensure(connection, now, timedelta(days=90))
+                await partitions.create_missing(connection, now, timedelta(days=90))
             assert await ordered(db, budget, recorded[-1]) is None
             spent = await balances.spent(db.pool, account, "unit", now, checkpoint_after=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
@@ -62,7 +62,7 @@ async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
 
 
 async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(database: str) -> None:
-    """The old cluster's numbers were higher: without a new epoch the new entries would lie below what was closed."""
+    """The old cluster's numbers were higher: if the entries kept them, new ones would lie below the checkpoint."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
         (account, _) = await budgets.accounts_of(db.pool, client, key)
@@ -70,8 +70,8 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
         await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=1)
         await db.pool.execute("UPDATE ledger SET tx = tx + 1000000")
         await db.pool.execute("UPDATE ledger_checkpoints SET below_tx = below_tx + 1000000")
-    assert await restored.renew(database)
-    assert not await restored.renew(database)
+    assert await restored.raise_tx_offset(database)
+    assert not await restored.raise_tx_offset(database)
     async with connect(database) as db:
         for quote, spent in (("2", 6), ("1", 7)):
             await orders.record(db, [record(client, key, NOW, quote)], 10)

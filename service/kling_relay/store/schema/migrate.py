@@ -1,7 +1,7 @@
-"""The schema's way from one release to the next: safe to run twice at once, and never in the way for long.
+"""Migrations of the schema: safe to run twice at once, and never in the way of the service for long.
 
-A script waits `LOCK_TIMEOUT` for a table at most, so that the queries behind it do not pile up; then it is undone
-and tried again. Migrators exclude one another by a lock that also holds behind PgBouncer in transaction mode.
+A script waits at most LOCK_TIMEOUT for a table, so that no queries pile up behind it; then it is rolled back and tried
+again. Migrators exclude each other by a lock that also works behind PgBouncer in transaction mode.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ from kling_relay.store.postgres.database import connect_once
 Result = TypeVar("Result")
 
 LOCK_TIMEOUT = "3s"
-PATIENCE = 120.0
-"""Seconds that `migrate` waits in all, for another migrator and for busy tables."""
+MAX_WAIT = 120.0
+"""Seconds that `migrate` waits in total, for another migrator and for busy tables."""
 
 _LOCK = 0x6B6C696E67
-_LOOK_EVERY = 0.25
-_TABLE_BUSY = "55P03"
+_RETRY_AFTER = 0.25
+_LOCK_NOT_AVAILABLE = "55P03"
 _READ_ONLY = "25006"
 _INSTALLED = "share/kling-relay/alembic/env.py"
 
 
 class MigrationError(Exception):
-    """The schema could not be brought to where it should be."""
+    """The schema could not be migrated."""
 
 
 def scripts() -> Path:
@@ -49,11 +49,11 @@ def scripts() -> Path:
     for path in metadata.files("kling-relay") or []:
         if path.as_posix().endswith(_INSTALLED):
             return Path(str(path.locate())).resolve().parent
-    raise MigrationError("The migration scripts are not installed.")
+    raise MigrationError("The migration scripts are not installed: install kling-relay again, with its data files.")
 
 
 def configuration() -> Config:
-    """Return what Alembic's commands need, apart from a connection in `attributes["connection"]`."""
+    """Return what Alembic's commands need, except for a connection in `attributes["connection"]`."""
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -66,7 +66,7 @@ def head() -> str | None:
 
 
 async def current(database_url: str) -> str | None:
-    """Return the database's revision, None where it has none; raises what asyncpg raises where it cannot be asked."""
+    """Return the database's revision, or None if it has none; raises the driver's errors."""
     connection = await connect_once(database_url)
     try:
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -78,7 +78,7 @@ async def current(database_url: str) -> str | None:
 
 
 async def is_ready(database_url: str) -> bool:
-    """Say whether this release can work on the database: at our head, or further than we know (a newer release's)."""
+    """Return whether this release can use the database: it is at our head, or at a newer release's revision."""
     revision = await current(database_url)
     if revision is None:
         return False
@@ -86,79 +86,80 @@ async def is_ready(database_url: str) -> bool:
     return revision == head() or revision not in known
 
 
-async def wait(database_url: str, within: float) -> None:
-    """Wait until somebody else has migrated; raises MigrationError after `within` seconds with the last reason."""
-    deadline = time.monotonic() + within
+async def wait_until_ready(database_url: str, max_wait: float) -> None:
+    """Wait until another process has migrated; raises MigrationError with the last reason after `max_wait` seconds."""
+    deadline = time.monotonic() + max_wait
     while True:
         try:
             if await is_ready(database_url):
                 return
-            reason = f"its schema is not yet at {head()}"
+            reason = f"its schema is not yet at {head()}; `kling-relay migrate` brings it there"
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             reason = f"{type(error).__name__}: {error}"
         if time.monotonic() > deadline:
-            raise MigrationError(f"The database was not ready within {within:g} s: {reason}")
-        await asyncio.sleep(_LOOK_EVERY)
+            raise MigrationError(f"The database was not ready within {max_wait:g} s: {reason}")
+        await asyncio.sleep(_RETRY_AFTER)
 
 
-async def migrate(database_url: str, to: str = "head", patience: float = PATIENCE) -> None:
-    """Bring the database up to revision `to`; does nothing where it is there, or further than this release knows.
+async def migrate(database_url: str, to: str = "head", max_wait: float = MAX_WAIT) -> None:
+    """Upgrade the database to revision `to`; does nothing if it is there, or further than this release knows.
 
-    Raises MigrationError where other migrators or busy tables do not make way within `patience` seconds.
+    Raises MigrationError if another migrator is still running after `max_wait` seconds, DBAPIError if tables are busy.
     """
     if to == "head" and await is_ready(database_url):
         return
-    await _command(database_url, lambda config: command.upgrade(config, to), patience)
+    await _run(database_url, lambda config: command.upgrade(config, to), max_wait)
 
 
-async def downgrade(database_url: str, to: str, patience: float = PATIENCE) -> None:
-    """Take the database back to revision `to` ("base" for nothing at all), losing what only newer ones hold."""
-    await _command(database_url, lambda config: command.downgrade(config, to), patience)
+async def downgrade(database_url: str, to: str, max_wait: float = MAX_WAIT) -> None:
+    """Downgrade the database to revision `to` ("base" for an empty one); what only newer revisions hold is lost."""
+    await _run(database_url, lambda config: command.downgrade(config, to), max_wait)
 
 
-async def _command(database_url: str, act: Callable[[Config], None], patience: float) -> None:
-    async def once(left: float) -> None:
+async def _run(database_url: str, alembic_command: Callable[[Config], None], max_wait: float) -> None:
+    async def attempt(left: float) -> None:
         async with locked_connection(database_url, left) as connection:
-            await connection.run_sync(lambda sync: act(_on(sync)))
+            await connection.run_sync(lambda sync: alembic_command(_with_connection(sync)))
 
-    await patiently(once, patience)
+    await retry_while_busy(attempt, max_wait)
 
 
-async def patiently(act: Callable[[float], Awaitable[Result]], patience: float) -> Result:
-    """Return what `act` does as soon as tables make way and a recovering server takes writes.
+async def retry_while_busy(attempt: Callable[[float], Awaitable[Result]], max_wait: float) -> Result:
+    """Call `attempt` with the seconds left, until no table is locked and the server accepts writes; return its result.
 
-    `act` gets the seconds that are left. Raises what it raised last after `patience` seconds.
+    After `max_wait` seconds the last error is raised, as MigrationError if the server is read-only.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + max_wait
     while True:
         try:
-            return await act(deadline - time.monotonic())
+            return await attempt(deadline - time.monotonic())
         except DBAPIError as error:
-            reason = getattr(error.orig, "sqlstate", None)
-            if reason not in {_TABLE_BUSY, _READ_ONLY}:
+            state = getattr(error.orig, "sqlstate", None)
+            if state not in {_LOCK_NOT_AVAILABLE, _READ_ONLY}:
                 raise
             if time.monotonic() > deadline:
-                if reason == _READ_ONLY:
+                if state == _READ_ONLY:
                     raise MigrationError(
-                        "The database takes no writes: it is a replica, or still recovering."
+                        "The database accepts no writes: it is a replica, or still recovering. Wait until it is"
+                        " promoted, or set RELAY_DATABASE_URL to the primary."
                     ) from error
                 raise
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_RETRY_AFTER)
 
 
-def _on(connection: object) -> Config:
+def _with_connection(connection: object) -> Config:
     config = configuration()
     config.attributes["connection"] = connection
     return config
 
 
 @asynccontextmanager
-async def locked_connection(database_url: str, patience: float = PATIENCE) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection to migrate on, while a second one's transaction keeps every other migrator out."""
+async def locked_connection(database_url: str, max_wait: float = MAX_WAIT) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection to migrate on, while a second one holds the migrators' lock."""
     engine = _engine(database_url)
     try:
         async with engine.connect() as guard, engine.connect() as connection:
-            await _exclude_others(guard, patience)
+            await _lock_out_others(guard, max_wait)
             yield connection
     finally:
         await engine.dispose()
@@ -168,8 +169,8 @@ def _engine(database_url: str) -> AsyncEngine:
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(database_url, statement_cache_size=0)
 
-    # asyncpg reads the address itself, so that it means the same here and in the service's own pool. Statements
-    # have names of their own: behind a pooler another client may have left one of the usual names.
+    # asyncpg itself parses the address, so that it means the same here and in the service's own pool. Prepared
+    # statements get random names: behind a pooler, another client may have left one with a usual name.
     engine = create_async_engine(
         "postgresql+asyncpg://?prepared_statement_cache_size=0",
         async_creator=connect,
@@ -178,35 +179,37 @@ def _engine(database_url: str) -> AsyncEngine:
     )
 
     @event.listens_for(engine.sync_engine, "begin")
-    def bound_waiting(connection: object) -> None:
+    def limit_lock_wait(connection: object) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")  # type: ignore[attr-defined]
 
     return engine
 
 
-async def _exclude_others(guard: AsyncConnection, patience: float) -> None:
+async def _lock_out_others(guard: AsyncConnection, max_wait: float) -> None:
     """Take the migrators' lock for as long as `guard`'s transaction lasts.
 
-    Asked for again and again, never waited for: a waiting statement holds a snapshot, and CREATE INDEX
-    CONCURRENTLY in the migrator that has the lock would wait for that for ever.
+    It polls: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY in the migrator that has the lock
+    would wait for that forever.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + max_wait
     while True:
         await guard.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         if (await guard.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})")).scalar_one():
-            await _without_snapshot(guard)
+            await _release_snapshot(guard)
             return
         await guard.rollback()
         if time.monotonic() > deadline:
-            raise MigrationError("Another migration is running, and did not end in time.")
-        await asyncio.sleep(_LOOK_EVERY)
+            raise MigrationError(
+                f"Another migration is still running after {max_wait:.0f} s. Wait until it ends, then migrate again."
+            )
+        await asyncio.sleep(_RETRY_AFTER)
 
 
-async def _without_snapshot(guard: AsyncConnection) -> None:
-    """Let go of the snapshot of the last statement, which its portal keeps until another takes the portal's place.
+async def _release_snapshot(guard: AsyncConnection) -> None:
+    """Release the snapshot of the last statement, which its portal keeps until another portal replaces it.
 
-    CREATE INDEX CONCURRENTLY in the same migrator would wait for it for ever. A statement without arguments, given to
-    the driver itself, goes by the simple protocol, which leaves no portal.
+    CREATE INDEX CONCURRENTLY in this very migrator would wait for it forever. A statement without arguments, given to
+    the driver itself, uses the simple protocol, which leaves no portal.
     """
     driver = (await guard.get_raw_connection()).driver_connection
     assert driver is not None

@@ -1,7 +1,7 @@
-"""Partitions: made ahead, dropped when everything in them is finished and old.
+"""Partitions: created ahead of time, and dropped when everything in them is old and finished.
 
-tasks, events, callbacks and attempts share bounds, so a finished task's rows go together. There is no DEFAULT
-partition: a row that fits nowhere is a fault to be seen. A name says its bounds: `tasks_p20261120_20261123`.
+tasks, events, callbacks and attempts share their bounds, so a finished task's rows are dropped together. There is
+no DEFAULT partition: a row that fits nowhere must fail. The name has the bounds: `tasks_p20261120_20261123`.
 """
 
 import re
@@ -11,65 +11,40 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-from sqlalchemy import bindparam, column, delete, func, literal_column, select, table, text
-from sqlalchemy.types import Text
 
 from kling_relay.core.ids import lower_bound
+from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import CollisionError, Connection, Statement, StoreError, translated
-from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED, idempotency_keys, pending_deliveries, submissions
+from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED
 
 MAX_PARTITIONS = 30
-"""A retention is cut into about so many partitions; many more would slow every look-up down."""
+"""A retention is cut into about this many partitions; more would slow down every look-up."""
 
-AHEAD = timedelta(days=7)
-"""How far ahead of now partitions are there."""
+CREATE_AHEAD = timedelta(days=7)
+"""Partitions exist for this time from now on."""
 
 
-class NotOurTablesError(StoreError):
-    """The role that we are does not own the tables"""
+class NotTableOwnerError(StoreError):
+    """Our role does not own the tables"""
 
 
 _NAME = re.compile(r"^(?P<parent>[a-z]+)_p(?P<start>\d{8})_(?P<end>\d{8})$")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCK = 0x6B6C7061
-"""Advisory lock of partition work (transaction-scoped), so that two processes do not make the same one."""
+"""Advisory lock of a transaction that creates partitions, so that two processes do not create the same ones."""
 
-_inherits = table("pg_inherits", column("inhrelid"), column("inhparent"), column("inhdetachpending"))
-_class = table("pg_class", column("oid"), column("relname"))
-_CHILDREN = Statement(
-    select(_class.c.relname)
-    .join(_inherits, _inherits.c.inhrelid == _class.c.oid)
-    .where(
-        _inherits.c.inhparent == func.to_regclass(bindparam("parent", type_=Text)),
-        ~_inherits.c.inhdetachpending,
-    )
-    .order_by(_class.c.relname)
-)
-_TABLES = Statement(
-    select(_class.c.relname).where(
-        func.pg_table_is_visible(_class.c.oid), _class.c.relname.like(literal_column("'%\\_p________\\_________'"))
-    )
-)
-_STATE = Statement(
-    select(_inherits.c.inhdetachpending.label("is_pending"))
-    .select_from(_class)
-    .join(_inherits, _inherits.c.inhrelid == _class.c.oid, isouter=True)
-    .where(_class.c.oid == func.to_regclass(bindparam("name", type_=Text)))
-)
-_UNFINISHED = Statement(
-    select(
-        select(submissions.c.task).where(submissions.c.task < bindparam("bound")).exists()
-        | select(pending_deliveries.c.subject)
-        .where(pending_deliveries.c.subject < bindparam("bound"), pending_deliveries.c.due_at < text("'infinity'"))
-        .exists()
-    )
-)
-_FORGET_REPEATS = Statement(delete(idempotency_keys).where(idempotency_keys.c.task < bindparam("bound")))
-_FORGET_EXHAUSTED = Statement(delete(pending_deliveries).where(pending_deliveries.c.subject < bindparam("bound")))
+_SQL = load_sql(__name__)
+_PARTITIONS_OF = Statement(_SQL["partitions_of"])
+_PARTITION_TABLES = Statement(_SQL["partition_tables"])
+_PARTITION_STATE = Statement(_SQL["partition_state"])
+_HAS_OPEN_WORK = Statement(_SQL["has_open_work"])
+_DELETE_IDEMPOTENCY_KEYS = Statement(_SQL["delete_idempotency_keys"])
+_DELETE_EXHAUSTED = Statement(_SQL["delete_exhausted"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The time that one partition of each table covers."""
+class PartitionRange:
+    """The time that one partition of each table covers: [start, end)."""
 
     start: datetime
     end: datetime
@@ -79,110 +54,112 @@ class Range:
 
 
 def width(retention: timedelta) -> timedelta:
-    """Return how much time one partition covers: whole days, so that a retention has about thirty."""
+    """Return how much time one partition covers: whole days, so that a retention has about MAX_PARTITIONS."""
     return timedelta(days=max(1, round(retention / MAX_PARTITIONS / timedelta(days=1))))
 
 
-def wanted(there: list[Range], now: datetime, span: timedelta) -> Iterator[Range]:
-    """Yield the ranges still to be made, oldest first, so that [now - a span, now + AHEAD] is covered."""
-    days = (now - datetime(1970, 1, 1, tzinfo=UTC)) // span
-    start = datetime(1970, 1, 1, tzinfo=UTC) + (days - 1) * span
-    start = max([start, *(each.end for each in there)])
-    while start < now + AHEAD:
-        yield Range(start=start, end=start + span)
+def missing_ranges(existing: list[PartitionRange], now: datetime, span: timedelta) -> Iterator[PartitionRange]:
+    """Yield the ranges to create, each `span` long, oldest first: they cover [now - span, now + CREATE_AHEAD]."""
+    start = _EPOCH + ((now - _EPOCH) // span - 1) * span
+    start = max([start, *(partition.end for partition in existing)])
+    while start < now + CREATE_AHEAD:
+        yield PartitionRange(start=start, end=start + span)
         start += span
 
 
-async def ranges(connection: Connection, parent: str = "tasks") -> list[Range]:
-    """Return the ranges that `parent` has partitions for, oldest first."""
-    found = [_range(row["relname"]) for row in await _CHILDREN.rows(connection, parent=parent)]
-    return sorted((each for each in found if each is not None), key=lambda each: each.start)
+async def ranges(connection: Connection, parent: str = "tasks") -> list[PartitionRange]:
+    """Return the ranges of the partitions attached to `parent`, oldest first."""
+    return _sorted_ranges(row["relname"] for row in await _PARTITIONS_OF.rows(connection, parent=parent))
 
 
-def _range(name: str) -> Range | None:
+def _sorted_ranges(names: Iterator[str]) -> list[PartitionRange]:
+    found = {partition for name in names if (partition := _parse(name)) is not None}
+    return sorted(found, key=lambda partition: partition.start)
+
+
+def _parse(name: str) -> PartitionRange | None:
     match = _NAME.match(name)
     if match is None or match["parent"] not in PARTITIONED:
         return None
     start, end = (datetime.strptime(match[edge], "%Y%m%d").replace(tzinfo=UTC) for edge in ("start", "end"))
-    return Range(start=start, end=end)
+    return PartitionRange(start=start, end=end)
 
 
-async def ensure(connection: Connection, now: datetime, retention: timedelta) -> int:
-    """Make the partitions that are missing, each with only a SHARE UPDATE EXCLUSIVE lock; return how many.
+async def create_missing(connection: Connection, now: datetime, retention: timedelta) -> int:
+    """Create the partitions that are missing, with only a SHARE UPDATE EXCLUSIVE lock; return how many.
 
-    Raises NotOurTablesError where this role may not.
+    Raises NotTableOwnerError if this role may not.
     """
-    made = 0
-    with translated(), _permitted():
+    count = 0
+    with translated(), _owner_required():
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '5s'")
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             for parent in PARTITIONED:
-                for each in wanted(await ranges(connection, parent), now, width(retention)):
-                    await _make(connection, parent, each)
-                    made += 1
-    return made
+                for partition in missing_ranges(await ranges(connection, parent), now, width(retention)):
+                    await _create(connection, parent, partition)
+                    count += 1
+    return count
 
 
 @contextmanager
-def _permitted() -> Iterator[None]:
+def _owner_required() -> Iterator[None]:
     try:
         yield
     except asyncpg.InsufficientPrivilegeError as error:
-        raise NotOurTablesError(
-            f"{error}: partitions are the schema's owner's to make and drop, by `kling-relay migrate --drop-old`"
+        raise NotTableOwnerError(
+            f"{error}. Only the owner of the tables can create and drop partitions: as that role, run"
+            " `kling-relay migrate --drop-old` daily."
         ) from error
 
 
-async def _make(connection: Connection, parent: str, each: Range) -> None:
-    name = each.name(parent)
+async def _create(connection: Connection, parent: str, partition: PartitionRange) -> None:
+    name = partition.name(parent)
     await connection.execute(
         f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL) WITH ({CHILD_STORAGE[parent]});"
         f" ALTER TABLE {parent} ATTACH PARTITION {name}"
-        f" FOR VALUES FROM ('{lower_bound(each.start)}') TO ('{lower_bound(each.end)}')"
+        f" FOR VALUES FROM ('{lower_bound(partition.start)}') TO ('{lower_bound(partition.end)}')"
     )
 
 
 async def drop_old(connection: Connection, now: datetime, retention: timedelta) -> list[str]:
-    """Drop the partitions that are wholly older than `retention`, unless something in them is unfinished.
+    """Drop the partitions that are wholly older than `retention`, up to the first with open work; return their names.
 
-    Detached without blocking readers or writers; what was interrupted anywhere in between is finished by the next
-    pass. How long it may take is bounded by the connection. Raises CollisionError where another worker is at it.
+    Detaching blocks no readers or writers, and the next call completes what was interrupted. Only the connection's
+    timeouts bound how long it takes. Raises CollisionError if another process is dropping partitions.
     """
     dropped: list[str] = []
-    for each in await _made(connection):
-        if each.end > now - retention:
+    tables = await _PARTITION_TABLES.rows(connection)
+    for partition in _sorted_ranges(row["relname"] for row in tables):
+        if partition.end > now - retention:
             break
-        bound = lower_bound(each.end)
-        if await _UNFINISHED.scalar(connection, bound=bound):
+        below = lower_bound(partition.end)
+        if await _HAS_OPEN_WORK.scalar(connection, below=below):
             break
-        await _FORGET_EXHAUSTED.run(connection, bound=bound)
-        await _FORGET_REPEATS.run(connection, bound=bound)
-        names = [(parent, each.name(parent)) for parent in reversed(PARTITIONED)]
-        dropped += [name for parent, name in names if await _drop(connection, parent, name)]
+        await _DELETE_EXHAUSTED.run(connection, below=below)
+        await _DELETE_IDEMPOTENCY_KEYS.run(connection, below=below)
+        for parent in reversed(PARTITIONED):
+            name = partition.name(parent)
+            if await _drop(connection, parent, name):
+                dropped.append(name)
     return dropped
 
 
-async def _made(connection: Connection) -> list[Range]:
-    """Return every range that a table is there for, oldest first, also where it is no partition any more."""
-    found = [_range(row["relname"]) for row in await _TABLES.rows(connection)]
-    return sorted({each for each in found if each is not None}, key=lambda each: each.start)
-
-
 async def _drop(connection: Connection, parent: str, name: str) -> bool:
-    """Take a partition out and drop it, wherever an earlier pass stopped; return whether there was one."""
-    found = await _STATE.row(connection, name=name)
-    if found is None:
+    """Detach a partition and drop it, from wherever an earlier call stopped; return whether it existed."""
+    state = await _PARTITION_STATE.row(connection, name=name)
+    if state is None:
         return False
     try:
-        with translated(), _permitted():
-            if found["is_pending"] is not None:
-                # on its own: CONCURRENTLY is not for transactions, and a pooler would give a SET to somebody else
-                how = "FINALIZE" if found["is_pending"] else "CONCURRENTLY"
-                await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {how}")
+        with translated(), _owner_required():
+            if state["is_pending"] is not None:
+                # a statement of its own: CONCURRENTLY is not allowed in a transaction, and a SET before it would
+                # reach another connection behind a pooler
+                mode = "FINALIZE" if state["is_pending"] else "CONCURRENTLY"
+                await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {mode}")
             async with connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '5s'")
                 await connection.execute(f"DROP TABLE {name}")
     except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError) as error:
-        raise CollisionError(f"another worker is at it: {error}") from error
+        raise CollisionError(f"another process is dropping partitions: {error}") from error
     return True

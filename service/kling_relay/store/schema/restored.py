@@ -1,104 +1,69 @@
-"""Epochs: the numbers of events keep rising although a restored database may count its transactions from the start.
+"""After a restore: event numbers keep rising, although the new cluster may count its transactions from the start.
 
-The log is ordered by the number of the writing transaction plus `database_info.tx_offset`. A new cluster begins with
-low numbers: what was restored would lie ahead of everything, and readers who were told of what the backup does not hold
-would wait for numbers to come again. So a new epoch begins at the next multiple of EPOCH above all of them.
+The event log is ordered by the number of the writing transaction plus `database_info.tx_offset`. A new cluster starts
+at low numbers, so new events would sort before restored ones, and readers whose cursor is past the backup would miss
+them. So the offset is raised until the next event gets the next multiple of OFFSET_STEP above all known numbers.
 
-The ledger's entries carry the number alone, which only tells what is over from what is under way: those from before
-the restore are over, so theirs becomes 0, and the sums that were closed below such a number begin anew.
+A ledger entry carries the transaction number without the offset; it tells only whether the entry can still be joined
+by others of its time. Restored entries are final, so theirs becomes 0, and the checkpoints are deleted.
 """
 
-from sqlalchemy import BigInteger, ColumnElement, Text, cast, column, delete, func, select, table, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
-from kling_relay.store.schema.migrate import PATIENCE, MigrationError, locked_connection, patiently
-from kling_relay.store.tables import clients, database_info, events, ledger, ledger_checkpoints
+from kling_relay.store.postgres.transactions import NEXT_TX
+from kling_relay.store.schema.migrate import MAX_WAIT, MigrationError, locked_connection, retry_while_busy
 
-EPOCH = 2**40
-"""More transactions than are made between a backup and its use: four months of a hundred thousand a second."""
+OFFSET_STEP = 2**40
+"""More transactions than are made between a backup and its use: at 100,000 a second, four months."""
 
-_OURS = "kling-relay %"
-_activity = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
-
-
-def _next_transaction() -> ColumnElement[int]:
-    """Return in SQL the cluster's own number of its next transaction."""
-    return cast(cast(func.pg_snapshot_xmax(func.pg_current_snapshot()), Text), BigInteger)
-
-
-def _next_number() -> ColumnElement[int]:
-    """Return in SQL the number that the next transaction would write under."""
-    return _next_transaction() + select(database_info.c.tx_offset).scalar_subquery()
+_SQL = load_sql(__name__, next_tx=NEXT_TX)
+_TX_NUMBERS = Statement(_SQL["tx_numbers"])
+_SERVICE_CONNECTIONS = Statement(_SQL["service_connections"])
+_SET_TX_OFFSET = Statement(_SQL["set_tx_offset"])
+_MARK_ENTRIES_FINAL = Statement(_SQL["mark_entries_final"])
+_DELETE_CHECKPOINTS = Statement(_SQL["delete_checkpoints"])
 
 
-_newest_of_client = (
-    select(events.c.tx).where(events.c.client == clients.c.id).order_by(events.c.tx.desc()).limit(1).lateral("newest")
-)
-_newest_entry = (
-    select(ledger.c.tx).where(ledger.c.client == clients.c.id).order_by(ledger.c.tx.desc()).limit(1).lateral("entry")
-)
-_LOOK = select(
-    _next_number().label("next"),
-    _next_transaction().label("transaction"),
-    select(func.coalesce(func.max(_newest_entry.c.tx), 0))
-    .select_from(clients.join(_newest_entry, true()))
-    .scalar_subquery()
-    .label("entry"),
-    # by client, because that is how the log is indexed
-    select(func.coalesce(func.max(_newest_of_client.c.tx), 0))
-    .select_from(clients.join(_newest_of_client, true()))
-    .scalar_subquery()
-    .label("newest"),
-)
-_LOOKED = Statement(_LOOK)
-_AT_WORK = select(func.count()).where(
-    _activity.c.datname == func.current_database(), _activity.c.application_name.like(_OURS)
-)
+async def raise_tx_offset(database_url: str, *, restored: bool = False, max_wait: float = MAX_WAIT) -> bool:
+    """Raise the offset if log or ledger have higher numbers than this cluster, or if `restored`; return whether it did.
 
-
-async def renew(database_url: str, *, restored: bool = False, patience: float = PATIENCE) -> bool:
-    """Begin a new epoch where log or ledger are ahead of the cluster's numbers, and always where `restored` says so.
-
-    Return whether one began. Raises MigrationError where processes of ours are connected, which would go on with
-    the old numbers.
+    Raises MigrationError if processes of this service are connected: they would go on with the old offset.
     """
 
-    async def once(left: float) -> bool:
+    async def attempt(left: float) -> bool:
         async with locked_connection(database_url, left) as connection:
-            return await _renew(connection, restored=restored)
+            return await _raise(connection, restored=restored)
 
-    return await patiently(once, patience)
+    return await retry_while_busy(attempt, max_wait)
 
 
-async def _renew(connection: AsyncConnection, *, restored: bool) -> bool:
-    looked = (await connection.execute(_LOOK)).one()
-    if not restored and looked.newest < looked.next and looked.entry < looked.transaction:
+async def _raise(connection: AsyncConnection, *, restored: bool) -> bool:
+    numbers = (await connection.exec_driver_sql(_TX_NUMBERS.sql)).one()
+    if not restored and numbers.max_event_number < numbers.next_number and numbers.max_entry_tx < numbers.next_tx:
         return False
-    await _refuse_at_work(connection)
-    begin = (max(looked.newest, looked.next) // EPOCH + 1) * EPOCH
-    await connection.execute(
-        update(database_info).values(tx_offset=database_info.c.tx_offset + (begin - _next_number()))
-    )
-    await connection.execute(update(ledger).values(tx=0).where(ledger.c.tx >= looked.transaction))
-    await connection.execute(delete(ledger_checkpoints))
+    await _refuse_if_connected(connection)
+    next_number = (max(numbers.max_event_number, numbers.next_number) // OFFSET_STEP + 1) * OFFSET_STEP
+    await connection.exec_driver_sql(_SET_TX_OFFSET.sql, (next_number,))
+    await connection.exec_driver_sql(_MARK_ENTRIES_FINAL.sql, (numbers.next_tx,))
+    await connection.exec_driver_sql(_DELETE_CHECKPOINTS.sql)
     await connection.commit()
     return True
 
 
-async def is_needed(database: Database) -> bool:
-    """Say whether the log is ahead of the cluster's numbers: its newest events are then shown to nobody."""
-    looked = await _LOOKED.row(database.pool)
-    if looked is None:
-        return False
-    return bool(looked["newest"] >= looked["next"] or looked["entry"] >= looked["transaction"])
+async def is_offset_too_low(database: Database) -> bool:
+    """Return whether log or ledger have higher numbers than this cluster; the newest events are then not shown."""
+    row = await _TX_NUMBERS.row(database.pool)
+    assert row is not None  # a SELECT without FROM is always one row
+    return bool(row["max_event_number"] >= row["next_number"] or row["max_entry_tx"] >= row["next_tx"])
 
 
-async def _refuse_at_work(connection: AsyncConnection) -> None:
-    count = (await connection.execute(_AT_WORK)).scalar_one()
+async def _refuse_if_connected(connection: AsyncConnection) -> None:
+    count = (await connection.exec_driver_sql(_SERVICE_CONNECTIONS.sql)).scalar_one()
     if count:
         raise MigrationError(
             f"The database was restored, but processes of kling-relay hold {count} connections to it and would go on "
-            "with the old numbers of events. Stop them all, then migrate again."
+            "with the old event numbers. Stop them all, then run `kling-relay migrate` again."
         )
