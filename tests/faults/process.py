@@ -25,7 +25,7 @@ from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows import fetch, submit, sweep
 from kling_relay.provider.client import Provider
 from kling_relay.store.deliveries import outbox
-from kling_relay.store.tasks import record, steps, submissions
+from kling_relay.store.tasks import idempotency, record, steps, submissions
 from tests.support.service import settings_for
 
 Act = Callable[..., Awaitable[Any]]
@@ -60,7 +60,7 @@ class Point:
 
 POINTS: Mapping[str, Point] = {
     "submit: nothing recorded": Point(record, "record_on"),
-    "submit: recorded, not claimed": Point(submissions, "mark_sending"),
+    "submit: recorded, not claimed": Point(submissions, "claim_for_sending"),
     "submit: claimed, POST not sent": Point(Provider, "submit"),
     "submit: POST sent, answer not read": Point(Provider, "submit", after=True),
     "submit: answered, not settled": Point(steps, "write", when=_is_answer),
@@ -69,7 +69,7 @@ POINTS: Mapping[str, Point] = {
     "submit: rescheduled, not sent again": Point(submissions, "set_waiting", after=True),
     "submit: answer lost, not recorded as unknown": Point(submissions, "set_unknown"),
     "submit: recorded as unknown, not polled": Point(submissions, "set_unknown", after=True),
-    "submit: refused, key not freed": Point(record, "free_words"),
+    "submit: refused, key not freed": Point(idempotency, "release_keys"),
     "ingest: callback read, not written": Point(steps, "write", when=_is_callback),
     "ingest: written, provider not answered": Point(steps, "write", after=True, when=_is_callback),
     "deliver: due, POST not made": Point(WebhookClient, "post"),

@@ -72,15 +72,15 @@ async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
         await home.done(await home.order(f"number {number}"))
     low = lower_bound(home.tools.now()).int - (1 << 100)
     given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "limit": 2}
-    assert is_indexed(await plan(home, tasks_listing._PLAIN_LIST, **given))
+    assert is_indexed(await plan(home, tasks_listing._LIST, **given))
     given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
-    assert is_indexed(await plan(home, tasks_listing._FILTERED_LIST, **given))
+    assert is_indexed(await plan(home, tasks_listing._LIST_MATCHING, **given))
     start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "limit": 10}
     assert is_indexed(await plan(home, log._AFTER, client=home.client, **start))
     types = {"types": ["task.succeed"], "window": 100}
     assert is_indexed(await plan(home, log._AFTER_OF_TYPES, client=home.client, **types, **start))
-    place = {f"place_{name}": [value] for name, value in {"client": home.client, **start}.items()}
-    del place["place_tx_offset"], place["place_limit"]
+    place = {f"cursor_{name}": [value] for name, value in {"client": home.client, **start}.items()}
+    del place["cursor_tx_offset"], place["cursor_limit"]
     assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, limit=10, **place))
 
 

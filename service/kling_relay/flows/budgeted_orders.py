@@ -14,8 +14,10 @@ from kling_relay.flows.budget import Budget
 from kling_relay.flows.coalesce import Coalescer
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError, transaction
+from kling_relay.store.tasks import idempotency
 from kling_relay.store.tasks import record as orders
-from kling_relay.store.tasks.record import NewTask, UsedKey
+from kling_relay.store.tasks.idempotency import UsedKey
+from kling_relay.store.tasks.record import NewTask
 
 MAX_WAIT = 5.0
 """Seconds: other processes' orders of the client are in the way too, a transaction at a time."""
@@ -79,7 +81,7 @@ class BudgetedOrders:
         async with transaction(self._database.pool) as connection:
             tally = await self._budget.tally(connection, client, [each.record for each in batch])
             words = [word for each in batch for word in each.words]
-            taken = await orders.used_keys(connection, client, words) if words else {}
+            taken = await idempotency.used_keys(connection, client, words) if words else {}
             claims: dict[str, UsedKey] = {}
             for each in batch:
                 if found := [taken[word] for word in each.words if word in taken]:
@@ -92,7 +94,7 @@ class BudgetedOrders:
                     claims |= own
                     admitted.append(each.record)
             if admitted:
-                await orders.claim_keys(connection, client, claims)
+                await idempotency.claim_keys(connection, client, claims)
                 await orders.record_on(connection, admitted, self._due_in())
                 await self._budget.announce(connection, tally.said)
         return verdicts

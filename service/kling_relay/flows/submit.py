@@ -27,7 +27,7 @@ from kling_relay.flows.send import OutgoingOrder, Send, Sent
 from kling_relay.store.deliveries import subscriptions
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import CollisionError, StoreError, transaction
-from kling_relay.store.tasks import lookup
+from kling_relay.store.tasks import idempotency, lookup
 from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import NewTask
 from kling_relay.store.tasks.steps import TaskState
@@ -138,7 +138,9 @@ class Submit:
             await self._record(record)
             return
         async with transaction(self._database.pool) as connection:
-            found = await orders.reserve_keys(connection, record.client, ordered.words, record.id, ordered.fingerprint)
+            found = await idempotency.reserve_keys(
+                connection, record.client, ordered.words, record.id, ordered.fingerprint
+            )
             if found:
                 raise RepeatedError(found)
             await orders.record_on(connection, [record], self._due_in)
@@ -183,10 +185,12 @@ class Submit:
                 return
         if ordered.words:
             with suppress(StoreError):  # a repeat then finds the failed task, with the same reason
-                await orders.release_keys(self._database, caller.client, ordered.words, ordered.record.id)
+                await idempotency.release_keys(self._database, caller.client, ordered.words, ordered.record.id)
         raise refusal
 
-    async def _repeat(self, caller: Caller, found: Sequence[orders.UsedKey], fingerprint: bytes) -> Mapping[str, Any]:
+    async def _repeat(
+        self, caller: Caller, found: Sequence[idempotency.UsedKey], fingerprint: bytes
+    ) -> Mapping[str, Any]:
         tasks = {each.task for each in found}
         if len(tasks) > 1 or any(each.fingerprint != fingerprint for each in found):
             raise Conflict

@@ -17,20 +17,13 @@ from kling_relay.core.task import Status, Task
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement, first_of
-from kling_relay.store.tables import tasks
 
 LEAN = (
-    tasks.c.id,
-    tasks.c.client,
-    tasks.c.kind,
-    tasks.c.external_task_id,
-    tasks.c.created_at,
-    tasks.c.status,
-    tasks.c.sequence,
-    tasks.c.updated_at,
+    "tasks.id, tasks.client, tasks.kind, tasks.external_task_id, "
+    "tasks.created_at, tasks.status, tasks.sequence, tasks.updated_at"
 )
 """The columns that `task_view` needs beside the body of the task's last event."""
-_SQL = load_sql(__name__, lean=", ".join(f"tasks.{column.name}" for column in LEAN))
+_SQL = load_sql(__name__, lean=LEAN)
 _BY_ID = Statement(_SQL["get_task"])
 _BY_IDS = Statement(_SQL["get_tasks"])
 _BY_EXTERNAL_ID = Statement(_SQL["get_task_by_external_id"])

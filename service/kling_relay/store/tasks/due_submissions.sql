@@ -1,0 +1,44 @@
+-- name: claim
+-- Takes due submissions of one state for a while, in which nobody else takes them.
+WITH picked AS MATERIALIZED (
+    SELECT task FROM submissions
+    WHERE state = :state::text AND due_at <= now()
+    ORDER BY due_at
+    LIMIT :limit::smallint
+    FOR UPDATE SKIP LOCKED
+),
+claimed AS (
+    UPDATE submissions SET due_at = now() + :due_in::interval
+    FROM picked
+    WHERE submissions.task = picked.task AND submissions.state = :state::text
+    RETURNING submissions.task, submissions.client, submissions.state, submissions.claim_id, submissions.kind,
+        submissions.attempt, submissions.provider_task_id, submissions.payload
+)
+SELECT claimed.*, tasks.status, tasks.created_at, tasks.updated_at, tasks.trace
+FROM claimed
+JOIN tasks ON tasks.id = claimed.task;
+
+-- name: claim_overdue
+-- Marks submissions of old tasks that were never sent, so that nobody sends them any more.
+WITH overdue AS MATERIALIZED (
+    SELECT task FROM submissions
+    WHERE state = 'recorded' AND task < :bound::uuid
+    ORDER BY task
+    LIMIT :limit::smallint
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE submissions SET state = 'sending', claim_id = :claim_id::uuid, due_at = now() + :due_in::interval
+FROM overdue
+WHERE submissions.task = overdue.task AND submissions.state = 'recorded'
+RETURNING submissions.task;
+
+-- name: postpone
+-- Puts off asking the provider about these tasks.
+UPDATE submissions SET due_at = now() + later.due_in, attempt = later.attempt
+FROM unnest(:later_task::uuid[], :later_due_in::interval[], :later_attempt::smallint[]) AS later(task, due_in, attempt)
+WHERE submissions.task = later.task AND submissions.state IN ('accepted', 'unknown');
+
+-- name: poll_now
+-- Has the provider asked about a task at once.
+UPDATE submissions SET due_at = now(), attempt = greatest(attempt, 1)
+WHERE task = :task::uuid AND state IN ('accepted', 'unknown');

@@ -1,0 +1,36 @@
+-- name: record
+-- Writes tasks with their submissions and reservations.
+WITH new AS NOT MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        :new_id::uuid[], :new_client::uuid[], :new_key::uuid[], :new_created_at::timestamptz[], :new_kind::text[],
+        :new_model::text[], :new_mode::text[], :new_duration::text[], :new_units::smallint[], :new_quote::numeric[],
+        :new_currency::text[], :new_prices::text[], :new_external_task_id::text[], :new_hook::uuid[],
+        :new_trace::text[], :new_fields::text[], :new_payload::bytea[],
+        :new_entry::text[], :new_reserved::numeric[], :new_charged::numeric[]
+    ) AS new(
+        id, client, key, created_at, kind, model, mode, duration, units, quote, currency, prices, external_task_id,
+        hook, trace, fields, payload, entry, reserved, charged
+    )
+),
+task AS (
+    INSERT INTO tasks (
+        id, client, key, created_at, kind, model, mode, duration, units, quote, currency, prices, external_task_id,
+        hook, trace, fields, status, sequence, updated_at
+    )
+    SELECT id, client, key, created_at, kind, model, mode, duration, units, quote, currency, prices, external_task_id,
+        hook, trace, fields, 'recorded', 0, created_at
+    FROM new
+),
+reservation AS (
+    INSERT INTO ledger (task, entry, client, key, at, reserved, charged, currency, kind, model, mode)
+    SELECT id, entry, client, key, created_at, reserved, charged, currency, kind, model, mode
+    FROM new
+)
+INSERT INTO submissions (task, client, state, units, due_at, kind, payload)
+SELECT id, client, 'recorded', units, now() + :due_in::interval, kind, payload
+FROM new;
+
+-- name: count_recorded
+-- How many of these tasks exist.
+SELECT count(*) FROM unnest(:task_id::uuid[]) AS task(id) JOIN tasks ON tasks.id = task.id;
