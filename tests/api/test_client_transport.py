@@ -83,10 +83,10 @@ def taken() -> web.Response:
 
 
 async def test_safe_requests_are_repeated_and_an_order_keeps_its_idempotency_key() -> None:
-    async with answering(refusing(503), refusing(429), fine) as (url, heard), Relay(url, chance=lambda: 1.0) as relay:
+    async with answering(refusing(503), refusing(429), fine) as (url, heard), Relay(url, jitter=lambda: 1.0) as relay:
         assert (await relay.task(TASK)).has_succeeded
         assert len(heard) == 3
-    async with answering(refusing(503), taken) as (url, heard), Relay(url, chance=lambda: 1.0) as relay:
+    async with answering(refusing(503), taken) as (url, heard), Relay(url, jitter=lambda: 1.0) as relay:
         await relay.text_to_video("a")
         assert len({request.headers["Idempotency-Key"] for request in heard}) == 1
         assert len(heard) == 2
@@ -117,18 +117,18 @@ async def test_an_unsafe_request_fails_without_a_repeat() -> None:
 async def test_an_answer_of_another_service_is_reported_as_such(
     answer: Callable[[], web.Response], error: type[Exception]
 ) -> None:
-    async with answering(answer) as (url, _), Relay(url, repeats=0) as relay:
+    async with answering(answer) as (url, _), Relay(url, retries=0) as relay:
         with pytest.raises(error):
             await relay.task(TASK)
 
 
 async def test_nobody_there_is_unreachable_and_a_wrong_address_is_named() -> None:
-    async with Relay("http://127.0.0.1:9", repeats=0) as relay:
+    async with Relay("http://127.0.0.1:9", retries=0) as relay:
         with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
             await relay.task(TASK)
         with pytest.raises(UnreachableError):
             await anext(relay.stream())
-    async with Relay("ftp://example.com", repeats=0) as relay:
+    async with Relay("ftp://example.com", retries=0) as relay:
         with pytest.raises(UnexpectedAnswerError):
             await relay.task(TASK)
 
@@ -177,7 +177,7 @@ async def test_a_stream_that_ends_is_taken_up_where_it_was(is_cut: bool) -> None
             request.transport.close()
         return answer
 
-    async with _served(act) as url, Relay(url, chance=lambda: 1.0) as relay, aclosing(relay.stream(after="0")) as told:
+    async with _served(act) as url, Relay(url, jitter=lambda: 1.0) as relay, aclosing(relay.stream(after="0")) as told:
         events = [await asyncio.wait_for(anext(told), 10) for _ in range(2)]
     assert [event.id for event in events] == ["evt_a_1", "evt_a_2"]
     assert asked[:2] == ["0", "1-a-1"]

@@ -58,6 +58,8 @@ class NotFinalFailure(Failure):
     exit_code = 4
 
 
+_BY_EXIT_CODE = {kind.exit_code: kind for kind in (Failure, UsageFailure, NoAnswerFailure, NotFinalFailure)}
+
 # By module and name: importing these modules would cost half a second, and needs the server's packages.
 _SERVER_ERRORS: tuple[tuple[str, str, type[Failure], str], ...] = (
     ("kling_relay.settings", "SettingsError", UsageFailure, "`kling-relay settings` explains every setting."),
@@ -144,18 +146,13 @@ def _from_client(error: Exception, as_json: bool) -> Failure | None:
 
     if not isinstance(error, errors.RelayError):
         return None
-    ending: type[Failure] = Failure
-    if isinstance(error, errors.UnreachableError | errors.UnavailableError | errors.RateLimitedError):
-        ending = NoAnswerFailure
-    elif isinstance(error, errors.NotFinalError):
-        ending = NotFinalFailure
     more: dict[str, Any] = {}
     if isinstance(error, errors.RefusedError):
         more = {"status": error.status, "code": error.code, "request_id": error.request_id}
         if error.faults:
             more["faults"] = [{"field": fault.field, "detail": fault.detail} for fault in error.faults]
     message = str(error) or (type(error).__doc__ or "")
-    return ending(message, advice=error.advice, as_json=as_json, **more)
+    return _BY_EXIT_CODE[error.exit_code](message, advice=error.advice, as_json=as_json, **more)
 
 
 def _from_server(error: Exception, as_json: bool) -> Failure | None:

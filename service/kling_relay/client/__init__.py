@@ -1,6 +1,6 @@
-"""The client library: `Relay` for programs with a loop, `SyncRelay` for those without, `verify` for subscribers.
+"""The client library: `Relay` for asyncio, `SyncRelay` for other programs, `verify` for subscribers.
 
-Built on the HTTP API alone; it needs nothing of a service but its address and a key.
+It uses only the HTTP API: all it needs is the address of a service and a key.
 """
 
 from kling_relay.client.errors import (

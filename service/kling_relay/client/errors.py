@@ -1,6 +1,6 @@
-"""What can go wrong on the way to the service and there, as exceptions whose class says what to do about it.
+"""Everything that can go wrong in a call, as exceptions. Each has advice in a sentence.
 
-Both of the service's manners of refusing (Kling's envelope, `application/problem+json`) become the same classes.
+The two error formats of the service (Kling's envelope and `application/problem+json`) become the same classes.
 """
 
 from collections.abc import Mapping
@@ -8,48 +8,56 @@ from dataclasses import dataclass
 from json import JSONDecodeError, loads
 from typing import Any
 
+from kling_relay.core.errors import CODES
+
 
 class RelayError(Exception):
-    """Anything that the service or the way to it answered instead of what was asked for."""
+    """Base of all errors of the client."""
 
-    advice = "Look at the service's log for the request id."
-    """What to do about it, in a sentence."""
+    advice = "Look in the service's log for the request id."
+    """What to do, in a sentence."""
+    exit_code = 1
+    """The exit code of a command that ends with this error."""
 
 
 class UnreachableError(RelayError):
-    """No answer came: nothing listens there, or the connection broke. An order may have arrived all the same."""
+    """There was no answer: nothing listens there, or the connection broke. An order may still have arrived."""
 
-    advice = "Is the service running, and its address right? Orders can be repeated with the same idempotency_key."
+    advice = (
+        "Check that the service runs and the address is right. Orders are safe to repeat with the same idempotency_key."
+    )
+    exit_code = 3
 
 
 class UnexpectedAnswerError(RelayError):
-    """Something answered that does not speak this API, a proxy for instance."""
+    """The answer is not from this API; it may be from a proxy."""
 
-    advice = "Check the address: it is the service's own, without a path of the API behind it."
+    advice = "Check the address: it must be the service's own, without an API path."
 
 
 class NotFinalError(RelayError):
-    """The task was not final when the time to wait was over; it goes on by itself."""
+    """The task was not final in time. It goes on."""
 
     advice = "Wait longer, or subscribe to its events."
+    exit_code = 4
 
 
 class ForgedError(RelayError):
-    """A call that claims to come from the service does not verify: answer it 4xx and act on nothing in it."""
+    """The signature of a delivery is not valid: answer 4xx and do not use its content."""
 
-    advice = "Check that the secret is the subscription's, and that the body is verified as it came, byte for byte."
+    advice = "Check that the secret is the subscription's, and that the body is passed unchanged, byte for byte."
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a request: the field (a dotted path) and what is wrong with it."""
+    """One fault of a request: the field (a dotted path) and what is wrong with it."""
 
     field: str
     detail: str
 
 
 class RefusedError(RelayError):
-    """The service refused: `status` of HTTP, Kling's `code` (or ours), the sentence, and what it says it by."""
+    """The service refused. `status` is the HTTP status, `code` is Kling's code or one of ours."""
 
     def __init__(
         self,
@@ -68,67 +76,56 @@ class RefusedError(RelayError):
         self.request_id = request_id
         self.faults = faults
         self.retry_after = retry_after
-        """Seconds after which the service would like to be asked again; None where it did not say."""
+        """Seconds to wait before the next try; None if the service did not say."""
+        meaning = CODES.get(code or 0)
+        if meaning is not None and meaning.status == status:  # a provider's refusal has the provider's code and status
+            self.advice, self.exit_code = meaning.advice, meaning.exit_code
 
 
 class UnauthenticatedError(RefusedError):
     """The key is missing, unknown, expired or revoked."""
 
-    advice = "Give a client key; `kling-relay keys create NAME` makes one."
-
 
 class ForbiddenError(RefusedError):
-    """The key is good, but may not do that."""
-
-    advice = "Use a key with the scope that this takes (submit, read or admin)."
+    """The key is valid, but lacks the required scope."""
 
 
 class BudgetError(RefusedError):
-    """The client's budget does not cover this order; nothing was sent."""
-
-    advice = "Have the budget raised, or order less."
+    """The budget does not cover the order. Nothing was sent to the provider."""
 
 
 class InvalidError(RefusedError):
-    """The request is not valid; `faults` names every field that is wrong."""
-
-    advice = "Mend the fields named and send it again."
+    """The request is not valid. `faults` lists every field that is wrong."""
 
 
 class NotFoundError(RefusedError):
-    """There is no such thing, or it is another client's."""
-
-    advice = "Check the id, and that the key is of the client whose it is."
+    """It does not exist, or it belongs to another client."""
 
 
 class ConflictError(RefusedError):
-    """The idempotency key or external_task_id was used before with another order, or somebody else was quicker."""
-
-    advice = "Use a new idempotency_key or external_task_id for a new order."
+    """The idempotency key or external_task_id was used for another order, or the state does not allow the request."""
 
 
 class TooLargeError(RefusedError):
-    """The body is larger than the service takes."""
-
-    advice = "Send the image by URL, or a smaller one."
+    """The body is too large."""
 
 
 class RateLimitedError(RefusedError):
-    """Too many requests, or too many tasks at once; nothing was taken."""
+    """There were too many requests, or too many open tasks. Nothing was accepted."""
 
-    advice = "Wait `retry_after` seconds and send it again."
+    exit_code = 3
 
 
 class UnavailableError(RefusedError):
-    """The service cannot take this now; nothing was sent to the provider."""
+    """The service cannot accept this now. Nothing was sent to the provider."""
 
-    advice = "Try again a little later; orders are safe to repeat with the same idempotency_key."
+    exit_code = 3
 
 
 class ProviderError(RefusedError):
-    """The provider refused the order, or its answer was lost; `code` is the provider's own."""
+    """The provider refused the order. `code` and message are the provider's own."""
 
-    advice = "Read what it says: the words are the provider's. Order again only where nothing was taken."
+    advice = "Read the message: it is the provider's."
 
 
 _BY_STATUS: Mapping[int, type[RefusedError]] = {
@@ -148,12 +145,12 @@ _BY_STATUS: Mapping[int, type[RefusedError]] = {
 }
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
-    """Return the exception for an answer that is no success, whatever its body is."""
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
+    """Return the exception for an unsuccessful answer, whatever its body contains."""
     content = _object(body)
     if content is None:
-        said = body[:200].decode("utf-8", "replace").strip() or "nothing"
-        return UnexpectedAnswerError(f"HTTP {status} without an explanation of ours; it said: {said}")
+        text = body[:200].decode("utf-8", "replace").strip() or "(empty)"
+        return UnexpectedAnswerError(f"HTTP {status}, not from this API: {text}")
     message = str(content.get("detail") or content.get("message") or content.get("title") or f"HTTP {status}")
     code = content.get("code")
     return _BY_STATUS.get(status, RefusedError)(
@@ -162,9 +159,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
         code=code if isinstance(code, int) else None,
         request_id=str(content["request_id"]) if content.get("request_id") else headers.get("X-Request-Id"),
         faults=tuple(
-            Fault(str(each.get("field", "")), str(each.get("detail", "")))
-            for each in content.get("errors") or ()
-            if isinstance(each, dict)
+            Fault(str(fault.get("field", "")), str(fault.get("detail", "")))
+            for fault in content.get("errors") or ()
+            if isinstance(fault, dict)
         ),
         retry_after=_seconds(headers.get("Retry-After")),
     )

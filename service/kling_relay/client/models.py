@@ -1,7 +1,7 @@
-"""What the service tells, as frozen values with the API's own names; members unknown to this release are left out.
+"""The answers of the service as frozen values, with the API's names. Members unknown to this release are left out.
 
-Times that are integers are milliseconds since 1970 (as Kling writes them), times that are text are RFC 3339; amounts
-are decimal text.
+Times are milliseconds since 1970 if they are integers, as in Kling's API, otherwise RFC 3339. Amounts are decimal
+text.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ Shape = TypeVar("Shape")
 
 
 def read(shape: type[Shape], content: Mapping[str, Any]) -> Shape:
-    """Return `content` as a dataclass, without the members that it does not have. Raises TypeError where one lacks."""
-    known = {each.name for each in fields(shape)}  # type: ignore[arg-type]  # every Shape here is a dataclass
+    """Return `content` as a dataclass, without unknown members. Raises TypeError if a required one is missing."""
+    known = {member.name for member in fields(shape)}  # type: ignore[arg-type]  # every Shape here is a dataclass
     return shape(**{name: value for name, value in content.items() if name in known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """An order that was taken, and how far it is: submitted, processing, succeed or failed.
+    """A task; its status is submitted, processing, succeed or failed.
 
-    `sequence` counts its steps from 1; it is 0 in the answer to an order, which does not tell it.
+    `sequence` counts its steps from 1. It is 0 in the answer to an order, which does not contain it.
     """
 
     task_id: str
@@ -49,14 +49,14 @@ class Task:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where the pictures or videos are, in the provider's order; empty before success."""
+        """The addresses of the pictures or videos, in the provider's order; empty before success."""
         result = self.task_result or {}
-        return tuple(each["url"] for kind in ("images", "videos") for each in result.get(kind) or () if each.get("url"))
+        return tuple(item["url"] for kind in ("images", "videos") for item in result.get(kind) or () if item.get("url"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDetail(Task):
-    """A task with its order as it was understood, its way to the provider while it is not final, and its money."""
+    """A task with its order as parsed, its submission to the provider until it is final, and its charge."""
 
     model: str = ""
     mode: str | None = None
@@ -69,7 +69,7 @@ class TaskDetail(Task):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One announced step; `id` is its webhook-id, `cursor` its place in the log (None where it came as a delivery)."""
+    """One event; `id` is its webhook-id, `cursor` its place in the log (None in a delivery)."""
 
     id: str
     type: str
@@ -79,18 +79,18 @@ class Event:
 
     @property
     def task(self) -> Task:
-        """The task as this step made it. Raises ValueError where the event does not tell one.
+        """The task after this event. Raises ValueError if the event has no complete task.
 
-        Events about subscriptions and budgets do not, and Kling's flat body does not say the kind.
+        Events about subscriptions and budgets have none, and Kling's flat body lacks the kind.
         """
         if not self.type.startswith("task.") or "kind" not in self.data:
-            raise ValueError(f"{self.id} ({self.type}) does not tell a whole task")
+            raise ValueError(f"{self.id} ({self.type}) has no complete task")
         return read_task(self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscriber's address and the events it wants; `secret` is told only when the subscription was just made."""
+    """A subscriber's address and its types of events. Only the answer to `subscribe` has the `secret`."""
 
     id: str
     url: str
@@ -112,7 +112,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One POST of a delivery and what came back, the first 16 KiB of it."""
+    """One POST of a delivery with the first 16 KiB of the answer."""
 
     attempt: int
     at: str
@@ -125,7 +125,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one subscription: pending, delivered or exhausted; `attempts` where it is shown alone."""
+    """One event on its way to one subscription: pending, delivered or exhausted. Lists omit `attempts`."""
 
     id: str
     event: str
@@ -145,7 +145,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What an order would cost; `listed` is whether the price list names its model."""
+    """The price of an order; `listed` is whether the price list has its model."""
 
     amount: str
     currency: str
@@ -156,7 +156,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageLine:
-    """One group of tasks and its money; `by` says which group."""
+    """The tasks and amounts of one group; `by` names the group."""
 
     by: Mapping[str, str | None]
     currency: str
@@ -169,7 +169,7 @@ class UsageLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What was ordered and charged between two times, by group."""
+    """What was ordered and charged in a period, by group."""
 
     since: str
     until: str
@@ -177,41 +177,43 @@ class Usage:
 
 
 def read_task(content: Mapping[str, Any]) -> Task:
-    """Return a task as lists and events show it."""
+    """Return a task from a list or an event."""
     return read(Task, {**content, "kind": Kind(content["kind"])})
 
 
 def read_detail(content: Mapping[str, Any]) -> TaskDetail:
-    """Return a task as it is shown alone."""
+    """Return a task with all details."""
     return read(TaskDetail, {**content, "kind": Kind(content["kind"])})
 
 
 def read_created(kind: Kind, content: Mapping[str, Any]) -> Task:
-    """Return the task in Kling's answer to an order of `kind`."""
+    """Return the task from Kling's answer to an order of `kind`."""
     external = (content.get("task_info") or {}).get("external_task_id")
     return read(Task, {**content, "kind": kind, "external_task_id": external})
 
 
 def read_event(content: Mapping[str, Any]) -> Event:
-    """Return an event of the log."""
+    """Return an event from the log."""
     return read(Event, content)
 
 
 def read_subscription(content: Mapping[str, Any]) -> Subscription:
-    """Return a subscription, with its secret where that is told."""
+    """Return a subscription, with its secret if the answer has one."""
     return read(Subscription, {**content, "events": tuple(content["events"])})
 
 
 def read_delivery(content: Mapping[str, Any]) -> Delivery:
-    """Return a delivery, with its attempts where they are told."""
-    return read(Delivery, {**content, "attempts": tuple(read(Attempt, each) for each in content.get("attempts") or ())})
+    """Return a delivery, with its attempts if the answer has them."""
+    return read(
+        Delivery, {**content, "attempts": tuple(read(Attempt, attempt) for attempt in content.get("attempts") or ())}
+    )
 
 
 def read_quote(content: Mapping[str, Any]) -> Quote:
-    """Return what an order would cost."""
+    """Return the price of an order."""
     return read(Quote, {**content, "lines": tuple(content.get("lines") or ())})
 
 
 def read_usage(content: Mapping[str, Any]) -> Usage:
     """Return what was ordered and charged."""
-    return read(Usage, {**content, "data": tuple(read(UsageLine, each) for each in content["data"])})
+    return read(Usage, {**content, "data": tuple(read(UsageLine, line) for line in content["data"])})

@@ -1,4 +1,4 @@
-"""Orders as bodies: Kling's own fields, an image given as URL, Base64, bytes or a file, nothing sent that is unset."""
+"""The body of an order: Kling's own fields. An image is a URL, Base64, bytes or a file."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import Any, TypedDict
 from kling_relay.core.operation import Kind, operation_of
 
 Image = str | bytes | Path
-"""A URL, Base64, the picture itself, or the file that it is in."""
+"""A URL, Base64, the bytes of a picture, or its file."""
 
 
-class Wishes(TypedDict, total=False):
-    """What any order may carry beside its own fields."""
+class OrderOptions(TypedDict, total=False):
+    """The optional fields of every order."""
 
     model_name: str | None
     negative_prompt: str | None
@@ -22,8 +22,8 @@ class Wishes(TypedDict, total=False):
     idempotency_key: str | None
 
 
-class VideoWishes(Wishes, total=False):
-    """What an order for a video may carry beside that; `mode` std or pro, `duration` in seconds."""
+class VideoOptions(OrderOptions, total=False):
+    """The optional fields of an order for a video; `mode` is std or pro, `duration` is in seconds."""
 
     cfg_scale: float | None
     mode: str | None
@@ -32,12 +32,12 @@ class VideoWishes(Wishes, total=False):
 
 
 def path_of(kind: Kind) -> str:
-    """Return the path that an order of this kind is sent to."""
+    """Return the API path for an order of this kind."""
     return f"/kling/v1/{operation_of(kind)}"
 
 
 def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that are set, ready for JSON. Raises OSError where an image's file cannot be read."""
+    """Return the fields that are set, ready for JSON. Raises OSError if an image's file cannot be read."""
     body = {name: value for name, value in fields.items() if value is not None}
     for name in ("image", "image_tail"):
         if name in body:

@@ -1,23 +1,24 @@
-"""The service as an object, asynchronous: orders and tasks, the log of events, subscriptions and deliveries."""
+"""The asynchronous client: tasks, the event log, subscriptions and deliveries."""
 
 from collections.abc import Callable
 from secrets import SystemRandom, token_hex
 from types import TracebackType
 from typing import Self
 
-from kling_relay.client.events import Log
+from kling_relay.client.events import EventLog
 from kling_relay.client.subscriptions import Subscriptions
 from kling_relay.client.tasks import Tasks
 from kling_relay.client.transport import Transport
 
-_CHANCE = SystemRandom().random
+_RANDOM = SystemRandom().random
 
 
-class Relay(Tasks, Log, Subscriptions):
-    """A client's view of one service; everything raises RelayError where the service, or the way there, says no.
+class Relay(Tasks, EventLog, Subscriptions):
+    """A client of one service. Every method raises RelayError if the service refuses or does not answer.
 
-    `key` is a client key; `seconds` is how long one request may take, `repeats` how often one that may be repeated
-    safely is sent again when there was no answer, 429 or 503.
+    `key` is a client key. `timeout` limits one request, in seconds. A request that is safe to repeat is sent up to
+    `retries` times more after no answer, 429 or 503. `jitter` returns a random number in [0, 1), and `new_key` an
+    idempotency key.
     """
 
     def __init__(
@@ -25,13 +26,13 @@ class Relay(Tasks, Log, Subscriptions):
         url: str = "http://127.0.0.1:8080",
         key: str | None = None,
         *,
-        seconds: float = 30.0,
-        repeats: int = 3,
-        chance: Callable[[], float] = _CHANCE,
-        word: Callable[[], str] = token_hex,
+        timeout: float = 30.0,
+        retries: int = 3,
+        jitter: Callable[[], float] = _RANDOM,
+        new_key: Callable[[], str] = token_hex,
     ) -> None:
-        self._transport = Transport(url, key, seconds=seconds, repeats=repeats, chance=chance)
-        self._word = word
+        self._transport = Transport(url, key, timeout=timeout, retries=retries, jitter=jitter)
+        self._new_key = new_key
 
     @property
     def url(self) -> str:

@@ -1,7 +1,7 @@
-"""Server-Sent Events, as the specification reads them (WHATWG HTML §9.2.6): bytes in any pieces become messages.
+"""Server-Sent Events (WHATWG HTML §9.2.6): chunks of bytes, cut anywhere, become messages.
 
-A message's id counts once the message is whole, and holds until the next: that is how a stream is resumed without
-losing one that was cut off.
+The id of a message counts once the message is complete. So a stream is resumed without losing a message that was cut
+off.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `data` is its lines joined."""
+    """One message; `data` is its lines, joined by newlines."""
 
     event: str
     data: str
@@ -18,7 +18,7 @@ class Message:
 
 @dataclass(slots=True)
 class Reader:
-    """What was read so far of one connection; `last_id` and `retry` (seconds) are what the server said last."""
+    """The state of one connection; `last_id` and `retry` (seconds) are the last ones that the server sent."""
 
     last_id: str | None = None
     retry: float | None = None
@@ -27,18 +27,18 @@ class Reader:
     _event: str = ""
     _lines: list[str] = field(default_factory=list)
 
-    def feed(self, piece: bytes) -> Iterator[Message]:
-        """Take what came and return the messages that are whole by now."""
-        # lines are cut as bytes, so that a character cut in two by the network is put together again
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for each in lines:
-            line = each.removesuffix(b"\r").decode("utf-8", "replace")
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """Read a chunk and yield the messages that it completes."""
+        # split as bytes: a chunk may end inside a character
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for raw in lines:
+            line = raw.removesuffix(b"\r").decode("utf-8", "replace")
             if line:
-                self._take(line)
-            elif message := self._whole():
+                self._read(line)
+            elif message := self._complete():
                 yield message
 
-    def _take(self, line: str) -> None:
+    def _read(self, line: str) -> None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         match name:
@@ -51,9 +51,9 @@ class Reader:
             case "retry" if value.isascii() and value.isdigit():
                 self.retry = int(value) / 1000
             case _:
-                pass  # comments (heartbeats) and what we do not know
+                pass  # comments (heartbeats) and unknown fields
 
-    def _whole(self) -> Message | None:
+    def _complete(self) -> Message | None:
         message = Message(self._event or "message", "\n".join(self._lines)) if self._lines else None
         self._event, self._lines = "", []
         self.last_id = self.last_id if self._id is None else self._id

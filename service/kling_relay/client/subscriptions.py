@@ -1,16 +1,16 @@
-"""Subscriptions and deliveries: made, changed, tested, paused, replayed; looked at, and retried."""
+"""Subscriptions, deliveries and money."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from kling_relay.client import models
 from kling_relay.client.models import Delivery, Subscription, Usage
-from kling_relay.client.tasks import Moment, moment, pages
+from kling_relay.client.tasks import Moment, pages, rfc3339
 from kling_relay.client.transport import Transport
 
 
-class SubscriptionWishes(TypedDict, total=False):
-    """What a subscription may say beside its address, as in the API; what is not given is as the API has it."""
+class SubscriptionOptions(TypedDict, total=False):
+    """The optional properties of a subscription; the API sets the defaults."""
 
     events: Sequence[str] | None
     description: str | None
@@ -21,63 +21,67 @@ class SubscriptionWishes(TypedDict, total=False):
 
 
 class Subscriptions:
-    """What a `Relay` does with subscriptions, deliveries and money."""
+    """The methods of `Relay` for subscriptions, deliveries and money."""
 
     _transport: Transport
 
-    async def subscribe(self, url: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
-        """Subscribe an address to events; the answer holds the secret, this once."""
-        body = {"url": url, **_given(wishes)}
-        return models.read_subscription(await self._transport.ask("POST", "/v1/subscriptions", body=body))
+    async def subscribe(self, url: str, **options: Unpack[SubscriptionOptions]) -> Subscription:
+        """Subscribe an address to events. Only this answer has the secret."""
+        body = {"url": url, **_set_members(options)}
+        return models.read_subscription(await self._transport.request("POST", "/v1/subscriptions", body=body))
 
     async def subscriptions(self, *, limit: int | None = None) -> AsyncGenerator[Subscription, None]:
-        """Go through the subscriptions, newest first."""
+        """Yield the subscriptions, newest first."""
         async for content in pages(self._transport, "/v1/subscriptions", {}, limit):
             yield models.read_subscription(content)
 
     async def subscription(self, subscription_id: str) -> Subscription:
         """Return one subscription. Raises NotFoundError."""
-        return models.read_subscription(await self._transport.ask("GET", _path(subscription_id)))
+        return models.read_subscription(await self._transport.request("GET", _path(subscription_id)))
 
     async def change_subscription(
-        self, subscription_id: str, *, url: str | None = None, **wishes: Unpack[SubscriptionWishes]
+        self, subscription_id: str, *, url: str | None = None, **options: Unpack[SubscriptionOptions]
     ) -> Subscription:
-        """Change what is given, and leave the rest as it is."""
-        body = _given({"url": url, **wishes})
-        return models.read_subscription(await self._transport.ask("PATCH", _path(subscription_id), body=body))
+        """Change the given properties of a subscription."""
+        body = _set_members({"url": url, **options})
+        return models.read_subscription(await self._transport.request("PATCH", _path(subscription_id), body=body))
 
     async def unsubscribe(self, subscription_id: str) -> None:
-        """Delete a subscription and its pending deliveries."""
-        await self._transport.ask("DELETE", _path(subscription_id))
+        """Delete a subscription with its pending deliveries."""
+        await self._transport.request("DELETE", _path(subscription_id))
 
     async def test_subscription(self, subscription_id: str) -> Mapping[str, Any]:
-        """Have a test event delivered, and return the ids of the delivery and the event."""
-        return _members(await self._transport.ask("POST", _path(subscription_id, "/test"), body={}))
+        """Deliver a test event, and return the ids of the delivery and the event."""
+        return _members(await self._transport.request("POST", _path(subscription_id, "/test"), body={}))
 
     async def pause(self, subscription_id: str) -> Subscription:
-        """Let deliveries gather until `resume`."""
-        return models.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/pause"), body={}))
+        """Hold deliveries back until `resume`."""
+        return models.read_subscription(
+            await self._transport.request("POST", _path(subscription_id, "/pause"), body={})
+        )
 
     async def resume(self, subscription_id: str) -> Subscription:
-        """Deliver again, also after the subscription was disabled."""
-        return models.read_subscription(await self._transport.ask("POST", _path(subscription_id, "/resume"), body={}))
+        """Deliver again after a pause, or after the service disabled the subscription."""
+        return models.read_subscription(
+            await self._transport.request("POST", _path(subscription_id, "/resume"), body={})
+        )
 
     async def rotate_secret(self, subscription_id: str, *, overlap_seconds: int | None = None) -> str:
-        """Return a new secret; the old one signs beside it for so many seconds, a day unless given."""
-        body = _given({"overlap_seconds": overlap_seconds})
-        answer = await self._transport.ask("POST", _path(subscription_id, "/rotate-secret"), body=body)
+        """Replace the secret and return the new one. The old one is valid for `overlap_seconds` more, or a day."""
+        body = _set_members({"overlap_seconds": overlap_seconds})
+        answer = await self._transport.request("POST", _path(subscription_id, "/rotate-secret"), body=body)
         return str(answer["secret"])
 
     async def replay(
         self, subscription_id: str, *, since: Moment, until: Moment | None = None, only: str | None = None
     ) -> int:
-        """Deliver again what was told between two times, `only` "failed" (usual) or "all"; return how many."""
-        body = _given({"since": moment(since), "until": moment(until), "only": only})
-        return int((await self._transport.ask("POST", _path(subscription_id, "/replay"), body=body))["count"])
+        """Deliver the events of a period again, `only` "failed" (the default) or "all" of them. Return their number."""
+        body = _set_members({"since": rfc3339(since), "until": rfc3339(until), "only": only})
+        return int((await self._transport.request("POST", _path(subscription_id, "/replay"), body=body))["count"])
 
     async def hook_secret(self) -> str:
-        """Return the secret that signs what goes to the hooks of this client's orders."""
-        return str((await self._transport.ask("GET", "/v1/hook-secret"))["secret"])
+        """Return the secret that signs deliveries to the notify_hook of this client's orders."""
+        return str((await self._transport.request("GET", "/v1/hook-secret"))["secret"])
 
     async def deliveries(
         self,
@@ -88,18 +92,20 @@ class Subscriptions:
         task: str | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[Delivery, None]:
-        """Go through the deliveries, newest first; `status` pending, delivered or exhausted."""
+        """Yield the deliveries, newest first; `status` is pending, delivered or exhausted."""
         query = {"subscription": subscription, "status": status, "event": event, "task": task}
         async for content in pages(self._transport, "/v1/deliveries", query, limit):
             yield models.read_delivery(content)
 
     async def delivery(self, delivery_id: str) -> Delivery:
         """Return one delivery with its attempts. Raises NotFoundError."""
-        return models.read_delivery(await self._transport.ask("GET", f"/v1/deliveries/{delivery_id}"))
+        return models.read_delivery(await self._transport.request("GET", f"/v1/deliveries/{delivery_id}"))
 
     async def retry_delivery(self, delivery_id: str) -> Delivery:
-        """Attempt a delivery again now, whatever became of it."""
-        return models.read_delivery(await self._transport.ask("POST", f"/v1/deliveries/{delivery_id}/retry", body={}))
+        """Attempt a delivery again now, in any state."""
+        return models.read_delivery(
+            await self._transport.request("POST", f"/v1/deliveries/{delivery_id}/retry", body={})
+        )
 
     async def retry_deliveries(
         self,
@@ -110,32 +116,32 @@ class Subscriptions:
         task: str | None = None,
         limit: int | None = None,
     ) -> int:
-        """Attempt again now all that a filter finds (exhausted, where no `status` is named); return how many."""
+        """Attempt the selected deliveries again now, by default the exhausted ones. Return their number."""
         filters = {"subscription": subscription, "status": status, "event": event, "task": task, "limit": limit}
-        return int((await self._transport.ask("POST", "/v1/deliveries/retry", body=_given(filters)))["count"])
+        return int((await self._transport.request("POST", "/v1/deliveries/retry", body=_set_members(filters)))["count"])
 
     async def usage(
         self, *, since: Moment | None = None, until: Moment | None = None, by: Sequence[str] | str | None = None
     ) -> Usage:
-        """Return what was ordered and charged, by day, month, kind, model, mode, key, client or currency."""
-        query = {"since": moment(since), "until": moment(until), "by": by}
-        return models.read_usage(await self._transport.ask("GET", "/v1/usage", query=query))
+        """Return what was ordered and charged, grouped by day, month, kind, model, mode, key, client or currency."""
+        query = {"since": rfc3339(since), "until": rfc3339(until), "by": by}
+        return models.read_usage(await self._transport.request("GET", "/v1/usage", query=query))
 
     async def budget(self) -> Mapping[str, Any]:
-        """Return what this client and this key may spend, have spent, and have left."""
-        return _members(await self._transport.ask("GET", "/v1/budget"))
+        """Return the limits of this client and this key, and the amounts spent and left."""
+        return _members(await self._transport.request("GET", "/v1/budget"))
 
     async def prices(self) -> Mapping[str, Any]:
-        """Return the price list in force."""
-        return _members(await self._transport.ask("GET", "/v1/prices"))
+        """Return the current price list."""
+        return _members(await self._transport.request("GET", "/v1/prices"))
 
 
 def _path(subscription_id: str, rest: str = "") -> str:
     return f"/v1/subscriptions/{subscription_id}{rest}"
 
 
-def _given(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that were given."""
+def _set_members(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 

@@ -1,6 +1,6 @@
-"""The same for programs without a loop: every method of `Relay`, run in a thread of the object's own.
+"""The blocking client: every method of `Relay`, run in a thread.
 
-Signatures are taken over by the type checker too, so that the two cannot differ.
+The signatures are those of `Relay`, for the type checker too, so the two cannot differ.
 """
 
 import asyncio
@@ -20,25 +20,25 @@ T = TypeVar("T")
 def _blocking(
     method: Callable[Concatenate[Relay, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate["SyncRelay", P], T]:
-    """Return a method that waits for the answer of one of Relay's."""
+    """Return a blocking version of a method of Relay."""
 
     @wraps(method)
-    def waiting(self: "SyncRelay", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def blocking(self: "SyncRelay", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run(method(self.relay, *args, **kwargs))
 
-    return waiting
+    return blocking
 
 
 def _iterating(
     method: Callable[Concatenate[Relay, P], AsyncGenerator[T, None]],
 ) -> Callable[Concatenate["SyncRelay", P], Iterator[T]]:
-    """Return a method that goes through what one of Relay's goes through; closing the iterator ends it there too."""
+    """Return an iterator version of a generator method of Relay. Closing the iterator closes the generator."""
 
     @wraps(method)
-    def going(self: "SyncRelay", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+    def iterating(self: "SyncRelay", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         items = method(self.relay, *args, **kwargs)
 
-        async def following() -> tuple[T] | None:
+        async def next_item() -> tuple[T] | None:
             try:
                 return (await anext(items),)
             except StopAsyncIteration:
@@ -48,23 +48,23 @@ def _iterating(
             await items.aclose()
 
         try:
-            while found := self.run(following()):
-                yield found[0]
+            while item := self.run(next_item()):
+                yield item[0]
         finally:
             self.run(close())
 
-    return going
+    return iterating
 
 
 class SyncRelay:
-    """`Relay` for programs without a loop; close it, or use it in a `with` block. It may be shared by threads.
+    """`Relay` for programs without asyncio. Close it, or use it in a `with` block. Threads may share it.
 
-    Its thread is started by the first call, so that a process may fork before.
+    The first call starts its thread, so a process may fork before that.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8080", key: str | None = None, **wishes: Any) -> None:
-        """Take what Relay takes."""
-        self.relay = Relay(url, key, **wishes)
+    def __init__(self, url: str = "http://127.0.0.1:8080", key: str | None = None, **options: Any) -> None:
+        """Take the arguments of Relay."""
+        self.relay = Relay(url, key, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = Lock()
 
@@ -77,8 +77,8 @@ class SyncRelay:
         self.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the object's own thread and return what it returns; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        """Run a coroutine in the thread and return its result. Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._started_loop())
         try:
             return future.result()
         except (KeyboardInterrupt, CancelledError):
@@ -86,18 +86,18 @@ class SyncRelay:
             raise
 
     def close(self) -> None:
-        """Close the connections and end the thread; another call starts anew."""
+        """Close the connections and end the thread. The next call starts both again."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self.relay.close(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                Thread(target=_live, args=(self._loop,), name="kling-relay client", daemon=True).start()
+                Thread(target=_run_loop, args=(self._loop,), name="kling-relay client", daemon=True).start()
             return self._loop
 
     submit = _blocking(Relay.submit)
@@ -133,7 +133,7 @@ class SyncRelay:
     prices = _blocking(Relay.prices)
 
 
-def _live(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Run a loop until it is stopped, and close it."""
     try:
         loop.run_forever()

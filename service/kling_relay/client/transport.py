@@ -1,6 +1,6 @@
-"""One request and its answer over HTTP, repeated where repeating is safe and helps; every failure is a RelayError.
+"""One HTTP request and its answer. Every failure is a RelayError.
 
-What is safe: reading, and whatever carries an Idempotency-Key. What helps: no connection, 429, 502 by a proxy, 503.
+A request is repeated if that is safe (it reads, or has an Idempotency-Key) and may help (no connection, 429, 503).
 """
 
 import asyncio
@@ -18,24 +18,24 @@ from kling_relay.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
     UnreachableError,
-    refusal,
+    error_of,
 )
 
 FIRST_PAUSE = 0.25
-"""Seconds before the first repetition, doubled before each further one; chance shortens them by up to half."""
+"""Seconds before the first retry, doubled before each further one; the jitter shortens them by up to half."""
 MAX_PAUSE = 15.0
-BROKEN = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
+CONNECTION_ERRORS = (aiohttp.ClientError, ConnectionError, TimeoutError, OSError)
 
 
 class Transport:
-    """A session with one service; opened by its first request, closed by `close`."""
+    """A session with one service. The first request opens it, `close` closes it."""
 
-    def __init__(self, url: str, key: str | None, *, seconds: float, repeats: int, chance: Callable[[], float]) -> None:
+    def __init__(self, url: str, key: str | None, *, timeout: float, retries: int, jitter: Callable[[], float]) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._seconds = seconds
-        self._repeats = repeats
-        self._chance = chance
+        self._timeout = timeout
+        self._retries = retries
+        self._jitter = jitter
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -47,18 +47,18 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; a request after this opens new ones."""
+        """Close the connections. The next request opens new ones."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the session that carries the key, opened in the running loop if need be."""
+        """Return the session, which sends the key. It is opened in the running loop if needed."""
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers, auto_decompress=True)
         return self._session
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -66,43 +66,43 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        seconds: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - aiohttp's own timeout
     ) -> Any:
-        """Return the JSON of a good answer, None where it has none; `seconds` for one try. Raises RelayError."""
+        """Return the JSON of a successful answer, or None if it is empty. `timeout` limits one try."""
         can_repeat = method == "GET" or "Idempotency-Key" in (headers or {})
-        wishes: dict[str, Any] = {
-            "params": flat(query or {}),
+        options: dict[str, Any] = {
+            "params": query_string(query or {}),
             "json": body,
             "headers": headers,
-            "timeout": aiohttp.ClientTimeout(total=seconds or self._seconds),
+            "timeout": aiohttp.ClientTimeout(total=timeout or self._timeout),
         }
-        for number in range(self._repeats if can_repeat else 0):
+        for number in range(self._retries if can_repeat else 0):
             try:
-                return await self._once(method, path, wishes)
+                return await self._send(method, path, options)
             except (UnreachableError, RateLimitedError, UnavailableError) as error:
-                asked = getattr(error, "retry_after", None)
-                if asked is not None and asked > MAX_PAUSE:
-                    raise  # the caller knows better than we what to do with so much time
-                await asyncio.sleep(max(asked or 0.0, self.pause(number)))
-        return await self._once(method, path, wishes)
+                retry_after = getattr(error, "retry_after", None)
+                if retry_after is not None and retry_after > MAX_PAUSE:
+                    raise  # too long to wait here: the caller decides
+                await asyncio.sleep(max(retry_after or 0.0, self.pause(number)))
+        return await self._send(method, path, options)
 
     def pause(self, number: int) -> float:
-        """Return the seconds to wait before repetition `number` (from 0)."""
-        return float(min(FIRST_PAUSE * 2 ** min(number, 10), MAX_PAUSE)) * (1 - self._chance() / 2)
+        """Return the seconds to wait before retry `number` (from 0)."""
+        return float(min(FIRST_PAUSE * 2 ** min(number, 10), MAX_PAUSE)) * (1 - self._jitter() / 2)
 
-    async def _once(self, method: str, path: str, wishes: Mapping[str, Any]) -> Any:
+    async def _send(self, method: str, path: str, options: Mapping[str, Any]) -> Any:
         try:
-            async with self.session().request(method, self.url + path, allow_redirects=False, **wishes) as answer:
-                content = await answer.read()
-        except BROKEN as error:
-            raise unreachable(self.url, error) from error
-        if not 200 <= answer.status < 300:
-            raise refusal(answer.status, answer.headers, content)
-        return _value(content)
+            async with self.session().request(method, self.url + path, allow_redirects=False, **options) as response:
+                content = await response.read()
+        except CONNECTION_ERRORS as error:
+            raise connection_error(self.url, error) from error
+        if not 200 <= response.status < 300:
+            raise error_of(response.status, response.headers, content)
+        return _parse(content)
 
 
-def flat(query: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that say something as text; lists with commas."""
+def query_string(query: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters that are not empty as text, lists joined by commas."""
     return {
         name: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         for name, value in query.items()
@@ -110,28 +110,28 @@ def flat(query: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def unreachable(url: str, error: Exception) -> RelayError:
-    """Return the exception for a connection that was not made or broke."""
+def connection_error(url: str, error: Exception) -> RelayError:
+    """Return the exception for a connection that failed or broke."""
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return UnexpectedAnswerError(f"{url} is no address of HTTP.")
-    return UnreachableError(f"No answer from {url}: {_why(error)}")
+        return UnexpectedAnswerError(f"{url} is not an HTTP address.")
+    return UnreachableError(f"No answer from {url}: {_reason(error)}")
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     match error:
         case TimeoutError():
-            return "it took too long"
+            return "timed out"
         case aiohttp.ClientConnectorError():
-            number = error.os_error.errno or 0  # below 0 it is the resolver's, whose words are good
+            number = error.os_error.errno or 0  # a number below 0 is the resolver's, with its own text
             return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
         case _:
             return str(error) or type(error).__name__
 
 
-def _value(content: bytes) -> Any:
+def _parse(content: bytes) -> Any:
     if not content.strip():
         return None
     try:
         return loads(content)
     except (JSONDecodeError, UnicodeDecodeError):
-        raise UnexpectedAnswerError("The answer is no JSON, though it says that all is well.") from None
+        raise UnexpectedAnswerError("The answer is a success, but not JSON.") from None

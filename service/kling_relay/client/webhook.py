@@ -1,4 +1,4 @@
-"""Deliveries at the subscriber: verified by the Standard Webhooks library, and read whatever their format."""
+"""Deliveries at the subscriber: verified by the Standard Webhooks library and parsed, in any of the three formats."""
 
 from collections.abc import Mapping, Sequence
 from json import loads
@@ -11,20 +11,20 @@ from kling_relay.client.models import Event
 
 
 def verify(secret: str | Sequence[str], headers: Mapping[str, str], body: bytes | str) -> Event:
-    """Return the event that a delivery brings. Raises ForgedError: nothing in it is to be believed then.
+    """Return the event of a delivery, after checking its signature.
 
-    `secret` is the subscription's `whsec_…`, or several while one is rotated; `headers` are the request's, in any
-    framework's mapping; `body` is what came, byte for byte. A signature more than five minutes old or early fails.
-    A secret that is none at all raises ValueError.
+    `secret` is the subscription's `whsec_…`, or several during a rotation. `headers` are the request's, in any
+    framework's mapping. `body` is the request's body, byte for byte. Raises ForgedError if the signature is not valid
+    or is more than five minutes off, and ValueError for a malformed secret.
     """
     lower = {str(name).lower(): text for name, text in headers.items()}
-    for hook in [Webhook(each) for each in ([secret] if isinstance(secret, str) else secret)]:
+    for hook in [Webhook(text) for text in ([secret] if isinstance(secret, str) else secret)]:
         try:
             hook.verify(body, lower, json_parse=False)
-        except (WebhookVerificationError, ValueError):  # a stranger's headers may be anything
+        except (WebhookVerificationError, ValueError):  # the headers of a forged request may be anything
             continue
         return _event(lower["webhook-id"], loads(body))
-    raise ForgedError("The signature is not by this secret, or is not of these five minutes.")
+    raise ForgedError("The signature does not match this secret, or is more than five minutes off.")
 
 
 def _event(name: str, content: Mapping[str, Any]) -> Event:
