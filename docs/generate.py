@@ -67,14 +67,14 @@ callbacks, and changes nothing. The arrow's word is the signal that moves the ta
 
 
 def metrics_page() -> str:
-    """Every metric of ours, from the catalogue of service/kling_relay/telemetry."""
+    """Every metric of ours, from the catalogue of service/kling_relay/observe."""
     text = f"""{_NOTE}
 # Metrics
 
-`GET /metrics` on `RELAY_METRICS_PORT`, with `/livez` and `/readyz` beside it. Labels have closed sets of values: no id,
-address or text from outside is ever one. What is read of the database (marked 🗄) is read every quarter of a minute by
-one worker for all, the one that owns shard 0, and shown by that worker alone: take the `max` over instances. Where
-nobody could read it is absent, never stale. `process_` and `python_` metrics are the Prometheus client's usual ones.
+`GET /metrics` on `RELAY_METRICS_PORT`, with `/livez` and `/readyz` beside it. Labels have closed sets of values: ids,
+addresses and texts from outside are never labels. Metrics marked 🗄 come from the database. The worker that owns shard 0
+reads them every 15 seconds, and it alone shows them: take the `max` over instances. If nobody can read them they are
+absent, never stale. `process_` and `python_` metrics are the usual ones of the Prometheus client.
 
 How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
 [the alerts](../helm/kling-relay/files/alerts.yaml), [the runbook](runbook.md), [observability](observability.md).
@@ -85,7 +85,7 @@ How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
     for each in Metrics().catalogue:
         labels = ", ".join(f"`{label}`" for label in each.labels)
         name = each.samples[0] if each.kind == "counter" else each.name
-        text += f"| `{name}` | {each.kind} | {labels} | {'🗄 ' * each.is_read}{each.meaning} |\n"
+        text += f"| `{name}` | {each.kind} | {labels} | {'🗄 ' * each.is_from_database}{each.meaning} |\n"
     return text
 
 

@@ -120,10 +120,10 @@ async def test_polls_of_the_provider_are_part_of_their_tasks_trace(database: str
         await relay.final(task)
         # the relay is stopped: everything was sent
     (order,) = collected.named("order")
-    asked = collected.named("ask")
-    assert {about(span)["relay.outcome"] for span in asked} == {"silent", "answered"}
-    assert all(span.status.message for span in asked if about(span)["relay.outcome"] == "silent")
-    for span in asked:
+    polls = collected.named("poll")
+    assert {about(span)["relay.outcome"] for span in polls} == {"no answer", "answered"}
+    assert all(span.status.message for span in polls if about(span)["relay.outcome"] == "no answer")
+    for span in polls:
         assert (span.trace_id, span.parent_span_id) == (order.trace_id, order.span_id)
         assert span.kind == Span.SPAN_KIND_CLIENT
         assert about(span)["relay.task"] == task
@@ -169,7 +169,7 @@ async def test_a_span_of_somebody_else_s_trace_is_linked_and_a_fault_is_marked()
     other = CLIENT.replace("4bf9", "aaaa")
     async with tracing(None, version="1", now=lambda: now, exporter=kept) as tracer:
         assert tracer
-        tracer.passed("callback", {"n": 1, "none": None}, parent=CLIENT, seconds=0.25, link=other, fault="NotFound")
+        tracer.record("callback", {"n": 1, "none": None}, parent=CLIENT, seconds=0.25, link=other, fault="NotFound")
         with pytest.raises(ValueError, match="broken"), tracer.span("work", {}, parent="nonsense"):
             raise ValueError("broken")
     callback, work = kept.get_finished_spans()

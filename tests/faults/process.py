@@ -18,11 +18,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from kling_relay.app import wiring
 from kling_relay.app.commands import in_loop
 from kling_relay.app.serving import Role, serve
+from kling_relay.app.wiring import Tunables
 from kling_relay.destinations.webhook import WebhookClient
-from kling_relay.flows import fetch, submit, sweep
+from kling_relay.flows.fetch import FetchTunables
+from kling_relay.flows.send import SendTunables
+from kling_relay.flows.submit import SubmitTunables
+from kling_relay.flows.sweep import SweepTunables
 from kling_relay.provider.client import Provider
 from kling_relay.store.deliveries import outbox
 from kling_relay.store.tasks import idempotency, record, steps, submissions
@@ -30,13 +33,12 @@ from tests.support.service import settings_for
 
 Act = Callable[..., Awaitable[Any]]
 
-QUICK: Mapping[tuple[Any, str], float] = {
-    (fetch, "LEASE"): 1.5,
-    (fetch, "HEARTBEAT"): 0.3,
-    (sweep, "CLAIMED_FOR"): 3.0,
-    (submit, "UNSENT_FOR"): 1.0,
-    (wiring, "TAKEN_FOR"): 1.0,
-}
+QUICK = Tunables(
+    fetch=FetchTunables(lease=1.5, heartbeat=0.3),
+    sweep=SweepTunables(claimed_for=3.0),
+    submit=SubmitTunables(unsent_for=1.0),
+    send=SendTunables(claimed_for=1.0),
+)
 """Times that are right for years of service and too long for a test of seconds."""
 
 
@@ -110,13 +112,11 @@ def _run(role: Part, ready: Connection) -> None:
     with role.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    for (owner, name), value in QUICK.items():
-        setattr(owner, name, value)
     if role.dies_at:
         _lay(POINTS[role.dies_at])
     settings = settings_for(role.database, role.provider, **role.settings)
     try:
-        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port)))
+        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port), tunables=QUICK))
     except Exception as error:  # noqa: BLE001 - PostgreSQL may be away at the start: whoever supervises starts it again
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()

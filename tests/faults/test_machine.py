@@ -80,8 +80,8 @@ class Hammered(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.may_be: dict[UUID, set[Status]] = {}
-        self.one = Ingest(self.database, wakeups=[], ask_after=60)
-        self.other = Ingest(self.database, wakeups=[], ask_after=60)
+        self.one = Ingest(self.database, wakeups=[], poll_after=60)
+        self.other = Ingest(self.database, wakeups=[], poll_after=60)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -95,25 +95,25 @@ class Hammered(RuleBasedStateMachine):
 
     @rule(task=tasks, kind=st.sampled_from(PROVIDER), copies=st.integers(1, 5))
     def called_back(self, task: UUID, kind: SignalKind, copies: int) -> None:
-        self._hear(task, [kind] * copies, "callback")
+        self._apply(task, [kind] * copies, "callback")
 
     @rule(task=tasks, kind=st.lists(st.sampled_from(PROVIDER), min_size=2, max_size=8))
     def called_back_at_once(self, task: UUID, kind: list[SignalKind]) -> None:
-        self._hear(task, kind, "callback")
+        self._apply(task, kind, "callback")
 
     @rule(task=tasks)
     def given_up(self, task: UUID) -> None:
-        self._hear(task, [SignalKind.EXPIRED], "clock")
+        self._apply(task, [SignalKind.EXPIRED], "clock")
 
     @rule(task=tasks, kind=st.sampled_from(PROVIDER))
     def answered_while_called_back(self, task: UUID, kind: SignalKind) -> None:
-        self._hear(task, [SignalKind.SUBMITTED, kind], "submit")
+        self._apply(task, [SignalKind.SUBMITTED, kind], "submit")
 
-    def _hear(self, task: UUID, kind: list[SignalKind], source: str) -> None:
+    def _apply(self, task: UUID, kind: list[SignalKind], source: str) -> None:
         async def all_at_once() -> None:
             await asyncio.gather(
                 *(
-                    (self.one, self.other)[place % 2].hear(
+                    (self.one, self.other)[place % 2].apply(
                         Observation(task=task, signal=signal(each), source=source, at=datetime.now(UTC), body=b"{}")
                     )
                     for place, each in enumerate(kind)

@@ -26,9 +26,7 @@ from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCKED = "blocked: the address is neither public nor allowed"
-REFUSED = re.compile(
-    rf"{BLOCKED}|dns: the name cannot be resolved|protocol: not an address that can be dialled|protocol: [A-Za-z]+"
-)
+REFUSED = re.compile(rf"{BLOCKED}|dns: the name cannot be resolved|protocol: the URL is not valid|protocol: [A-Za-z]+")
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 LITERALS = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kling_relay.flows.sweep import AT_ONCE
+from kling_relay.flows.sweep import SweepTunables
 from kling_relay.provider.client import Provider
 from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, running, sandboxed
@@ -142,7 +142,7 @@ async def test_many_silent_tasks_are_polled_a_few_at_a_time(database: str, monke
     ):
         tasks = await asyncio.gather(*(relay.submit(f"a rabbit {number} [lose]") for number in range(60)))
         await eventually(lambda: len(asked) == len(tasks))
-    assert 1 < limit <= AT_ONCE
+    assert 1 < limit <= SweepTunables().concurrency
 
 
 async def test_silent_tasks_are_polled_at_growing_intervals(database: str) -> None:

@@ -1,4 +1,4 @@
-"""Lanes: no subscription is slowed by another, a task's steps keep their order where asked, workers share the work."""
+"""Deliveries: no subscription slows another, ordered ones keep the order of a task, workers share the work."""
 
 import asyncio
 from collections import Counter
@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from kling_relay.core.delivery import SubscriberResponse
-from kling_relay.flows import fetch as feeding
 from kling_relay.flows.delivery_queue import DeliveryQueue
+from kling_relay.flows.fetch import FetchTunables
 from tests.support.outbox import BAD, GONE, GOOD, SECRET, Hand, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually, remains
 
@@ -72,7 +72,7 @@ async def test_a_broken_subscriber_with_a_full_queue_is_probed_again_after_a_fai
     network = Network(answers={"http://bad.example/": _fail})
     bad = await box.subscribe("http://bad.example/", max_in_flight=5)
     await box.events(300, bad)
-    async with worker(box.database, network) as hand:
+    async with worker(box.database, network, tunables=FetchTunables(scan_every=60.0)) as hand:
         await eventually(lambda: len(network.to("http://bad.example/")) == 6)
         await eventually(lambda: len(hand.deliver.queues[bad].ready) > 100)  # so many that nothing needs to be read
         await eventually(lambda: len(network.to("http://bad.example/")) == 7, 5)
@@ -93,10 +93,10 @@ async def test_a_shard_that_comes_back_is_served_although_its_old_queue_still_wa
             await eventually(lambda: network.posts)  # the only runner is busy
             await box.events(150, good)
             old = await eventually(lambda: _filled(hand, good))
-            hand.feed._forget(lambda queue: queue is old)
+            hand.fetch._forget(lambda queue: queue is old)
             new = await eventually(lambda: _filled(hand, good))
             assert new is not old
-            assert any(queue is new for queue in hand.deliver._turn)
+            assert any(queue is new for queue in hand.deliver._round.queues)
         finally:
             gate.set()
         await eventually(box.is_done, 20)
@@ -254,15 +254,13 @@ async def test_one_success_ends_a_time_of_failures(box: Outbox) -> None:
         await eventually(is_healthy)
 
 
-async def test_workers_share_the_shards_and_nothing_is_delivered_twice(
-    box: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
+async def test_workers_share_the_shards_and_nothing_is_delivered_twice(box: Outbox) -> None:
+    quick = FetchTunables(heartbeat=0.1)
     one, two = Network(), Network()
     subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(40)]
-    async with worker(box.database, one) as first, worker(box.database, two) as second:
-        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
-        assert not first.feed.shards & second.feed.shards
+    async with worker(box.database, one, tunables=quick) as first, worker(box.database, two, tunables=quick) as second:
+        await eventually(lambda: len(first.fetch.shards) == len(second.fetch.shards) == 128)
+        assert not first.fetch.shards & second.fetch.shards
         await box.events(25, *subscriptions)
         await eventually(box.is_done, 20)
     assert one.posts
@@ -270,29 +268,29 @@ async def test_workers_share_the_shards_and_nothing_is_delivered_twice(
     assert Counter(Counter(one.posts + two.posts).values()) == {1: 1000}
 
 
-async def test_a_dead_workers_shards_are_taken_over_and_nothing_is_lost(
-    box: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(feeding, "LEASE", 1.0)
+async def test_a_dead_workers_shards_are_taken_over_and_nothing_is_lost(box: Outbox) -> None:
+    quick = FetchTunables(heartbeat=0.1, lease=1.0)
     one, two = Network(), Network()
     subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(40)]
     for number in range(40):
         one.answers[f"http://{number}.example/"] = _hang  # dies with everything in flight
-    async with worker(box.database, one) as first, worker(box.database, two) as second:
-        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
+    async with worker(box.database, one, tunables=quick) as first, worker(box.database, two, tunables=quick) as second:
+        await eventually(lambda: len(first.fetch.shards) == len(second.fetch.shards) == 128)
         await box.events(5, *subscriptions)
         await eventually(lambda: len(one.posts) > 0)
         await first.die()
         await eventually(box.is_done, 20)
-        assert len(second.feed.shards) == 256
+        assert len(second.fetch.shards) == 256
     assert Counter(two.posts) == dict.fromkeys(two.posts, 1)
     assert len(two.posts) == 200
 
 
-async def test_a_worker_that_leaves_gives_its_shards_back_at_once(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "HEARTBEAT", 0.1)
-    async with worker(box.database, Network()) as first, worker(box.database, Network()) as second:
-        await eventually(lambda: len(first.feed.shards) == len(second.feed.shards) == 128)
+async def test_a_worker_that_leaves_gives_its_shards_back_at_once(box: Outbox) -> None:
+    quick = FetchTunables(heartbeat=0.1)
+    async with (
+        worker(box.database, Network(), tunables=quick) as first,
+        worker(box.database, Network(), tunables=quick) as second,
+    ):
+        await eventually(lambda: len(first.fetch.shards) == len(second.fetch.shards) == 128)
         await first.stop()
-        await eventually(lambda: len(second.feed.shards) == 256, 3)
+        await eventually(lambda: len(second.fetch.shards) == 256, 3)

@@ -1,4 +1,4 @@
-"""Feeding: what the bell, the look and the cursor miss is found by the walk; what was read survives what happens."""
+"""Fetch: the scan finds what wakeup, check and cursor miss, and nothing that was read is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from kling_relay.core.delivery import SubscriberResponse
-from kling_relay.flows import delivery_queue as queues
-from kling_relay.flows import fetch as feeding
+from kling_relay.flows.delivery_queue import MAX_READY
+from kling_relay.flows.fetch import FetchTunables
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually, remains
 
@@ -22,11 +22,11 @@ async def box(database: str) -> AsyncIterator[Outbox]:
         yield made
 
 
-async def test_what_another_process_wrote_is_seen_without_a_bell(box: Outbox) -> None:
+async def test_what_another_process_wrote_is_delivered_without_a_wakeup(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
     async with worker(box.database, network) as hand:
-        await eventually(lambda: len(hand.feed.shards) == 256)
+        await eventually(lambda: len(hand.fetch.shards) == 256)
         await box.events(1, subscription)
         await eventually(lambda: len(network.posts) == 1, 1)
 
@@ -51,7 +51,7 @@ async def test_a_delivery_that_was_committed_late_is_not_passed_over(box: Outbox
     await late.close()
 
 
-async def test_a_delivery_far_behind_the_cursor_is_found_by_the_walk(box: Outbox) -> None:
+async def test_a_delivery_far_behind_the_cursor_is_found_by_the_scan(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
     async with worker(box.database, network):
@@ -61,10 +61,7 @@ async def test_a_delivery_far_behind_the_cursor_is_found_by_the_walk(box: Outbox
         await eventually(lambda: len(network.posts) == 4, 4)
 
 
-async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_walk(
-    box: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeding, "WALK_EVERY", 60.0)
+async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_scan(box: Outbox) -> None:
     loop = asyncio.get_running_loop()
     came: list[float] = []
 
@@ -74,28 +71,25 @@ async def test_a_retry_comes_when_it_is_due_without_waiting_for_the_walk(
 
     network = Network(answers={URL: flaps})
     subscription = await box.subscribe(URL)
-    async with worker(box.database, network, waits=(0.2,) * 8):
+    async with worker(box.database, network, waits=(0.2,) * 8, tunables=FetchTunables(scan_every=60.0)):
         await box.events(1, subscription)
         await eventually(box.is_done, 5)
     waits = [after - before for before, after in pairwise(came)]
     assert all(0.1 <= wait < 1 for wait in waits), waits
 
 
-async def test_more_lanes_than_one_statement_reads_all_come_to_their_turn(
-    box: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeding, "MAX_QUEUES", 3)
+async def test_all_of_more_queues_than_one_statement_reads_get_their_turn(box: Outbox) -> None:
     network = Network()
     subscriptions = [await box.subscribe(f"http://{number}.example/") for number in range(20)]
     await box.events(120, *subscriptions)
-    async with worker(box.database, network, concurrency=8):
+    async with worker(box.database, network, concurrency=8, tunables=FetchTunables(max_queues=3)):
         await eventually(lambda: len({url for url, _ in network.posts}) == 20)
         assert await box.left() > 0
         await eventually(box.is_done, 20)
     assert len(network.posts) == len(set(network.posts)) == 2400
 
 
-async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
+async def test_a_queue_holds_a_bounded_part_of_its_deliveries(box: Outbox) -> None:
     gate = asyncio.Event()
 
     async def waits(_: str) -> SubscriberResponse:
@@ -107,17 +101,16 @@ async def test_a_lane_holds_a_bounded_part_of_its_queue(box: Outbox) -> None:
     await box.events(700, subscription)
     async with worker(box.database, network) as hand:
         await eventually(lambda: len(network.posts) == 10)
-        await remains(lambda: len(hand.deliver.queues[subscription].held) <= queues.ROOM + 10, 0.3)
+        await remains(lambda: len(hand.deliver.queues[subscription].claimed) <= MAX_READY + 10, 0.3)
         gate.set()
         await eventually(box.is_done, 20)
     assert len(network.posts) == 700
 
 
-async def test_a_lane_without_anything_is_forgotten(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "FORGET_AFTER", 0.2)
+async def test_an_idle_queue_is_forgotten(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
-    async with worker(box.database, network) as hand:
+    async with worker(box.database, network, tunables=FetchTunables(forget_after=0.2)) as hand:
         await box.events(1, subscription)
         await eventually(box.is_done)
         await eventually(lambda: not hand.deliver.queues, 5)

@@ -15,7 +15,7 @@ import yaml
 
 from kling_relay.cli.program import program
 from kling_relay.observe.instruments import Described
-from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, Metrics
+from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
 from kling_relay.web.routes import ROUTES
 from tests.support.paths import ROOT
 
@@ -73,9 +73,9 @@ def test_every_metric_of_an_expression_exists(where: str, expression: str) -> No
 @each_expression
 def test_every_label_of_an_expression_exists_and_can_have_that_value(where: str, expression: str) -> None:
     known = {
-        "outcome": {*CALLBACK_OUTCOME.values(), "malformed", "failed", *ATTEMPT_OUTCOMES, "never"},
+        "outcome": {*CALLBACK_OUTCOME.values(), "malformed", "failed", *ATTEMPT_OUTCOMES, *SUBMIT_OUTCOME.values()},
         "route": {route.name for route in ROUTES},
-        "act": set(ACTS),
+        "action": set(SWEEP_ACTIONS),
         "state": {"used", "idle", "live", "dead", "recorded", "sending", "accepted", "unknown"},
         "subscriptions": {"healthy", "failing", "closed"},
         "age": {"later", "under_1m", "under_10m", "under_1h", "under_6h", "over_6h", "exhausted"},
@@ -195,8 +195,8 @@ def test_every_log_query_of_the_runbook_asks_for_what_is_logged() -> None:
     for event in re.findall(r'\.event == "([^"]+)"', RUNBOOK):
         assert f'"{event}"' in source
     flows = "".join(path.read_text() for path in (ROOT / "service").rglob("*.py"))
-    for about in re.findall(r'\.about == "([^"]+)"', RUNBOOK):
-        assert f'"{about}"' in flows
+    for flow in re.findall(r'\.flow == "([^"]+)"', RUNBOOK):
+        assert f'"{flow}"' in flows
 
 
 def test_the_dashboard_s_panels_do_not_overlap_and_have_names_of_their_own() -> None:

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from typing_extensions import override
 
 from kling_relay.core.ids import RANDOM_BITS, creation_time, new_id
 from kling_relay.core.subscription import SHARDS
 from kling_relay.flows.fleet_stats import FleetStats
+from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.stats import backlog, fleet
@@ -182,11 +184,27 @@ async def _more(read: Any, than: float) -> bool:
     return bool(await read() > than)
 
 
+class FleetObserver(Observer):
+    """Remembers the readings that were reported, and the flows that the database failed."""
+
+    def __init__(self) -> None:
+        self.readings: list[FleetReadings | None] = []
+        self.failed: list[str] = []
+
+    @override
+    def fleet_stats_changed(self, readings: FleetReadings | None) -> None:
+        self.readings.append(readings)
+
+    @override
+    def database_failed(self, flow: str, error: Exception) -> None:
+        self.failed.append(flow)
+
+
 async def test_only_the_owner_of_one_shard_shows_readings_and_withdraws_them_when_it_stops(store: Database) -> None:
-    shown: list[FleetReadings | None] = []
-    shards: set[int] = set()
-    survey = FleetStats(store, owns=lambda: 0 in shards, show=shown.append, now=lambda: NOW, every=0.01)
-    running = asyncio.create_task(survey.run())
+    observer, shards = FleetObserver(), set[int]()
+    shown = observer.readings
+    stats = FleetStats(store, is_owner=lambda: 0 in shards, now=lambda: NOW, every=0.01, observer=observer)
+    running = asyncio.create_task(stats.run())
     await eventually(lambda: shown)
     assert shown[-1] is None
     shards.add(0)
@@ -201,14 +219,11 @@ async def test_only_the_owner_of_one_shard_shows_readings_and_withdraws_them_whe
 
 
 async def test_no_reading_is_shown_while_the_database_is_away(store: Database) -> None:
-    shown: list[FleetReadings | None] = []
-    said: list[tuple[str, str]] = []
-    survey = FleetStats(
-        store, owns=lambda: True, show=shown.append, now=lambda: NOW, log=lambda about, what: said.append((about, what))
-    )
-    await survey.look()
-    assert shown[-1] is not None
+    observer = FleetObserver()
+    stats = FleetStats(store, is_owner=lambda: True, now=lambda: NOW, observer=observer)
+    await stats.read()
+    assert observer.readings[-1] is not None
     await store.pool.close()
-    await survey.look()
-    assert shown[-1] is None
-    assert said[0][0] == "figures"
+    await stats.read()
+    assert observer.readings[-1] is None
+    assert observer.failed == ["fleet_stats"]

@@ -15,7 +15,7 @@ from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.deliver import Deliver
-from kling_relay.flows.fetch import Fetch
+from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database, connect
@@ -129,20 +129,20 @@ async def outbox(url: str) -> AsyncIterator[Outbox]:
 
 @dataclass(slots=True, kw_only=True)
 class Hand:
-    """A worker's hands: what delivers and what feeds it."""
+    """A worker's hands: what delivers and what fills its queues."""
 
     deliver: Deliver
-    feed: Fetch
+    fetch: Fetch
     wakeup: Wakeup
     tasks: list["asyncio.Task[None]"]
 
     async def stop(self) -> None:
         """Stop cleanly: finish, settle, leave."""
-        self.feed.stop()
+        self.fetch.stop()
         self.deliver.stop()
         self.tasks[1].cancel()
         await asyncio.wait(self.tasks)
-        await self.feed.leave()
+        await self.fetch.leave()
 
     async def die(self) -> None:
         """Stop as a killed process does: nothing is settled, nothing given back."""
@@ -153,7 +153,12 @@ class Hand:
 
 @asynccontextmanager
 async def worker(
-    database: Database, network: Network, *, waits: tuple[float, ...] = (0.05,) * 8, concurrency: int = 50
+    database: Database,
+    network: Network,
+    *,
+    waits: tuple[float, ...] = (0.05,) * 8,
+    concurrency: int = 50,
+    tunables: FetchTunables = FetchTunables(),
 ) -> AsyncIterator[Hand]:
     """Run a worker until the end of the block."""
     deliver = Deliver(
@@ -166,11 +171,18 @@ async def worker(
         concurrency=concurrency,
     )
     wakeup = Wakeup()
-    feed = Fetch(
-        database, deliver, worker=fresh_id(), wakeup=wakeup, now=now, new_id=lambda _: fresh_id(), open_secrets=_opened
+    fetch = Fetch(
+        database,
+        deliver,
+        worker=fresh_id(),
+        wakeup=wakeup,
+        now=now,
+        new_id=lambda _: fresh_id(),
+        decrypt=_decrypt,
+        tunables=tunables,
     )
-    tasks = [asyncio.create_task(deliver.run()), asyncio.create_task(feed.run())]
-    hand = Hand(deliver=deliver, feed=feed, wakeup=wakeup, tasks=tasks)
+    tasks = [asyncio.create_task(deliver.run()), asyncio.create_task(fetch.run())]
+    hand = Hand(deliver=deliver, fetch=fetch, wakeup=wakeup, tasks=tasks)
     try:
         yield hand
     finally:
@@ -179,5 +191,5 @@ async def worker(
                 await hand.stop()
 
 
-def _opened(target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
-    return tuple(target.secrets.decode().split()), {}
+def _decrypt(recipient: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
+    return tuple(recipient.secrets.decode().split()), {}

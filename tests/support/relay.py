@@ -11,15 +11,17 @@ from uuid import UUID
 
 import aiohttp
 import orjson
+from typing_extensions import override
 
 from kling_relay.core import callback_token
 from kling_relay.core.address import Allowed
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import ALL_SCOPES, Scope, digest, key_id, make_key
 from kling_relay.core.signature import new_secret
-from kling_relay.core.submission import Accepted, SubmitOutcome
+from kling_relay.core.submission import Accepted, NoAnswer, PollResult, SubmitOutcome
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.observer import AnsweredRequest, Observer
 from kling_relay.flows.send import Send
 from kling_relay.flows.submit import Submit
 from kling_relay.flows.wakeup import Wakeup
@@ -30,7 +32,7 @@ from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.web.application import WebApplication, build
-from kling_relay.web.http.context import Context, Limits, RequestSummary
+from kling_relay.web.http.context import Context, Limits
 from kling_relay.web.server import serve
 from tests.support.waiting import eventually
 
@@ -53,6 +55,22 @@ class StandIn:
             return self.next.pop(0)
         return Accepted(f"p-{task.hex}", Signal(kind=SignalKind.SUBMITTED, provider_task_id=f"p-{task.hex}"))
 
+    async def poll(
+        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
+    ) -> PollResult:
+        return NoAnswer("the stand-in is not asked")
+
+
+class RequestObserver(Observer):
+    """Remembers every request that the web answered."""
+
+    def __init__(self) -> None:
+        self.answered: list[AnsweredRequest] = []
+
+    @override
+    def request_answered(self, request: AnsweredRequest) -> None:
+        self.answered.append(request)
+
 
 @dataclass(kw_only=True)
 class House:
@@ -68,7 +86,7 @@ class House:
     stop: Callable[[], Awaitable[None]]
     provider: StandIn
     session: aiohttp.ClientSession
-    seen: list[RequestSummary] = field(default_factory=list)
+    seen: list[AnsweredRequest] = field(default_factory=list)
 
     def load(self, name: str) -> int:
         """Return what the service counts under a name: waiters, streams, bytes."""
@@ -160,9 +178,9 @@ async def house(
 
     limits = limits or Limits()
     provider, wakeup, encryptor = StandIn(), Wakeup(), Encryptor([b"s" * 32])
-    seen: list[RequestSummary] = []
+    requests = RequestObserver()
     async with connect(url) as database, aiohttp.ClientSession() as session:
-        ingest = Ingest(database, wakeups=[wakeup], ask_after=60)
+        ingest = Ingest(database, wakeups=[wakeup], poll_after=60)
         send = Send(
             database,
             provider,
@@ -171,7 +189,7 @@ async def house(
             now=clock,
             chance=random.random,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
-            ask_after=60,
+            poll_after=60,
         )
         prices = load_prices("seed")
         submit = Submit(
@@ -195,7 +213,7 @@ async def house(
             wakeup=wakeup,
             limits=limits,
             allowed=Allowed.parse("127.0.0.0/8"),
-            seen=seen.append,
+            observer=requests,
         )
         tools = change(tools)
         key = await add_key(database, encryptor, "tests")
@@ -215,7 +233,7 @@ async def house(
                 application=application,
                 provider=provider,
                 session=session,
-                seen=seen,
+                seen=requests.answered,
             )
         await asyncio.wait_for(submit.drain(), 5)
         await asyncio.wait_for(ingest.drain(), 5)

@@ -16,11 +16,11 @@ from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.submission import Accepted, AccountRefused, Unknown
 from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
 from kling_relay.flows import log_context
+from kling_relay.flows.observer import AnsweredRequest
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import Level, set_up, tear_down
 from kling_relay.observe.redact import HIDDEN, Redactor
 from kling_relay.store.deliveries.outbox import SettledAttempt
-from kling_relay.web.http.context import RequestSummary
 
 TASK = UUID("019302ab-4c00-7000-8000-00000000000a")
 KEY = UUID("019302ab-4c00-7000-8000-00000000000b")
@@ -72,21 +72,21 @@ def begun(form: Any = "json", level: Level = "debug") -> Written:
 @pytest.fixture(autouse=True)
 def _torn_down() -> Iterator[None]:
     level = logging.getLogger().level
-    log_context.begin()
+    log_context.start()
     yield
     tear_down()
     logging.getLogger().setLevel(level)
 
 
-def seen(route: str = "callback", status: int = 200) -> RequestSummary:
-    return RequestSummary(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
+def request(route: str = "callback", status: int = 200) -> AnsweredRequest:
+    return AnsweredRequest(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
 
 
 def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
     written = begun()
-    log_context.begin()
-    log_context.note(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
-    written.log.request(seen())
+    log_context.start()
+    log_context.add(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
+    written.log.request_answered(request())
     line = written.line
     assert {"at", "level", "event", "trace"} < line.keys()
     assert (line["event"], line["level"], line["status"], line["seconds"]) == ("callback", "info", 200, 0.0123)
@@ -96,10 +96,10 @@ def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
 
 def test_fields_of_one_request_are_absent_from_the_next_ones_line() -> None:
     written = begun()
-    log_context.begin(request_id="r-0")
-    log_context.note(task=TASK)
-    log_context.begin(request_id="r-1")
-    written.log.request(seen("show_task"))
+    log_context.start(request_id="r-0")
+    log_context.add(task=TASK)
+    log_context.start(request_id="r-1")
+    written.log.request_answered(request("show_task"))
     assert "task" not in written.line
 
 
@@ -115,13 +115,13 @@ def test_fields_of_one_request_are_absent_from_the_next_ones_line() -> None:
 )
 def test_a_level_says_who_should_look(route: str, status: int, level: str) -> None:
     written = begun()
-    written.log.request(seen(route, status))
+    written.log.request_answered(request(route, status))
     assert written.line["level"] == level
 
 
 def test_a_batch_of_attempts_is_one_line_and_one_for_each_that_went_wrong() -> None:
     written = begun(level="info")
-    written.log.attempts([settled("delivered"), settled("delivered"), settled("failed"), settled("gone")])
+    written.log.attempts_settled([settled("delivered"), settled("delivered"), settled("failed"), settled("gone")])
     failed, gone, batch = written.lines
     assert failed["webhook_id"] == f"evt_{TASK.hex}_1"
     assert (failed["task"], failed["retry_in"], failed["error"]) == (str(TASK), 5.0, "timeout")
@@ -151,26 +151,38 @@ def settled(outcome: str) -> SettledAttempt:
     )
 
 
-def test_flows_tell_steps_submissions_and_troubles() -> None:
+def test_moves_orders_and_troubles_of_the_flows_are_logged() -> None:
     written = begun(level="info")
     log = written.log
-    log.step(step(Status.SUBMITTED), "query")
-    log.step(step(Status.SUCCEED), "callback")  # told by the callback's own line
-    log.step(step(Status.SUCCEED), "query")
-    log.submit(Accepted("p-1", Signal(kind=SignalKind.SUBMITTED)), 0.2)
-    log.submit(Unknown("the answer was lost"), 30.0)
-    log.never(TASK, AccountRefused(1102, "no balance"))
-    log.attempt("delivered", SubscriberResponse(status=200, error=None, retry_after=None, body=b"", latency=0.1))
-    log.said("feed", "the database is away")
-    log.said("partitions", "made 4, dropped 0")
-    told = [(line["level"], line["event"]) for line in written.lines]
-    assert told == [
-        ("info", "step"),
-        ("warning", "submit"),
-        ("error", "the provider refuses us"),
-        ("warning", "the database is away"),
-        ("info", "made 4, dropped 0"),
+    log.task_moved(step(Status.SUBMITTED), "query")
+    log.task_moved(step(Status.SUCCEED), "callback")  # the callback's own line says it
+    log.task_moved(step(Status.SUCCEED), "query")
+    log.order_sent(Accepted("p-1", Signal(kind=SignalKind.SUBMITTED)), 0.2)
+    log.order_sent(Unknown("the answer was lost"), 30.0)
+    log.provider_refused_account(TASK, AccountRefused(1102, "no balance"))
+    log.attempt_made("delivered", SubscriberResponse(status=200, error=None, retry_after=None, body=b"", latency=0.1))
+    log.database_failed("fetch", ConnectionError("gone"))
+    log.task_skipped(TASK, TimeoutError())
+    log.subscription_disabled(KEY, "the subscriber answered 410 Gone")
+    log.secrets_unreadable(KEY, ValueError("wrong key"))
+    log.partitions_changed(4, 0)
+    log.partitions_not_owned(PermissionError("not ours"))
+    assert [(line["level"], line["event"]) for line in written.lines] == [
+        ("info", "task moved"),
+        ("warning", "order sent"),
+        ("error", "the provider refuses our account"),
+        ("warning", "the database failed, trying again"),
+        ("warning", "the sweep skipped a task and will try again"),
+        ("warning", "subscription disabled"),
+        ("error", "cannot decrypt a subscription's secrets or headers, so nothing is delivered to it"),
+        ("info", "partitions changed"),
+        ("warning", "cannot change partitions"),
     ]
+    refused, failed, skipped = written.lines[2:5]
+    assert (refused["task"], refused["code"], refused["reason"]) == (str(TASK), 1102, "no balance")
+    assert "RELAY_PROVIDER_KEY" in refused["action"]
+    assert (failed["flow"], failed["error"]) == ("fetch", "gone")
+    assert (skipped["task"], skipped["error"]) == (str(TASK), "TimeoutError")
 
 
 def step(status: Status) -> Step:
@@ -231,7 +243,7 @@ def test_libraries_log_the_same_way() -> None:
 
 def test_a_fault_in_the_web_is_logged_with_its_request_but_one_in_a_batch_is_not() -> None:
     written = begun()
-    log_context.begin(request_id="r-9")
+    log_context.start(request_id="r-9")
     logging.getLogger("kling_relay.web.dispatch").error("a request failed")
     logging.getLogger("kling_relay.flows.settle").error("a batch failed")
     web, flow = written.lines
@@ -266,7 +278,7 @@ def test_notes_outside_a_request_are_nobodys() -> None:
     import contextvars
 
     def outside() -> dict[str, Any]:
-        log_context.note(task=TASK)
-        return dict(log_context.noted())
+        log_context.add(task=TASK)
+        return dict(log_context.current_fields())
 
     assert contextvars.Context().run(outside) == {}

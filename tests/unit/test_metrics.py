@@ -11,27 +11,25 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from typing_extensions import override
 
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
 from kling_relay.core.task import Signal, SignalKind, Status, Step, Task
-from kling_relay.flows.deliver import Deliver
-from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.poll import SweepPass
-from kling_relay.flows.send import Send
-from kling_relay.flows.sweep import Sweep
+from kling_relay.flows.observer import FACTS, AnsweredRequest, Observer, combine
+from kling_relay.flows.poll import SweepCounts
 from kling_relay.observe import loop_lag
+from kling_relay.observe.event_log import Log
 from kling_relay.observe.exporter import export
-from kling_relay.observe.metrics import ACTS, ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, Metrics
+from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
 from kling_relay.observe.tallies import Counts, Spreads
 from kling_relay.store.stats.readings import AGES, BacklogReading, FleetReadings
-from kling_relay.web.http.context import Context, RequestSummary
 from kling_relay.web.routes import ROUTES
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASK = UUID(int=7)
-FIGURES = FleetReadings(
+READINGS = FleetReadings(
     backlogs={"healthy": BacklogReading(subscriptions=2, by_age=dict.fromkeys(AGES, 3), oldest_due=42.0)},
     submissions={"accepted": 5},
     silent_tasks=1,
@@ -49,8 +47,8 @@ def of(metrics: Metrics, sample: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"relay_{sample}", labels)
 
 
-def seen(route: str, status: int) -> RequestSummary:
-    return RequestSummary(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
+def request(route: str, status: int) -> AnsweredRequest:
+    return AnsweredRequest(route=route, method="POST", status=status, seconds=0.003, request_id="r", key=None, code=0)
 
 
 def answer(status: int | None, error: str | None = None) -> SubscriberResponse:
@@ -83,7 +81,7 @@ def test_a_tally_takes_as_many_values_as_it_has_labels() -> None:
 
 def test_a_request_is_counted_by_route_and_status_and_timed() -> None:
     metrics = Metrics()
-    metrics.request(seen("show_task", 404))
+    metrics.request_answered(request("show_task", 404))
     assert of(metrics, "requests_total", route="show_task", status="404") == 1
     assert of(metrics, "request_seconds_bucket", route="show_task", le="0.005") == 1
     assert of(metrics, "callbacks_total", outcome="forged") == 0
@@ -104,12 +102,12 @@ def test_a_request_is_counted_by_route_and_status_and_timed() -> None:
 def test_a_callback_is_counted_by_what_became_of_it(status: int, outcome: str) -> None:
     metrics = Metrics()
     assert of(metrics, "callbacks_total", outcome=outcome) == 0
-    metrics.request(seen("callback", status))
+    metrics.request_answered(request("callback", status))
     assert of(metrics, "callbacks_total", outcome=outcome) == 1
     assert of(metrics, "callback_seconds_count", outcome=outcome) == 1
 
 
-def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> None:
+def test_the_callback_route_has_the_name_that_callbacks_are_counted_by() -> None:
     assert [route.path for route in ROUTES if route.name == "callback"] == ["/callbacks/{task}/{token}"]
 
 
@@ -119,14 +117,14 @@ def test_the_provider_s_door_has_the_name_that_callbacks_are_counted_by() -> Non
         (Accepted("p", Signal(kind=SignalKind.SUBMITTED)), "accepted", "0"),
         (Refused(1301, "risk", 400), "refused", "1301"),
         (Refused(1999, "new", 400), "refused", "other"),
-        (RetryLater(1303, "slots"), "wait", "1303"),
-        (AccountRefused(1102, "no balance"), "never", "1102"),
+        (RetryLater(1303, "slots"), "retry_later", "1303"),
+        (AccountRefused(1102, "no balance"), "account_refused", "1102"),
         (Unknown("lost"), "unknown", "none"),
     ],
 )
 def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: SubmitOutcome, name: str, code: str) -> None:
     metrics = Metrics()
-    metrics.submit(outcome, 0.7)
+    metrics.order_sent(outcome, 0.7)
     assert of(metrics, "submits_total", outcome=name, code=code) == 1
     assert of(metrics, "submit_seconds_sum", outcome=name) == 0.7
 
@@ -144,32 +142,33 @@ def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: Submit
 )
 def test_attempts_are_counted_by_outcome_and_class_of_answer(given: SubscriberResponse, shown: str) -> None:
     metrics = Metrics()
-    metrics.attempt("failed", given)
-    assert of(metrics, "attempts_total", outcome="failed", answer=shown) == 1
+    metrics.attempt_made("failed", given)
+    assert of(metrics, "attempts_total", outcome="failed", response=shown) == 1
     assert of(metrics, "attempt_seconds_sum", outcome="failed") == 0.2
 
 
-def test_steps_signals_batches_passes_and_lag_are_counted() -> None:
+def test_moves_observations_batches_passes_and_lag_are_counted() -> None:
     metrics = Metrics()
-    metrics.step(
-        Step(Task(id=TASK, status=Status.EXPIRED, sequence=1, updated_at=NOW), Signal(kind=SignalKind.EXPIRED))
+    metrics.task_moved(
+        Step(Task(id=TASK, status=Status.EXPIRED, sequence=1, updated_at=NOW), Signal(kind=SignalKind.EXPIRED)),
+        "clock",
     )
-    metrics.signal("callback", "stale")
-    metrics.signal("somebody", "something")
-    metrics.batch("ingest")(5, 0.002)
-    metrics.swept(SweepPass(asked=3, answered=2), 0.4)
+    metrics.observation_applied("callback", "stale")
+    metrics.observation_applied("somebody", "something")
+    metrics.batch_started("ingest", 5, 0.002)
+    metrics.sweep_finished(SweepCounts(polled=3, answered=2), 0.4)
     metrics.lag(0.3)
     assert of(metrics, "steps_total", status="expired") == 1
-    assert of(metrics, "signals_total", source="callback", outcome="stale") == 1
-    assert of(metrics, "signals_total", source="other", outcome="other") == 1
+    assert of(metrics, "observations_total", source="callback", outcome="stale") == 1
+    assert of(metrics, "observations_total", source="other", outcome="other") == 1
     assert of(metrics, "batch_items_sum", batch="ingest") == 5
     assert of(metrics, "batch_wait_seconds_bucket", batch="ingest", le="0.0025") == 1
-    assert of(metrics, "sweep_tasks_total", act="asked") == 3
+    assert of(metrics, "sweep_tasks_total", action="polled") == 3
     assert of(metrics, "sweep_pass_seconds_count") == 1
     assert of(metrics, "event_loop_lag_seconds_bucket", le="0.25") == 0
 
 
-def test_pools_and_what_is_in_hand_are_asked_when_somebody_looks() -> None:
+def test_pools_and_work_in_progress_are_read_at_each_scrape() -> None:
     class Pool:
         idle = 2
 
@@ -182,27 +181,27 @@ def test_pools_and_what_is_in_hand_are_asked_when_somebody_looks() -> None:
         def get_max_size(self) -> int:
             return 10
 
-    metrics, pools, callbacks = Metrics(), {"look-up": Pool(), "ingest": Pool()}, [1]
+    metrics, pools, callbacks = Metrics(), {"lookup": Pool(), "ingest": Pool()}, [1]
     metrics.watch_pools(pools)
     metrics.watch(callbacks=lambda: len(callbacks))
     pools["ingest"].idle = 4
     callbacks.append(2)
-    assert of(metrics, "pool_connections", pool="look-up", state="used") == 3
+    assert of(metrics, "pool_connections", pool="lookup", state="used") == 3
     assert of(metrics, "pool_connections", pool="ingest", state="used") == 1
     assert of(metrics, "pool_limit", pool="ingest") == 10
-    assert of(metrics, "in_hand", what="callbacks") == 2
+    assert of(metrics, "in_progress", kind="callbacks") == 2
 
 
-def test_figures_are_all_of_the_latest_reading_or_nothing() -> None:
+def test_database_gauges_show_the_latest_reading_or_nothing() -> None:
     metrics = Metrics()
     assert of(metrics, "silent_tasks") is None
-    metrics.figures(FIGURES)
+    metrics.fleet_stats_changed(READINGS)
     assert of(metrics, "pending_deliveries", subscriptions="healthy", age="under_1m") == 3
     assert of(metrics, "oldest_due_seconds", subscriptions="healthy") == 42
     assert of(metrics, "table_rows", table="pending_deliveries", state="live") == 21
-    metrics.figures(replace(FIGURES, silent_tasks=2))
+    metrics.fleet_stats_changed(replace(READINGS, silent_tasks=2))
     assert of(metrics, "silent_tasks") == 2
-    metrics.figures(None)
+    metrics.fleet_stats_changed(None)
     assert of(metrics, "silent_tasks") is None
 
 
@@ -229,10 +228,10 @@ def test_no_label_grows_with_what_strangers_send() -> None:
     everything_at_once(metrics)
     before = series(metrics)
     for odd in range(200, 1200):
-        metrics.submit(Refused(odd + 5000, "x", 400), 0.1)
-        metrics.attempt("failed", answer(odd + 700))
-        metrics.attempt("failed", answer(None, f"error {odd}"))
-        metrics.signal(f"source {odd}", f"outcome {odd}")
+        metrics.order_sent(Refused(odd + 5000, "x", 400), 0.1)
+        metrics.attempt_made("failed", answer(odd + 700))
+        metrics.attempt_made("failed", answer(None, f"error {odd}"))
+        metrics.observation_applied(f"source {odd}", f"outcome {odd}")
     assert series(metrics) - before <= 6  # three of "other", each with the time when it began
     assert before < 1500
 
@@ -243,37 +242,61 @@ def series(metrics: Metrics) -> int:
 
 def everything_at_once(metrics: Metrics) -> None:
     for status in (200, 404, 503):
-        metrics.request(seen("callback", status))
-    metrics.request(seen("order", 200))
+        metrics.request_answered(request("callback", status))
+    metrics.request_answered(request("order", 200))
     for outcome in (Refused(1301, "", 400), RetryLater(1303, ""), AccountRefused(1102, ""), Unknown("")):
-        metrics.submit(outcome, 1)
+        metrics.order_sent(outcome, 1)
     for name in ATTEMPT_OUTCOMES:
-        metrics.attempt(name, answer(200))
-    metrics.signal("callback", "moved")
-    metrics.batch("ingest")(1, 0)
-    metrics.figures(FIGURES)
+        metrics.attempt_made(name, answer(200))
+    metrics.observation_applied("callback", "moved")
+    metrics.batch_started("ingest", 1, 0)
+    metrics.fleet_stats_changed(READINGS)
     metrics.watch(attempts=lambda: 1)
     metrics.lag(0)
 
 
-@pytest.mark.parametrize(
-    ("flow", "argument", "method"),
-    [
-        (Ingest, "observe_step", "step"),
-        (Send, "observe", "submit"),
-        (Deliver, "observe", "attempt"),
-        (Sweep, "swept", "swept"),
-        (Context, "seen", "request"),
-    ],
-)
-def test_a_method_takes_as_much_as_its_flow_tells(flow: type, argument: str, method: str) -> None:
-    told = str(inspect.signature(flow).parameters[argument].annotation)
-    arguments = told.partition("[[")[2].partition("]")[0].split(",")
-    assert len(arguments) == len(inspect.signature(getattr(Metrics(), method)).parameters)
+@pytest.mark.parametrize("observer", [Metrics, Log])
+def test_an_observer_overrides_facts_with_their_own_parameters(observer: type[Observer]) -> None:
+    for fact in FACTS:
+        ours, base = (list(inspect.signature(getattr(of, fact)).parameters) for of in (observer, Observer))
+        assert ours == base, fact
 
 
-def test_acts_and_outcomes_are_those_of_the_flows() -> None:
-    assert set(ACTS) == set(SweepPass.__slots__)
+class Recorder(Observer):
+    """Remembers the outcomes of observations."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    @override
+    def observation_applied(self, source: str, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+class BatchRecorder(Recorder):
+    """Remembers the sizes of batches, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    @override
+    def batch_started(self, name: str, items: int, wait: float) -> None:
+        self.batches.append(items)
+
+
+def test_a_combined_observer_passes_each_fact_to_all_that_override_it() -> None:
+    one, other = Recorder(), BatchRecorder()
+    combined = combine(one, other)
+    combined.observation_applied("callback", "moved")
+    combined.batch_started("ingest", 3, 0.1)
+    combined.database_failed("fetch", ConnectionError())
+    assert (one.outcomes, other.outcomes, other.batches) == (["moved"], ["moved"], [3])
+    assert combined.batch_started == other.batch_started, "a fact for one observer costs no extra call"
+
+
+def test_actions_and_outcomes_are_those_of_the_flows() -> None:
+    assert set(SWEEP_ACTIONS) == set(SweepCounts.__slots__)
     assert set(SUBMIT_OUTCOME) == set(SubmitOutcome.__args__)
 
 

@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows every other, and the only one that reads settings, clock and dice."""
+"""The composition root: the only package that knows all others and reads settings, clock and random numbers."""
 
 from kling_relay.app.commands import keys_create, keys_list, keys_reencrypt, keys_revoke, migrate, run
 

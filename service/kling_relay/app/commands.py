@@ -1,4 +1,4 @@
-"""What the command line calls: each runs a loop of its own and returns when it is done."""
+"""What the command line calls. Each function runs an event loop of its own and returns when it is done."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from kling_relay.app import database, keys
 from kling_relay.app.serving import Role, listening, play_provider, serve
 from kling_relay.app.signing_keys import signing_keys
-from kling_relay.app.wiring import Parts
+from kling_relay.app.wiring import Parts, Tunables
 from kling_relay.core.key import ALL_SCOPES, Scope
 from kling_relay.settings import Settings
 from kling_relay.store.access.client_keys import KeyRow
@@ -40,46 +40,53 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(
-    settings: Settings, role: Role, started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None
+    settings: Settings,
+    role: Role,
+    started: Callable[[Parts, Settings], None] | None = None,
+    tunables: Tunables = Tunables(),
 ) -> int:
-    """Serve until a signal says stop; with several processes the first watches over the others.
+    """Serve until SIGTERM or SIGINT. With several processes, the first one supervises the others.
 
     Raises SettingsError for an API or a worker alone without a provider.
     """
     if settings.processes > 1 and role != "worker":
-        return _run_several(settings, role, started)
+        return _run_several(settings, role, started, tunables)
 
     def serving(parts: Parts, real: Settings) -> None:
-        _spare_the_collector()
-        started(parts, real)
+        _freeze_heap()
+        if started:
+            started(parts, real)
 
-    in_loop(serve(settings, role, started=serving))
+    in_loop(serve(settings, role, started=serving, tunables=tunables))
     return 0
 
 
-def _spare_the_collector() -> None:
-    """Keep what lives as long as the process out of every collection, which walked over all of it.
+def _freeze_heap() -> None:
+    """Keep the garbage collector from scanning what lives as long as the process.
 
-    Callbacks, one run each, minutes apart: 4,000/s before, 6,600/s after; under a profiler p99 106 ms, then 52 ms.
+    Measured: 4,000 callbacks/s without and 6,600 with it; under a profiler the p99 fell from 106 to 52 ms.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 50, 100)
 
 
-def _run_several(settings: Settings, role: Role, started: Callable[[Parts, Settings], None]) -> int:
-    """Fork processes that share the port; when one ends, all end, and whoever supervises us starts us again."""
+def _run_several(
+    settings: Settings, role: Role, started: Callable[[Parts, Settings], None] | None, tunables: Tunables
+) -> int:
+    """Fork processes that share the port. If one ends, all end, and our own supervisor starts us again."""
     with listening("127.0.0.1", 0) as free:
         sandbox_port = free.getsockname()[1]
     with listening(settings.host, settings.port) as held:
         one = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
         children = []
-        if settings.provider_url is None:  # one sandbox for all of them, or each would know only its own tasks
+        if settings.provider_url is None:  # one sandbox for all: each knows only its own tasks
             children.append(_fork(lambda: in_loop(play_provider(settings, sandbox_port))))
             one = one.model_copy(update={"provider_url": f"http://127.0.0.1:{sandbox_port}"})
-        for place in range(settings.processes):
-            port = settings.metrics_port + place if settings.metrics_port else 0
-            children.append(_fork(partial(run, one.model_copy(update={"metrics_port": port}), role, started)))
+        for number in range(settings.processes):
+            port = settings.metrics_port + number if settings.metrics_port else 0
+            child = one.model_copy(update={"metrics_port": port})
+            children.append(_fork(partial(run, child, role, started, tunables)))
         return _watch(children)
 
 

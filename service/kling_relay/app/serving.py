@@ -1,4 +1,4 @@
-"""One process from start to stop: its parts, its listening socket, its worker; nothing in hand is cut short."""
+"""One process from start to stop: its parts, its listening socket, its worker. Nothing in progress is cut short."""
 
 import asyncio
 import signal
@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from kling_relay.app import clock, keys
 from kling_relay.app.database import open_database
-from kling_relay.app.observation import insight, shown
-from kling_relay.app.wiring import SANDBOX_KEY, Parts, assemble
+from kling_relay.app.telemetry import make_telemetry, serve_metrics
+from kling_relay.app.wiring import SANDBOX_KEY, Parts, Tunables, assemble
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import set_up
 from kling_relay.sandbox import Profile, Sandbox
@@ -24,7 +24,7 @@ Role = Literal["up", "api", "worker"]
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a bound socket that other processes of ours may share (SO_REUSEPORT)."""
+    """Return a bound socket whose port other processes of ours may share (SO_REUSEPORT)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,10 +38,11 @@ async def serve(
     role: Role,
     *,
     stopping: asyncio.Event | None = None,
-    started: Callable[[Parts, Settings], None] = lambda _parts, _settings: None,
+    started: Callable[[Parts, Settings], None] | None = None,
     log: Log | None = None,
+    tunables: Tunables = Tunables(),
 ) -> None:
-    """Run one process of this role until SIGTERM, SIGINT or `stopping`; `started` hears of it once it serves.
+    """Run one process of this role until SIGTERM, SIGINT or `stopping`. Call `started` once it serves.
 
     Port 0 takes a free port; `started` gets the settings with the real one.
     """
@@ -49,15 +50,17 @@ async def serve(
     _listen_for_signals(stopping)
     log = log or log_of(settings)
     async with AsyncExitStack() as stack:
-        seen = await stack.enter_async_context(insight(settings, log))
+        telemetry = await stack.enter_async_context(make_telemetry(settings, log))
         bound = None
         if role != "worker":
             bound = stack.enter_context(listening(settings.host, settings.port))
             settings = settings.model_copy(update={"port": bound.getsockname()[1]})
         database = await stack.enter_async_context(open_database(settings))
         provider_url = settings.provider_url or await _sandbox(stack, settings)
-        parts = await assemble(stack, settings, database, provider_url, seen)
-        await stack.enter_async_context(shown(settings, seen, database, ready=lambda: _unready(parts)))
+        parts = await assemble(stack, settings, database, provider_url, telemetry, tunables)
+        await stack.enter_async_context(
+            serve_metrics(settings, telemetry.metrics, database, ready=lambda: _unready(parts))
+        )
         if settings.bootstrap_key:
             await keys.ensure_bootstrap_key(database, parts.encryptor, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()
@@ -74,7 +77,8 @@ async def serve(
         grace = settings.shutdown_grace.total_seconds()
         work_ended = asyncio.Event()
         working = asyncio.ensure_future(parts.worker.run(work_ended, grace)) if role != "api" else None
-        started(parts, settings)
+        if started:
+            started(parts, settings)
         await _until(stopping, working)
         parts.draining.set()
         if bound and settings.shutdown_delay:
@@ -85,17 +89,17 @@ async def serve(
         work_ended.set()
         if working:
             await working
-        await parts.submit.drain()  # what the sweep had begun to send
+        await parts.submit.drain()  # orders that the sweep began to send
         await parts.ingest.drain()
 
 
 def log_of(settings: Settings) -> Log:
-    """Set this process's logging up; no secret of the settings will stand in a line."""
+    """Set up logging for this process. No line will contain a secret from the settings."""
     fields = type(settings).model_fields
     values = [getattr(settings, name) for name in fields]
-    hidden = [value for value in values if isinstance(value, SecretStr)]
-    hidden += [each for value in values if isinstance(value, tuple) for each in value if isinstance(each, SecretStr)]
-    return set_up(settings.log_format, settings.log_level, secrets=[each.get_secret_value() for each in hidden])
+    secrets = [value for value in values if isinstance(value, SecretStr)]
+    secrets += [item for value in values if isinstance(value, tuple) for item in value if isinstance(item, SecretStr)]
+    return set_up(settings.log_format, settings.log_level, secrets=[secret.get_secret_value() for secret in secrets])
 
 
 async def _unready(parts: Parts) -> str | None:
@@ -106,7 +110,7 @@ async def _unready(parts: Parts) -> str | None:
 
 
 async def _until(stopping: asyncio.Event, working: "asyncio.Future[None] | None") -> None:
-    """Wait for the stop; a worker that ends by itself has failed, and takes the process with it."""
+    """Wait until the process shall stop, or the worker ends by itself, which means that it failed."""
     ended = asyncio.ensure_future(stopping.wait())
     waited: list[asyncio.Future[Any]] = [ended, working] if working else [ended]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +122,7 @@ def _listen_for_signals(stopping: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             loop.add_signal_handler(number, stopping.set)
-        except (ValueError, RuntimeError):  # not in the main thread: whoever runs us there stops us
+        except (ValueError, RuntimeError):  # not the main thread: the caller stops us
             return
 
 
@@ -130,7 +134,7 @@ def sandbox(settings: Settings) -> Sandbox:
 
 
 async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:
-    """Start the sandbox in this process and return its address."""
+    """Start the sandbox in this process and return its URL."""
     provider = sandbox(settings)
     url = await provider.start()
     stack.push_async_callback(provider.stop)
@@ -138,7 +142,7 @@ async def _sandbox(stack: AsyncExitStack, settings: Settings) -> str:
 
 
 async def play_provider(settings: Settings, port: int) -> None:
-    """Be the sandbox for several processes, until a signal says stop."""
+    """Run the sandbox for several processes until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     _listen_for_signals(stopping)
     provider = sandbox(settings)

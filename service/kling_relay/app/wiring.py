@@ -1,27 +1,31 @@
-"""The parts of one process, each made once and handed to those that use it."""
+"""Wiring: makes the parts of one process, each once, and passes them to those that use them."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_relay.app import clock
-from kling_relay.app.observation import Insight
 from kling_relay.app.signing_keys import signing_keys
+from kling_relay.app.telemetry import Telemetry
 from kling_relay.app.worker import Worker
 from kling_relay.core import callback_token
 from kling_relay.core.address import Allowed
 from kling_relay.core.schedule import Schedule
 from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.budget import Budget
+from kling_relay.flows.clients import ProviderClient, SubscriberClient
 from kling_relay.flows.deliver import Deliver
-from kling_relay.flows.fetch import Fetch
+from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.fleet_stats import SHARD, FleetStats
-from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.send import TAKEN_FOR, Send
-from kling_relay.flows.submit import Submit
-from kling_relay.flows.sweep import Sweep
+from kling_relay.flows.ingest import Ingest, IngestTunables
+from kling_relay.flows.observer import Observer
+from kling_relay.flows.poll import PollTunables
+from kling_relay.flows.send import Send, SendTunables
+from kling_relay.flows.submit import Submit, SubmitTunables
+from kling_relay.flows.sweep import Sweep, SweepTunables
 from kling_relay.flows.wakeup import Wakeup
-from kling_relay.observe.traced import Provides
+from kling_relay.observe.traced import TracedIngest, TracedProvider, TracedSubmit, TracedWebhookClient
 from kling_relay.provider.client import Provider
 from kling_relay.provider.dialects import DIALECTS
 from kling_relay.provider.price_file import load_prices
@@ -38,6 +42,18 @@ SANDBOX_KEY = "hk-sandbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tunables:
+    """What is not a setting because nobody has to change it, except a test."""
+
+    ingest: IngestTunables = IngestTunables()
+    submit: SubmitTunables = SubmitTunables()
+    send: SendTunables = SendTunables()
+    fetch: FetchTunables = FetchTunables()
+    sweep: SweepTunables = SweepTunables()
+    poll: PollTunables = PollTunables()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a process is made of, whatever its role."""
 
@@ -47,53 +63,29 @@ class Parts:
     submit: Submit
     ingest: Ingest
     worker: Worker
-    deliver: Deliver
     draining: asyncio.Event
 
 
 async def assemble(
-    stack: AsyncExitStack, settings: Settings, database: Database, provider_url: str, seen: Insight
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    provider_url: str,
+    telemetry: Telemetry,
+    tunables: Tunables = Tunables(),
 ) -> Parts:
-    """Make the parts; what has to be closed again is closed by `stack`, in reverse."""
+    """Make the parts. `stack` closes those that must be closed, in reverse order."""
     keys = signing_keys(settings)
     encryptor = Encryptor(keys)
-    web_wakeup, worker_wakeup, slot_wakeup = Wakeup(), Wakeup(), Wakeup()
+    web_wakeup, delivery_wakeup, slot_wakeup = Wakeup(), Wakeup(), Wakeup()
     draining = asyncio.Event()
-    provider = await stack.enter_async_context(provider_of(settings, provider_url))
+    observer, tracer = telemetry.observer, telemetry.tracer
+    client = await stack.enter_async_context(provider_of(settings, provider_url))
+    provider = TracedProvider(client, tracer) if tracer else client
     ports = tuple(range(each.first, each.last + 1) for each in settings.allowed_ports)
     allowed = Allowed(networks=tuple(settings.allowed_networks), ports=ports)
-    endpoint = await stack.enter_async_context(
+    webhooks = await stack.enter_async_context(
         WebhookClient(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
-    )
-    ask_after = settings.sweep_after.total_seconds()
-    verified_by = settings.provider_webhook_secret
-    ingest = Ingest(
-        database,
-        wakeups=[web_wakeup, worker_wakeup, slot_wakeup],
-        ask_after=ask_after,
-        secrets=[verified_by.get_secret_value()] if verified_by else [],
-        confirm=settings.confirm_callbacks,
-        depth=settings.json_depth,
-        max_waiting=settings.ingest_queue,
-        observe=seen.metrics.batch("ingest"),
-        observe_step=seen.step,
-        observe_word=seen.metrics.signal,
-    )
-    public_url = settings.own_url
-    asked = seen.provider(provider)
-    send = Send(
-        database,
-        asked,
-        ingest,
-        hook_of=lambda task: f"{public_url}/callbacks/{task}/{callback_token.make(keys, task)}",
-        now=clock.now,
-        chance=clock.random_fraction,
-        new_id=clock.new_id,
-        ask_after=min(ask_after, 10.0),
-        taken_for=max(TAKEN_FOR, 2 * settings.provider_timeout.total_seconds()),
-        slots_limit=settings.provider_slots,
-        alert=seen.never,
-        observe=seen.submit,
     )
     prices = load_prices(settings.prices)
     budget = Budget(
@@ -101,21 +93,33 @@ async def assemble(
         currency=prices.currency,
         now=clock.now,
         new_id=clock.new_id,
-        wakeups=[web_wakeup, worker_wakeup],
-        log=seen.log.said,
+        wakeups=[web_wakeup, delivery_wakeup],
+        observer=observer,
     )
-    submit = Submit(database, send, prices=prices, body_of=provider.order_body, new_id=clock.new_id, budget=budget)
-    wakeups = (worker_wakeup, slot_wakeup)
-    deliver, worker = _worker(settings, database, endpoint, asked, ingest, send, encryptor, wakeups, seen, budget)
-    seen.metrics.watch(
+    ingest = _ingest(settings, database, [web_wakeup, delivery_wakeup, slot_wakeup], observer, tunables)
+    send = _send(settings, database, provider, ingest, keys, observer, tunables)
+    submit = Submit(
+        database,
+        send,
+        prices=prices,
+        body_of=client.order_body,
+        new_id=clock.new_id,
+        budget=budget,
+        tunables=tunables.submit,
+    )
+    subscribers = TracedWebhookClient(webhooks, tracer) if tracer else webhooks
+    deliver, fetch = _deliveries(settings, database, subscribers, encryptor, delivery_wakeup, observer, tunables)
+    sweep = _sweep(settings, database, provider, ingest, send, slot_wakeup, observer, tunables)
+    stats = FleetStats(database, is_owner=lambda: SHARD in fetch.shards, now=clock.now, observer=observer)
+    telemetry.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
-        settlements=lambda: deliver.settlement.waiting,
+        unsettled_attempts=lambda: deliver.settlement.waiting,
         queues=lambda: len(deliver.queues),
     )
-    tools = Context(
-        submit=seen.orders(submit),
-        ingest=seen.callbacks(ingest),
+    context = Context(
+        submit=TracedSubmit(submit, tracer) if tracer else submit,
+        ingest=TracedIngest(ingest, tracer) if tracer else ingest,
         database=database,
         encryptor=encryptor,
         callback_keys=keys,
@@ -125,23 +129,126 @@ async def assemble(
         random_bits=clock.random_bits,
         new_id=clock.new_id,
         wakeup=web_wakeup,
-        public_url=public_url,
-        wake_worker=worker_wakeup.ring,
+        public_url=settings.own_url,
+        delivery_wakeup=delivery_wakeup,
         limits=_limits(settings),
         allowed=allowed,
         slots=settings.provider_slots,
         is_draining=draining.is_set,
-        seen=seen.request,
+        observer=observer,
     )
     return Parts(
         database=database,
         encryptor=encryptor,
-        tools=tools,
+        tools=context,
         submit=submit,
         ingest=ingest,
-        worker=worker,
-        deliver=deliver,
+        worker=Worker(deliver, fetch, (sweep, budget, stats)),
         draining=draining,
+    )
+
+
+def _ingest(
+    settings: Settings, database: Database, wakeups: list[Wakeup], observer: Observer, tunables: Tunables
+) -> Ingest:
+    secret = settings.provider_webhook_secret
+    return Ingest(
+        database,
+        wakeups=wakeups,
+        poll_after=settings.sweep_after.total_seconds(),
+        secrets=[secret.get_secret_value()] if secret else [],
+        confirm=settings.confirm_callbacks,
+        json_depth=settings.json_depth,
+        max_waiting=settings.ingest_queue,
+        observer=observer,
+        tunables=tunables.ingest,
+    )
+
+
+def _send(
+    settings: Settings,
+    database: Database,
+    provider: ProviderClient,
+    ingest: Ingest,
+    keys: Sequence[bytes],
+    observer: Observer,
+    tunables: Tunables,
+) -> Send:
+    url = settings.own_url
+    claimed_for = max(tunables.send.claimed_for, 2 * settings.provider_timeout.total_seconds())
+    return Send(
+        database,
+        provider,
+        ingest,
+        hook_of=lambda task: f"{url}/callbacks/{task}/{callback_token.make(keys, task)}",
+        now=clock.now,
+        chance=clock.random_fraction,
+        new_id=clock.new_id,
+        poll_after=min(settings.sweep_after.total_seconds(), 10.0),
+        slots_limit=settings.provider_slots,
+        observer=observer,
+        tunables=replace(tunables.send, claimed_for=claimed_for),
+    )
+
+
+def _deliveries(
+    settings: Settings,
+    database: Database,
+    subscribers: SubscriberClient,
+    encryptor: Encryptor,
+    wakeup: Wakeup,
+    observer: Observer,
+    tunables: Tunables,
+) -> tuple[Deliver, Fetch]:
+    deliver = Deliver(
+        database,
+        subscribers,
+        schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
+        now=clock.now,
+        chance=clock.random_fraction,
+        source=settings.own_url,
+        concurrency=settings.delivery_concurrency,
+        observer=observer,
+    )
+    fetch = Fetch(
+        database,
+        deliver,
+        worker=clock.new_id(clock.now()),
+        wakeup=wakeup,
+        now=clock.now,
+        new_id=clock.new_id,
+        decrypt=lambda recipient: _decrypt(encryptor, recipient),
+        observer=observer,
+        tunables=tunables.fetch,
+    )
+    return deliver, fetch
+
+
+def _sweep(
+    settings: Settings,
+    database: Database,
+    provider: ProviderClient,
+    ingest: Ingest,
+    send: Send,
+    slot_freed: Wakeup,
+    observer: Observer,
+    tunables: Tunables,
+) -> Sweep:
+    return Sweep(
+        database,
+        provider,
+        ingest,
+        send,
+        now=clock.now,
+        chance=clock.random_fraction,
+        new_id=clock.new_id,
+        sweep_after=settings.sweep_after,
+        deadline=settings.task_deadline,
+        retention=settings.retention,
+        slot_freed=slot_freed if settings.provider_slots else None,
+        observer=observer,
+        tunables=tunables.sweep,
+        poll_tunables=tunables.poll,
     )
 
 
@@ -160,67 +267,12 @@ def provider_of(settings: Settings, url: str) -> Provider:
     )
 
 
-def _worker(
-    settings: Settings,
-    database: Database,
-    endpoint: WebhookClient,
-    provider: Provides,
-    ingest: Ingest,
-    send: Send,
-    encryptor: Encryptor,
-    wakeups: tuple[Wakeup, Wakeup],
-    seen: Insight,
-    budget: Budget,
-) -> tuple[Deliver, Worker]:
-    """`wakeups` ring for what is to be delivered, and for a slot that may be free."""
-    wakeup, slot_wakeup = wakeups
-    deliver = Deliver(
-        database,
-        seen.endpoint(endpoint),
-        schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
-        now=clock.now,
-        chance=clock.random_fraction,
-        source=settings.own_url,
-        concurrency=settings.delivery_concurrency,
-        observe=seen.attempt,
-        observe_batch=seen.attempts,
-    )
-    feed = Fetch(
-        database,
-        deliver,
-        worker=clock.new_id(clock.now()),
-        wakeup=wakeup,
-        now=clock.now,
-        new_id=clock.new_id,
-        open_secrets=lambda target: _secrets(encryptor, target),
-        log=seen.log.said,
-    )
-    sweep = Sweep(
-        database,
-        provider,
-        ingest,
-        send,
-        now=clock.now,
-        chance=clock.random_fraction,
-        new_id=clock.new_id,
-        sweep_after=settings.sweep_after,
-        deadline=settings.task_deadline,
-        retention=settings.retention,
-        moved=slot_wakeup if settings.provider_slots else None,
-        swept=seen.swept,
-        log=seen.log.said,
-    )
-    survey = FleetStats(
-        database, owns=lambda: SHARD in feed.shards, show=seen.metrics.figures, now=clock.now, log=seen.log.said
-    )
-    return deliver, Worker(deliver, feed, sweep, budget, survey)
-
-
-def _secrets(encryptor: Encryptor, target: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
-    own = headers.decrypt(encryptor, target.id, target.headers)
-    if target.secrets:
-        return tuple(secrets.decrypt_secrets(encryptor, target.id, target.secrets)), own
-    return (secrets.decrypt_hook_secret(encryptor, target.client, target.hook_secret),), own
+def _decrypt(encryptor: Encryptor, recipient: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the secrets that sign for a recipient, and its headers. A hook is signed with its client's secret."""
+    own_headers = headers.decrypt(encryptor, recipient.id, recipient.headers)
+    if recipient.secrets:
+        return tuple(secrets.decrypt_secrets(encryptor, recipient.id, recipient.secrets)), own_headers
+    return (secrets.decrypt_hook_secret(encryptor, recipient.client, recipient.hook_secret),), own_headers
 
 
 def _limits(settings: Settings) -> Limits:

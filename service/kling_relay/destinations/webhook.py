@@ -1,7 +1,7 @@
-"""POSTs to subscribers: every address is judged as its socket is made, redirects are answers, reading has bounds.
+"""POSTs to subscribers. An address is checked when its socket is made, redirects are not followed, reads are bounded.
 
-Names are resolved just before dialling, and only the address dialled counts: whatever a URL or a DNS answer hides,
-no socket is made for it. An attempt ends in an `SubscriberResponse`, never in an exception.
+A name is resolved just before the connection, and only the address that we connect to counts. Whatever a URL or a DNS
+answer hides, no socket is made for a forbidden address. An attempt ends in a `SubscriberResponse`, not an exception.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.untrusted import retry_after_seconds
 
 MAX_KEPT = 16 * 1024
-"""Bytes of an answer that are kept; what comes after is dropped, with the connection if it is not there yet."""
+"""Bytes of a response that are kept. The rest is dropped, and so is the connection if the rest is still coming."""
 _MAX_HEADERS = 100
 _MAX_HEADER = 8190
 _LOOKUPS = 64
@@ -51,21 +51,21 @@ _AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 class BlockedAddressError(OSError):
-    """The address is neither public nor in RELAY_ALLOWED_NETWORKS. It is not named: that would map our network."""
+    """The address is neither public nor in RELAY_ALLOWED_NETWORKS. The text omits it, or it would map our network."""
 
     def __init__(self) -> None:
-        super().__init__(EACCES, "the address may not be dialled")
+        super().__init__(EACCES, "connections to this address are not allowed")
 
 
 class BlockedPortError(OSError):
-    """The port is none of RELAY_ALLOWED_PORTS."""
+    """The port is not in RELAY_ALLOWED_PORTS."""
 
     def __init__(self) -> None:
-        super().__init__(EACCES, "the port may not be dialled")
+        super().__init__(EACCES, "connections to this port are not allowed")
 
 
 class WebhookClient:
-    """The client that all attempts share. Start it inside the event loop that uses it; times are in seconds."""
+    """The HTTP client of all attempts. Start it inside the event loop that uses it; times are in seconds."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class WebhookClient:
         dns_ttl: int = 10,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """`timeout` is for a whole attempt, the answer's body included.
+        """`timeout` is for a whole attempt, including the body of the response.
 
-        `keepalive` is below the five seconds after which common servers hang up, so that an attempt seldom meets a
-        connection that is just dying; `limit_per_host` 0 is no limit, since deliveries are limited per subscription.
+        `keepalive` is below the five seconds after which common servers close connections, so that an attempt seldom
+        uses one that is just being closed. `limit_per_host` 0 means no limit: deliveries are limited by subscription.
         """
         self._allowed = allowed
         self._timeout = ClientTimeout(total=timeout)
@@ -100,7 +100,7 @@ class WebhookClient:
                 keepalive_timeout=self._keepalive,
                 ttl_dns_cache=self._dns_ttl,
                 use_dns_cache=self._dns_ttl > 0,
-                resolver=self._resolver or Names(),
+                resolver=self._resolver or GuardedResolver(),
                 socket_factory=self._guard,
             ),
             cookie_jar=DummyCookieJar(),
@@ -129,13 +129,13 @@ class WebhookClient:
         await self.stop()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
-        """POST `body` and return what came of it; raises nothing but `CancelledError`."""
+        """POST `body` and return the response or why there is none. Raises nothing but `CancelledError`."""
         if self._session is None or self._loop is None:
-            raise RuntimeError("the endpoint is not started")
+            raise RuntimeError("the webhook client is not started")
         began = self._loop.time()
         try:
             async with self._session.post(_url(url), data=body, headers=headers, allow_redirects=False) as response:
-                kept = await _kept(response)
+                kept = await _read_start(response)
                 wait = response.headers.get("Retry-After")
                 return SubscriberResponse(
                     status=response.status,
@@ -144,13 +144,13 @@ class WebhookClient:
                     body=kept,
                     latency=self._loop.time() - began,
                 )
-        except Exception as fault:  # noqa: BLE001 - whatever a stranger's server brings about is an answer to record
+        except Exception as fault:  # noqa: BLE001 - whatever a subscriber's server causes must be recorded
             return SubscriberResponse(
-                status=None, error=_says(fault), retry_after=None, body=b"", latency=self._loop.time() - began
+                status=None, error=_describe(fault), retry_after=None, body=b"", latency=self._loop.time() - began
             )
 
     def _guard(self, info: _AddressInfo) -> socket.socket:
-        """Make the socket for an address that may be dialled; for any other there is none."""
+        """Return a socket for an allowed address. Raises BlockedAddressError or BlockedPortError for any other."""
         family, kind, protocol, _, address = info
         try:
             admitted = self._allowed.admits(ip_address(address[0]))
@@ -163,11 +163,11 @@ class WebhookClient:
         return socket.socket(family, kind, protocol)
 
 
-class Names(AbstractResolver):
+class GuardedResolver(AbstractResolver):
     """The system's resolver in threads of its own.
 
-    The event loop's few threads are not shared with it, or a handful of names that nobody answers for would hold up
-    everything else; daemons, because a look-up cannot be cancelled and must not keep the process from ending.
+    In the event loop's few threads a handful of names without an answer would block everything else. The threads are
+    daemons, because a look-up cannot be cancelled and must not keep the process alive.
     """
 
     def __init__(self) -> None:
@@ -177,21 +177,21 @@ class Names(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return every address of `host`; raise `OSError` where there is none."""
+        """Return every address of `host`. Raises OSError if it has none."""
         loop = asyncio.get_running_loop()
-        found: asyncio.Future[list[ResolveResult]] = loop.create_future()
+        result: asyncio.Future[list[ResolveResult]] = loop.create_future()
         async with self._slots:
-            Thread(target=_look_up, args=(loop, found, host, port, family), daemon=True).start()
-            return await found
+            Thread(target=_look_up, args=(loop, result, host, port, family), daemon=True).start()
+            return await result
 
     @override
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing has to be closed."""
 
 
 def _look_up(
     loop: asyncio.AbstractEventLoop,
-    found: "asyncio.Future[list[ResolveResult]]",
+    result: "asyncio.Future[list[ResolveResult]]",
     host: str,
     port: int,
     family: socket.AddressFamily,
@@ -200,8 +200,8 @@ def _look_up(
     fault: OSError | None = None
     flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        found_here = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        for kind, _, protocol, _, address in found_here:
+        infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        for kind, _, protocol, _, address in infos:
             numeric = str(address[0])
             addresses.append(
                 ResolveResult(hostname=host, host=numeric, port=port, family=kind, proto=protocol, flags=flags)
@@ -209,30 +209,30 @@ def _look_up(
     except OSError as error:
         fault = error
     except UnicodeError:
-        fault = socket.gaierror(socket.EAI_NONAME, "not a name")
+        fault = socket.gaierror(socket.EAI_NONAME, "not a host name")
 
-    def tell() -> None:
-        if found.done():
+    def set_result() -> None:
+        if result.done():
             return
         if fault is not None:
-            found.set_exception(fault)
+            result.set_exception(fault)
         else:
-            found.set_result(addresses)
+            result.set_result(addresses)
 
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(tell)
+    with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
+        loop.call_soon_threadsafe(set_result)
 
 
 @lru_cache(maxsize=8192)
 def _url(url: str) -> URL:
-    """Return `url` as it was checked and kept: nothing is requoted, and parsed once for all its deliveries."""
+    """Return `url` parsed, without quoting it again. Cached, because a subscription has many deliveries."""
     return URL(url, encoded=True)
 
 
-async def _kept(response: ClientResponse) -> bytes:
-    """Return the first 16 KiB of the answer; where it breaks off, what came, since the status has been told."""
+async def _read_start(response: ClientResponse) -> bytes:
+    """Return the first 16 KiB of the body. If it breaks off, return what came, because the status is what counts."""
     content, kept = response.content, b""
-    if content.is_eof() and content.exception() is None:  # short answers come whole, with their head
+    if content.is_eof() and content.exception() is None:  # a short body arrives together with the headers
         return content.read_nowait()[:MAX_KEPT]
     try:
         while len(kept) < MAX_KEPT:
@@ -248,32 +248,32 @@ async def _kept(response: ClientResponse) -> bytes:
     return kept
 
 
-_WORDS: tuple[tuple[type[Exception], str], ...] = (
+_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (ConnectionTimeoutError, "timeout: no connection"),
     (TimeoutError, "timeout"),
-    (ClientSSLError, "tls: no secure connection"),
+    (ClientSSLError, "tls: the handshake failed"),
     (ClientConnectorDNSError, "dns: the name cannot be resolved"),
     (BlockedAddressError, "blocked: the address is neither public nor allowed"),
     (BlockedPortError, "blocked: the port is not allowed"),
     (ConnectionRefusedError, "refused"),
     (ConnectionResetError, "reset: the connection broke"),
-    (ServerDisconnectedError, "reset: the connection ended without an answer"),
+    (ServerDisconnectedError, "reset: the connection ended without a response"),
     (ClientOSError, "reset: the connection broke"),
-    (InvalidURL, "protocol: not an address that can be dialled"),
+    (InvalidURL, "protocol: the URL is not valid"),
 )
-"""The first that fits counts: what is special stands before what is general."""
+"""The first match counts, so specific errors stand before general ones."""
 
 
-def _says(fault: Exception) -> str:
-    """Return the word for a fault, and a detail that comes from the URL or the protocol, never from a look-up."""
+def _describe(fault: Exception) -> str:
+    """Return the class of an error and a detail, which comes from the URL or the protocol, never from a look-up."""
     if isinstance(fault, ClientConnectorCertificateError):
         return f"tls: {getattr(fault.certificate_error, 'verify_message', '')[:200]}"
     cause: Exception = fault
     if isinstance(fault, ClientConnectorError) and not isinstance(fault, ClientConnectorDNSError | ClientSSLError):
         cause = fault.os_error
-    for kind, words in _WORDS:
+    for kind, text in _ERRORS:
         if isinstance(cause, kind):
-            return words
+            return text
     if isinstance(cause, OSError):
         return f"unreachable: {errorcode.get(cause.errno or 0, 'no connection')}"
     return f"protocol: {type(cause).__name__}"

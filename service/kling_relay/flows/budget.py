@@ -1,18 +1,19 @@
-"""Budget: orders of a limited client or key are tallied in the transaction that records those that fit.
+"""Budget: orders of a limited client or key are checked in the transaction that records those that fit.
 
-The spender's row is locked, the ledger summed up, and only what fits is recorded; so the limit holds exactly, however
-many processes there are. Who has no limit pays nothing but one small look-up every other second.
+The transaction locks the row of the client or key, sums up the ledger, and records only what fits. So the limit holds
+exactly, however many processes there are. A client without a limit pays one small look-up every other second.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from kling_relay.core.budget import Spent, alerts, exceeded, window_of, windows
 from kling_relay.core.errors import BudgetExceeded
 from kling_relay.core.event import EventType, make_event, rfc3339
+from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.money import balances, budgets
 from kling_relay.store.money.balances import CHECKPOINT_AFTER, LedgerAccount
@@ -21,161 +22,153 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Connection, StoreError, transaction
 from kling_relay.store.tasks.record import NewTask
 
-REMEMBERED = timedelta(seconds=2)
-"""For so long it is remembered that there is no limit: a new one holds after this time at the latest."""
-MAX_REMEMBERED = 10_000
-LOOK_EVERY = 60.0
+CACHED_FOR = timedelta(seconds=2)
+"""How long "no limit" is remembered. A new limit takes effect after this time at the latest."""
+MAX_CACHED = 10_000
+CHECK_EVERY = 60.0
 
 
 @dataclass(slots=True)
-class _Line:
-    """What a spender has spent of one currency by one day, with the orders that were admitted."""
+class _Balance:
+    """What a client or key has spent of one currency by one day, including the orders admitted so far."""
 
     account: LedgerAccount
     spent: Spent
 
 
-class Tally:
-    """Orders of one client, one after the other, while its spenders are locked: which fit, and what that reaches."""
+@dataclass(frozen=True, slots=True, eq=False)
+class BudgetTally:
+    """Admits orders of one client, one after the other, while its client and key rows are locked."""
 
-    def __init__(
-        self, lines: Mapping[tuple[UUID, str, datetime], _Line], tell_of: "Callable[..., list[AlertRecord]]"
-    ) -> None:
-        self._lines = lines
-        self._tell_of = tell_of
-        self._said: dict[tuple[object, ...], AlertRecord] = {}
+    budget: "Budget"
+    _balances: Mapping[tuple[UUID, str, datetime], _Balance]
+    _alerts: dict[tuple[object, ...], AlertRecord] = field(init=False, default_factory=dict)
 
     @property
-    def said(self) -> Sequence[AlertRecord]:
+    def alerts(self) -> Sequence[AlertRecord]:
         """The thresholds that were reached, each once, by the first order that reached it."""
-        return tuple(self._said.values())
+        return tuple(self._alerts.values())
 
     def admit(self, record: NewTask) -> BudgetExceeded | None:
-        """Count the order in, or return why it does not fit."""
+        """Count the order, or return why it does not fit."""
         day, _ = windows(record.created_at)
-        places = [(of, record.currency, day) for of in (record.client, record.key)]
-        lines = [self._lines[place] for place in places if place in self._lines]
-        for line in lines:
-            whose = "this key" if line.account.key else "this client"
-            if refusal := exceeded(line.account.limits, line.spent, record.quote, whose=whose):
+        keys = [(account, record.currency, day) for account in (record.client, record.key)]
+        limited = [self._balances[key] for key in keys if key in self._balances]
+        for balance in limited:
+            whose = "this key" if balance.account.key else "this client"
+            if refusal := exceeded(balance.account.limits, balance.spent, record.quote, whose=whose):
                 return refusal
-        for line in lines:
-            line.spent = line.spent.plus(record.quote)
-            for each in self._tell_of(line.account, line.spent, record.created_at, self._said):
-                self._said[each.identity] = each
+        for balance in limited:
+            balance.spent = balance.spent.plus(record.quote)
+            for alert in self.budget.new_alerts(balance.account, balance.spent, record.created_at, self._alerts):
+                self._alerts[alert.identity] = alert
         return None
 
 
+@dataclass(frozen=True, eq=False)
 class Budget:
-    """The flow: `is_limited`, `tally` and `announce` are for orders; `run` watches charges above their quotes."""
+    """`is_limited`, `tally` and `announce` are for orders; `run` watches for charges above their quotes.
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        currency: str,
-        now: Callable[[], datetime],
-        new_id: Callable[[datetime], UUID],
-        wakeups: Sequence[Wakeup] = (),
-        log: Callable[[str, str], None] = lambda _spender, _says: None,
-    ) -> None:
-        """`currency` is the price list's: limits are in it, and what was spent in another does not count."""
-        self._database = database
-        self._currency = currency
-        self._now = now
-        self._new_id = new_id
-        self._wakeups = wakeups
-        self._log = log
-        self._known: dict[tuple[UUID, UUID], tuple[datetime, bool]] = {}
+    `currency` is the price list's: limits are in it, and amounts in another currency do not count.
+    """
+
+    database: Database
+    _: KW_ONLY
+    currency: str
+    now: Callable[[], datetime]
+    new_id: Callable[[datetime], UUID]
+    wakeups: Sequence[Wakeup] = ()
+    observer: Observer = field(default_factory=Observer)
+    _cache: dict[tuple[UUID, UUID], tuple[datetime, bool]] = field(init=False, default_factory=dict)
 
     async def is_limited(self, client: UUID, key: UUID, now: datetime) -> bool:
-        """Return whether orders of this key must be checked; up to two seconds old where there is no limit."""
-        known = self._known.get((client, key))
-        if known is not None and timedelta() <= now - known[0] < REMEMBERED:
-            return known[1]
-        found = await budgets.is_limited(self._database, client, key)
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.clear()
-        self._known[client, key] = (now, found)
-        return found
+        """Return whether orders of this key must be checked. The answer may be two seconds old."""
+        cached = self._cache.get((client, key))
+        if cached is not None and timedelta() <= now - cached[0] < CACHED_FOR:
+            return cached[1]
+        is_limited = await budgets.is_limited(self.database, client, key)
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[client, key] = (now, is_limited)
+        return is_limited
 
-    async def tally(self, connection: Connection, client: UUID, records: Sequence[NewTask]) -> Tally:
-        """Lock the spenders of these orders of one client, and return a tally to admit the orders by.
+    async def tally(self, connection: Connection, client: UUID, records: Sequence[NewTask]) -> BudgetTally:
+        """Lock the client and the keys of these orders of one client, and return a tally that admits the orders.
 
-        Call it in the transaction that records them, before it does, and `announce` what the tally said.
+        Call it in the transaction that records them, before it does, and `announce` the tally's alerts there.
         """
-        lines: dict[tuple[UUID, str, datetime], _Line] = {}
+        spent_by: dict[tuple[UUID, str, datetime], _Balance] = {}
         for account in await budgets.lock_accounts(connection, client, {record.key for record in records}):
             for record in records:
                 day, _ = windows(record.created_at)
-                place = (account.id, record.currency, day)
-                if account.key in {None, record.key} and place not in lines:
+                key = (account.id, record.currency, day)
+                if account.key in {None, record.key} and key not in spent_by:
                     spent = await balances.spent(
                         connection, account, record.currency, record.created_at, checkpoint_after=CHECKPOINT_AFTER
                     )
-                    lines[place] = _Line(account, spent)
-        return Tally(lines, self._reached)
+                    spent_by[key] = _Balance(account, spent)
+        return BudgetTally(self, spent_by)
 
-    async def announce(self, connection: Connection, said: Sequence[AlertRecord]) -> int:
-        """Announce what was not announced before, in the transaction that `connection` is in; return how many."""
-        if not said:
+    async def announce(self, connection: Connection, reached: Sequence[AlertRecord]) -> int:
+        """Announce the alerts that are new, in the transaction of `connection`; return how many."""
+        if not reached:
             return 0
-        count = await budgets.record_alerts(connection, self._database.tx_offset, said)
+        count = await budgets.record_alerts(connection, self.database.tx_offset, reached)
         if count:
-            for wakeup in self._wakeups:
-                wakeup.ring()
+            for wakeup in self.wakeups:
+                wakeup.notify()
         return count
 
-    async def look(self) -> int:
-        """Announce what limited spenders have reached without an order, and close their sums; return how many."""
-        now, found = self._now(), 0
-        for one in await budgets.limited_accounts(self._database):
-            spent = await balances.spent(self._database.pool, one, self._currency, now, checkpoint_after=1)
-            async with transaction(self._database.pool) as connection:
-                found += await self.announce(connection, self._reached(one, spent, now))
-        return found
+    async def check(self) -> int:
+        """Announce thresholds that were reached without an order, and close the sums; return how many alerts."""
+        now, count = self.now(), 0
+        for account in await budgets.limited_accounts(self.database):
+            spent = await balances.spent(self.database.pool, account, self.currency, now, checkpoint_after=1)
+            async with transaction(self.database.pool) as connection:
+                count += await self.announce(connection, self.new_alerts(account, spent, now))
+        return count
 
     async def run(self) -> None:
-        """Look again and again, until cancelled; an absent database only makes it wait."""
+        """Check again and again until cancelled. While the database is away, try again."""
         while True:
             try:
-                await self.look()
+                await self.check()
             except StoreError as error:
-                self._log("budgets", f"could not be looked at: {error}")
-            await asyncio.sleep(LOOK_EVERY)
+                self.observer.database_failed("budgets", error)
+            await asyncio.sleep(CHECK_EVERY)
 
-    def _reached(
-        self, account: LedgerAccount, spent: Spent, now: datetime, but: Iterable[tuple[object, ...]] = ()
+    def new_alerts(
+        self, account: LedgerAccount, spent: Spent, now: datetime, known: Container[tuple[object, ...]] = ()
     ) -> list[AlertRecord]:
-        """Return what is to be announced, `but` not what has one of these identities."""
-        said = []
-        for crossing in alerts(account.limits, spent):
-            since = window_of(crossing.limit, now)
-            identity = (account.id, crossing.limit, since, crossing.allowed, crossing.percent)
-            if identity in but:
+        """Return an alert for each threshold that was reached, except those with a `known` identity."""
+        new = []
+        for alert in alerts(account.limits, spent):
+            since = window_of(alert.limit, now)
+            identity = (account.id, alert.limit, since, alert.allowed, alert.percent)
+            if identity in known:
                 continue
             event = make_event(
-                subject=self._new_id(now),
+                subject=self.new_id(now),
                 sequence=1,
                 client=account.client,
                 kind=EventType.BUDGET_THRESHOLD,
                 at=now,
                 content={
-                    **crossing.to_json(),
-                    "currency": self._currency,
+                    **alert.to_json(),
+                    "currency": self.currency,
                     "since": rfc3339(since),
                     "owner": "key" if account.key else "client",
                     "name": account.name,
                 },
             )
-            said.append(
+            new.append(
                 AlertRecord(
                     account=account.id,
-                    limit_name=crossing.limit,
+                    limit_name=alert.limit,
                     window_start=since,
-                    allowed=crossing.allowed,
-                    percent=crossing.percent,
+                    allowed=alert.allowed,
+                    percent=alert.percent,
                     event=event,
                 )
             )
-        return said
+        return new

@@ -1,11 +1,11 @@
-"""Limited: the orders of a client that has limits, all that are in hand of one client in one transaction.
+"""Budgeted orders: the waiting orders of a client that has a budget are recorded in one transaction.
 
-One lock, one sum, one statement and one commit serve them all, so that a client's orders do not wait for one another.
-Who repeats an order gets the first one's task, whatever the budget; who does not fit is refused alone.
+One lock, one sum, one statement and one commit serve them all, so that a client's orders do not wait for each other.
+A repeated order gets the first one's task, whatever the budget. An order that does not fit is refused alone.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -20,7 +20,7 @@ from kling_relay.store.tasks.idempotency import UsedKey
 from kling_relay.store.tasks.record import NewTask
 
 MAX_WAIT = 5.0
-"""Seconds: other processes' orders of the client are in the way too, a transaction at a time."""
+"""Seconds. Other processes' orders of the client are in the way, too, one transaction after the other."""
 
 
 class RepeatedError(Exception):
@@ -33,68 +33,70 @@ class RepeatedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetedOrder:
-    """An order with its words to be repeatable by."""
+    """An order with the keys under which it may be repeated."""
 
     record: NewTask
-    words: tuple[str, ...]
+    keys: tuple[str, ...]
     fingerprint: bytes
 
 
-Verdict = BudgetExceeded | RepeatedError | StoreUnavailableError | None
+BudgetVerdict = BudgetExceeded | RepeatedError | StoreUnavailableError | None
 
 
+@dataclass(frozen=True, eq=False)
 class BudgetedOrders:
-    """The flow; see the module."""
+    """Records orders within their budgets. `due_in`: seconds in which an order is its own process's to send."""
 
-    def __init__(self, database: Database, budget: Budget, due_in: Callable[[], float]) -> None:
-        """`due_in`: for so many seconds a recorded order is its own process's to send."""
-        self._database = database
-        self._budget = budget
-        self._due_in = due_in
-        self._lines: WeakValueDictionary[UUID, Coalescer[BudgetedOrder, None]] = WeakValueDictionary()
+    database: Database
+    budget: Budget
+    due_in: float
+    _lines: "WeakValueDictionary[UUID, Coalescer[BudgetedOrder, None]]" = field(
+        init=False, default_factory=WeakValueDictionary
+    )
+    """By client. A line lives as long as an order waits in it."""
 
-    async def __call__(self, ordered: BudgetedOrder) -> None:
+    async def __call__(self, order: BudgetedOrder) -> None:
         """Record the order. Raises BudgetExceeded, RepeatedError, OverloadedError, StoreError."""
-        client = ordered.record.client
+        client = order.record.client
         line = self._lines.get(client)
-        if line is None:  # a line lives as long as somebody waits in it
+        if line is None:
             line = self._lines[client] = Coalescer(
-                self._record, lambda each: each.record.id, max_wait=MAX_WAIT, max_flushes=1
+                self._record, lambda order: order.record.id, max_wait=MAX_WAIT, max_flushes=1
             )
-        await line(ordered)
+        await line(order)
 
     async def drain(self) -> None:
-        """Wait until all that was ordered is recorded or refused."""
+        """Wait until every order is recorded or refused."""
         for line in list(self._lines.values()):
             await line.drain()
 
-    async def _record(self, batch: Sequence[BudgetedOrder]) -> Sequence[Verdict]:
+    async def _record(self, batch: Sequence[BudgetedOrder]) -> Sequence[BudgetVerdict]:
         try:
-            return await self._recorded(batch)
+            return await self._record_within_budget(batch)
         except StoreUnavailableError as error:
-            # it may have been committed, and would then count against its own budget: that is not tried again
+            # do not try again: it may be committed, and would then count against its own budget
             return [error] * len(batch)
 
-    async def _recorded(self, batch: Sequence[BudgetedOrder]) -> Sequence[Verdict]:
-        """Record what fits of one client's orders, all in one transaction; return what became of each."""
-        client, verdicts, admitted = batch[0].record.client, list[Verdict](), list[NewTask]()
-        async with transaction(self._database.pool) as connection:
-            tally = await self._budget.tally(connection, client, [each.record for each in batch])
-            words = [word for each in batch for word in each.words]
-            taken = await idempotency.used_keys(connection, client, words) if words else {}
+    async def _record_within_budget(self, batch: Sequence[BudgetedOrder]) -> Sequence[BudgetVerdict]:
+        """Record the orders of one client that fit, all in one transaction; return a verdict per order."""
+        client, verdicts, admitted = batch[0].record.client, list[BudgetVerdict](), list[NewTask]()
+        async with transaction(self.database.pool) as connection:
+            tally = await self.budget.tally(connection, client, [order.record for order in batch])
+            keys = [key for order in batch for key in order.keys]
+            taken = await idempotency.used_keys(connection, client, keys) if keys else {}
             claims: dict[str, UsedKey] = {}
-            for each in batch:
-                if found := [taken[word] for word in each.words if word in taken]:
-                    verdicts.append(RepeatedError(found))
+            for order in batch:
+                if repeated := [taken[key] for key in order.keys if key in taken]:
+                    verdicts.append(RepeatedError(repeated))
                     continue
-                verdicts.append(refusal := tally.admit(each.record))
+                verdicts.append(refusal := tally.admit(order.record))
                 if refusal is None:
-                    own = dict.fromkeys(each.words, UsedKey(task=each.record.id, fingerprint=each.fingerprint))
+                    own = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
                     taken |= own
                     claims |= own
-                    admitted.append(each.record)
+                    admitted.append(order.record)
             if admitted:
                 await idempotency.claim_keys(connection, client, claims)
-                await orders.record_on(connection, admitted, self._due_in())
-                await self._budget.announce(connection, tally.said)
+                await orders.record_on(connection, admitted, self.due_in)
+                await self.budget.announce(connection, tally.alerts)
         return verdicts

@@ -1,15 +1,17 @@
-"""Deliver: the worker that owns a subscription's shard reads its due deliveries, POSTs them, and settles them.
+"""Deliver: the worker that owns a subscription's shard POSTs its due deliveries and settles them.
 
-A fixed number of runners take turns over the lanes, one delivery of each at a time, so that a subscription with a
-million pending deliveries has no more of them than its neighbour. A subscriber that hangs holds at most its own
-`max_in_flight` runners, and one that fails again and again only a probe's.
+A fixed number of runners take turns over the queues, one delivery of each at a time. So a subscription with a million
+pending deliveries gets no more runners than its neighbour. A subscriber that hangs holds at most its own
+`max_in_flight` runners, and one that keeps failing holds one, for a probe. `fetch` fills the queues.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple
 from uuid import UUID
 
 from kling_relay.core import signature
@@ -26,12 +28,15 @@ from kling_relay.core.delivery import (
 )
 from kling_relay.core.event import CONTENT_TYPE, render, webhook_id
 from kling_relay.core.schedule import Schedule
+from kling_relay.flows.clients import SubscriberClient
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
+from kling_relay.flows.observer import Observer
 from kling_relay.flows.settle import Settlement
 from kling_relay.store.deliveries.outbox import DueDelivery, SettledAttempt
 from kling_relay.store.postgres.database import Database
 
-ANSWER_KEPT = 16_384
+MAX_RESPONSE = 16_384
+"""Bytes of a subscriber's response that are kept."""
 OUTCOME: dict[type[Verdict], str] = {
     Delivered: "delivered",
     Retry: "failed",
@@ -40,148 +45,149 @@ OUTCOME: dict[type[Verdict], str] = {
 }
 
 
-class Posts(Protocol):
-    """How a subscriber is reached; never raises for what a subscriber does."""
+class HealthChange(NamedTuple):
+    """A queue whose subscription began or stopped failing, is gone, or failed for too long."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse: ...
+    queue: DeliveryQueue
+    verdict: Verdict
 
 
-class Deliver:
-    """The runners and their lanes; who feeds the lanes is `flows.feed`."""
+@dataclass(slots=True)
+class _Round:
+    """The queues whose turn will come, and the runners that wait because no queue has a turn."""
 
-    def __init__(
-        self,
-        database: Database,
-        endpoint: Posts,
-        *,
-        schedule: Schedule,
-        now: Callable[[], datetime],
-        chance: Callable[[], float],
-        source: str,
-        concurrency: int,
-        observe: Callable[[str, SubscriberResponse], None] = lambda _outcome, _answer: None,
-        observe_batch: Callable[[Sequence[SettledAttempt]], None] = lambda _batch: None,
-    ) -> None:
-        """`source` is our public URL."""
-        self._endpoint = endpoint
-        self._schedule = schedule
-        self._now = now
-        self._chance = chance
-        self._source = source
-        self._observe = observe
-        self._observe_batch = observe_batch
-        self.changed: Callable[[DeliveryQueue, SubscriptionHealth, Verdict], None] = lambda _queue, _before, _verdict: (
-            None
-        )
-        """Hears of a lane that failed or came back; the feed's to set."""
-        self.settlement = Settlement(database, self._settled)
-        self.queues: dict[UUID, DeliveryQueue] = {}
-        self.hungry = asyncio.Event()
-        self._turn: deque[DeliveryQueue] = deque()
-        self._parked: deque[asyncio.Future[None]] = deque()
-        self._concurrency = concurrency
-        self._stopping = False
-        self.in_flight = 0
+    queues: deque[DeliveryQueue] = field(default_factory=deque)
+    parked: "deque[asyncio.Future[None]]" = field(default_factory=deque)
+    in_flight: int = 0
+    is_stopping: bool = False
 
-    async def run(self) -> None:
-        """Run until `stop`, then finish the attempts in flight and settle them."""
-        async with asyncio.TaskGroup() as runners:
-            for _ in range(self._concurrency):
-                runners.create_task(self._runner())
-        await self.settlement.drain()
-
-    def stop(self) -> None:
-        """Take nothing new."""
-        self._stopping = True
-        while self._parked:
-            self._wake_one()
-
-    def offer(self, queue: DeliveryQueue) -> None:
-        """Let runners take from `queue`, where it has something ready and room for it."""
-        if queue.ready and not queue.is_in_turn:
-            queue.is_in_turn = True
-            self._turn.append(queue)
-        for _ in range(min(len(queue.ready), len(self._parked))):
-            self._wake_one()
-
-    def _wake_one(self) -> None:
-        while self._parked:
-            parked = self._parked.popleft()
+    def unpark(self) -> None:
+        while self.parked:
+            parked = self.parked.popleft()
             if not parked.done():
                 parked.set_result(None)
                 return
 
-    async def _runner(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._stopping:
-            taken = self._next(loop.time())
-            if taken is None:
+
+@dataclass(frozen=True, eq=False)
+class Deliver:
+    """The runners and the queues. `source` is our public URL; `chance` returns a random number in [0, 1)."""
+
+    database: Database
+    client: SubscriberClient
+    _: KW_ONLY
+    schedule: Schedule
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    source: str
+    concurrency: int
+    observer: Observer = field(default_factory=Observer)
+    queues: dict[UUID, DeliveryQueue] = field(init=False, default_factory=dict)
+    needs_refill: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    """Set when a queue runs low."""
+    health_changes: dict[UUID, HealthChange] = field(init=False, default_factory=dict)
+    """By subscription; `fetch` takes them out and writes them to the database."""
+    _round: _Round = field(init=False, default_factory=_Round)
+
+    @cached_property
+    def settlement(self) -> Settlement:
+        return Settlement(self.database, self._release)
+
+    @property
+    def in_flight(self) -> int:
+        return self._round.in_flight
+
+    async def run(self) -> None:
+        """Run until `stop`, then finish the attempts in flight and settle them."""
+        async with asyncio.TaskGroup() as runners:
+            for _ in range(self.concurrency):
+                runners.create_task(self._run_attempts())
+        await self.settlement.drain()
+
+    def stop(self) -> None:
+        """Start no more attempts."""
+        self._round.is_stopping = True
+        while self._round.parked:
+            self._round.unpark()
+
+    def offer(self, queue: DeliveryQueue) -> None:
+        """Let runners take from `queue` if it has ready deliveries."""
+        if queue.ready and not queue.has_turn:
+            queue.has_turn = True
+            self._round.queues.append(queue)
+        for _ in range(min(len(queue.ready), len(self._round.parked))):
+            self._round.unpark()
+
+    async def _run_attempts(self) -> None:
+        loop, turns = asyncio.get_running_loop(), self._round
+        while not turns.is_stopping:
+            task = self._next(loop.time())
+            if task is None:
                 parked = loop.create_future()
-                self._parked.append(parked)
+                turns.parked.append(parked)
                 await parked
                 continue
-            queue, claim, address = taken
-            await self._attempt(queue, claim, address)
+            await self._attempt(*task)
 
     def _next(self, now: float) -> tuple[DeliveryQueue, DueDelivery, SubscriberEndpoint] | None:
-        """Take one delivery of the lane whose turn it is; a lane without room leaves the round until it has some."""
-        while self._turn:
-            queue = self._turn.popleft()
-            if queue.ready and queue.address and queue.room(now) > 0:
+        """Take one delivery of the queue whose turn it is. A queue without capacity leaves the round."""
+        queues = self._round.queues
+        while queues:
+            queue = queues.popleft()
+            if queue.ready and queue.endpoint and queue.capacity(now) > 0:
                 claim = queue.ready.popleft()
                 queue.in_flight += 1
-                self.in_flight += 1
+                self._round.in_flight += 1
                 if queue.ready:
-                    self._turn.append(queue)
+                    queues.append(queue)
                 else:
-                    queue.is_in_turn = False
-                return queue, claim, queue.address
-            queue.is_in_turn = False
+                    queue.has_turn = False
+                return queue, claim, queue.endpoint
+            queue.has_turn = False
         return None
 
-    async def _attempt(self, queue: DeliveryQueue, claim: DueDelivery, address: SubscriberEndpoint) -> None:
-        now = self._now()
+    async def _attempt(self, queue: DeliveryQueue, claim: DueDelivery, endpoint: SubscriberEndpoint) -> None:
+        now = self.now()
         try:
-            answer = await self._post(claim, address, now)
-        except Exception as error:  # noqa: BLE001 - what one delivery trips over must not end all others; it is told
-            answer = SubscriberResponse(
+            response = await self._post(claim, endpoint, now)
+        except Exception as error:  # noqa: BLE001 - a bug with one delivery must not stop all others; it is recorded
+            response = SubscriberResponse(
                 status=None, error=f"internal: {type(error).__name__}", retry_after=None, body=b"", latency=0
             )
         finally:
             queue.in_flight -= 1
-            self.in_flight -= 1
-        self._judge(queue, claim, answer, now)
+            self._round.in_flight -= 1
+        self._settle(queue, claim, response, now)
 
-    async def _post(self, claim: DueDelivery, address: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
+    async def _post(self, claim: DueDelivery, endpoint: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
         event = claim.event
         name = webhook_id(event.subject, event.sequence)
-        body = render(event, address.format, self._source)
-        until = address.secrets_until
-        secrets = address.secrets[:1] if until is not None and now >= until else address.secrets
+        body = render(event, endpoint.format, self.source)
+        until = endpoint.secrets_until
+        secrets = endpoint.secrets[:1] if until is not None and now >= until else endpoint.secrets
         headers = {
-            **address.headers,
-            "Content-Type": CONTENT_TYPE[address.format],
+            **endpoint.headers,
+            "Content-Type": CONTENT_TYPE[endpoint.format],
             "webhook-id": name,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": signature.sign(secrets, name, now, body),
         }
         if claim.trace:
             headers["traceparent"] = claim.trace
-        return await self._endpoint.post(address.url, headers, body, now)
+        return await self.client.post(endpoint.url, headers, body, now)
 
-    def _judge(self, queue: DeliveryQueue, claim: DueDelivery, answer: SubscriberResponse, now: datetime) -> None:
+    def _settle(self, queue: DeliveryQueue, claim: DueDelivery, response: SubscriberResponse, now: datetime) -> None:
         attempt = claim.attempt + 1
-        verdict = settle(attempt, answer, self._schedule, self._chance())
+        verdict = settle(attempt, response, self.schedule, self.chance())
         outcome = OUTCOME[type(verdict)]
-        self._observe(outcome, answer)
+        self.observer.attempt_made(outcome, response)
         before, queue.health = queue.health, queue.health.after(verdict, now)
-        loop_now = asyncio.get_running_loop().time()
         if wait := queue.health.probe_wait():
-            queue.probe_at = loop_now + wait
+            queue.probe_at = asyncio.get_running_loop().time() + wait
             queue.wake_at = min(queue.wake_at, queue.probe_at)
         if queue.health is not HEALTHY or before is not HEALTHY:
-            self.changed(queue, before, verdict)
-        self.settlement.put(
+            self._track_health(queue, before, verdict, now)
+        self.settlement.add(
             SettledAttempt(
                 subscription=queue.id,
                 subject=claim.event.subject,
@@ -190,26 +196,33 @@ class Deliver:
                 outcome=outcome,
                 wait=verdict.wait if isinstance(verdict, Retry) else 0.0,
                 at=now,
-                latency=answer.latency,
-                status=answer.status,
-                error=answer.error,
-                answer=answer.body[:ANSWER_KEPT] or None,
+                latency=response.latency,
+                status=response.status,
+                error=response.error,
+                answer=response.body[:MAX_RESPONSE] or None,
             )
         )
         self.offer(queue)
-        if queue.more and len(queue.ready) < queue.low_water:
-            self.hungry.set()
+        if queue.may_have_more and len(queue.ready) < queue.low_water:
+            self.needs_refill.set()
 
-    def _settled(self, batch: Sequence[SettledAttempt]) -> None:
-        self._observe_batch(batch)
+    def _track_health(self, queue: DeliveryQueue, before: SubscriptionHealth, verdict: Verdict, now: datetime) -> None:
+        was_healthy = before.failing_since is None
+        is_healthy = queue.health.failing_since is None
+        if was_healthy != is_healthy or isinstance(verdict, Gone) or queue.health.is_hopeless(now):
+            self.health_changes[queue.id] = HealthChange(queue, verdict)
+
+    def _release(self, batch: Sequence[SettledAttempt]) -> None:
+        """Release the claims on attempts that are on disk, and wake their queues when the retries are due."""
+        self.observer.attempts_settled(batch)
         loop_now = asyncio.get_running_loop().time()
-        for one in batch:
-            queue = self.queues.get(one.subscription)
+        for attempt in batch:
+            queue = self.queues.get(attempt.subscription)
             if queue is None:
                 continue
-            queue.let_go_of((one.subject, one.sequence), one.attempt)
-            if one.outcome == OUTCOME[Retry]:  # its wait began as it was written down
-                queue.wake_at = min(queue.wake_at, loop_now + one.wait)
+            queue.release((attempt.subject, attempt.sequence), attempt.attempt)
+            if attempt.outcome == OUTCOME[Retry]:  # its wait began when it was written
+                queue.wake_at = min(queue.wake_at, loop_now + attempt.wait)
             if queue.is_ordered:
-                queue.more = True
-                self.hungry.set()
+                queue.may_have_more = True
+                self.needs_refill.set()

@@ -1,4 +1,7 @@
-"""A lane: one subscription's queue in the memory of the worker that owns it. All of it can be lost and read again."""
+"""A delivery queue: one subscription's due deliveries in the memory of the worker that owns its shard.
+
+All of it can be lost and read again.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,16 +14,16 @@ from kling_relay.core.subscription import Ordering
 from kling_relay.store.deliveries.outbox import DueDelivery, DueQuery
 from kling_relay.store.deliveries.recipients import Recipient
 
-ROOM = 200
-"""Deliveries of one subscription that are held in memory at once, besides those in flight."""
+MAX_READY = 200
+"""Deliveries of one subscription that are held in memory, besides those in flight."""
 
-BATCH = 100
-"""Deliveries of one subscription that are read in one go."""
+READ_SIZE = 100
+"""Deliveries of one subscription that are read at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberEndpoint:
-    """What a target comes to once its secrets and headers are opened."""
+    """Where and how to POST: a recipient with its secrets and headers decrypted."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -31,88 +34,92 @@ class SubscriberEndpoint:
 
 @dataclass(slots=True)
 class DeliveryQueue:
-    """`more`: the database may have due deliveries that are not here. Times are the event loop's, in seconds."""
+    """The queue of one subscription. Times are the event loop's, in seconds."""
 
     id: UUID
     shard: int
-    more: bool = True
+    may_have_more: bool = True
+    """Whether the database may hold due deliveries that are not here."""
     ready: deque[DueDelivery] = field(default_factory=deque)
-    held: set[tuple[UUID, int]] = field(default_factory=set)
-    let_go: dict[tuple[UUID, int], int] | None = None
-    """While a read is under way: what was settled meanwhile, and after which attempt."""
+    claimed: set[tuple[UUID, int]] = field(default_factory=set)
+    """Deliveries that are ready, in flight or not yet settled."""
+    settled_during_read: dict[tuple[UUID, int], int] | None = None
+    """During a read: the deliveries that were settled meanwhile, each with the number of its attempt."""
     in_flight: int = 0
     cursor: datetime | None = None
-    target: Recipient | None = None
-    address: SubscriberEndpoint | None = None
+    recipient: Recipient | None = None
+    endpoint: SubscriberEndpoint | None = None
     health: SubscriptionHealth = HEALTHY
     probe_at: float = 0.0
+    """When a broken subscription may be tried again."""
     wake_at: float = float("inf")
+    """When something becomes due here: a retry, or the next probe."""
     idle_since: float = 0.0
-    is_in_turn: bool = False
+    has_turn: bool = False
     """Whether it stands in the round. Not kept by id: a forgotten queue may still stand there beside its successor."""
 
     @property
     def is_ordered(self) -> bool:
-        return self.target is not None and self.target.ordering == Ordering.TASK
+        return self.recipient is not None and self.recipient.ordering == Ordering.TASK
 
-    def room(self, now: float) -> int:
-        """Return how many more attempts may be in flight; a broken subscription is only probed, one at a time."""
-        if self.target is None or not self.target.is_open:
+    def capacity(self, now: float) -> int:
+        """Return how many more attempts may be in flight. A broken subscription is only probed, one at a time."""
+        if self.recipient is None or not self.recipient.is_open:
             return 0
         if self.health.probe_wait() is not None:
             return int(self.in_flight == 0 and now >= self.probe_at)
-        return self.target.max_in_flight - self.in_flight
+        return self.recipient.max_in_flight - self.in_flight
 
-    def wants(self, now: float, late_from: datetime) -> DueQuery | None:
-        """Return what to read for this lane, or None where there is no need.
+    def next_read(self, now: float, late_from: datetime) -> DueQuery | None:
+        """Return what to read for this queue, or None if nothing has to be read.
 
-        Rows that were due after `late_from` may yet appear, since who wrote them may not have committed; the cursor
-        does not pass it. An ordered lane reads from the front, because what was blocked there may no longer be.
+        The cursor does not pass `late_from`: the transactions that wrote rows due after it may not have committed. An
+        ordered queue reads from the front, because a delivery that was blocked there may have become free.
         """
-        if not self.more or len(self.ready) >= self.low_water or self.room(now) <= 0:
+        if not self.may_have_more or len(self.ready) >= self.low_water or self.capacity(now) <= 0:
             return None
         return DueQuery(
             subscription=self.id,
             shard=self.shard,
             cursor=None if self.is_ordered or not self.cursor else min(self.cursor, late_from),
-            limit=BATCH + len(self.held),
+            limit=READ_SIZE + len(self.claimed),
             ordered=self.is_ordered,
         )
 
-    def let_go_of(self, key: tuple[UUID, int], attempt: int) -> None:
-        """Hold a delivery no longer, now that its attempt of this number is on disk."""
-        self.held.discard(key)
-        if self.let_go is not None:
-            self.let_go[key] = attempt
+    def release(self, key: tuple[UUID, int], attempt: int) -> None:
+        """Give up the claim on a delivery, now that its attempt with this number is on disk."""
+        self.claimed.discard(key)
+        if self.settled_during_read is not None:
+            self.settled_during_read[key] = attempt
 
-    def begin_read(self) -> None:
-        """Take note of what changes from now on, since what is being read will not know of it."""
-        self.more = False
-        self.let_go = {}
+    def start_read(self) -> None:
+        """Track what changes from now on, because the read will not see it."""
+        self.may_have_more = False
+        self.settled_during_read = {}
 
-    def give_up_read(self) -> None:
-        """Read again: nothing came of it."""
-        self.more = True
-        self.let_go = None
+    def abort_read(self) -> None:
+        """Have the read repeated, because it failed."""
+        self.may_have_more = True
+        self.settled_during_read = None
 
-    def take_in(self, wanted: DueQuery, claims: list[DueDelivery]) -> None:
-        """Hold what was read for `wanted` and is not held yet.
+    def finish_read(self, wanted: DueQuery, claims: list[DueDelivery]) -> None:
+        """Add the deliveries that were read for `wanted` and are not here yet.
 
-        What was settled while it was being read may be among it as it was before: that must not be made again.
+        The read may return a delivery as it was before it was settled meanwhile. That one must not be sent again.
         """
-        let_go, self.let_go = self.let_go or {}, None
+        settled, self.settled_during_read = self.settled_during_read or {}, None
         for claim in claims:
-            if claim.key not in self.held and claim.attempt >= let_go.get(claim.key, 0):
-                self.held.add(claim.key)
+            if claim.key not in self.claimed and claim.attempt >= settled.get(claim.key, 0):
+                self.claimed.add(claim.key)
                 self.ready.append(claim)
-        self.more = self.more or len(claims) >= wanted.limit
+        self.may_have_more = self.may_have_more or len(claims) >= wanted.limit
         if claims:
             self.cursor = claims[-1].due_at
 
     @property
     def low_water(self) -> int:
-        """Below so many ready deliveries more are read."""
-        return ROOM - BATCH
+        """With fewer ready deliveries than this, more are read."""
+        return MAX_READY - READ_SIZE
 
     def is_idle(self) -> bool:
-        return not (self.ready or self.held or self.more or self.in_flight)
+        return not (self.ready or self.claimed or self.may_have_more or self.in_flight)

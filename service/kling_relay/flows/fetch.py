@@ -1,18 +1,20 @@
-"""Feed: keeps the lanes of the shards that this worker owns filled, with a few statements however many lanes there are.
+"""Fetch: keeps the delivery queues of this worker's shards filled, with a few statements however many queues there are.
 
-What is new is heard of by the bell (same process), by a hint, or by a look at the tail every few dozen milliseconds;
-the walk over everything pending finds what all of these missed. Nothing here needs to survive.
+Fetch learns of new deliveries from a wakeup (same process) and from a check of the newest rows every few dozen
+milliseconds. The scan of everything pending finds what both missed. Nothing here needs to survive a crash.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kling_relay.core.delivery import HEALTHY, Delivered, Gone, SubscriptionHealth, Verdict
+from kling_relay.core.delivery import HEALTHY, Delivered, Gone, SubscriptionHealth
 from kling_relay.core.event import BodyFormat, EventType, make_event
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
+from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import outbox, recipients, shards
@@ -20,294 +22,299 @@ from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError
 
-LEASE = 10.0
-HEARTBEAT = 2.5
-WALK_EVERY = 1.0
-"""Seconds between walks; more where a walk itself takes long, so that it costs a twentieth of the time at most."""
-TARGETS_EVERY = 1.0
-LATE = timedelta(seconds=2)
-"""How long a transaction that made a delivery may take to commit without the cursor passing it over."""
-TAIL = 0.3
-"""Seconds of tail looked at on every look; what was written longer ago and missed waits for the walk."""
-MAX_QUEUES = 256
-"""Lanes read in one statement."""
-FORGET_AFTER = 60.0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchTunables:
+    """How often Fetch does what; in seconds."""
+
+    lease: float = 10.0
+    heartbeat: float = 2.5
+    """Between renewals of the lease."""
+    check_every: float = 0.03
+    """Between checks of the newest rows."""
+    tail: float = 0.3
+    """How far back a check looks. A row that was written earlier and missed waits for the scan."""
+    late: timedelta = timedelta(seconds=2)
+    """How long a transaction that wrote a delivery may take to commit before the cursor passes it."""
+    scan_every: float = 1.0
+    """Between scans; more if a scan itself takes long, so that it costs at most a twentieth of the time."""
+    refresh_every: float = 1.0
+    """Between reads of the recipients."""
+    max_queues: int = 256
+    """Queues that are read in one statement."""
+    forget_after: float = 60.0
+    """Without anything to do, a queue is forgotten."""
 
 
+@dataclass(slots=True)
+class _Progress:
+    """Until when the shards are ours, when the newest rows were last checked, and whether to stop."""
+
+    owned_until: float = 0.0
+    last_check: float = 0.0
+    is_stopping: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Fetch:
-    """The flow: `run` until cancelled or `stop`; `open_secrets` gives what signs for a target, and its headers."""
+    """Runs until cancelled or `stop`. `decrypt` returns a recipient's signing secrets and its headers."""
 
-    def __init__(
-        self,
-        database: Database,
-        deliver: Deliver,
-        *,
-        worker: UUID,
-        wakeup: Wakeup,
-        now: Callable[[], datetime],
-        new_id: Callable[[datetime], UUID],
-        open_secrets: Callable[[Recipient], tuple[tuple[str, ...], dict[str, str]]],
-        look_every: float = 0.03,
-        log: Callable[[str, str], None] = lambda _subscription, _event: None,
-    ) -> None:
-        """`look_every` is in seconds."""
-        self._database = database
-        self._deliver = deliver
-        deliver.changed = self.turned
-        self._worker = worker
-        self._wakeup = wakeup
-        self._now = now
-        self._new_id = new_id
-        self._open_secrets = open_secrets
-        self._look_every = look_every
-        self._log = log
-        self.shards: set[int] = set()
-        self._held_until = 0.0
-        self._stopping = False
-        self._turned: dict[UUID, tuple[DeliveryQueue, SubscriptionHealth, Verdict]] = {}
-        self._last_look = 0.0
-
-    def turned(self, queue: DeliveryQueue, before: SubscriptionHealth, verdict: Verdict) -> None:
-        """Hear of a lane whose health turned (`Deliver.changed`); written down by the next round."""
-        was_healthy = before.failing_since is None
-        is_healthy = queue.health.failing_since is None
-        if was_healthy != is_healthy or isinstance(verdict, Gone) or queue.health.is_hopeless(self._now()):
-            self._turned[queue.id] = (queue, before, verdict)
+    database: Database
+    deliver: Deliver
+    _: KW_ONLY
+    worker: UUID
+    wakeup: Wakeup
+    now: Callable[[], datetime]
+    new_id: Callable[[datetime], UUID]
+    decrypt: Callable[[Recipient], tuple[tuple[str, ...], dict[str, str]]]
+    observer: Observer = field(default_factory=Observer)
+    tunables: FetchTunables = FetchTunables()
+    shards: set[int] = field(init=False, default_factory=set)
+    """The shards that this worker owns."""
+    _progress: _Progress = field(init=False, default_factory=_Progress)
 
     async def run(self) -> None:
-        """Own, walk and look until `stop`; an absent database only makes it wait."""
+        """Own shards, scan and check until `stop`. While the database is away, try again."""
+        tunables = self.tunables
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._every(HEARTBEAT, self._own))
-                tasks.create_task(self._walks())
-                tasks.create_task(self._every(TARGETS_EVERY, self._refresh))
-                tasks.create_task(self._looks())
+                tasks.create_task(self._repeat(tunables.heartbeat, self._renew_lease))
+                tasks.create_task(self._run_scans())
+                tasks.create_task(self._repeat(tunables.refresh_every, self._refresh))
+                tasks.create_task(self._run_checks())
         finally:
-            self.shards = set()
+            self.shards.clear()
 
     def stop(self) -> None:
-        """Feed nothing more."""
-        self._stopping = True
-        self._wakeup.ring()
+        """Read nothing more."""
+        self._progress.is_stopping = True
+        self.wakeup.notify()
 
     async def leave(self) -> None:
-        """Let other workers have the shards at once."""
-        await shards.release_all(self._database, self._worker)
+        """Give the shards to other workers at once."""
+        await shards.release_all(self.database, self.worker)
 
-    async def _every(self, seconds: float, act: Callable[[], object]) -> None:
-        while not self._stopping:
+    async def _repeat(self, seconds: float, act: Callable[[], object]) -> None:
+        while not self._progress.is_stopping:
             try:
                 await act()  # type: ignore[misc]  # every act is a coroutine function
             except StoreError as error:
-                self._log("feed", f"the database failed: {error}")
+                self.observer.database_failed("fetch", error)
             await asyncio.sleep(seconds)
 
-    async def _own(self) -> None:
+    async def _renew_lease(self) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        held, share = await shards.hold(self._database, self._worker, LEASE)
-        self._held_until = begun + LEASE * 0.8
-        surplus = len(held) - share
+        owned, share = await shards.hold(self.database, self.worker, self.tunables.lease)
+        self._progress.owned_until = begun + self.tunables.lease * 0.8
+        surplus = len(owned) - share
         if surplus > 0:
-            busy = {queue.shard for queue in self._deliver.queues.values() if queue.in_flight or queue.held}
-            given = set(sorted(held, key=lambda shard: (shard in busy, shard))[:surplus])
-            held -= given
+            busy = {queue.shard for queue in self.deliver.queues.values() if queue.in_flight or queue.claimed}
+            given = set(sorted(owned, key=lambda shard: (shard in busy, shard))[:surplus])
+            owned -= given
             self._forget(lambda queue: queue.shard in given)
-            # what is in flight there is settled first, so that its next owner does not send it again
-            await self._deliver.settlement.drain()
-            await shards.release(self._database, self._worker, given)
-        lost = self.shards - held
+            # settle what is in flight there first, so that the next owner does not send it again
+            await self.deliver.settlement.drain()
+            await shards.release(self.database, self.worker, given)
+        lost = self.shards - owned
         self._forget(lambda queue: queue.shard in lost)
-        if new := held - self.shards:
-            self.shards = held
-            await self._take_found(await outbox.discover(self._database, sorted(new)))
-        self.shards = held
+        new = owned - self.shards
+        self.shards.clear()
+        self.shards.update(owned)
+        if new:
+            await self._add_pending(await outbox.discover(self.database, sorted(new)))
 
-    def _forget(self, which: Callable[[DeliveryQueue], bool]) -> None:
-        for queue in [queue for queue in self._deliver.queues.values() if which(queue)]:
+    def _forget(self, is_forgotten: Callable[[DeliveryQueue], bool]) -> None:
+        for queue in [queue for queue in self.deliver.queues.values() if is_forgotten(queue)]:
             queue.ready.clear()
-            queue.more = False
-            del self._deliver.queues[queue.id]
+            queue.may_have_more = False
+            del self.deliver.queues[queue.id]
 
-    async def _walks(self) -> None:
+    async def _run_scans(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._stopping:
+        while not self._progress.is_stopping:
             begun = loop.time()
             try:
                 if self.shards:
-                    await self._take_found(await outbox.discover(self._database, sorted(self.shards)))
+                    await self._add_pending(await outbox.discover(self.database, sorted(self.shards)))
             except StoreError as error:
-                self._log("feed", f"the database failed: {error}")
-            await asyncio.sleep(max(WALK_EVERY, 20 * (loop.time() - begun)))
+                self.observer.database_failed("fetch", error)
+            await asyncio.sleep(max(self.tunables.scan_every, 20 * (loop.time() - begun)))
 
-    async def _take_found(self, found: Sequence[outbox.PendingSubscription]) -> None:
+    async def _add_pending(self, pending: Sequence[outbox.PendingSubscription]) -> None:
         loop_now = asyncio.get_running_loop().time()
-        for each in found:
-            queue = self._queue(each.subscription, each.shard)
-            if each.due_in <= 0:
-                queue.more = True
-                # not from the very front: what was delivered there may not be cleaned away yet
-                queue.cursor = min(queue.cursor, each.due_at) if queue.cursor else each.due_at
-                self._deliver.offer(queue)
+        for subscription in pending:
+            queue = self._queue(subscription.subscription, subscription.shard)
+            if subscription.due_in <= 0:
+                queue.may_have_more = True
+                # not from the very front: deliveries that were made there may not be vacuumed yet
+                queue.cursor = min(queue.cursor, subscription.due_at) if queue.cursor else subscription.due_at
+                self.deliver.offer(queue)
             else:
-                queue.wake_at = min(queue.wake_at, loop_now + each.due_in)
+                queue.wake_at = min(queue.wake_at, loop_now + subscription.due_in)
         await self._refresh()
-        self._deliver.hungry.set()
+        self.deliver.needs_refill.set()
 
     def _queue(self, subscription: UUID, shard: int) -> DeliveryQueue:
-        queue = self._deliver.queues.get(subscription)
+        queue = self.deliver.queues.get(subscription)
         if queue is None:
-            queue = self._deliver.queues[subscription] = DeliveryQueue(id=subscription, shard=shard)
+            queue = self.deliver.queues[subscription] = DeliveryQueue(id=subscription, shard=shard)
         return queue
 
     async def _refresh(self) -> None:
-        """Read the targets of all lanes again, so that a pause or a new secret holds within a second or two."""
-        queues = list(self._deliver.queues.values())
-        for start in range(0, len(queues), MAX_QUEUES * 4):
-            part = queues[start : start + MAX_QUEUES * 4]
-            known = await recipients.read(self._database, [queue.id for queue in part])
+        """Read the recipients of all queues again, so that a pause or a new secret takes effect in a second or two."""
+        queues = list(self.deliver.queues.values())
+        size = self.tunables.max_queues * 4
+        for start in range(0, len(queues), size):
+            part = queues[start : start + size]
+            known = await recipients.read(self.database, [queue.id for queue in part])
             for queue in part:
-                self._aim(queue, known.get(queue.id))
+                self._set_recipient(queue, known.get(queue.id))
         loop_now = asyncio.get_running_loop().time()
         for queue in queues:
             if not queue.is_idle() or queue.wake_at < float("inf") or queue.health is not HEALTHY:
                 queue.idle_since = loop_now
-        self._forget(lambda queue: loop_now - queue.idle_since > FORGET_AFTER)
+        self._forget(lambda queue: loop_now - queue.idle_since > self.tunables.forget_after)
 
-    def _aim(self, queue: DeliveryQueue, target: Recipient | None) -> None:
-        if target is None or target == queue.target:
-            queue.target = target
+    def _set_recipient(self, queue: DeliveryQueue, recipient: Recipient | None) -> None:
+        if recipient is None or recipient == queue.recipient:
+            queue.recipient = recipient
             return
-        if target.failing_since != queue.health.failing_since and (
-            queue.target is None or target.failing_since is None
+        if recipient.failing_since != queue.health.failing_since and (
+            queue.recipient is None or recipient.failing_since is None
         ):
-            queue.health = SubscriptionHealth(0, target.failing_since)
-        was_open = queue.target is not None and queue.target.is_open
-        queue.target = target
+            queue.health = SubscriptionHealth(0, recipient.failing_since)
+        was_open = queue.recipient is not None and queue.recipient.is_open
+        queue.recipient = recipient
         try:
-            secrets, headers = self._open_secrets(target)
+            secrets, headers = self.decrypt(recipient)
         except DecryptionError as error:  # its key was removed from RELAY_SIGNING_KEYS: nothing can be signed
-            queue.address = None
-            self._log(str(queue.id), f"its secret or headers cannot be decrypted: {error}")
+            queue.endpoint = None
+            self.observer.secrets_unreadable(queue.id, error)
             return
-        queue.address = SubscriberEndpoint(
-            url=target.url,
+        queue.endpoint = SubscriberEndpoint(
+            url=recipient.url,
             headers=headers,
-            format=BodyFormat(target.format),
+            format=BodyFormat(recipient.format),
             secrets=secrets,
-            secrets_until=target.old_secrets_until,
+            secrets_until=recipient.old_secrets_until,
         )
-        if target.is_open and not was_open:
-            queue.more = True
+        if recipient.is_open and not was_open:
+            queue.may_have_more = True
             queue.cursor = None
-            self._deliver.offer(queue)
+            self.deliver.offer(queue)
 
-    async def _looks(self) -> None:
+    async def _run_checks(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._stopping:
-            rung = await self._next_look()
+        while not self._progress.is_stopping:
+            is_woken = await self._wait_for_work()
             try:
-                if loop.time() > self._held_until:
+                if loop.time() > self._progress.owned_until:
                     continue
-                await self._look(rung=rung)
-                await self._write_turned()
+                await self._check(is_woken=is_woken)
+                await self._write_health_changes()
             except StoreError as error:
-                self._log("feed", f"the database failed: {error}")
+                self.observer.database_failed("fetch", error)
                 await asyncio.sleep(0.5)
 
-    async def _next_look(self) -> bool:
-        """Wait for the bell, for a lane that runs dry, or for the next look; return whether something may be new."""
-        wakeup = asyncio.ensure_future(self._wakeup.heard(self._look_every))
-        hungry = asyncio.ensure_future(self._deliver.hungry.wait())
-        await asyncio.wait({wakeup, hungry}, return_when=asyncio.FIRST_COMPLETED)
-        was_hungry = hungry.done()
-        hungry.cancel()
-        self._deliver.hungry.clear()
-        if not wakeup.done():
-            wakeup.cancel()
+    async def _wait_for_work(self) -> bool:
+        """Wait for a wakeup, a queue that runs low, or the next check. Return whether there may be new deliveries."""
+        woken = asyncio.ensure_future(self.wakeup.wait(self.tunables.check_every))
+        low = asyncio.ensure_future(self.deliver.needs_refill.wait())
+        await asyncio.wait({woken, low}, return_when=asyncio.FIRST_COMPLETED)
+        was_low = low.done()
+        low.cancel()
+        self.deliver.needs_refill.clear()
+        if not woken.done():
+            woken.cancel()
             return False
-        return wakeup.result() or not was_hungry
+        return woken.result() or not was_low
 
-    async def _look(self, *, rung: bool) -> None:
+    async def _check(self, *, is_woken: bool) -> None:
         loop_now = asyncio.get_running_loop().time()
-        if rung or loop_now - self._last_look >= self._look_every:
-            since = min(max(TAIL, loop_now - self._last_look + TAIL), LEASE)
-            self._last_look = loop_now
-            new = False
-            for subscription, shard in await outbox.fresh(self._database, sorted(self.shards), since):
-                queue = self._queue(subscription, shard)
-                queue.more = True
-                new = new or queue.target is None
-            if new:
-                await self._refresh()
-        for queue in self._deliver.queues.values():
+        if is_woken or loop_now - self._progress.last_check >= self.tunables.check_every:
+            await self._check_newest(loop_now)
+        for queue in self.deliver.queues.values():
             if queue.wake_at <= loop_now:
-                # woken early for a retry, a broken queue still has to be woken for its next probe
+                # a retry may have woken a broken queue early: it still has to be woken for its next probe
                 queue.wake_at = queue.probe_at if queue.probe_at > loop_now else float("inf")
-                queue.more = True
-                self._deliver.offer(queue)
+                queue.may_have_more = True
+                self.deliver.offer(queue)
         await self._fill(loop_now)
 
+    async def _check_newest(self, loop_now: float) -> None:
+        tail, progress = self.tunables.tail, self._progress
+        since = min(max(tail, loop_now - progress.last_check + tail), self.tunables.lease)
+        progress.last_check = loop_now
+        is_new = False
+        for subscription, shard in await outbox.fresh(self.database, sorted(self.shards), since):
+            queue = self._queue(subscription, shard)
+            queue.may_have_more = True
+            is_new = is_new or queue.recipient is None
+        if is_new:
+            await self._refresh()
+
     async def _fill(self, loop_now: float) -> None:
-        pairs = self._hungry(loop_now)
-        if not pairs:
+        reads = self._next_reads(loop_now)
+        if not reads:
             return
-        for queue, _ in pairs:
-            queue.begin_read()
+        for queue, _ in reads:
+            queue.start_read()
         claims: dict[UUID, list[outbox.DueDelivery]] = {}
         try:
-            found = await outbox.read(self._database, [wanted for _, wanted in pairs])
+            due = await outbox.read(self.database, [wanted for _, wanted in reads])
         except BaseException:
-            for queue, _ in pairs:
-                queue.give_up_read()
+            for queue, _ in reads:
+                queue.abort_read()
             raise
-        for claim in found:
+        for claim in due:
             claims.setdefault(claim.subscription, []).append(claim)
-        for queue, wanted in pairs:
-            if self._deliver.queues.get(queue.id) is queue:
-                queue.take_in(wanted, claims.get(queue.id, []))
-                self._deliver.offer(queue)
+        for queue, wanted in reads:
+            if self.deliver.queues.get(queue.id) is queue:
+                queue.finish_read(wanted, claims.get(queue.id, []))
+                self.deliver.offer(queue)
 
-    def _hungry(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.DueQuery]]:
-        """Return the lanes to read for; those of a full list go behind all that did not come to their turn."""
-        late_from = self._now() - LATE
-        queues = self._deliver.queues
-        pairs = []
+    def _next_reads(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.DueQuery]]:
+        """Return the queues to fill. If there are too many, these go behind the others for the next time."""
+        late_from = self.now() - self.tunables.late
+        queues, max_queues = self.deliver.queues, self.tunables.max_queues
+        reads = []
         for queue in queues.values():
-            wanted = queue.wants(loop_now, late_from)
+            wanted = queue.next_read(loop_now, late_from)
             if wanted is not None:
-                pairs.append((queue, wanted))
-                if len(pairs) == MAX_QUEUES:
+                reads.append((queue, wanted))
+                if len(reads) == max_queues:
                     break
-        if len(pairs) == MAX_QUEUES:
-            for queue, _ in pairs:
+        if len(reads) == max_queues:
+            for queue, _ in reads:
                 queues[queue.id] = queues.pop(queue.id)
-        return pairs
+        return reads
 
-    async def _write_turned(self) -> None:
-        while self._turned:
-            _, (queue, _, verdict) = self._turned.popitem()
+    async def _write_health_changes(self) -> None:
+        changes = self.deliver.health_changes
+        while changes:
+            _, (queue, verdict) = changes.popitem()
             if isinstance(verdict, Gone):
                 await self._disable(queue, "the subscriber answered 410 Gone")
-            elif queue.health.is_hopeless(self._now()):
+            elif queue.health.is_hopeless(self.now()):
                 await self._disable(queue, "five days of nothing but failures")
             else:
                 since = None if isinstance(verdict, Delivered) else queue.health.failing_since
-                await recipients.set_failing(self._database, queue.id, since)
+                await recipients.set_failing(self.database, queue.id, since)
 
     async def _disable(self, queue: DeliveryQueue, reason: str) -> None:
-        if queue.target is None:
+        if queue.recipient is None:
             return
-        now = self._now()
+        now = self.now()
         event = make_event(
-            subject=self._new_id(now),
+            subject=self.new_id(now),
             sequence=1,
-            client=queue.target.client,
+            client=queue.recipient.client,
             kind=EventType.SUBSCRIPTION_DISABLED,
             at=now,
-            content={"subscription_id": str(queue.id), "url": queue.target.url, "reason": reason},
+            content={"subscription_id": str(queue.id), "url": queue.recipient.url, "reason": reason},
         )
-        if await recipients.disable(self._database, queue.id, reason, event):
-            self._log(str(queue.id), f"subscription disabled: {reason}")
-            self._wakeup.ring()
+        if await recipients.disable(self.database, queue.id, reason, event):
+            self.observer.subscription_disabled(queue.id, reason)
+            self.wakeup.notify()
         await self._refresh()

@@ -1,61 +1,51 @@
-"""Survey: now and then the figures of the whole database are read, by one worker for all, and shown or withdrawn.
+"""Fleet stats: one worker reads figures of the whole database for all and reports them to its observer.
 
-Nobody is elected: whoever owns shard 0 reads. Where two believe so for a moment, both show the same; where nobody
-does, or the database is away, nothing is shown, which is itself an alert.
+There is no election: the owner of shard 0 reads. If two workers believe that they own it for a moment, both report the
+same. If none does, or the database is away, nothing is reported, which has an alert of its own.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 
+from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.stats import fleet
-from kling_relay.store.stats.readings import FleetReadings
 
 SHARD = 0
-"""Whose owner reads."""
-EVERY = 15.0
+"""The worker that owns this shard reads."""
 
 
+@dataclass(frozen=True, eq=False)
 class FleetStats:
-    """The flow; `run` goes on until cancelled."""
+    """Reads every `every` seconds if `is_owner` returns True."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        owns: Callable[[], bool],
-        show: Callable[[FleetReadings | None], None],
-        now: Callable[[], datetime],
-        every: float = EVERY,
-        log: Callable[[str, str], None] = lambda _about, _what: None,
-    ) -> None:
-        """`owns` says whether this worker reads; `show` hears None where it does not; `every` is in seconds."""
-        self._database = database
-        self._owns = owns
-        self._show = show
-        self._now = now
-        self._every = every
-        self._log = log
+    database: Database
+    _: KW_ONLY
+    is_owner: Callable[[], bool]
+    now: Callable[[], datetime]
+    every: float = 15.0
+    observer: Observer = field(default_factory=Observer)
 
     async def run(self) -> None:
-        """Look after the figures until cancelled; at the end they are withdrawn."""
+        """Read again and again until cancelled, then withdraw the figures."""
         try:
             while True:
-                await self.look()
+                await self.read()
                 # a worker that just started owns its shards in a moment: its first figures need not wait
-                await asyncio.sleep(self._every if self._owns() else min(1.0, self._every))
+                await asyncio.sleep(self.every if self.is_owner() else min(1.0, self.every))
         finally:
-            self._show(None)
+            self.observer.fleet_stats_changed(None)
 
-    async def look(self) -> None:
-        """Read once, where it is ours to read."""
-        if not self._owns():
-            self._show(None)
+    async def read(self) -> None:
+        """Read once if this worker is the one that reads."""
+        if not self.is_owner():
+            self.observer.fleet_stats_changed(None)
             return
         try:
-            self._show(await fleet.read(self._database, self._now()))
+            self.observer.fleet_stats_changed(await fleet.read(self.database, self.now()))
         except StoreError as error:
-            self._show(None)
-            self._log("figures", f"the database failed: {error}")
+            self.observer.fleet_stats_changed(None)
+            self.observer.database_failed("fleet_stats", error)

@@ -1,8 +1,8 @@
-"""The tail of the log, followed once per process for everybody who waits: streams of clients, and waiters for tasks.
+"""Follows the end of the event log, once per process, for event streams and for requests that wait for a task.
 
-One statement every few hundredths of a second, for all clients together, and only while somebody waits; at once when
-the bell says that something was written here. What other processes wrote is found the same way, so that several
-processes behind one address behave as one.
+One statement every few hundredths of a second serves all clients, and runs only while somebody waits. A wakeup makes
+it run at once. Events of other processes are found the same way, so that several processes behind one address behave
+as one.
 """
 
 import asyncio
@@ -18,94 +18,96 @@ from kling_relay.store.events.log import Cursor, LoggedEvent
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError
 
-LOOK_EVERY = 0.03
+CHECK_EVERY = 0.03
 MIN_INTERVAL = 0.005
-"""Seconds between two looks, however often the bell rings."""
-_WHEN_AWAY = 0.5
-_MAX = 500
+"""Seconds between two checks, however many wakeups there are."""
+_RETRY_AFTER = 0.5
+_LIMIT = 500
 _FINAL = frozenset({"task.succeed", "task.failed"})
 
 _log = logging.getLogger(__name__)
 
 
 class Listener:
-    """What one stream hears of its client's events: of these types and this task where given, at most `size` unread."""
+    """The unread events of one stream: those of its client with these types and this task, at most `size`."""
 
     def __init__(self, client: UUID, *, types: frozenset[str] | None, task: UUID | None, size: int) -> None:
         self.client = client
         self.is_overrun = False
-        """Whether something was dropped since the last `forget`, because nobody read."""
+        """Whether an event was dropped since the last `clear`, because the stream did not read."""
         self.is_closed = False
         self._types = types
         self._task = task
         self._size = size
-        self._heard: deque[LoggedEvent] = deque()
-        self._news = asyncio.Event()
+        self._events: deque[LoggedEvent] = deque()
+        self._changed = asyncio.Event()
 
-    def hear(self, told: LoggedEvent) -> None:
-        if (self._types is not None and told.type not in self._types) or (
-            self._task is not None and told.at.subject != self._task
+    def put(self, event: LoggedEvent) -> None:
+        """Add an event if the stream wants it."""
+        if (self._types is not None and event.type not in self._types) or (
+            self._task is not None and event.at.subject != self._task
         ):
             return
-        if len(self._heard) >= self._size:
+        if len(self._events) >= self._size:
             self.is_overrun = True
         else:
-            self._heard.append(told)
-        self._news.set()
+            self._events.append(event)
+        self._changed.set()
 
-    def forget(self) -> None:
-        """Drop what was heard: the log will be read instead."""
-        self._heard.clear()
+    def clear(self) -> None:
+        """Drop the unread events, because the log will be read instead."""
+        self._events.clear()
         self.is_overrun = False
 
     def close(self) -> None:
         self.is_closed = True
-        self._news.set()
+        self._changed.set()
 
-    async def listen(self, within: float) -> list[LoggedEvent]:
-        """Return what was heard, waiting for something for so many seconds at most."""
-        if not self._heard and not self.is_closed:
-            self._news.clear()
+    async def read(self, within: float) -> list[LoggedEvent]:
+        """Return the unread events; wait up to `within` seconds for the first."""
+        if not self._events and not self.is_closed:
+            self._changed.clear()
             try:
                 async with asyncio.timeout(within):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 return []
-        heard = list(self._heard)
-        self._heard.clear()
-        return heard
+        events = list(self._events)
+        self._events.clear()
+        return events
 
 
 class LogFollower:
-    """Follows the log for as long as anybody has joined; `run` is a task of the process."""
+    """Follows the log while there are listeners or waiters; `run` is a background task of the process."""
 
     def __init__(self, database: Database, wakeup: Wakeup) -> None:
         self._database = database
         self._wakeup = wakeup
-        self._places: dict[UUID, Cursor] = {}
-        self._ears: defaultdict[UUID, set[Listener]] = defaultdict(set)
+        self._cursors: dict[UUID, Cursor] = {}
+        """By client: up to where its listeners and waiters have all events."""
+        self._listeners: defaultdict[UUID, set[Listener]] = defaultdict(set)
         self._waiters: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self._present: defaultdict[UUID, int] = defaultdict(int)
-        self._anybody = asyncio.Event()
+        self._users: defaultdict[UUID, int] = defaultdict(int)
+        self._has_users = asyncio.Event()
         self.is_closed = False
 
     @asynccontextmanager
-    async def hearing(self, ear: Listener) -> AsyncIterator[Cursor]:
-        """Let `ear` hear every event behind the cursor that this gives, each once and in order."""
-        async with self._joined(ear.client) as place:
-            self._ears[ear.client].add(ear)
+    async def listening(self, listener: Listener) -> AsyncIterator[Cursor]:
+        """Put every event behind the yielded cursor into `listener`, each once and in order."""
+        async with self._following(listener.client) as cursor:
+            self._listeners[listener.client].add(listener)
             if self.is_closed:
-                ear.close()
+                listener.close()
             try:
-                yield place
+                yield cursor
             finally:
-                self._ears[ear.client].discard(ear)
+                self._listeners[listener.client].discard(listener)
 
     @asynccontextmanager
     async def watching(self, client: UUID, task: UUID) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set when the client's task becomes final; look at the task after this began."""
+        """Yield an event that is set when the client's task ends. Read the task after this began, not before."""
         ended = asyncio.Event()
-        async with self._joined(client):
+        async with self._following(client):
             self._waiters[task].add(ended)
             if self.is_closed:
                 ended.set()
@@ -117,67 +119,67 @@ class LogFollower:
                     del self._waiters[task]
 
     async def run(self) -> None:
-        """Follow the log until cancelled; while the database is away, everybody waits."""
+        """Follow the log until cancelled. While the database is away, everybody waits."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._anybody.wait()
+            await self._has_users.wait()
             began = loop.time()
             try:
-                is_more = await self._look()
+                has_more = await self._check()
             except (StoreUnavailableError, CollisionError) as error:
-                _log.warning("the log cannot be followed at present: %s", error)
-                await asyncio.sleep(_WHEN_AWAY)
+                _log.warning("cannot follow the event log, will try again: %s", error)
+                await asyncio.sleep(_RETRY_AFTER)
                 continue
-            except Exception:  # noqa: BLE001 - everybody who waits here depends on this one loop going on
-                _log.exception("the log could not be followed")
-                await asyncio.sleep(_WHEN_AWAY)
+            except Exception:  # noqa: BLE001 - every stream and waiter depends on this loop
+                _log.exception("following the event log failed")
+                await asyncio.sleep(_RETRY_AFTER)
                 continue
-            if not is_more:
-                await self._wakeup.heard(LOOK_EVERY)
+            if not has_more:
+                await self._wakeup.wait(CHECK_EVERY)
                 await asyncio.sleep(max(0.0, began + MIN_INTERVAL - loop.time()))
 
     def close(self) -> None:
-        """End every stream and wake every waiter, now and from now on, because the process ends."""
+        """End every stream and wake every waiter, now and from now on, because the process stops."""
         self.is_closed = True
-        for ears in self._ears.values():
-            for ear in ears:
-                ear.close()
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
         for waiters in self._waiters.values():
             for ended in waiters:
                 ended.set()
 
-    async def _look(self) -> bool:
-        """Tell what is new to everybody; whether there may be more at once."""
-        told = await log.after_many(self._database, dict(self._places), _MAX)
+    async def _check(self) -> bool:
+        """Hand out the new events; return whether there may be more at once."""
+        events = await log.after_many(self._database, dict(self._cursors), _LIMIT)
         counts: defaultdict[UUID, int] = defaultdict(int)
-        for each in told:
-            counts[each.client] += 1
-            place = self._places.get(each.client)
-            # who left and joined again meanwhile has a newer place, and has been told up to there
-            if place is None or each.at <= place:
+        for event in events:
+            counts[event.client] += 1
+            cursor = self._cursors.get(event.client)
+            # a client that left and came back meanwhile has a newer cursor and the events up to it
+            if cursor is None or event.at <= cursor:
                 continue
-            self._places[each.client] = each.at
-            for ear in self._ears.get(each.client, ()):
-                ear.hear(each)
-            if each.type in _FINAL:
-                for ended in self._waiters.get(each.at.subject, ()):
+            self._cursors[event.client] = event.at
+            for listener in self._listeners.get(event.client, ()):
+                listener.put(event)
+            if event.type in _FINAL:
+                for ended in self._waiters.get(event.at.subject, ()):
                     ended.set()
-        return any(count >= _MAX for count in counts.values())
+        return any(count >= _LIMIT for count in counts.values())
 
     @asynccontextmanager
-    async def _joined(self, client: UUID) -> AsyncIterator[Cursor]:
-        self._present[client] += 1
+    async def _following(self, client: UUID) -> AsyncIterator[Cursor]:
+        self._users[client] += 1
         try:
-            if client not in self._places:
+            if client not in self._cursors:
                 end = await log.head(self._database)
-                self._places.setdefault(client, end)
-            self._anybody.set()
-            yield self._places[client]
+                self._cursors.setdefault(client, end)
+            self._has_users.set()
+            yield self._cursors[client]
         finally:
-            self._present[client] -= 1
-            if not self._present[client]:
-                del self._present[client]
-                self._places.pop(client, None)
-                self._ears.pop(client, None)
-                if not self._places:
-                    self._anybody.clear()
+            self._users[client] -= 1
+            if not self._users[client]:
+                del self._users[client]
+                self._cursors.pop(client, None)
+                self._listeners.pop(client, None)
+                if not self._cursors:
+                    self._has_users.clear()

@@ -1,12 +1,15 @@
-"""Ingest: whatever is heard of a task becomes at most one step of it, with its event and deliveries, exactly once.
+"""Ingest: what is learned about a task becomes at most one step, with its event and deliveries, exactly once.
 
-All that is in hand goes into one write: read the tasks, ask the machine, write the steps. Who lost the race reads
-again. What the provider said is kept as it came, also where it changed nothing.
+Everything that waits goes into one write: read the tasks, ask the state machine, write the steps. An observation that
+lost a race is decided again on the task as it is then. What the provider sent is kept as it came, even if nothing
+moved.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,23 +18,21 @@ from kling_relay.core.errors import NotFound
 from kling_relay.core.event import make_task_event
 from kling_relay.core.task import FINAL, Signal, SignalKind, Step, Task, advance
 from kling_relay.core.untrusted import UnreadableError
+from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import Coalescer
-from kling_relay.flows.log_context import note
+from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.store.tasks import due_submissions, steps
 
-MAX_READS = 20
-"""How often a task is read again when others move it meanwhile; a task has only a handful of moves."""
-
 
 class Observation(NamedTuple):
-    """Something heard of a task: a signal (None where it could not be read, or is not to be believed), as it came.
+    """Something learned about a task, as it came. `signal` is None if it is unreadable or must not be believed.
 
-    `source` is callback, query, submit or clock; `outcome` says what became of it where it moved nothing; anything
-    but stale has the provider asked. `before` is the task as who tells believes it to stand: it need not be read, and
-    where the belief is wrong nothing moves, and it is.
+    `source` is callback, query, submit or clock. `outcome` is why nothing moved; anything but `stale` makes us poll
+    the provider. `before` is the task as the sender believes it to be: if given, the task is not read first. If it is
+    wrong, nothing moves, and the task is read then.
     """
 
     task: UUID
@@ -44,163 +45,170 @@ class Observation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a word did: the step it made (None: it changed nothing), and the task as it stood before.
+    """What an observation did: the step (None if nothing moved), the task before it, and the step as it is written."""
 
-    `move` is the step as it is written.
-    """
-
-    word: Observation
+    observation: Observation
     before: steps.TaskState
     step: Step | None
     move: steps.Move | None
 
     @property
     def task(self) -> Task:
-        """The task as it stands."""
+        """The task as it is now."""
         return self.step.task if self.step else self.before.task
 
-    def heard(self) -> steps.RawCallback:
-        """Return what the provider said, as it is kept."""
-        outcome = "moved" if self.step and self.word.outcome == "stale" else self.word.outcome
-        word = self.word
-        return steps.RawCallback(word.task, word.at, word.source, outcome, word.body[: steps.CALLBACK_KEPT])
+    def raw_callback(self) -> steps.RawCallback:
+        """Return what the provider sent, as it is stored."""
+        observation = self.observation
+        outcome = "moved" if self.step and observation.outcome == "stale" else observation.outcome
+        body = observation.body[: steps.CALLBACK_KEPT]
+        return steps.RawCallback(observation.task, observation.at, observation.source, outcome, body)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestTunables:
+    """`max_batch`: observations in one transaction. `max_reads`: how often a task is read if others keep moving it."""
+
+    max_batch: int = 64
+    max_reads: int = 20
+
+
+@dataclass(frozen=True, eq=False)
 class Ingest:
-    """The flow; `hear` is for those who have a signal already, `callback` for the provider's own calls."""
+    """`apply` is for flows that have a signal already, `callback` for the provider's own calls.
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        wakeups: Sequence[Wakeup],
-        ask_after: float,
-        coalesce: bool = True,
-        secrets: Sequence[str] = (),
-        confirm: bool = False,
-        depth: int = 32,
-        max_waiting: int = 2000,
-        observe: Callable[[int, float], None] | None = None,
-        observe_step: Callable[[Step, str], None] = lambda _step, _source: None,
-        observe_word: Callable[[str, str], None] = lambda _source, _outcome: None,
-    ) -> None:
-        """`ask_after`: seconds of silence; `secrets` verify callbacks; `confirm`: ask before a final one counts."""
-        self._database = database
-        self._wakeups = wakeups
-        self._ask_after = ask_after
-        self._secrets = secrets
-        self._confirm = confirm
-        self._depth = depth
-        self._observe_step = observe_step
-        self._observe_word = observe_word
-        self._write = Coalescer(
-            self._hear_all,
-            lambda word: word.task,
-            max_waiting=max_waiting,
-            max_items=64 if coalesce else 1,
-            observe=observe,
+    `poll_after`: seconds of silence until a task is polled. `secrets` verify callbacks. With `confirm`, the provider
+    is asked before an unsigned callback ends a task.
+    """
+
+    database: Database
+    _: KW_ONLY
+    wakeups: Sequence[Wakeup]
+    poll_after: float
+    secrets: Sequence[str] = field(default=(), repr=False)
+    confirm: bool = False
+    json_depth: int = 32
+    max_waiting: int = 2000
+    observer: Observer = field(default_factory=Observer)
+    tunables: IngestTunables = IngestTunables()
+
+    @cached_property
+    def _apply(self) -> Coalescer[Observation, Outcome]:
+        return Coalescer(
+            self._apply_batch,
+            lambda observation: observation.task,
+            max_waiting=self.max_waiting,
+            max_items=self.tunables.max_batch,
+            name="ingest",
+            observer=self.observer,
         )
 
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
-        """Record a callback whose token was good; returns once it is on disk.
+        """Record a callback whose token was valid; return once it is on disk.
 
-        Late, doubled and contradicting ones change nothing; one that cannot be read or is not to be believed is kept,
-        and the provider asked.
+        Late, repeated and contradicting callbacks move nothing. One that is unreadable or must not be believed is
+        kept, and the provider is polled.
         Raises NotFound, OverloadedError, StoreUnavailableError.
         """
-        word = self._read(task, body, headers, now)
-        note(task=task)
-        told = await self.hear(word)
-        outcome = "moved" if told.step else word.outcome
-        note(outcome=outcome, task_status=told.task.status.value, trace=told.before.trace)
-        if word.outcome != "stale":
-            await due_submissions.poll_now(self._database, task)
+        observation = self._read(task, body, headers, now)
+        log_context.add(task=task)
+        result = await self.apply(observation)
+        outcome = "moved" if result.step else observation.outcome
+        log_context.add(outcome=outcome, task_status=result.task.status.value, trace=result.before.trace)
+        if observation.outcome != "stale":
+            await due_submissions.poll_now(self.database, task)
 
-    def hear(self, word: Observation) -> "asyncio.Future[Outcome]":
-        """Let `word` move its task, where it does; raises NotFound, OverloadedError, StoreUnavailableError."""
-        return self._write(word)
+    def apply(self, observation: Observation) -> "asyncio.Future[Outcome]":
+        """Let an observation move its task. The future raises NotFound, StoreUnavailableError.
+
+        Raises OverloadedError.
+        """
+        return self._apply(observation)
 
     async def drain(self) -> None:
-        """Wait until all that was heard is written."""
-        await self._write.drain()
+        """Wait until everything is written."""
+        await self._apply.drain()
 
     @property
     def waiting(self) -> int:
-        """How many words wait to be written."""
-        return self._write.waiting
+        """How many observations wait to be written."""
+        return self._apply.waiting
 
     def _read(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> Observation:
-        signed = bool(self._secrets) and signature.verify(
-            self._secrets,
+        is_signed = bool(self.secrets) and signature.verify(
+            self.secrets,
             headers.get("webhook-id", ""),
             headers.get("webhook-timestamp", ""),
             headers.get("webhook-signature", ""),
             body,
             now=now,
         )
-        if self._secrets and not signed:
+        if self.secrets and not is_signed:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
         try:
-            signal = callback.read(body, self._depth)
+            signal = callback.read(body, self.json_depth)
         except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
-        if self._confirm and not signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
-            # that the provider has the task is believed, as of any callback; how it ended is asked
-            begun = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
-            return Observation(task=task, signal=begun, source="callback", at=now, body=body, outcome="unconfirmed")
+        if self.confirm and not is_signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
+            # believe that the provider has the task, as with any callback, but ask how it ended
+            submitted = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
+            return Observation(task=task, signal=submitted, source="callback", at=now, body=body, outcome="unconfirmed")
         return Observation(task=task, signal=signal, source="callback", at=now, body=body)
 
-    async def _hear_all(self, words: Sequence[Observation]) -> list[Outcome | BaseException]:
-        """Write a batch of words about as many tasks; a word about an unknown task gets NotFound as its result."""
-        found: dict[UUID, Outcome | BaseException] = {}
-        left = list(words)
-        for turn in range(MAX_READS):
-            standings = {word.task: word.before for word in left if word.before} if turn == 0 else {}
-            if unknown := [word.task for word in left if word.task not in standings]:
-                standings |= await steps.read(self._database, unknown)
-            decided = [_decide(word, standings[word.task]) for word in left if word.task in standings]
-            moved = await self._write_all(decided, first=turn == 0)
-            found.update({word.task: NotFound() for word in left if word.task not in standings})
-            for each in decided:
-                if each.move is None or each.word.task in moved:
-                    found[each.word.task] = each
-                    self._observe_word(each.word.source, "moved" if each.move else each.word.outcome)
-            left = [word for word in left if word.task not in found]
-            if not left:
+    async def _apply_batch(self, observations: Sequence[Observation]) -> list[Outcome | BaseException]:
+        """Write a batch with at most one observation per task. The result for an unknown task is NotFound."""
+        results: dict[UUID, Outcome | BaseException] = {}
+        pending = list(observations)
+        for read in range(self.tunables.max_reads):
+            tasks = {each.task: each.before for each in pending if each.before} if read == 0 else {}
+            if unread := [each.task for each in pending if each.task not in tasks]:
+                tasks |= await steps.read(self.database, unread)
+            decided = [_decide(each, tasks[each.task]) for each in pending if each.task in tasks]
+            moved = await self._write(decided, is_first=read == 0)
+            results.update({each.task: NotFound() for each in pending if each.task not in tasks})
+            for outcome in decided:
+                observation = outcome.observation
+                if outcome.move is None or observation.task in moved:
+                    results[observation.task] = outcome
+                    self.observer.observation_applied(
+                        observation.source, "moved" if outcome.move else observation.outcome
+                    )
+            pending = [each for each in pending if each.task not in results]
+            if not pending:
                 break
         else:
-            found.update({word.task: StoreUnavailableError("too many racing moves") for word in left})
-        return [found[word.task] for word in words]
+            results.update({each.task: StoreUnavailableError("too many racing moves") for each in pending})
+        return [results[each.task] for each in observations]
 
-    async def _write_all(self, decided: Sequence[Outcome], *, first: bool) -> set[UUID]:
-        moves = [each.move for each in decided if each.move]
-        heard = [each.heard() for each in decided if each.word.body] if first else []
-        taken = [
-            _taken(each.word, each.word.signal)
-            for each in decided
-            if each.word.signal and each.task.status not in FINAL
+    async def _write(self, decided: Sequence[Outcome], *, is_first: bool) -> set[UUID]:
+        moves = [outcome.move for outcome in decided if outcome.move]
+        raw = [outcome.raw_callback() for outcome in decided if outcome.observation.body] if is_first else []
+        acceptances = [
+            _acceptance(outcome.observation, outcome.observation.signal)
+            for outcome in decided
+            if outcome.observation.signal and outcome.task.status not in FINAL
         ]
-        if not (moves or heard or taken):
+        if not (moves or raw or acceptances):
             return set()
-        moved = await steps.write(self._database, moves, heard, taken, ask_in=self._ask_after)
+        moved = await steps.write(self.database, moves, raw, acceptances, ask_in=self.poll_after)
         if moved:
-            for wakeup in self._wakeups:
-                wakeup.ring()
-            for each in decided:
-                if each.step and each.word.task in moved:
-                    self._observe_step(each.step, each.word.source)
+            for wakeup in self.wakeups:
+                wakeup.notify()
+            for outcome in decided:
+                if outcome.step and outcome.observation.task in moved:
+                    self.observer.task_moved(outcome.step, outcome.observation.source)
         return moved
 
 
-def _decide(word: Observation, before: steps.TaskState) -> Outcome:
-    step = advance(before.task, word.signal, word.at) if word.signal else None
+def _decide(observation: Observation, before: steps.TaskState) -> Outcome:
+    step = advance(before.task, observation.signal, observation.at) if observation.signal else None
     if step is None:
-        return Outcome(word, before, None, None)
+        return Outcome(observation, before, None, None)
     entry = ledger.on_step(before.task.status, step.task.status, before.quote, step.signal.charge)
     event = make_task_event(before.identity, step.task, step.signal)
-    return Outcome(word, before, step, steps.move(before.task, step, event, entry))
+    return Outcome(observation, before, step, steps.move(before.task, step, event, entry))
 
 
-def _taken(word: Observation, signal: Signal) -> steps.Acceptance:
+def _acceptance(observation: Observation, signal: Signal) -> steps.Acceptance:
     name = signal.provider_task_id
-    return steps.Acceptance(word.task, name, is_own_id=word.source == "submit" and name is not None)
+    return steps.Acceptance(observation.task, name, is_own_id=observation.source == "submit" and name is not None)

@@ -1,28 +1,28 @@
-"""Notes: what a request finds out on its way, for the one line that is written about it at its end.
+"""Fields that a request collects on its way, for the one log line that is written at its end.
 
-They belong to the request's own task. A batch is many requests' work, so nothing that runs in one may note or be
-logged with them.
+They belong to the request's own asyncio task. A batch does the work of many requests, so code that runs in a batch
+must neither add fields nor log with them.
 """
 
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-_NOTES: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
+_FIELDS: ContextVar[dict[str, Any] | None] = ContextVar("log_fields", default=None)
 
 
-def begin(**fields: Any) -> None:
-    """Begin a request's notes with these fields; the notes of the connection's last request are forgotten."""
-    _NOTES.set(fields)
+def start(**fields: Any) -> None:
+    """Start a request with these fields, and drop those of the connection's last request."""
+    _FIELDS.set(fields)
 
 
-def note(**fields: Any) -> None:
-    """Add to this request's notes; nothing happens outside a request."""
-    notes = _NOTES.get()
-    if notes is not None:
-        notes.update(fields)
+def add(**fields: Any) -> None:
+    """Add fields to the current request. Does nothing outside a request."""
+    current = _FIELDS.get()
+    if current is not None:
+        current.update(fields)
 
 
-def noted() -> Mapping[str, Any]:
-    """Return what was noted so far."""
-    return _NOTES.get() or {}
+def current_fields() -> Mapping[str, Any]:
+    """Return the fields of the current request so far."""
+    return _FIELDS.get() or {}

@@ -1,10 +1,12 @@
-"""Look-ups of one task: those that are in hand together go into one statement, as callbacks do, and wait for no timer.
+"""Look-ups of single tasks: all that wait go into one statement, as callbacks do, without a timer.
 
-Clients that poll ask thousands of times for what changes twice. Alone each would cost a round trip and a plan of its
-own; together they cost one.
+Clients that poll ask thousands of times for what changes twice. Alone each look-up costs a round trip and a plan;
+together they cost one.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from kling_relay.flows.coalesce import Coalescer
@@ -14,8 +16,8 @@ from kling_relay.store.tasks import lookup
 from kling_relay.store.tasks.lookup import TaskView
 
 
-class _Asked:
-    """One who asks; each is a key of its own, so that many may ask for one task at once."""
+class _Query:
+    """One look-up. Each is a key of its own, so that many may look up one task at once."""
 
     __slots__ = ("client", "task")
 
@@ -24,15 +26,18 @@ class _Asked:
         self.task = task
 
 
+@dataclass(frozen=True, eq=False)
 class TaskLookup:
-    """The flow; a client finds its own tasks only."""
+    """Finds a client's own tasks."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._ask: Coalescer[_Asked, TaskView | None] = Coalescer(self._ask_all, lambda asked: asked)
+    database: Database
+
+    @cached_property
+    def _by_id(self) -> Coalescer[_Query, TaskView | None]:
+        return Coalescer(self._find_all, lambda query: query)
 
     async def __call__(self, client: UUID, name: str) -> TaskView | None:
-        """Return the client's task of this task id or, where it is none, of this external_task_id.
+        """Return the client's task with this id or, if there is none, with this external_task_id.
 
         Raises OverloadedError, StoreUnavailableError.
         """
@@ -41,9 +46,10 @@ class TaskLookup:
         except ValueError:
             found = None
         else:
-            found = await self._ask(_Asked(client, task))
-        return found or await lookup.by_external_id(self._database, client, name)
+            found = await self._by_id(_Query(client, task))
+        return found or await lookup.by_external_id(self.database, client, name)
 
-    async def _ask_all(self, asked: Sequence[_Asked]) -> list[TaskView | None]:
-        found = await lookup.by_ids(self._database, [each.task for each in asked], [each.client for each in asked])
-        return [None if row is None else lookup.task_view(row) for row in found]
+    async def _find_all(self, queries: Sequence[_Query]) -> list[TaskView | None]:
+        tasks, clients = [query.task for query in queries], [query.client for query in queries]
+        rows = await lookup.by_ids(self.database, tasks, clients)
+        return [None if row is None else lookup.task_view(row) for row in rows]

@@ -1,148 +1,136 @@
-"""Inquiry: one silent task is asked about, and what is made of the answer.
+"""Poll: asks the provider about one silent task, and decides what follows from the answer.
 
-A question that brings nothing changes nothing; only the clock may end a task, and says what is known when it does.
+A poll without an answer changes nothing. Only the clock may end a task, with a reason that says what is known.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import assert_never
 from uuid import UUID
 
 from kling_relay.core.operation import Kind, operation_of
 from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind
+from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.tasks import due_submissions as store
-from kling_relay.store.tasks import submissions
+from kling_relay.store.tasks import due_submissions, submissions
 from kling_relay.store.tasks.due_submissions import DueSubmission
 
-MAX_PAUSE = 3600.0
-ASKED_IN_VAIN = 5
-"""Times that a provider which surely knows our ids says "no such task" until an unknown order was surely not taken."""
-GRACE = 0.25
-"""Share of the deadline for which a task of a provider that does not answer is kept beyond it."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollTunables:
+    """When to poll again, and when to stop."""
 
-class Asks(Protocol):
-    """The provider, as far as questions go."""
-
-    async def poll(
-        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> PollResult: ...
+    max_pause: float = 3600.0
+    """Seconds between polls of one task at most."""
+    max_not_found: int = 5
+    """After that many "no such task" a task was surely not taken, since the provider knows our ids."""
+    grace: float = 0.25
+    """Share of the deadline that a task gets on top if the provider cannot be asked."""
 
 
 @dataclass(slots=True)
-class SweepPass:
-    """What one pass did."""
+class SweepCounts:
+    """What one pass of the sweep did."""
 
     sent: int = 0
-    asked: int = 0
+    polled: int = 0
     answered: int = 0
     expired: int = 0
     postponed: int = 0
 
-    @property
-    def is_idle(self) -> bool:
-        return not (self.sent or self.asked or self.expired or self.postponed)
 
-
+@dataclass(frozen=True, eq=False)
 class Poll:
-    """The question, and the end of what is asked about in vain for too long."""
+    """Polls a submission that is due. `chance` returns a random number in [0, 1)."""
 
-    def __init__(
-        self,
-        database: Database,
-        provider: Asks,
-        ingest: Ingest,
-        *,
-        now: Callable[[], datetime],
-        chance: Callable[[], float],
-        sweep_after: timedelta,
-        deadline: timedelta,
-    ) -> None:
-        self._database = database
-        self._provider = provider
-        self._ingest = ingest
-        self._now = now
-        self._chance = chance
-        self._after = sweep_after
-        self._deadline = deadline
+    database: Database
+    provider: ProviderClient
+    ingest: Ingest
+    _: KW_ONLY
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    sweep_after: timedelta
+    deadline: timedelta
+    tunables: PollTunables = PollTunables()
 
-    async def __call__(self, due: DueSubmission, passed: SweepPass) -> None:
-        """Ask about a task that was accepted, or of which nobody knows; postponed where it is not silent yet."""
-        quiet = self._now() - due.updated_at
-        if due.state == "accepted" and due.attempt == 0 and quiet < self._after:
-            await store.postpone(self._database, [(due.task, (self._after - quiet).total_seconds(), 0)])
-            passed.postponed += 1
+    async def __call__(self, due: DueSubmission, counts: SweepCounts) -> None:
+        """Poll a task that was accepted, or of which nobody knows. One that is not silent yet is postponed."""
+        quiet = self.now() - due.updated_at
+        if due.state == "accepted" and due.attempt == 0 and quiet < self.sweep_after:
+            wait = (self.sweep_after - quiet).total_seconds()
+            await due_submissions.postpone(self.database, [(due.task, wait, 0)])
+            counts.postponed += 1
             return
-        passed.asked += 1
-        finding = await self._asked(due, due.provider_task_id)
-        if isinstance(finding, NoSuchTask) and due.provider_task_id is not None:
-            # a callback may have brought an id that is not the provider's own: ask by ours too
-            finding = await self._asked(due, None)
-        match finding:
+        counts.polled += 1
+        result = await self._ask(due, due.provider_task_id)
+        if isinstance(result, NoSuchTask) and due.provider_task_id is not None:
+            # a callback may have brought an id that is not the provider's own: ask by ours, too
+            result = await self._ask(due, None)
+        match result:
             case Signal():
-                passed.answered += 1
-                told = await self._ingest.hear(
-                    Observation(task=due.task, signal=finding, source="query", at=self._now())
-                )
-                if told.task.status in FINAL:
+                counts.answered += 1
+                observation = Observation(task=due.task, signal=result, source="query", at=self.now())
+                outcome = await self.ingest.apply(observation)
+                if outcome.task.status in FINAL:
                     return
-            case NoSuchTask() | NoAnswer():  # a question in vain says nothing of the task
+            case NoSuchTask() | NoAnswer():  # says nothing about the task
                 pass
             case _:
-                assert_never(finding)
-        if reason := self._hopeless(due, finding):
-            await self.end(due.task, passed, reason)
+                assert_never(result)
+        if reason := self._reason_to_end(due, result):
+            await self.end(due.task, counts, reason)
         else:
-            await store.postpone(self._database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
+            await due_submissions.postpone(self.database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
 
-    async def abandoned(self, due: DueSubmission, passed: SweepPass) -> None:
-        """Note that who marked it is gone: nobody knows whether the POST left."""
+    async def abandon(self, due: DueSubmission, counts: SweepCounts) -> None:
+        """Note that the process that claimed the order is gone, so that nobody knows whether the POST left."""
         if due.claim_id is not None:
-            reason = "the sender stopped before it had an answer"
-            await submissions.set_abandoned(self._database, due.task, due.claim_id, reason)
-        passed.postponed += 1
+            reason = "the process that sent it stopped before it had an answer"
+            await submissions.set_abandoned(self.database, due.task, due.claim_id, reason)
+        counts.postponed += 1
 
-    async def give_up_unsent(self, task: UUID, passed: SweepPass) -> None:
+    async def end_unsent(self, task: UUID, counts: SweepCounts) -> None:
         """End a task whose order was surely never sent."""
-        await self.end(task, passed, self._given_up("recorded"))
+        await self.end(task, counts, self._deadline_reason("recorded"))
 
-    async def end(self, task: UUID, passed: SweepPass, reason: str) -> None:
-        """Give a task up; a success that is heard of later still counts."""
-        passed.expired += 1
+    async def end(self, task: UUID, counts: SweepCounts, reason: str) -> None:
+        """End a task. If it turns out later that it succeeded, that still counts."""
+        counts.expired += 1
         signal = Signal(kind=SignalKind.EXPIRED, reason=reason)
-        await self._ingest.hear(Observation(task=task, signal=signal, source="clock", at=self._now()))
+        await self.ingest.apply(Observation(task=task, signal=signal, source="clock", at=self.now()))
 
     def is_overdue(self, created_at: datetime) -> bool:
-        return self._now() - created_at > self._deadline
+        return self.now() - created_at > self.deadline
 
-    async def _asked(self, due: DueSubmission, provider_task_id: str | None) -> PollResult:
+    async def _ask(self, due: DueSubmission, provider_task_id: str | None) -> PollResult:
         operation = operation_of(Kind(due.kind))
-        return await self._provider.poll(operation, provider_task_id, due.task, self._now(), due.trace)
+        return await self.provider.poll(operation, provider_task_id, due.task, self.now(), due.trace)
 
-    def _hopeless(self, due: DueSubmission, finding: PollResult) -> str | None:
-        """Return why a task is given up after this answer, None where it is not.
+    def _reason_to_end(self, due: DueSubmission, result: PollResult) -> str | None:
+        """Return why the task ends after this result, or None if it goes on.
 
-        A provider that cannot be asked gets some time beyond the deadline, lest its bad hour cost a good task.
+        If the provider cannot be asked, the task gets some time beyond the deadline, so that an outage costs no task.
         """
         is_unknown = due.state == "unknown" and due.provider_task_id is None
-        if is_unknown and isinstance(finding, NoSuchTask) and due.attempt + 1 >= ASKED_IN_VAIN:
-            return f"the provider was asked {due.attempt + 1} times and has no such order; it was not charged"
-        silent_beyond = self._deadline * GRACE if isinstance(finding, NoAnswer) and not is_unknown else timedelta()
-        if self.is_overdue(due.created_at + silent_beyond):
-            return self._given_up(due.state)
+        polls = due.attempt + 1
+        if is_unknown and isinstance(result, NoSuchTask) and polls >= self.tunables.max_not_found:
+            return f"the provider was asked {polls} times and has no such order; it was not charged"
+        no_answer = isinstance(result, NoAnswer) and not is_unknown
+        grace = self.deadline * self.tunables.grace if no_answer else timedelta()
+        if self.is_overdue(due.created_at + grace):
+            return self._deadline_reason(due.state)
         return None
 
     def _pause(self, attempt: int) -> float:
-        """Return seconds until the next question: `sweep_after`, growing by half each time up to an hour, jittered."""
-        base = min(self._after.total_seconds() * 1.5 ** min(attempt, 30), MAX_PAUSE)
-        return base * (0.75 + self._chance() / 2)
+        """Return seconds until the next poll: `sweep_after`, growing by half each time up to an hour, with jitter."""
+        base = min(self.sweep_after.total_seconds() * 1.5 ** min(attempt, 30), self.tunables.max_pause)
+        return base * (0.75 + self.chance() / 2)
 
-    def _given_up(self, state: str) -> str:
-        return f"given up after {self._deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"
+    def _deadline_reason(self, state: str) -> str:
+        return f"given up after {self.deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"
 
 
 _KNOWN = {

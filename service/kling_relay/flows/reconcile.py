@@ -1,12 +1,12 @@
-"""Reconcile: our ledger against the provider's own figures, task by task; it changes nothing.
+"""Reconcile: compares our ledger with the provider's figures, task by task. It changes nothing.
 
-What the provider said of a task's end is kept, and is believed where it never contradicted itself. About all other
-tasks, and about every one with `ask_all`, the provider is asked.
+What the provider said about a task's end is stored, and is believed if it never contradicted itself. For all other
+tasks, and for all tasks with `ask_all`, the provider is asked.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -23,12 +23,13 @@ from kling_relay.core.untrusted import UnreadableError
 from kling_relay.store.money import reconciliation
 from kling_relay.store.postgres.database import Database
 
-AT_ONCE = 8
-"""Questions in flight at the provider."""
+MAX_POLLS = 8
+"""Polls in flight at the provider."""
+_NO_PROVIDER = "there is no provider to ask"
 
 
-class Answers(Protocol):
-    """The provider, as far as questions go."""
+class AccountClient(Protocol):
+    """Asks the provider about tasks and about the resource packs of our account."""
 
     async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime
@@ -38,8 +39,8 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """The whole account beside the whole ledger; it counts what else spends from it, and may be hours old."""
+class AccountComparison:
+    """The whole account beside the whole ledger. The account counts other users of it, and may be hours old."""
 
     packs: Sequence[ResourcePack]
     ours: Decimal
@@ -54,83 +55,83 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of it; `silent` counts tasks that could not be compared, `account` may be why there is none."""
+    """The result. `silent` counts tasks that could not be compared; `account` is why it could not be, if a string."""
 
     tasks: int
     asked: int
     silent: int
     differences: Sequence[Discrepancy]
-    account: Account | str
+    account: AccountComparison | str
 
     def to_json(self) -> dict[str, Any]:
         return {
             "tasks": self.tasks,
             "asked": self.asked,
             "silent": self.silent,
-            "differences": [each.to_json() for each in self.differences],
+            "differences": [difference.to_json() for difference in self.differences],
             "account": {"detail": self.account} if isinstance(self.account, str) else self.account.to_json(),
         }
 
 
+@dataclass(frozen=True, eq=False)
 class Reconcile:
-    """The flow; see the module."""
+    """Without a provider only what it said before is compared. `currency` is that of its account."""
 
-    def __init__(
-        self, database: Database, provider: Answers | None, *, currency: str, now: Callable[[], datetime]
-    ) -> None:
-        """Without a provider only what it has said is compared; `currency` is that of its account."""
-        self._database = database
-        self._provider = provider
-        self._currency = currency
-        self._now = now
+    database: Database
+    provider: AccountClient | None
+    _: KW_ONLY
+    currency: str
+    now: Callable[[], datetime]
 
     async def __call__(self, since: datetime, until: datetime, *, ask_all: bool = False) -> Report:
         """Compare all tasks recorded in [since, until). Raises StoreUnavailableError."""
         tasks = asked = silent = 0
         differences: list[Discrepancy] = []
-        async for page in reconciliation.task_accounts(self._database, since, until):
-            findings = {} if ask_all else await self._kept(page)
-            left = [books for books in page if books.task not in findings]
-            findings |= await self._asked(left)
+        async for page in reconciliation.task_accounts(self.database, since, until):
+            ends = {} if ask_all else await self._stored_ends(page)
+            unknown = [account for account in page if account.task not in ends]
+            ends |= await self._poll(unknown)
             tasks += len(page)
-            asked += len(left) if self._provider else 0
-            silent += sum(isinstance(finding, NoAnswer) for finding in findings.values())
-            for books in page:
-                differences += compare(books, findings[books.task])
-        return Report(tasks=tasks, asked=asked, silent=silent, differences=differences, account=await self._account())
+            asked += len(unknown) if self.provider else 0
+            silent += sum(isinstance(end, NoAnswer) for end in ends.values())
+            for account in page:
+                differences += compare(account, ends[account.task])
+        return Report(
+            tasks=tasks, asked=asked, silent=silent, differences=differences, account=await self._compare_account()
+        )
 
-    async def _kept(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
-        """Return what was kept of the ends of these tasks."""
-        found: dict[UUID, PollResult] = {}
+    async def _stored_ends(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
+        """Return the ends of these tasks on which everything that the provider sent agrees."""
+        ends: dict[UUID, PollResult] = {}
         for task, bodies in (
-            await reconciliation.believed_callbacks(self._database, [books.task for books in page])
+            await reconciliation.believed_callbacks(self.database, [account.task for account in page])
         ).items():
             if end := agreed_end([signal for body in bodies if (signal := _read(body))]):
-                found[task] = end
-        return found
+                ends[task] = end
+        return ends
 
-    async def _asked(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
-        """Return what the provider says of these tasks now."""
-        provider = self._provider
+    async def _poll(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:
+        """Return what the provider says about these tasks now."""
+        provider = self.provider
         if provider is None:
-            return {books.task: NoAnswer("there is no provider to ask") for books in page}
-        gate = asyncio.Semaphore(AT_ONCE)
+            return {account.task: NoAnswer(_NO_PROVIDER) for account in page}
+        gate = asyncio.Semaphore(MAX_POLLS)
 
-        async def one(books: TaskAccount) -> PollResult:
+        async def poll(account: TaskAccount) -> PollResult:
             async with gate:
-                operation = operation_of(Kind(books.kind))
-                return await provider.poll(operation, books.provider_task_id, books.task, self._now())
+                operation = operation_of(Kind(account.kind))
+                return await provider.poll(operation, account.provider_task_id, account.task, self.now())
 
-        findings = await asyncio.gather(*(one(books) for books in page))
-        return {books.task: finding for books, finding in zip(page, findings, strict=True)}
+        results = await asyncio.gather(*(poll(account) for account in page))
+        return {account.task: result for account, result in zip(page, results, strict=True)}
 
-    async def _account(self) -> Account | str:
-        if self._provider is None:
-            return "there is no provider to ask"
-        packs = await self._provider.resource_packs(self._now())
+    async def _compare_account(self) -> AccountComparison | str:
+        if self.provider is None:
+            return _NO_PROVIDER
+        packs = await self.provider.resource_packs(self.now())
         if isinstance(packs, NoAnswer):
             return packs.reason
-        return Account(packs=packs, ours=await reconciliation.total_spent(self._database, self._currency))
+        return AccountComparison(packs=packs, ours=await reconciliation.total_spent(self.database, self.currency))
 
 
 def _read(body: bytes) -> Signal | None:

@@ -1,223 +1,226 @@
-"""Send: one recorded order to the provider, once, and whatever comes of it onto disk.
+"""Send: gives one recorded order to the provider, once, and writes down what came of it.
 
-The mark `sending` is written before the POST leaves and taken by exactly one process; from then on the order is never
-sent again unless the provider surely did not take it. Sending goes on when the client that ordered has gone away.
+Exactly one process claims an order before its POST leaves. From then on the order is never sent again unless the
+provider surely did not take it. Sending goes on if the client that ordered goes away.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeVar, assert_never
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar, assert_never
 from uuid import UUID
 
 from kling_relay.core.operation import Kind, operation_of
-from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown, backoff
+from kling_relay.core.submission import (
+    Accepted,
+    AccountRefused,
+    Refused,
+    RetryLater,
+    SubmitOutcome,
+    Unknown,
+    backoff,
+)
 from kling_relay.core.task import Signal, SignalKind
+from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
 from kling_relay.flows.ingest import Ingest, Observation, Outcome
+from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.tasks import slots, submissions
 from kling_relay.store.tasks.steps import TaskState
 
-TAKEN_FOR = 90.0
-"""Seconds after which a marked submission without an outcome belongs to whoever looks: longer than any POST."""
-PERSIST_FOR = 600.0
-"""Seconds for which an outcome is held while the database is away; in a stop only `PERSIST_IN_STOP`."""
-PERSIST_IN_STOP = 20.0
-_AGAIN_AFTER = 0.25
 Written = TypeVar("Written")
-_PASSING = (StoreError, OverloadedError)
-
-
-class Takes(Protocol):
-    """The provider, as far as orders go."""
-
-    async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> SubmitOutcome: ...
+_TRANSIENT = (StoreError, OverloadedError)
 
 
 class OutgoingOrder(NamedTuple):
-    """A recorded order on its way out; `attempt` counts the times it was put back to wait, `mark` names its marking.
+    """A recorded order to send. `attempt` counts how often it was put back to wait; `claim_id` names its claim.
 
-    `standing` is the task as it stood when it was recorded just now; None where that is not known.
+    `before` is the task if it was recorded just now, or None if it has to be read.
     """
 
     task: UUID
     kind: Kind
     payload: bytes
     attempt: int = 0
-    mark: UUID | None = None
+    claim_id: UUID | None = None
     trace: str | None = None
-    standing: TaskState | None = None
+    before: TaskState | None = None
 
 
-class _Mark(NamedTuple):
-    """A marking that succeeded, and the attempts that the submission had by then."""
+class _OrderClaim(NamedTuple):
+    """A claim that succeeded, with the attempts that the submission had by then."""
 
-    sender: UUID
+    claim_id: UUID
     attempt: int
 
 
 class Sent(NamedTuple):
-    """What came of sending: the provider's answer, and what it did to the task (None: the task did not move)."""
+    """What came of sending: the provider's answer, and what it did to the task (None if the task stays as it is)."""
 
-    outcome: SubmitOutcome
-    told: Outcome | None
+    answer: SubmitOutcome
+    outcome: Outcome | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendTunables:
+    """Times in seconds."""
+
+    claimed_for: float = 90.0
+    """After this an order that was claimed and has no outcome is anybody's; longer than any POST."""
+    persist_for: float = 600.0
+    """How long an outcome is held while the database is away."""
+    persist_in_stop: float = 20.0
+    """The same while the process stops."""
+    retry_after: float = 0.25
+    """Between tries to write an outcome."""
+
+
+@dataclass(frozen=True, eq=False)
 class Send:
-    """The flow; every parcel it is given is sent in a task of its own, which `drain` waits for."""
+    """Sends every order that it gets in an asyncio task of its own; `drain` waits for all of them.
 
-    def __init__(
-        self,
-        database: Database,
-        provider: Takes,
-        ingest: Ingest,
-        *,
-        hook_of: Callable[[UUID], str],
-        now: Callable[[], datetime],
-        chance: Callable[[], float],
-        new_id: Callable[[datetime], UUID],
-        ask_after: float,
-        taken_for: float = TAKEN_FOR,
-        slots_limit: int | None = None,
-        alert: Callable[[UUID, AccountRefused], None] = lambda _task, _never: None,
-        observe: Callable[[SubmitOutcome, float], None] = lambda _outcome, _seconds: None,
-    ) -> None:
-        """`hook_of` names a task's callback URL; `alert` hears what an operator must mend.
+    `hook_of` returns a task's callback URL. `poll_after` is in seconds. `slots_limit` is how many tasks may be in
+    flight at the provider.
+    """
 
-        In seconds: `ask_after`, and `taken_for`, for which a marked order is its sender's: longer than any POST.
-        """
-        self._database = database
-        self._provider = provider
-        self._ingest = ingest
-        self._hook_of = hook_of
-        self._now = now
-        self._chance = chance
-        self._new_id = new_id
-        self._ask_after = ask_after
-        self._taken_for = taken_for
-        self._is_stopping = False
-        self.slots_limit = slots_limit
-        self._alert = alert
-        self._observe = observe
-        self._mark = Coalescer(self._mark_all, lambda task: task)
-        self._sending: set[asyncio.Task[Any]] = set()
+    database: Database
+    provider: ProviderClient
+    ingest: Ingest
+    _: KW_ONLY
+    hook_of: Callable[[UUID], str]
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    new_id: Callable[[datetime], UUID]
+    poll_after: float
+    slots_limit: int | None = None
+    observer: Observer = field(default_factory=Observer)
+    tunables: SendTunables = SendTunables()
+    _sending: "set[asyncio.Task[Any]]" = field(init=False, default_factory=set)
+    _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
-    def __call__(self, outgoing: OutgoingOrder) -> "asyncio.Task[Sent | None]":
-        """Send in the background; the task's result is None where somebody else had it."""
-        return self._start(self._send(outgoing))
+    @cached_property
+    def _claim(self) -> Coalescer[UUID, _OrderClaim | None]:
+        return Coalescer(self._claim_all, lambda task: task)
+
+    def __call__(self, order: OutgoingOrder) -> "asyncio.Task[Sent | None]":
+        """Send in the background. The asyncio task's result is None if another process had claimed the order."""
+        return self._start(self._send(order))
 
     async def admit(self) -> "dict[UUID, asyncio.Task[Sent | None]]":
-        """Send what the free slots allow, in turn; return what is now being sent."""
+        """Start to send as many orders as there are free slots, oldest first; return them."""
         if self.slots_limit is None:
             return {}
-        sender = self._new_id(self._now())
+        claim_id = self.new_id(self.now())
         try:
-            rows = await slots.admit(self._database, self.slots_limit, self._taken_for, sender)
+            rows = await slots.admit(self.database, self.slots_limit, self.tunables.claimed_for, claim_id)
         except StoreError:
-            _ = self._start(self._give_back(sender))
+            _ = self._start(self._give_back(claim_id))
             raise
-        outgoing_orders = [
+        orders = [
             OutgoingOrder(
                 task=row["task"],
                 kind=Kind(row["kind"]),
                 payload=row["payload"],
                 attempt=row["attempt"],
-                mark=sender,
+                claim_id=claim_id,
                 trace=row["trace"],
             )
             for row in rows
         ]
-        return {outgoing.task: self(outgoing) for outgoing in outgoing_orders}
+        return {order.task: self(order) for order in orders}
 
     async def drain(self) -> None:
-        """Wait until nothing is being sent; from now on outcomes are not held for long."""
-        self._is_stopping = True
+        """Wait until nothing is being sent. From now on outcomes are not held for long."""
+        self._stopping.set()
         while self._sending:
             await asyncio.wait(self._sending)
 
     def _start(self, work: Coroutine[Any, Any, Written]) -> "asyncio.Task[Written]":
         task = asyncio.get_running_loop().create_task(work)
         self._sending.add(task)
-        task.add_done_callback(self._sent)
+        task.add_done_callback(self._ended)
         return task
 
-    def _sent(self, task: "asyncio.Task[Any]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._sending.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever awaits it hears it too; the sweep mends what was left behind
+            task.exception()  # marks it as retrieved: callers get it, too, and the sweep repairs the rest
 
-    async def _mark_all(self, tasks: Sequence[UUID]) -> Sequence[_Mark | None]:
-        sender = self._new_id(self._now())
+    async def _claim_all(self, tasks: Sequence[UUID]) -> Sequence[_OrderClaim | None]:
+        claim_id = self.new_id(self.now())
         try:
-            mine = await submissions.claim_for_sending(self._database, tasks, self._taken_for, sender)
+            attempts = await submissions.claim_for_sending(self.database, tasks, self.tunables.claimed_for, claim_id)
         except StoreError:
-            _ = self._start(self._give_back(sender))
+            _ = self._start(self._give_back(claim_id))
             raise
-        return [_Mark(sender, mine[task]) if task in mine else None for task in tasks]
+        return [_OrderClaim(claim_id, attempts[task]) if task in attempts else None for task in tasks]
 
-    async def _give_back(self, sender: UUID) -> None:
-        """Undo a marking whose answer was lost: perhaps it was written, but surely nothing of it was sent."""
-        await self._persisted(lambda: submissions.release_claim(self._database, sender))
+    async def _give_back(self, claim_id: UUID) -> None:
+        """Undo a claim whose confirmation was lost: it may be written, but surely nothing was sent under it."""
+        await self._persist(lambda: submissions.release_claim(self.database, claim_id))
 
-    async def _send(self, outgoing: OutgoingOrder) -> Sent | None:
-        if outgoing.mark is None:
-            mark = await self._mark(outgoing.task)
-            if mark is None:
+    async def _send(self, order: OutgoingOrder) -> Sent | None:
+        if order.claim_id is None:
+            claim = await self._claim(order.task)
+            if claim is None:
                 return None
-            outgoing = outgoing._replace(mark=mark.sender, attempt=mark.attempt)
-        begun = asyncio.get_running_loop().time()
-        outcome = await self._provider.submit(
-            operation_of(outgoing.kind),
-            outgoing.payload,
-            outgoing.task,
-            self._hook_of(outgoing.task),
-            self._now(),
-            outgoing.trace,
+            order = order._replace(claim_id=claim.claim_id, attempt=claim.attempt)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        answer = await self.provider.submit(
+            operation_of(order.kind),
+            order.payload,
+            order.task,
+            self.hook_of(order.task),
+            self.now(),
+            order.trace,
         )
-        self._observe(outcome, asyncio.get_running_loop().time() - begun)
-        if isinstance(outcome, AccountRefused):
-            self._alert(outgoing.task, outcome)
-        return await self._persisted(lambda: self._settle(outgoing, outcome))
+        self.observer.order_sent(answer, loop.time() - begun)
+        if isinstance(answer, AccountRefused):
+            self.observer.provider_refused_account(order.task, answer)
+        return await self._persist(lambda: self._settle(order, answer))
 
-    async def _persisted(self, write: Callable[[], Awaitable[Written]]) -> Written:
+    async def _persist(self, write: Callable[[], Awaitable[Written]]) -> Written:
         """Write again and again while the database is away: a lost outcome would cost the task."""
-        begun = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         while True:
             try:
                 return await write()
-            except _PASSING:
-                held = asyncio.get_running_loop().time() - begun
-                if held > (PERSIST_IN_STOP if self._is_stopping else PERSIST_FOR):
+            except _TRANSIENT:
+                tunables = self.tunables
+                limit = tunables.persist_in_stop if self._stopping.is_set() else tunables.persist_for
+                if loop.time() - begun > limit:
                     raise
-                await asyncio.sleep(_AGAIN_AFTER)
+                await asyncio.sleep(tunables.retry_after)
 
-    async def _settle(self, outgoing: OutgoingOrder, outcome: SubmitOutcome) -> Sent:
-        told: Outcome | None = None
-        sender = outgoing.mark or outgoing.task  # marked by now
-        match outcome:
+    async def _settle(self, order: OutgoingOrder, answer: SubmitOutcome) -> Sent:
+        outcome: Outcome | None = None
+        claim_id = order.claim_id or order.task  # it is claimed by now
+        match answer:
             case Accepted(_, signal):
-                told = await self._hear(outgoing, signal)
+                outcome = await self._apply(order, signal)
             case Refused(code, message, _):
                 reason = f"the provider refused the order: {message} ({code})"
-                told = await self._hear(outgoing, Signal(kind=SignalKind.FAILED, reason=reason))
+                outcome = await self._apply(order, Signal(kind=SignalKind.FAILED, reason=reason))
             case AccountRefused(code, reason):
                 signal = Signal(kind=SignalKind.FAILED, reason=f"the provider takes no orders at present ({code})")
-                told = await self._hear(outgoing, signal)
+                outcome = await self._apply(order, signal)
             case RetryLater(code, reason, retry_after):
-                wait = max(backoff(outgoing.attempt + 1, self._chance()), retry_after or 0.0)
-                await submissions.set_waiting(
-                    self._database, outgoing.task, sender, outgoing.attempt + 1, f"{reason} ({code})", wait
-                )
+                attempt = order.attempt + 1
+                wait = max(backoff(attempt, self.chance()), retry_after or 0.0)
+                await submissions.set_waiting(self.database, order.task, claim_id, attempt, f"{reason} ({code})", wait)
             case Unknown(reason):
-                await submissions.set_unknown(self._database, outgoing.task, sender, reason, self._ask_after)
+                await submissions.set_unknown(self.database, order.task, claim_id, reason, self.poll_after)
             case _:
-                assert_never(outcome)
-        return Sent(outcome=outcome, told=told)
+                assert_never(answer)
+        return Sent(answer=answer, outcome=outcome)
 
-    async def _hear(self, outgoing: OutgoingOrder, signal: Signal) -> Outcome:
-        word = Observation(task=outgoing.task, signal=signal, source="submit", at=self._now(), before=outgoing.standing)
-        return await self._ingest.hear(word)
+    async def _apply(self, order: OutgoingOrder, signal: Signal) -> Outcome:
+        return await self.ingest.apply(
+            Observation(task=order.task, signal=signal, source="submit", at=self.now(), before=order.before)
+        )

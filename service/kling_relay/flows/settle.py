@@ -1,35 +1,37 @@
-"""Settling: attempts are written down in batches while the next ones are being made.
+"""Settling: attempts are written to the database in batches while the next ones are being made.
 
-What waits here was delivered but is not yet known to be: if the process dies now it is delivered again, under the
-same webhook-id. While the database is away the batch is kept and tried again, and nothing new is read.
+An attempt that waits here was made but is not recorded yet. If the process dies now, the event is delivered again
+under the same webhook-id. While the database is away the batch is kept and tried again, and no more deliveries are
+read.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from kling_relay.store.deliveries import outbox
 from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 
-MAX_AT_ONCE = 500
+MAX_BATCH = 500
 MAX_FLUSHES = 2
 RETRY_AFTER = 0.5
 
 
+@dataclass(frozen=True, eq=False)
 class Settlement:
-    """Takes attempts without making anyone wait; `settled` hears of every batch that is on disk."""
+    """Writes attempts without making anyone wait. `on_settled` is called with each batch that is on disk."""
 
-    def __init__(self, database: Database, settled: Callable[[Sequence[SettledAttempt]], None]) -> None:
-        self._database = database
-        self._settled = settled
-        self._buffer: list[SettledAttempt] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+    database: Database
+    on_settled: Callable[[Sequence[SettledAttempt]], None]
+    _buffer: list[SettledAttempt] = field(init=False, default_factory=list)
+    _flushes: "set[asyncio.Task[None]]" = field(init=False, default_factory=set)
 
-    def put(self, one: SettledAttempt) -> None:
-        """Have an attempt written down soon."""
-        self._buffer.append(one)
-        self._flush_if_free()
+    def add(self, attempt: SettledAttempt) -> None:
+        """Have an attempt written soon."""
+        self._buffer.append(attempt)
+        self._start_flushes()
 
     @property
     def waiting(self) -> int:
@@ -40,18 +42,19 @@ class Settlement:
         while self._flushes:
             await asyncio.wait(self._flushes)
 
-    def _flush_if_free(self) -> None:
+    def _start_flushes(self) -> None:
         while self._buffer and len(self._flushes) < MAX_FLUSHES:
-            batch, self._buffer = self._buffer[:MAX_AT_ONCE], self._buffer[MAX_AT_ONCE:]
+            batch = self._buffer[:MAX_BATCH]
+            del self._buffer[:MAX_BATCH]
             flush = asyncio.get_running_loop().create_task(self._flush(batch))
             self._flushes.add(flush)
-            flush.add_done_callback(self._flushed)
+            flush.add_done_callback(self._flush_ended)
 
-    def _flushed(self, flush: "asyncio.Task[None]") -> None:
+    def _flush_ended(self, flush: "asyncio.Task[None]") -> None:
         self._flushes.discard(flush)
         if not flush.cancelled() and (error := flush.exception()):
             raise error
-        self._flush_if_free()
+        self._start_flushes()
 
     async def _flush(self, batch: Sequence[SettledAttempt]) -> None:
         while True:
@@ -60,13 +63,13 @@ class Settlement:
             except (StoreUnavailableError, CollisionError):
                 await asyncio.sleep(RETRY_AFTER)
             else:
-                self._settled(batch)
+                self.on_settled(batch)
                 return
 
     async def _write(self, batch: Sequence[SettledAttempt]) -> None:
-        """Write the batch; on a bad row halve it, and let the bad one be tried again when its owner reads it again."""
+        """Write the batch; on a bad row halve it. The bad attempt is dropped, and its delivery is read again."""
         try:
-            await outbox.settle(self._database, batch)
+            await outbox.settle(self.database, batch)
         except BadRowError:
             if len(batch) > 1:
                 middle = len(batch) // 2

@@ -1,14 +1,16 @@
-"""Submit: an order becomes a task on disk, then the provider hears of it, then the client gets its answer.
+"""Submit: an order is recorded as a task, then sent to the provider, then the client gets its response.
 
-Nothing is sent that is not recorded; a crash between the two leaves an order that the next process sends. Orders that
-can be repeated (by Idempotency-Key or external_task_id) give the first task's answer again. The client's answer does
-not wait longer than `patience` for a slow provider: the task is there, and sending goes on.
+Nothing is sent that is not recorded. A crash between the two leaves an order that the sweep sends. An order that is
+repeated (by Idempotency-Key or external_task_id) gets the first task's response again. The response does not wait
+longer than `patience` for a slow provider: the task exists, and sending goes on.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -32,79 +34,92 @@ from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import NewTask
 from kling_relay.store.tasks.steps import TaskState
 
-UNSENT_FOR = 10.0
-"""Seconds in which a recorded order is its own process's to send; then the sweep sends it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitTunables:
+    """Times in seconds."""
+
+    patience: float = 3.0
+    """How long a client waits for the provider's answer."""
+    unsent_for: float = 10.0
+    """After this the sweep sends an order that is recorded and unsent."""
 
 
+@dataclass(frozen=True, eq=False)
 class Submit:
-    """The flow; see the module."""
+    """`body_of` turns an order's fields into the provider's JSON. Without a `budget` no order is limited."""
 
-    def __init__(
-        self,
-        database: Database,
-        send: Send,
-        *,
-        prices: price.Prices,
-        body_of: Callable[[Mapping[str, Any]], bytes],
-        new_id: Callable[[datetime], UUID],
-        patience: float = 3.0,
-        budget: Budget | None = None,
-    ) -> None:
-        """`body_of` makes an order's fields the provider's JSON; `patience` is in seconds."""
-        self._database = database
-        self._send = send
-        self._quote = price.Quoter(prices)
-        self._body_of = body_of
-        self._new_id = new_id
-        self._patience = patience
-        self._budget = budget
-        self._limited = BudgetedOrders(database, budget, lambda: self._due_in) if budget else None
-        self._record = Coalescer(self._record_all, lambda record: record.id)
+    database: Database
+    send: Send
+    _: KW_ONLY
+    prices: price.Prices
+    body_of: Callable[[Mapping[str, Any]], bytes]
+    new_id: Callable[[datetime], UUID]
+    budget: Budget | None = None
+    tunables: SubmitTunables = SubmitTunables()
+
+    @cached_property
+    def _quote(self) -> price.Quoter:
+        return price.Quoter(self.prices)
+
+    @cached_property
+    def _record(self) -> Coalescer[NewTask, None]:
+        return Coalescer(self._record_all, lambda record: record.id)
+
+    @cached_property
+    def _budgeted(self) -> BudgetedOrders | None:
+        return BudgetedOrders(self.database, self.budget, self._due_in) if self.budget else None
+
+    @property
+    def _due_in(self) -> float:
+        """With slots an order is in line at once; without slots it is ours to send for a while."""
+        return self.tunables.unsent_for if self.send.slots_limit is None else 0.0
 
     async def __call__(
-        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
+        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
     ) -> Mapping[str, Any]:
-        """Make `order` a task and return it as it is shown.
+        """Record and send an order; return its task as the API shows it.
 
-        Raises Conflict, ProviderRefused, ProviderNever, BudgetExceeded, OverloadedError, StoreUnavailableError.
+        Raises Conflict, ProviderRefused, ProviderUnavailable, BudgetExceeded, OverloadedError, StoreUnavailableError.
         """
-        ordered = await self._ordered(caller, order, word, trace, now)
-        record = ordered.record
+        new = await self._new_order(caller, order, idempotency_key, trace, now)
+        record = new.record
         try:
-            await self._write(ordered, now)
+            await self._write(new, now)
         except RepeatedError as repeated:
-            return await self._repeat(caller, repeated.found, ordered.fingerprint)
-        standing = _recorded(record)
-        outgoing = OutgoingOrder(
-            task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, standing=standing
+            return await self._first_task(caller, repeated.found, new.fingerprint)
+        before = _recorded(record)
+        sent = await self._sent(
+            OutgoingOrder(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, before=before)
         )
-        sent = await self._sent(outgoing)
-        if sent is not None:
-            await self._raise_refusal(caller, ordered, sent)
-        if sent is not None and sent.told is not None and (step := sent.told.step):
-            return task_json(sent.told.before.identity, step.task, step.signal.reason, step.signal.result)
+        if sent is None:
+            return task_json(before.identity, before.task)
+        await self._raise_refusal(caller, new, sent)
+        if sent.outcome is None:
+            return task_json(before.identity, before.task)
+        if step := sent.outcome.step:
+            return task_json(sent.outcome.before.identity, step.task, step.signal.reason, step.signal.result)
         found = None
-        if sent is not None and sent.told is not None:
-            with suppress(StoreError):  # it is recorded and sent; how it stands can be asked when the database is back
-                found = await lookup.by_id(self._database, caller.client, record.id)
-        return found.shown if found else task_json(standing.identity, standing.task)
+        with suppress(StoreError):  # it is recorded and sent; the client can ask again when the database is back
+            found = await lookup.by_id(self.database, caller.client, record.id)
+        return found.shown if found else task_json(before.identity, before.task)
 
     async def drain(self) -> None:
-        """Wait until all that was ordered is recorded and sent."""
+        """Wait until every order is recorded and sent."""
         await self._record.drain()
-        if self._limited:
-            await self._limited.drain()
-        await self._send.drain()
+        if self._budgeted:
+            await self._budgeted.drain()
+        await self.send.drain()
 
-    async def _ordered(
-        self, caller: Caller, order: Order, word: str | None, trace: str | None, now: datetime
+    async def _new_order(
+        self, caller: Caller, order: Order, key: str | None, trace: str | None, now: datetime
     ) -> BudgetedOrder:
         quote = self._quote(order)
         hook = None
         if order.hook:
-            hook = await subscriptions.ensure_hook(self._database.pool, caller.client, order.hook, now)
+            hook = await subscriptions.ensure_hook(self.database.pool, caller.client, order.hook, now)
         record = NewTask(
-            id=self._new_id(now),
+            id=self.new_id(now),
             client=caller.client,
             key=caller.key,
             created_at=now,
@@ -120,88 +135,82 @@ class Submit:
             hook=hook,
             trace=trace,
             fields=to_json_bytes(order.to_json()).decode(),
-            payload=self._body_of(order.fields),
+            payload=self.body_of(order.fields),
         )
-        words = [f"i:{word}"] if word else []
-        words += [f"e:{order.external_task_id}"] if order.external_task_id else []
+        keys = [f"i:{key}"] if key else []
+        keys += [f"e:{order.external_task_id}"] if order.external_task_id else []
         return BudgetedOrder(
-            record=record, words=tuple(words), fingerprint=orders_core.fingerprint(order) if words else b""
+            record=record, keys=tuple(keys), fingerprint=orders_core.fingerprint(order) if keys else b""
         )
 
-    async def _write(self, ordered: BudgetedOrder, now: datetime) -> None:
-        """Record the order; what has no words goes together with others in hand, what has a limit with its client's."""
-        record = ordered.record
-        if self._budget and self._limited and await self._budget.is_limited(record.client, record.key, now):
-            await self._limited(ordered)
+    async def _write(self, new: BudgetedOrder, now: datetime) -> None:
+        """Record the order. Without keys it shares a transaction with others; with a budget, with its client's."""
+        record = new.record
+        if self.budget and self._budgeted and await self.budget.is_limited(record.client, record.key, now):
+            await self._budgeted(new)
             return
-        if not ordered.words:
+        if not new.keys:
             await self._record(record)
             return
-        async with transaction(self._database.pool) as connection:
-            found = await idempotency.reserve_keys(
-                connection, record.client, ordered.words, record.id, ordered.fingerprint
-            )
+        async with transaction(self.database.pool) as connection:
+            found = await idempotency.reserve_keys(connection, record.client, new.keys, record.id, new.fingerprint)
             if found:
                 raise RepeatedError(found)
             await orders.record_on(connection, [record], self._due_in)
 
-    @property
-    def _due_in(self) -> float:
-        """With slots an order is in line at once; without it is ours to send for a while."""
-        return UNSENT_FOR if self._send.slots_limit is None else 0.0
-
     async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
         try:
-            await orders.record(self._database, records, self._due_in)
+            await orders.record(self.database, records, self._due_in)
         except CollisionError:
-            # repeated after a lost answer, and the first time was written after all: the ids are nobody else's
-            if not await orders.are_recorded(self._database, [record.id for record in records]):
+            # a batch that was repeated because its confirmation was lost: nobody else has these ids
+            if not await orders.are_recorded(self.database, [record.id for record in records]):
                 raise
         return [None] * len(records)
 
-    async def _sent(self, outgoing: OutgoingOrder) -> Sent | None:
-        """Send, or stand in line; None where the answer is not there yet, or somebody else sends it."""
+    async def _sent(self, order: OutgoingOrder) -> Sent | None:
+        """Send the order or let it stand in line. None if there is no answer yet or another process sends it."""
         try:
-            if self._send.slots_limit is None:
-                sending = self._send(outgoing)
+            if self.send.slots_limit is None:
+                sending = self.send(order)
             else:
-                admitted = await self._send.admit()
-                if outgoing.task not in admitted:
+                admitted = await self.send.admit()
+                if order.task not in admitted:
                     return None
-                sending = admitted[outgoing.task]
-            async with asyncio.timeout(self._patience):
+                sending = admitted[order.task]
+            async with asyncio.timeout(self.tunables.patience):
                 return await asyncio.shield(sending)
         except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
             return None
 
-    async def _raise_refusal(self, caller: Caller, ordered: BudgetedOrder, sent: Sent) -> None:
-        """Pass a refusal on; its words are free again, because nothing came of them."""
-        match sent.outcome:
+    async def _raise_refusal(self, caller: Caller, new: BudgetedOrder, sent: Sent) -> None:
+        """Raise the provider's refusal, if it is one. The keys are free again, because nothing came of the order."""
+        match sent.answer:
             case Refused(code, message, http_status):
                 refusal: Exception = ProviderRefused(code, message, http_status)
             case AccountRefused():
                 refusal = ProviderUnavailable()
             case _:
                 return
-        if ordered.words:
-            with suppress(StoreError):  # a repeat then finds the failed task, with the same reason
-                await idempotency.release_keys(self._database, caller.client, ordered.words, ordered.record.id)
+        if new.keys:
+            with suppress(StoreError):  # a repeated order then finds the failed task, with the same reason
+                await idempotency.release_keys(self.database, caller.client, new.keys, new.record.id)
         raise refusal
 
-    async def _repeat(
+    async def _first_task(
         self, caller: Caller, found: Sequence[idempotency.UsedKey], fingerprint: bytes
     ) -> Mapping[str, Any]:
-        tasks = {each.task for each in found}
-        if len(tasks) > 1 or any(each.fingerprint != fingerprint for each in found):
+        """Return the task of the first order with these keys. Raises Conflict if that was another order."""
+        tasks = {repeated.task for repeated in found}
+        if len(tasks) > 1 or any(repeated.fingerprint != fingerprint for repeated in found):
             raise Conflict
-        task = await lookup.by_id(self._database, caller.client, tasks.pop())
+        task = await lookup.by_id(self.database, caller.client, tasks.pop())
         if task is None:
             raise Conflict
         return task.shown
 
 
 def _recorded(record: NewTask) -> TaskState:
-    """Return a task that is recorded and not yet moved, as it stands."""
+    """Return the task of an order that was recorded just now."""
     identity = TaskIdentity(
         id=record.id,
         client=record.client,

@@ -1,19 +1,23 @@
-"""Sweep: looks after what nobody else does: silent tasks, unknown submissions, orders that wait, old partitions.
+"""Sweep: handles what nothing else does: silent tasks, unknown submissions, waiting orders, old partitions.
 
-Each pass claims a batch of due submissions, so that several workers share the work and a dead one's come due again.
-How one task is asked about, and when it is given up, is in `inquiry.py`.
+Each pass claims a batch of due submissions, so that several workers share the work and a dead worker's submissions
+come due again. How a task is polled, and when it ends, is in `poll.py`.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
-from kling_relay.core.errors import NotFound as TaskNotFound
+from kling_relay.core.errors import NotFound
 from kling_relay.core.operation import Kind
+from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.ingest import Ingest
-from kling_relay.flows.poll import Asks, Poll, SweepPass
+from kling_relay.flows.observer import Observer
+from kling_relay.flows.poll import Poll, PollTunables, SweepCounts
 from kling_relay.flows.send import OutgoingOrder, Send
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.postgres.database import Database
@@ -22,155 +26,159 @@ from kling_relay.store.schema import partitions
 from kling_relay.store.tasks import due_submissions
 from kling_relay.store.tasks.due_submissions import DueSubmission
 
-BATCH = 50
-"""Tasks that are asked about in one pass: never all at once."""
-AT_ONCE = 8
-"""Questions in flight at the provider."""
-CLAIMED_FOR = 120.0
-HOUSEKEEPING_EVERY = 3600.0
-Act = Callable[[], Awaitable[None]]
-AGAIN_AFTER = 1.0
-MIN_PAUSE = 0.05
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTunables:
+    """Times in seconds."""
+
+    every: float = 1.0
+    batch: int = 50
+    """Submissions of one state that are handled in one pass."""
+    concurrency: int = 8
+    """Submissions that are handled at the same time, so that many silent tasks do not become a burst of polls."""
+    claimed_for: float = 120.0
+    """After this a claimed submission comes due again."""
+    housekeeping_every: float = 3600.0
+    retry_after: float = 1.0
+    """After a failure of the database."""
+    min_pause: float = 0.05
+    """After a wakeup."""
 
 
+@dataclass(frozen=True, eq=False)
 class Sweep:
-    """The flow; `sweep` is one pass, `run` passes until cancelled."""
+    """`sweep` is one pass, `run` passes until cancelled. `slot_freed`, if given, wakes the passes that send."""
 
-    def __init__(
-        self,
-        database: Database,
-        provider: Asks,
-        ingest: Ingest,
-        send: Send,
-        *,
-        now: Callable[[], datetime],
-        chance: Callable[[], float],
-        new_id: Callable[[datetime], UUID],
-        sweep_after: timedelta,
-        deadline: timedelta,
-        retention: timedelta,
-        every: float = 1.0,
-        moved: Wakeup | None = None,
-        swept: Callable[[SweepPass, float], None] = lambda _passed, _seconds: None,
-        log: Callable[[str, str], None] = lambda _task, _event: None,
-    ) -> None:
-        """`every` is in seconds; `moved` rings when a slot may be free; `swept` hears of each pass and its seconds."""
-        self._database = database
-        self._send = send
-        self._inquiry = Poll(
-            database, provider, ingest, now=now, chance=chance, sweep_after=sweep_after, deadline=deadline
+    database: Database
+    provider: ProviderClient
+    ingest: Ingest
+    send: Send
+    _: KW_ONLY
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    new_id: Callable[[datetime], UUID]
+    sweep_after: timedelta
+    deadline: timedelta
+    retention: timedelta
+    slot_freed: Wakeup | None = None
+    observer: Observer = field(default_factory=Observer)
+    tunables: SweepTunables = SweepTunables()
+    poll_tunables: PollTunables = PollTunables()
+
+    @cached_property
+    def _poll(self) -> Poll:
+        return Poll(
+            self.database,
+            self.provider,
+            self.ingest,
+            now=self.now,
+            chance=self.chance,
+            sweep_after=self.sweep_after,
+            deadline=self.deadline,
+            tunables=self.poll_tunables,
         )
-        self._now = now
-        self._new_id = new_id
-        self._deadline = deadline
-        self._retention = retention
-        self._every = every
-        self._moved = moved
-        self._swept = swept
-        self._log = log
 
     async def run(self) -> None:
-        """Pass after pass; an absent database only makes it wait.
+        """Pass after pass until cancelled. While the database is away, try again.
 
-        Sending and asking do not wait for one another: a provider that hangs on questions may yet take orders.
+        Sending and polling do not wait for each other: a provider that hangs on polls may still take orders.
         """
+        every = self.tunables.every
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._again_and_again(self._sending_pass, self._every, self._moved))
-            loops.create_task(self._again_and_again(self._asking_pass, self._every))
-            loops.create_task(self._again_and_again(self.keep_house, HOUSEKEEPING_EVERY))
+            loops.create_task(self._repeat(lambda: self._timed(self._send_due), every, self.slot_freed))
+            loops.create_task(self._repeat(lambda: self._timed(self._poll_due), every))
+            loops.create_task(self._repeat(self.keep_house, self.tunables.housekeeping_every))
 
-    async def sweep(self) -> SweepPass:
-        """Look after one batch of each kind that is due."""
-        passed = SweepPass()
-        await self._send_due(passed)
-        await self._ask_due(passed)
-        return passed
+    async def sweep(self) -> SweepCounts:
+        """Handle one batch of each kind that is due."""
+        counts = SweepCounts()
+        await self._send_due(counts)
+        await self._poll_due(counts)
+        return counts
 
-    async def _again_and_again(
-        self, act: Callable[[], Awaitable[None]], every: float, wakeup: Wakeup | None = None
-    ) -> None:
+    async def _repeat(self, act: Callable[[], Awaitable[None]], every: float, wakeup: Wakeup | None = None) -> None:
         while True:
             wait = every
             try:
                 await act()
             except (StoreError, OverloadedError) as error:
-                self._log("sweep", f"the database failed: {error}")
-                wait = min(every, AGAIN_AFTER)
+                self.observer.database_failed("sweep", error)
+                wait = min(every, self.tunables.retry_after)
             if wakeup is None:
                 await asyncio.sleep(wait)
-            elif await wakeup.heard(wait):
-                await asyncio.sleep(MIN_PAUSE)
+            elif await wakeup.wait(wait):
+                await asyncio.sleep(self.tunables.min_pause)
 
-    async def _sending_pass(self) -> None:
-        await self._timed(self._send_due)
-
-    async def _asking_pass(self) -> None:
-        await self._timed(self._ask_due)
-
-    async def _timed(self, act: Callable[[SweepPass], Awaitable[None]]) -> None:
+    async def _timed(self, act: Callable[[SweepCounts], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
-        begun, passed = loop.time(), SweepPass()
-        await act(passed)
-        self._swept(passed, loop.time() - begun)
+        begun, counts = loop.time(), SweepCounts()
+        await act(counts)
+        self.observer.sweep_finished(counts, loop.time() - begun)
 
-    async def _send_due(self, passed: SweepPass) -> None:
-        if self._send.slots_limit is None:
-            await self._each_due("recorded", self._unsent, passed)
-        else:  # recorded orders stand in line for `admit` alone
-            passed.sent += len(await self._send.admit())
-            await self._end_overdue(passed)
+    async def _send_due(self, counts: SweepCounts) -> None:
+        if self.send.slots_limit is None:
+            await self._handle_due("recorded", self._send_unsent, counts)
+        else:  # `admit` alone takes recorded orders out of the line
+            counts.sent += len(await self.send.admit())
+            await self._end_overdue(counts)
 
-    async def _ask_due(self, passed: SweepPass) -> None:
-        await self._each_due("sending", self._inquiry.abandoned, passed)
-        await self._each_due("unknown", self._inquiry, passed)
-        await self._each_due("accepted", self._inquiry, passed)
+    async def _poll_due(self, counts: SweepCounts) -> None:
+        await self._handle_due("sending", self._poll.abandon, counts)
+        await self._handle_due("unknown", self._poll, counts)
+        await self._handle_due("accepted", self._poll, counts)
 
-    async def _each_due(
-        self, state: str, act: Callable[[DueSubmission, SweepPass], Awaitable[None]], passed: SweepPass
+    async def _handle_due(
+        self, state: str, act: Callable[[DueSubmission, SweepCounts], Awaitable[None]], counts: SweepCounts
     ) -> None:
-        claimed = await due_submissions.claim(self._database, state, BATCH, CLAIMED_FOR)
-        gate = asyncio.Semaphore(AT_ONCE)
+        submissions = await due_submissions.claim(self.database, state, self.tunables.batch, self.tunables.claimed_for)
+        gate = asyncio.Semaphore(self.tunables.concurrency)
 
-        async def one(each: DueSubmission) -> None:
+        async def handle(submission: DueSubmission) -> None:
             async with gate:
                 try:
-                    await act(each, passed)
-                except (StoreError, OverloadedError, TaskNotFound) as error:  # it comes due again
-                    self._log(str(each.task), f"could not be looked after: {error}")
+                    await act(submission, counts)
+                except (StoreError, OverloadedError, NotFound) as error:  # it comes due again
+                    self.observer.task_skipped(submission.task, error)
 
-        await asyncio.gather(*(one(each) for each in claimed))
+        await asyncio.gather(*(handle(submission) for submission in submissions))
 
     async def keep_house(self) -> None:
-        """Make partitions ahead, and drop those whose time is over; where they are not ours, that is said and left."""
-        now = self._now()
+        """Create partitions ahead of time and drop expired ones. If they are not ours, only report that."""
+        now = self.now()
         with translated():
-            connection = await self._database.pool.acquire()
+            connection = await self.database.pool.acquire()
         try:
-            made = await partitions.create_missing(connection, now, self._retention)
-            dropped = await partitions.drop_old(connection, now, self._retention)
+            created = await partitions.create_missing(connection, now, self.retention)
+            dropped = await partitions.drop_old(connection, now, self.retention)
         except partitions.NotTableOwnerError as error:
-            self._log("partitions", str(error))
+            self.observer.partitions_not_owned(error)
             return
         finally:
-            await self._database.pool.release(connection)
-        if made or dropped:
-            self._log("partitions", f"made {made}, dropped {len(dropped)}")
+            await self.database.pool.release(connection)
+        if created or dropped:
+            self.observer.partitions_changed(created, len(dropped))
 
-    async def _unsent(self, order: DueSubmission, passed: SweepPass) -> None:
-        """A recorded order without the mark was surely not sent: send it, where it is not too late."""
-        if order.payload is None:
+    async def _send_unsent(self, submission: DueSubmission, counts: SweepCounts) -> None:
+        """Send a recorded order, unless it is too late. Without a claim it was surely not sent before."""
+        if submission.payload is None:
             return
-        if self._inquiry.is_overdue(order.created_at):
-            await self._inquiry.give_up_unsent(order.task, passed)
+        if self._poll.is_overdue(submission.created_at):
+            await self._poll.end_unsent(submission.task, counts)
             return
-        passed.sent += 1
-        outgoing = OutgoingOrder(
-            task=order.task, kind=Kind(order.kind), payload=order.payload, attempt=order.attempt, trace=order.trace
+        counts.sent += 1
+        order = OutgoingOrder(
+            task=submission.task,
+            kind=Kind(submission.kind),
+            payload=submission.payload,
+            attempt=submission.attempt,
+            trace=submission.trace,
         )
-        await asyncio.wait([self._send(outgoing)])
+        await asyncio.wait([self.send(order)])
 
-    async def _end_overdue(self, passed: SweepPass) -> None:
-        """End the orders that stood in line for too long; marked first, so that nobody sends them meanwhile."""
-        mark = self._new_id(self._now())
-        for task in await due_submissions.claim_overdue(self._database, self._now() - self._deadline, BATCH, mark):
-            await self._inquiry.give_up_unsent(task, passed)
+    async def _end_overdue(self, counts: SweepCounts) -> None:
+        """End orders that stood in line for too long; claim them first, so that nobody sends them meanwhile."""
+        now = self.now()
+        claim_id = self.new_id(now)
+        overdue = await due_submissions.claim_overdue(self.database, now - self.deadline, self.tunables.batch, claim_id)
+        for task in overdue:
+            await self._poll.end_unsent(task, counts)

@@ -1,29 +1,29 @@
-"""A bell is a hint between belts of one process: something was written, look now instead of at your next round.
+"""A wakeup is a hint from one flow of a process to another: something was written, so look now instead of later.
 
-It may be missed and it may ring for nothing; who listens looks again after a while in any case.
+A hint may be lost, and it may come for nothing. The flow that waits looks again after a while in any case.
 """
 
 import asyncio
 
 
 class Wakeup:
-    """Rung by who writes, heard by one listener; rings while nobody listens are heard at the next listening."""
+    """A hint that any number of flows give and one flow waits for. It is kept until that flow waits again."""
 
-    __slots__ = ("_rung",)
+    __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._event = asyncio.Event()
 
-    def ring(self) -> None:
-        """Say that something was written; costs nothing and never waits."""
-        self._rung.set()
+    def notify(self) -> None:
+        """Wake the flow that waits. Never blocks."""
+        self._event.set()
 
-    async def heard(self, within: float) -> bool:
-        """Return as soon as the bell rings (True), or after `within` seconds (False)."""
+    async def wait(self, within: float) -> bool:
+        """Return True as soon as there is a hint, or False after `within` seconds."""
         try:
             async with asyncio.timeout(within):
-                await self._rung.wait()
+                await self._event.wait()
         except TimeoutError:
             return False
-        self._rung.clear()
+        self._event.clear()
         return True

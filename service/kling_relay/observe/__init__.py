@@ -1,1 +1,1 @@
-"""Seeing inside: metrics, logs and traces, a layer just above the core. Flows are told callables, never loggers."""
+"""Metrics, logs and traces. They implement `flows.observer.Observer`, so that no flow knows them."""

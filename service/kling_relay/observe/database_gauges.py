@@ -1,6 +1,7 @@
-"""The database's figures as Prometheus sees them: all of the latest reading, or nothing, never something stale."""
+"""The figures of the whole database as Prometheus gauges: all of the latest reading, or none. They are never stale."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -10,111 +11,121 @@ from kling_relay.observe.instruments import Instruments
 from kling_relay.store.stats.readings import FleetReadings
 
 Samples = Iterator[tuple[tuple[str, ...], float]]
-Shown = tuple[str, str, tuple[str, ...], Callable[[FleetReadings], Samples]]
 
 
-def _outstanding(figures: FleetReadings) -> Samples:
-    for subscriptions, queue in figures.backlogs.items():
+class DatabaseGauge(NamedTuple):
+    """A gauge: its name, meaning and labels, and how a reading becomes its samples."""
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+    samples: Callable[[FleetReadings], Samples]
+
+
+def _pending_deliveries(readings: FleetReadings) -> Samples:
+    for subscriptions, queue in readings.backlogs.items():
         for age, count in queue.by_age.items():
             yield (subscriptions, age), count
 
 
-def _one(read: Callable[[FleetReadings], float]) -> Callable[[FleetReadings], Samples]:
-    def samples(figures: FleetReadings) -> Samples:
-        yield (), read(figures)
+def _single(read: Callable[[FleetReadings], float]) -> Callable[[FleetReadings], Samples]:
+    def samples(readings: FleetReadings) -> Samples:
+        yield (), read(readings)
 
     return samples
 
 
-GAUGES: Sequence[Shown] = (
-    (
+GAUGES: Sequence[DatabaseGauge] = (
+    DatabaseGauge(
         "pending_deliveries",
-        "Pending deliveries by state of subscription and time due; at most 10,000 of one and 200,000 in all",
+        "Pending deliveries by state of the subscription and time due; at most 10,000 of one and 200,000 in all",
         ("subscriptions", "age"),
-        _outstanding,
+        _pending_deliveries,
     ),
-    (
+    DatabaseGauge(
         "oldest_due_seconds",
-        "For how long the oldest due delivery has been due, by the state of its subscription",
+        "How long the oldest due delivery has been due, by state of its subscription",
         ("subscriptions",),
-        lambda figures: (((name,), queue.oldest_due) for name, queue in figures.backlogs.items()),
+        lambda readings: (((state,), queue.oldest_due) for state, queue in readings.backlogs.items()),
     ),
-    (
+    DatabaseGauge(
         "subscriptions_waiting",
         "Subscriptions with pending deliveries, by their state",
         ("subscriptions",),
-        lambda figures: (((name,), queue.subscriptions) for name, queue in figures.backlogs.items()),
+        lambda readings: (((state,), queue.subscriptions) for state, queue in readings.backlogs.items()),
     ),
-    (
+    DatabaseGauge(
         "submissions",
-        "Tasks that are not final, by the state of their submission; at most 100,000 are counted",
+        "Tasks that have not ended, by state of their submission; at most 100,000 are counted",
         ("state",),
-        lambda figures: (((state,), count) for state, count in figures.submissions.items()),
+        lambda readings: (((state,), count) for state, count in readings.submissions.items()),
     ),
-    (
+    DatabaseGauge(
         "silent_tasks",
-        "Tasks at the provider that were asked about five times and more, and are still not final",
+        "Tasks at the provider that were polled five times or more and have not ended",
         (),
-        _one(lambda figures: figures.silent_tasks),
+        _single(lambda readings: readings.silent_tasks),
     ),
-    (
+    DatabaseGauge(
         "oldest_order_waiting_seconds",
         "Age of the oldest order that is recorded and not sent",
         (),
-        _one(lambda figures: figures.oldest_waiting),
+        _single(lambda readings: readings.oldest_waiting),
     ),
-    ("slots_used", "Slots held at the provider", (), _one(lambda figures: figures.slots_used)),
-    (
+    DatabaseGauge("slots_used", "Slots in use at the provider", (), _single(lambda readings: readings.slots_used)),
+    DatabaseGauge(
         "oldest_snapshot_seconds",
-        "Age of the oldest transaction that holds a snapshot back, as far as our role may see",
+        "Age of the oldest transaction that holds back a snapshot, as far as our role may see",
         (),
-        _one(lambda figures: figures.oldest_snapshot),
+        _single(lambda readings: readings.oldest_snapshot),
     ),
-    (
+    DatabaseGauge(
         "snapshot_transactions",
-        "Transactions begun since the oldest that still runs; events wait for it",
+        "Transactions begun since the oldest one that still runs; events wait for it",
         (),
-        _one(lambda figures: figures.snapshot_span),
+        _single(lambda readings: readings.snapshot_span),
     ),
-    (
+    DatabaseGauge(
         "partitions_ahead_seconds",
-        "Time from now for which every partitioned table has its partitions",
+        "How far ahead every partitioned table has its partitions",
         (),
-        _one(lambda figures: figures.partitions_ahead * 86_400),
+        _single(lambda readings: readings.partitions_ahead * 86_400),
     ),
-    (
+    DatabaseGauge(
         "table_rows",
         "Estimated rows of the tables whose rows come and go",
         ("table", "state"),
-        lambda figures: iter(figures.rows.items()),
+        lambda readings: iter(readings.rows.items()),
     ),
-    ("figures_seconds", "Time it took to read these figures", (), _one(lambda figures: figures.seconds)),
+    DatabaseGauge(
+        "fleet_stats_seconds", "Time that reading these figures took", (), _single(lambda readings: readings.seconds)
+    ),
 )
-"""Name, meaning, labels, and how a reading becomes samples."""
 
 
-class FiguresShown(Collector):
-    """Shows `figures`; nothing while there are none."""
+class DatabaseGauges(Collector):
+    """Shows `readings`, or nothing while there are none."""
 
-    def __init__(self, made: Instruments) -> None:
-        self.figures: FleetReadings | None = None
+    def __init__(self, instruments: Instruments) -> None:
+        self.readings: FleetReadings | None = None
         self._names = [
-            made.described("gauge", name, meaning, *labels, is_read=True) for name, meaning, labels, _ in GAUGES
+            instruments.describe("gauge", gauge.name, gauge.meaning, *gauge.labels, is_from_database=True)
+            for gauge in GAUGES
         ]
-        made.registry.register(self)
+        instruments.registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Give the names without reading anything."""
+        """Return the names without any samples."""
         return [
-            GaugeMetricFamily(name, meaning, labels=labels)
-            for name, (_, meaning, labels, _) in zip(self._names, GAUGES, strict=True)
+            GaugeMetricFamily(name, gauge.meaning, labels=gauge.labels)
+            for name, gauge in zip(self._names, GAUGES, strict=True)
         ]
 
     @override
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        if self.figures is None:
+        if self.readings is None:
             return
-        for family, (*_, samples) in zip(self.describe(), GAUGES, strict=True):
-            for labels, value in samples(self.figures):
+        for family, gauge in zip(self.describe(), GAUGES, strict=True):
+            for labels, value in gauge.samples(self.readings):
                 family.add_metric(labels, value)
             yield family

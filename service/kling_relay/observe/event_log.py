@@ -1,67 +1,32 @@
-"""The log: one canonical line for each request, callback, batch of attempts and pass of the sweep.
+"""The log: one line for each request, callback, batch of attempts and pass of the sweep.
 
-Methods take what flows and web tell, so that those are handed callables and never a logger. Levels: `debug` is each
-single thing, `info` is what a day is told from, `warning` is what somebody should look at, `error` is what somebody
-must mend.
+Levels: `debug` is every single thing, `info` is the record of a day, `warning` is for a look if it repeats, `error`
+needs somebody to act.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
 
-from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.event import webhook_id
 from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
 from kling_relay.core.task import Step
-from kling_relay.flows.log_context import noted
-from kling_relay.observe import metrics
-from kling_relay.observe.metrics import CALLBACK, SUBMIT_OUTCOME, Passed
+from kling_relay.flows.log_context import current_fields
+from kling_relay.flows.observer import AnsweredRequest, Observer
+from kling_relay.flows.poll import SweepCounts
+from kling_relay.observe.metrics import CALLBACK, SUBMIT_OUTCOME, SWEEP_ACTIONS
+from kling_relay.store.deliveries.outbox import SettledAttempt
 
-_QUIET = frozenset({"livez", "readyz"})
-
-
-class Seen(metrics.Seen, Protocol):
-    """A request and its answer, as `kling_relay.web.http.context.Seen` has it."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def key(self) -> UUID | None: ...
-    @property
-    def code(self) -> int: ...
+_PROBES = frozenset({"livez", "readyz"})
 
 
-class Settled(Protocol):
-    """An attempt that is on disk, as `kling_relay.store.deliveries.outbox.Settled` has it."""
-
-    @property
-    def subscription(self) -> UUID: ...
-    @property
-    def subject(self) -> UUID: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def attempt(self) -> int: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def wait(self) -> float: ...
-    @property
-    def latency(self) -> float: ...
-    @property
-    def status(self) -> int | None: ...
-    @property
-    def error(self) -> str | None: ...
-
-
-class Log:
-    """Lines; see the module for the levels. `debug`, `info`, `warning`, `error` take an event and fields."""
+class Log(Observer):
+    """Writes facts as lines. `debug`, `info`, `warning`, `error` write any other event with fields."""
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         self._logger = logger
@@ -69,39 +34,41 @@ class Log:
         self.info = logger.info
         self.warning = logger.warning
         self.error = logger.error
-        self._tells_all = logger.is_enabled_for(logging.DEBUG)
-        self._tells_requests = logger.is_enabled_for(logging.INFO)
+        self._writes_debug = logger.is_enabled_for(logging.DEBUG)
+        self._writes_info = logger.is_enabled_for(logging.INFO)
 
-    def request(self, seen: Seen) -> None:
-        """Write the line of a request (`Context.seen`), with all that was noted on its way."""
-        if seen.status >= 500:
-            tell = self.warning if seen.status == 503 else self.error
+    @override
+    def request_answered(self, request: AnsweredRequest) -> None:
+        """Write the line of a request, with the fields that it collected on its way."""
+        if request.status >= 500:
+            write = self.warning if request.status == 503 else self.error
         else:
-            if not self._tells_requests:
+            if not self._writes_info:
                 return
-            tell = self.debug if seen.route in _QUIET else self.info
+            write = self.debug if request.route in _PROBES else self.info
         fields: dict[str, Any] = {
-            "method": seen.method,
-            "route": seen.route,
-            "status": seen.status,
-            "seconds": round(seen.seconds, 6),
-            "request_id": seen.request_id,
+            "method": request.method,
+            "route": request.route,
+            "status": request.status,
+            "seconds": round(request.seconds, 6),
+            "request_id": request.request_id,
         }
-        if seen.key is not None:
-            fields["key_id"] = seen.key
-        if seen.code:
-            fields["code"] = seen.code
-        tell("callback" if seen.route == CALLBACK else "request", **{**noted(), **fields})
+        if request.key is not None:
+            fields["key_id"] = request.key
+        if request.code:
+            fields["code"] = request.code
+        write("callback" if request.route == CALLBACK else "request", **{**current_fields(), **fields})
 
-    def step(self, step: Step, source: str) -> None:
-        """Write down a step (`Ingest.observe_step`); a callback's own line tells of its step already."""
-        is_told = step.is_final and source != "callback"
-        if not (is_told or self._tells_all):
+    @override
+    def task_moved(self, step: Step, source: str) -> None:
+        """Write that a task ended, unless the line of a callback says it already; other moves at `debug`."""
+        is_news = step.is_final and source != "callback"
+        if not (is_news or self._writes_debug):
             return
-        tell = self.info if is_told else self.debug
+        write = self.info if is_news else self.debug
         task = step.task
-        tell(
-            "step",
+        write(
+            "task moved",
             source=source,
             task=task.id,
             status=task.status.value,
@@ -109,55 +76,88 @@ class Log:
             reason=step.signal.reason or None,
         )
 
-    def submit(self, outcome: SubmitOutcome, seconds: float) -> None:
-        """Write down what the provider said to an order (`Send.observe`)."""
-        if isinstance(outcome, Accepted) and not self._tells_all:
+    @override
+    def order_sent(self, outcome: SubmitOutcome, seconds: float) -> None:
+        if isinstance(outcome, Accepted) and not self._writes_debug:
             return
         fields: dict[str, Any] = {"outcome": SUBMIT_OUTCOME[type(outcome)], "seconds": round(seconds, 6)}
         match outcome:
             case Accepted(provider_task_id=name):
-                self.debug("submit", **fields, provider_task_id=name)
-            case Refused(code=code, message=said):
-                self.info("submit", **fields, code=code, reason=said)
-            case RetryLater(code=code, reason=said) | AccountRefused(code=code, reason=said):
-                self.warning("submit", **fields, code=code, reason=said)
-            case Unknown(reason=said):
-                self.warning("submit", **fields, reason=said)
+                self.debug("order sent", **fields, provider_task_id=name)
+            case Refused(code=code, message=reason):
+                self.info("order sent", **fields, code=code, reason=reason)
+            case RetryLater(code=code, reason=reason) | AccountRefused(code=code, reason=reason):
+                self.warning("order sent", **fields, code=code, reason=reason)
+            case Unknown(reason=reason):
+                self.warning("order sent", **fields, reason=reason)
 
-    def never(self, task: UUID, never: AccountRefused) -> None:
-        """Write down that the provider takes nothing from us (`Send.alert`): an operator must mend it."""
-        self.error("the provider refuses us", task=task, code=never.code, reason=never.reason)
+    @override
+    def provider_refused_account(self, task: UUID, refusal: AccountRefused) -> None:
+        self.error(
+            "the provider refuses our account",
+            task=task,
+            code=refusal.code,
+            reason=refusal.reason,
+            action="check RELAY_PROVIDER_KEY, RELAY_PROVIDER_URL and the account's balance",
+        )
 
-    def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
-        """Write down one attempt's answer (`Deliver.observe`), at `debug`; the batch's line comes with `attempts`."""
-        self.debug("attempt", outcome=outcome, status=answer.status, error=answer.error, seconds=answer.latency)
-
-    def attempts(self, batch: Sequence[Settled]) -> None:
-        """Write the line of a batch of attempts that is on disk, and one for each that went wrong."""
-        outcomes = Counter(each.outcome for each in batch)
-        slowest = max((each.latency for each in batch), default=0.0)
-        for each in batch:
-            ended_badly = each.outcome not in {"delivered", "failed"}
-            tell = self.warning if ended_badly else self.info if each.outcome == "failed" else self.debug
-            tell(
+    @override
+    def attempts_settled(self, batch: Sequence[SettledAttempt]) -> None:
+        """Write one line for the batch, and one for each attempt that failed; the others at `debug`."""
+        outcomes = Counter(attempt.outcome for attempt in batch)
+        slowest = max((attempt.latency for attempt in batch), default=0.0)
+        for attempt in batch:
+            has_ended = attempt.outcome not in {"delivered", "failed"}
+            write = self.warning if has_ended else self.info if attempt.outcome == "failed" else self.debug
+            write(
                 "attempt",
-                task=each.subject,
-                webhook_id=webhook_id(each.subject, each.sequence),
-                subscription=each.subscription,
-                attempt=each.attempt,
-                outcome=each.outcome,
-                status=each.status,
-                error=each.error,
-                seconds=round(each.latency, 6),
-                retry_in=round(each.wait, 3) if each.outcome == "failed" else None,
+                task=attempt.subject,
+                webhook_id=webhook_id(attempt.subject, attempt.sequence),
+                subscription=attempt.subscription,
+                attempt=attempt.attempt,
+                outcome=attempt.outcome,
+                status=attempt.status,
+                error=attempt.error,
+                seconds=round(attempt.latency, 6),
+                retry_in=round(attempt.wait, 3) if attempt.outcome == "failed" else None,
             )
         self.info("attempts", attempts=len(batch), **outcomes, slowest=round(slowest, 6))
 
-    def swept(self, passed: Passed, seconds: float) -> None:
-        """Write the line of a pass of the sweep (`Sweep.swept`); one that found nothing is told at `debug`."""
-        acts = {act: getattr(passed, act) for act in metrics.ACTS}
-        (self.info if any(acts.values()) else self.debug)("sweep", **acts, seconds=round(seconds, 6))
+    @override
+    def subscription_disabled(self, subscription: UUID, reason: str) -> None:
+        self.warning("subscription disabled", subscription=subscription, reason=reason)
 
-    def said(self, about: str, what: str) -> None:
-        """Write down what a flow says of itself (`Fetch.log`, `Sweep.log`): somebody should look, if it goes on."""
-        (self.info if about == "partitions" else self.warning)(what, about=about)
+    @override
+    def secrets_unreadable(self, subscription: UUID, error: Exception) -> None:
+        self.error(
+            "cannot decrypt a subscription's secrets or headers, so nothing is delivered to it",
+            subscription=subscription,
+            error=str(error),
+            action="add the missing key to RELAY_SIGNING_KEYS",
+        )
+
+    @override
+    def sweep_finished(self, counts: SweepCounts, seconds: float) -> None:
+        """Write the line of a pass; one that did nothing at `debug`."""
+        actions = {action: getattr(counts, action) for action in SWEEP_ACTIONS}
+        (self.info if any(actions.values()) else self.debug)("sweep", **actions, seconds=round(seconds, 6))
+
+    @override
+    def task_skipped(self, task: UUID, error: Exception) -> None:
+        self.warning("the sweep skipped a task and will try again", flow="sweep", task=task, error=_text(error))
+
+    @override
+    def partitions_changed(self, created: int, dropped: int) -> None:
+        self.info("partitions changed", flow="partitions", created=created, dropped=dropped)
+
+    @override
+    def partitions_not_owned(self, error: Exception) -> None:
+        self.warning("cannot change partitions", flow="partitions", error=str(error))
+
+    @override
+    def database_failed(self, flow: str, error: Exception) -> None:
+        self.warning("the database failed, trying again", flow=flow, error=_text(error))
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

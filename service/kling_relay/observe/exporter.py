@@ -1,4 +1,4 @@
-"""The exporter: /metrics, /livez and /readyz on a port of their own, which need not be public and asks for no key."""
+"""The exporter: /metrics, /livez and /readyz on a port of their own, without a key. It need not be public."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,9 +14,9 @@ from kling_relay.observe.metrics import Metrics
 async def export(
     metrics: Metrics, host: str, port: int, *, ready: Callable[[], Awaitable[str | None]]
 ) -> AsyncIterator[int]:
-    """Serve until the end and give the port (chosen where `port` is 0).
+    """Serve and yield the port; with `port` 0 the system chooses one.
 
-    `ready` returns why the process should not be counted on now, or None; whatever it raises is a reason too.
+    `ready` returns why the process is not ready, or None. If it raises, that is a reason, too.
     """
 
     async def live(_: web.Request) -> web.Response:
@@ -25,11 +25,11 @@ async def export(
     async def readiness(_: web.Request) -> web.Response:
         try:
             reason = await ready()
-        except Exception as error:  # noqa: BLE001 - a check that fails is an answer, not an accident
+        except Exception as error:  # noqa: BLE001 - a check that fails is an answer
             reason = type(error).__name__
         return web.json_response({"status": reason or "ready"}, status=503 if reason else 200)
 
-    # twice the lines, for what process_start_time_seconds says once
+    # they double the lines, and process_start_time_seconds says the same
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types here
     app = web.Application()
     app.router.add_get("/metrics", make_aiohttp_handler(metrics.registry))

@@ -1,13 +1,13 @@
-"""The event loop's lag: how late who slept is woken. What blocks the loop blocks everybody, and shows here first."""
+"""The event loop's lag: how late a sleeping task is woken. Whatever blocks the loop shows here first."""
 
 import asyncio
 from collections.abc import Callable
 
 
 async def watch(observe: Callable[[float], None], every: float = 0.25) -> None:
-    """Tell `observe` the lag in seconds, `every` so many seconds, until cancelled."""
+    """Call `observe` with the lag in seconds, every `every` seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        wanted = loop.time() + every
+        due = loop.time() + every
         await asyncio.sleep(every)
-        observe(max(0.0, loop.time() - wanted))
+        observe(max(0.0, loop.time() - due))

@@ -1,6 +1,6 @@
-"""Metrics: one method for each thing that happens, made to be handed to flows and web as the callable they tell.
+"""Metrics: counts the facts that flows and web report.
 
-Every label has a closed set of values; ids, addresses and texts from outside are never labels.
+Every label has a closed set of values. Ids, addresses and texts from outside are never labels.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol, assert_never
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from typing_extensions import override
 
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.submission import (
@@ -23,149 +24,131 @@ from kling_relay.core.submission import (
     Unknown,
 )
 from kling_relay.core.task import Status, Step
-from kling_relay.observe.database_gauges import FiguresShown
+from kling_relay.flows.observer import AnsweredRequest, Observer
+from kling_relay.flows.poll import SweepCounts
+from kling_relay.observe.database_gauges import DatabaseGauges
 from kling_relay.observe.instruments import FAST, SIZES, SLOW, Described, Instruments
 from kling_relay.observe.tallies import Count, Spread
 from kling_relay.store.stats.readings import FleetReadings
 
 CALLBACK = "callback"
-"""The name of the provider's door in the table of routes."""
+"""The name of the route for the provider's callbacks."""
 CALLBACK_OUTCOME = {200: "recorded", 404: "forged", 408: "too_slow", 413: "too_large", 503: "refused_busy"}
-"""What an answer to the provider means; other 5xx are `failed`, other 4xx `malformed`."""
+"""The outcome of a callback by the status of our response; other 5xx are `failed`, other 4xx `malformed`."""
 SOURCES = ("callback", "query", "submit", "clock")
-SIGNAL_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
+OBSERVATION_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
 SUBMIT_OUTCOME: dict[type[SubmitOutcome], str] = {
     Accepted: "accepted",
     Refused: "refused",
-    RetryLater: "wait",
-    AccountRefused: "never",
+    RetryLater: "retry_later",
+    AccountRefused: "account_refused",
     Unknown: "unknown",
 }
 ERRORS = frozenset({"timeout", "refused", "unreachable", "dns", "tls", "reset", "blocked", "protocol"})
-_BAD = ("3xx", "4xx", "5xx", *sorted(ERRORS))
-ATTEMPT_OUTCOMES = {"delivered": ("2xx",), "failed": _BAD, "exhausted": _BAD, "gone": ("4xx",)}
-"""What can become of a delivery, and the classes of answers that bring it about."""
-ACTS = ("sent", "asked", "answered", "expired", "postponed")
+_FAILURES = ("3xx", "4xx", "5xx", *sorted(ERRORS))
+ATTEMPT_OUTCOMES = {"delivered": ("2xx",), "failed": _FAILURES, "exhausted": _FAILURES, "gone": ("4xx",)}
+"""The outcomes of an attempt, and the classes of responses that lead to each."""
+SWEEP_ACTIONS = ("sent", "polled", "answered", "expired", "postponed")
 _CODES = frozenset({0, *RETRY_CODES, *ACCOUNT_CODES, *UNKNOWN_CODES, *REFUSED_STATUS, 1302, 1303, 1304})
 
 
-class Seen(Protocol):
-    """A request and its answer, as far as it is counted; `route` is a name from the table of routes."""
-
-    @property
-    def route(self) -> str: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-
-
-class Passed(Protocol):
-    """What one pass of the sweep did."""
-
-    @property
-    def sent(self) -> int: ...
-    @property
-    def asked(self) -> int: ...
-    @property
-    def answered(self) -> int: ...
-    @property
-    def expired(self) -> int: ...
-    @property
-    def postponed(self) -> int: ...
-
-
-class Pool(Protocol):
-    """A pool of connections, asked when somebody looks."""
+class ConnectionPool(Protocol):
+    """A pool of database connections, asked during each scrape."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...
     def get_max_size(self) -> int: ...
 
 
-class Metrics:
+class Metrics(Observer):
     """The metrics of one process; `registry` is what the exporter serves."""
 
     def __init__(self, *, version: str = "", slots_limit: int | None = None) -> None:
         """`slots_limit` is RELAY_PROVIDER_SLOTS; `version` is ours."""
-        made = Instruments()
-        self.registry = made.registry
-        self._catalogue = made.catalogue
-        self._requests = made.counter("requests", "Requests by route and status of the answer", "route", "status")
-        self._request_seconds = made.histogram("request_seconds", "Time to answer a request", FAST, "route")
-        self._callbacks = made.counter("callbacks", "Calls at the provider's door by what became of them", "outcome")
-        self._callback_seconds = made.histogram(
-            "callback_seconds", "Time from a callback's head to its answer, which is after the commit", FAST, "outcome"
+        make = Instruments()
+        self.registry = make.registry
+        self._catalogue = make.catalogue
+        self._requests = make.counter("requests", "Requests by route and status", "route", "status")
+        self._request_seconds = make.histogram("request_seconds", "Time until a request is answered", FAST, "route")
+        self._callbacks = make.counter("callbacks", "Calls to the callback URL by outcome", "outcome")
+        self._callback_seconds = make.histogram(
+            "callback_seconds",
+            "Time from a callback's headers to its response, which is after the commit",
+            FAST,
+            "outcome",
         )
-        self._signals = made.counter(
-            "signals", "Signals by where they came from and what they did", "source", "outcome"
+        self._observations = make.counter(
+            "observations", "Callbacks and other news of tasks by source and outcome", "source", "outcome"
         )
-        self._steps = made.counter("steps", "Steps by the status they led to", "status")
-        self._submits = made.counter(
-            "submits", "Orders given to the provider by outcome and its code", "outcome", "code"
+        self._steps = make.counter("steps", "Moves of tasks by the status that was reached", "status")
+        self._submits = make.counter(
+            "submits", "Orders sent to the provider by outcome and the provider's code", "outcome", "code"
         )
-        self._submit_seconds = made.histogram("submit_seconds", "Time of the provider's answer", SLOW, "outcome")
-        self._batch_items = made.histogram("batch_items", "Items written in one transaction", SIZES, "batch")
-        self._batch_wait = made.histogram(
-            "batch_wait_seconds", "Wait of a batch's oldest item for its transaction", FAST, "batch"
+        self._submit_seconds = make.histogram("submit_seconds", "Time of the provider's response", SLOW, "outcome")
+        self._batch_items = make.histogram("batch_items", "Items written in one transaction", SIZES, "batch")
+        self._batch_wait = make.histogram(
+            "batch_wait_seconds", "Time that the oldest item of a batch waited for its transaction", FAST, "batch"
         )
-        self._attempts = made.counter(
-            "attempts", "Attempts by what becomes of the delivery, and the class of answer", "outcome", "answer"
+        self._attempts = make.counter(
+            "attempts", "Delivery attempts by outcome and class of the response", "outcome", "response"
         )
-        self._attempt_seconds = made.histogram("attempt_seconds", "Time of one attempt", SLOW, "outcome")
-        self._lag = made.histogram("event_loop_lag_seconds", "How late the event loop wakes who slept", FAST)
-        self._pass_seconds = made.histogram("sweep_pass_seconds", "Time of one pass of the sweep", SLOW)
-        self._swept = made.counter("sweep_tasks", "Tasks that the sweep dealt with", "act")
-        self._pools = made.gauge("pool_connections", "Connections to the database", "pool", "state")
-        self._pool_limits = made.gauge("pool_limit", "Most connections of a pool", "pool")
-        self._in_hand = made.gauge("in_hand", "What this process holds at this moment", "what")
-        made.gauge("build", "1, with the version", "version")(version).set(1)
+        self._attempt_seconds = make.histogram("attempt_seconds", "Time of one delivery attempt", SLOW, "outcome")
+        self._lag = make.histogram("event_loop_lag_seconds", "How late the event loop wakes a sleeping task", FAST)
+        self._sweep_seconds = make.histogram("sweep_pass_seconds", "Time of one pass of the sweep", SLOW)
+        self._sweep_tasks = make.counter("sweep_tasks", "Tasks that the sweep handled, by action", "action")
+        self._pools = make.gauge("pool_connections", "Connections to the database", "pool", "state")
+        self._pool_limits = make.gauge("pool_limit", "Connections that a pool may open", "pool")
+        self._in_progress = make.gauge("in_progress", "Work that this process holds in memory, by kind", "kind")
+        make.gauge("build", "Always 1; the label is the version", "version")(version).set(1)
+        slots = ("slots_limit", "Tasks that may be in flight at the provider")
         if slots_limit is not None:
-            made.gauge("slots_limit", "Tasks that may be in flight at the provider")().set(slots_limit)
+            make.gauge(*slots)().set(slots_limit)
         else:
-            made.described("gauge", "slots_limit", "Tasks that may be in flight at the provider")
-        self._answered: dict[tuple[str, int], tuple[list[Count], list[Spread]]] = {}
-        self._shown = FiguresShown(made)
-        self._begin()
+            make.describe("gauge", *slots)
+        self._by_response: dict[tuple[str, int], tuple[list[Count], list[Spread]]] = {}
+        self._by_batch: dict[str, tuple[Spread, Spread]] = {}
+        self._database_gauges = DatabaseGauges(make)
+        self._start_at_zero()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
     @property
     def catalogue(self) -> tuple[Described, ...]:
         """Every instrument of ours, by name."""
-        return tuple(sorted(self._catalogue, key=lambda each: each.name))
+        return tuple(sorted(self._catalogue, key=lambda described: described.name))
 
-    def _begin(self) -> None:
+    def _start_at_zero(self) -> None:
         """Show at 0 what alerts divide by, so that a first failure is an increase."""
         for outcome in (*CALLBACK_OUTCOME.values(), "malformed", "failed"):
             self._callbacks(outcome)
         for status in Status:
             self._steps(status.value)
-        for act in ACTS:
-            self._swept(act)
+        for action in SWEEP_ACTIONS:
+            self._sweep_tasks(action)
         for outcome in SUBMIT_OUTCOME.values():
             self._submit_seconds(outcome)
         for code in ACCOUNT_CODES:
-            self._submits("never", str(code))
-        for outcome, answers in ATTEMPT_OUTCOMES.items():
+            self._submits(SUBMIT_OUTCOME[AccountRefused], str(code))
+        for outcome, responses in ATTEMPT_OUTCOMES.items():
             self._attempt_seconds(outcome)
-            for answer in answers:
-                self._attempts(outcome, answer)
+            for response in responses:
+                self._attempts(outcome, response)
 
-    def request(self, seen: Seen) -> None:
-        """Count a request (`Context.seen`); a callback is counted by its outcome besides."""
-        answered = seen.route, seen.status
-        kept = self._answered.get(answered)
-        if kept is None:
-            kept = self._answered[answered] = self._of(*answered)
-        counts, spreads = kept
+    @override
+    def request_answered(self, request: AnsweredRequest) -> None:
+        """Count a request; a callback is counted by its outcome, too."""
+        key = request.route, request.status
+        children = self._by_response.get(key)
+        if children is None:
+            children = self._by_response[key] = self._children(*key)
+        counts, spreads = children
         for count in counts:
             count.value += 1
         for spread in spreads:
-            spread.observe(seen.seconds)
+            spread.observe(request.seconds)
 
-    def _of(self, route: str, status: int) -> tuple[list[Count], list[Spread]]:
-        """Return what is counted and observed of a request that was answered so."""
+    def _children(self, route: str, status: int) -> tuple[list[Count], list[Spread]]:
+        """Return what counts and what times requests to this route with this status."""
         counts, spreads = [self._requests(route, str(status))], [self._request_seconds(route)]
         if route == CALLBACK:
             outcome = callback_outcome(status)
@@ -173,76 +156,74 @@ class Metrics:
             spreads.append(self._callback_seconds(outcome))
         return counts, spreads
 
-    def signal(self, source: str, outcome: str) -> None:
-        """Count something heard of a task."""
-        self._signals(
-            source if source in SOURCES else "other", outcome if outcome in SIGNAL_OUTCOMES else "other"
+    @override
+    def observation_applied(self, source: str, outcome: str) -> None:
+        self._observations(
+            source if source in SOURCES else "other", outcome if outcome in OBSERVATION_OUTCOMES else "other"
         ).inc()
 
-    def step(self, step: Step, _source: str = "") -> None:
-        """Count a step (`Ingest.observe_step`); where it came from is counted with the signals."""
+    @override
+    def task_moved(self, step: Step, source: str) -> None:
         self._steps(step.task.status.value).inc()
 
-    def submit(self, outcome: SubmitOutcome, seconds: float) -> None:
-        """Count what the provider said to an order, or did not (`Send.observe`)."""
+    @override
+    def order_sent(self, outcome: SubmitOutcome, seconds: float) -> None:
         name = SUBMIT_OUTCOME[type(outcome)]
         self._submits(name, _code(outcome)).inc()
         self._submit_seconds(name).observe(seconds)
 
-    def batch(self, name: str) -> Callable[[int, float], None]:
-        """Return what hears of the batches of one coalescer (`Ingest.observe`), `name` being a constant."""
-        items, wait = self._batch_items(name), self._batch_wait(name)
+    @override
+    def batch_started(self, name: str, items: int, wait: float) -> None:
+        children = self._by_batch.get(name)
+        if children is None:
+            children = self._by_batch[name] = self._batch_items(name), self._batch_wait(name)
+        children[0].observe(items)
+        children[1].observe(wait)
 
-        def observe(size: int, wait_seconds: float) -> None:
-            items.observe(size)
-            wait.observe(wait_seconds)
+    @override
+    def attempt_made(self, outcome: str, response: SubscriberResponse) -> None:
+        self._attempts(outcome, _class(response)).inc()
+        self._attempt_seconds(outcome).observe(response.latency)
 
-        return observe
+    @override
+    def sweep_finished(self, counts: SweepCounts, seconds: float) -> None:
+        self._sweep_seconds().observe(seconds)
+        for action in SWEEP_ACTIONS:
+            if count := getattr(counts, action):
+                self._sweep_tasks(action).inc(count)
 
-    def attempt(self, outcome: str, answer: SubscriberResponse) -> None:
-        """Count an attempt (`Deliver.observe`)."""
-        self._attempts(outcome, _class(answer)).inc()
-        self._attempt_seconds(outcome).observe(answer.latency)
-
-    def swept(self, passed: Passed, seconds: float) -> None:
-        """Count a pass of the sweep (`Sweep.swept`)."""
-        self._pass_seconds().observe(seconds)
-        for act in ACTS:
-            if count := getattr(passed, act):
-                self._swept(act).inc(count)
+    @override
+    def fleet_stats_changed(self, readings: FleetReadings | None) -> None:
+        self._database_gauges.readings = readings
 
     def lag(self, seconds: float) -> None:
         """Note how late the event loop was (`kling_relay.observe.loop_lag.watch`)."""
         self._lag().observe(seconds)
 
-    def watch_pools(self, pools: Mapping[str, Pool]) -> None:
-        """Show these pools whenever somebody looks."""
+    def watch_pools(self, pools: Mapping[str, ConnectionPool]) -> None:
+        """Read the sizes of these pools during each scrape."""
         for name, pool in pools.items():
             self._pools(name, "idle").set_function(pool.get_idle_size)
             self._pools(name, "used").set_function(partial(_used, pool))
             self._pool_limits(name).set(pool.get_max_size())
 
-    def watch(self, **in_hand: Callable[[], float]) -> None:
-        """Show these counts whenever somebody looks: `callbacks`, `attempts`, `settlements`, `queues`, `shards`, …"""
-        for what, count in in_hand.items():
-            self._in_hand(what).set_function(count)
-
-    def figures(self, figures: FleetReadings | None) -> None:
-        """Show the latest figures of the whole database; None: they are somebody else's to show, or unknown."""
-        self._shown.figures = figures
+    def watch(self, **counts: Callable[[], float]) -> None:
+        """Read these counts of work in progress during each scrape; the keyword is the value of the label `kind`."""
+        for kind, count in counts.items():
+            self._in_progress(kind).set_function(count)
 
 
 def callback_outcome(status: int) -> str:
-    """Return what an answer to the provider says of its callback."""
+    """Return the outcome of a callback that was answered with this status."""
     return CALLBACK_OUTCOME.get(status) or ("failed" if status >= 500 else "malformed")
 
 
-def _used(pool: Pool) -> int:
+def _used(pool: ConnectionPool) -> int:
     return pool.get_size() - pool.get_idle_size()
 
 
 def _code(outcome: SubmitOutcome) -> str:
-    """Return the provider's code, of those that it is known to have."""
+    """Return the provider's code if it is a known one."""
     match outcome:
         case Accepted():
             return "0"
@@ -253,8 +234,8 @@ def _code(outcome: SubmitOutcome) -> str:
     assert_never(outcome)
 
 
-def _class(answer: SubscriberResponse) -> str:
-    if answer.status is not None:
-        return f"{answer.status // 100}xx" if 100 <= answer.status <= 599 else "other"
-    word = (answer.error or "").partition(":")[0]
-    return word if word in ERRORS else "other"
+def _class(response: SubscriberResponse) -> str:
+    if response.status is not None:
+        return f"{response.status // 100}xx" if 100 <= response.status <= 599 else "other"
+    error = (response.error or "").partition(":")[0]
+    return error if error in ERRORS else "other"

@@ -1,6 +1,6 @@
-"""Redaction: no secret reaches a log, whatever it hides in: a field's name, a text, a traceback, a nested value.
+"""Redaction: keeps secrets out of the log, in fields, texts, tracebacks and nested values.
 
-Three nets: fields whose names are secret's names, texts that look like secrets, and the very secrets of this process.
+Three nets: fields with a secret's name, texts that look like a secret, and this process's own secrets.
 """
 
 import re
@@ -17,9 +17,9 @@ _ENDINGS = ("secret", "secrets", "password", "passwd", "token", "key", "keys", "
 _TRUSTED = frozenset(
     {"at", "level", "route", "method", "status", "seconds", "request_id", "task", "trace", "outcome", "key_id"}
 )
-"""Made by us of numbers, ids and constants: not worth a look on every line."""
+"""Fields that we make of numbers, ids and constants; they are not searched."""
 _SHORT = 8
-"""A text shorter than this is no secret worth the name."""
+"""A shorter text is not a secret."""
 _MAX_DEPTH = 6
 
 _LOOKS = re.compile(
@@ -39,26 +39,26 @@ _LOOKS = re.compile(
 
 
 class Redactor:
-    """A processor of structlog; `secrets` are this process's own, told apart from anything else by being equal."""
+    """A processor for structlog. `secrets` are this process's own, which are removed wherever they occur."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= _SHORT}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Return the line with every value made safe to show."""
+        """Return the line with every secret replaced."""
         for name, value in line.items():
             if name not in _TRUSTED and value is not None:
-                line[name] = HIDDEN if hides(name) else self._shown(value, 0)
+                line[name] = HIDDEN if hides(name) else self._redact(value, 0)
         return line
 
     def text(self, text: str) -> str:
-        """Return `text` without what looks like, or is, a secret."""
+        """Return `text` without what is or looks like a secret."""
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
         return _LOOKS.sub(HIDDEN, text)
 
-    def _shown(self, value: Any, depth: int) -> Any:
+    def _redact(self, value: Any, depth: int) -> Any:
         match value:
             case str():
                 return value if len(value) < _SHORT else self.text(value)
@@ -68,16 +68,16 @@ class Redactor:
                 return f"{len(value)} bytes"
             case Mapping() if depth < _MAX_DEPTH:
                 return {
-                    self.text(str(key)): HIDDEN if hides(str(key)) else self._shown(inner, depth + 1)
+                    self.text(str(key)): HIDDEN if hides(str(key)) else self._redact(inner, depth + 1)
                     for key, inner in value.items()
                 }
             case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
-                return [self._shown(inner, depth + 1) for inner in value]
+                return [self._redact(inner, depth + 1) for inner in value]
             case _:
                 return self.text(str(value))
 
 
 def hides(name: str) -> bool:
-    """Return whether what has this name is a secret, or likely holds one."""
+    """Return whether a field with this name is or contains a secret."""
     plain = name.lower().replace("-", "_")
     return plain in _NAMES or plain.endswith(_ENDINGS)

@@ -1,12 +1,13 @@
-"""What makes spans of a task's life, wrapped around what does the work; without a tracer nothing is wrapped.
+"""Spans of a task's life: wrappers around what does the work. Without a tracer nothing is wrapped.
 
-Flows know traces only as a text that goes along with a task. Each wrapper takes that text for the parent of its span,
-and puts the span's own in its place for whoever is called next.
+Flows know a trace only as a text that is stored with a task. Each wrapper takes that text as the parent of its span,
+and passes the text of its own span on.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,131 +16,101 @@ from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
 from kling_relay.core.submission import Accepted, NoAnswer, NoSuchTask, PollResult, SubmitOutcome
 from kling_relay.core.task import Signal
-from kling_relay.flows.log_context import note, noted
+from kling_relay.flows import log_context
+from kling_relay.flows.clients import ProviderClient, SubscriberClient
+from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.submit import Submit
 from kling_relay.observe.metrics import SUBMIT_OUTCOME
 from kling_relay.observe.tracing import Tracer
 
 HEADER = "traceparent"
-ASK_OUTCOME: Mapping[type[PollResult], str] = {Signal: "answered", NoSuchTask: "not found", NoAnswer: "silent"}
+POLL_OUTCOME: Mapping[type[PollResult], str] = {Signal: "answered", NoSuchTask: "not found", NoAnswer: "no answer"}
 
 
-class Submits(Protocol):
-    """The flow of an order."""
-
-    async def __call__(
-        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
-    ) -> Mapping[str, Any]: ...
-
-
-class Ingests(Protocol):
-    """The flow of a callback; it notes the task's trace."""
-
-    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None: ...
-
-
-class Provides(Protocol):
-    """The provider, as far as orders and questions about them go."""
-
-    async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
-    ) -> SubmitOutcome: ...
-
-    async def poll(
-        self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
-    ) -> PollResult: ...
-
-
-class Posts(Protocol):
-    """How a subscriber is reached."""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse: ...
-
-
+@dataclass(frozen=True, slots=True)
 class TracedSubmit:
-    """An order's request: the span that all others of its task are below."""
+    """The request of an order: the parent of all other spans of its task."""
 
-    def __init__(self, submit: Submits, tracer: Tracer) -> None:
-        self._submit = submit
-        self._tracer = tracer
+    submit: Submit
+    tracer: Tracer
 
     async def __call__(
-        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
+        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
     ) -> Mapping[str, Any]:
-        with self._tracer.span("order", {"relay.kind": str(order.kind)}, parent=trace, server=True) as span:
-            note(trace=span.traceparent)
-            shown = await self._submit(caller, order, word=word, trace=span.traceparent, now=now)
-            span.set({"relay.task": shown["task_id"]})
-            return shown
+        with self.tracer.span("order", {"relay.kind": str(order.kind)}, parent=trace, server=True) as span:
+            log_context.add(trace=span.traceparent)
+            task = await self.submit(caller, order, idempotency_key=idempotency_key, trace=span.traceparent, now=now)
+            span.set({"relay.task": task["task_id"]})
+            return task
 
 
+@dataclass(frozen=True, slots=True)
 class TracedIngest:
-    """A callback's request. Its task's trace is known only once it was looked up, so the span is made afterwards."""
+    """The request of a callback. Its parent is known only once the task was read, so the span is made at the end."""
 
-    def __init__(self, ingest: Ingests, tracer: Tracer) -> None:
-        self._ingest = ingest
-        self._tracer = tracer
+    ingest: Ingest
+    tracer: Tracer
 
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
-        began = self._tracer.clock()
+        began = self.tracer.clock()
         fault: str | None = None
         try:
-            await self._ingest.callback(task, body, headers, now)
+            await self.ingest.callback(task, body, headers, now)
         except Exception as error:
             fault = type(error).__name__
             raise
         finally:
-            found = noted()
-            self._tracer.passed(
+            fields = log_context.current_fields()
+            self.tracer.record(
                 "callback",
-                {"relay.task": str(task), "relay.outcome": found.get("outcome")},
-                parent=found.get("trace"),
-                seconds=self._tracer.clock() - began,
+                {"relay.task": str(task), "relay.outcome": fields.get("outcome")},
+                parent=fields.get("trace"),
+                seconds=self.tracer.clock() - began,
                 link=headers.get(HEADER),
                 fault=fault,
             )
 
 
+@dataclass(frozen=True, slots=True)
 class TracedProvider:
-    """Orders to the provider, and questions about a task, each below the task's order."""
+    """Orders and polls at the provider, each a child of the task's order."""
 
-    def __init__(self, provider: Provides, tracer: Tracer) -> None:
-        self._provider = provider
-        self._tracer = tracer
+    provider: ProviderClient
+    tracer: Tracer
 
     async def submit(
         self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
     ) -> SubmitOutcome:
-        with self._tracer.span("submit", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
-            outcome = await self._provider.submit(operation_path, body, task, hook, now, span.traceparent)
+        with self.tracer.span("submit", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
+            outcome = await self.provider.submit(operation_path, body, task, hook, now, span.traceparent)
             span.set({"relay.outcome": SUBMIT_OUTCOME[type(outcome)]})
             if not isinstance(outcome, Accepted):
-                span.fault(SUBMIT_OUTCOME[type(outcome)])
+                span.fail(SUBMIT_OUTCOME[type(outcome)])
             return outcome
 
     async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult:
-        with self._tracer.span("ask", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
-            finding = await self._provider.poll(operation_path, provider_task_id, task, now, span.traceparent)
-            span.set({"relay.outcome": ASK_OUTCOME[type(finding)]})
-            if isinstance(finding, NoAnswer):
-                span.fault(finding.reason)
-            return finding
+        with self.tracer.span("poll", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
+            result = await self.provider.poll(operation_path, provider_task_id, task, now, span.traceparent)
+            span.set({"relay.outcome": POLL_OUTCOME[type(result)]})
+            if isinstance(result, NoAnswer):
+                span.fail(result.reason)
+            return result
 
 
-class TracedEndpoint:
-    """Attempts; the event's trace comes in its header, which the span's own then takes the place of."""
+@dataclass(frozen=True, slots=True)
+class TracedWebhookClient:
+    """Delivery attempts. The event's trace is in a header, which the span's own replaces."""
 
-    def __init__(self, endpoint: Posts, tracer: Tracer) -> None:
-        self._endpoint = endpoint
-        self._tracer = tracer
+    client: SubscriberClient
+    tracer: Tracer
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
-        host = urlsplit(url).hostname
-        about = {"server.address": host, "messaging.message.id": headers.get("webhook-id")}
-        with self._tracer.span("deliver", about, parent=headers.get(HEADER)) as span:
-            answer = await self._endpoint.post(url, {**headers, HEADER: span.traceparent}, body, now)
-            span.set({"http.response.status_code": answer.status})
-            if answer.status is None or not 200 <= answer.status < 300:
-                span.fault(answer.error or f"status {answer.status}")
-            return answer
+        attributes = {"server.address": urlsplit(url).hostname, "messaging.message.id": headers.get("webhook-id")}
+        with self.tracer.span("deliver", attributes, parent=headers.get(HEADER)) as span:
+            response = await self.client.post(url, {**headers, HEADER: span.traceparent}, body, now)
+            span.set({"http.response.status_code": response.status})
+            if response.status is None or not 200 <= response.status < 300:
+                span.fail(response.error or f"status {response.status}")
+            return response

@@ -1,12 +1,13 @@
-"""Traces go out by OpenTelemetry, where its packages (the extra `tracing`) and a collector are there; else there is no
-tracer, nothing is wrapped, and tracing costs nothing.
+"""Traces go out by OpenTelemetry if its packages (the extra `tracing`) and a collector are there. Otherwise there is
+no tracer, nothing is wrapped, and tracing costs nothing.
 
-Nothing of OpenTelemetry's is global here: a tracer is made once and handed on, and a span's parent is always said.
+Nothing of OpenTelemetry's is global here: a tracer is made once and passed on, and a span's parent is always explicit.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from kling_relay.core import trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Link, Span
-    from opentelemetry.trace import Tracer as Spans
+    from opentelemetry.trace import Link
+    from opentelemetry.trace import Span as OpenTelemetrySpan
+    from opentelemetry.trace import Tracer as OpenTelemetryTracer
 
 SERVICE = "kling-relay"
 FLUSH_SECONDS = 5.0
@@ -26,117 +28,117 @@ class MissingExtraError(Exception):
     """RELAY_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install kling-relay[tracing]"""
 
 
+@dataclass(frozen=True, slots=True)
 class Tracer:
-    """Makes spans whose parents are texts, because minutes and processes lie between a task's spans."""
+    """Makes spans whose parents are texts, because minutes and processes lie between the spans of a task."""
 
-    def __init__(self, spans: "Spans", now: Callable[[], datetime]) -> None:
-        self._spans = spans
-        self._now = now
+    tracer: "OpenTelemetryTracer"
+    now: Callable[[], datetime]
 
     def clock(self) -> float:
-        """Return seconds by a clock that never goes back, for telling how long something took."""
+        """Return seconds by a clock that never goes back, to measure how long something took."""
         return asyncio.get_running_loop().time()
 
     @contextmanager
-    def span(self, name: str, about: Attributes, *, parent: str | None, server: bool = False) -> "Iterator[Open]":
-        """Give a span that lasts as long as the block; an exception that leaves the block is its fault.
+    def span(self, name: str, attributes: Attributes, *, parent: str | None, server: bool = False) -> "Iterator[Span]":
+        """Yield a span that lasts as long as the block. An exception that leaves the block fails the span.
 
-        A `server` span answers somebody, any other asks somebody.
+        A `server` span answers a request; any other makes one.
         """
-        made = Open(self._started(name, about, parent, server=server))
+        span = Span(self._start(name, attributes, parent, server=server))
         try:
-            yield made
+            yield span
         except Exception as error:
-            made.fault(type(error).__name__)
+            span.fail(type(error).__name__)
             raise
         finally:
-            made.end()
+            span.end()
 
-    def passed(
+    def record(
         self,
         name: str,
-        about: Attributes,
+        attributes: Attributes,
         *,
         parent: str | None,
         seconds: float,
         link: str | None = None,
         fault: str | None = None,
     ) -> None:
-        """Record a server's span that ended now and took `seconds`; for where the parent is known only afterwards.
+        """NewTask a server span that took `seconds` and ended now, for when the parent is known only at the end.
 
-        `link` is the traceparent of who called us, whose trace is another.
+        `link` is the traceparent of the caller, whose trace is another one.
         """
-        ended = round(self._now().timestamp() * 1e9)
+        ended = round(self.now().timestamp() * 1e9)
         begun = ended - round(seconds * 1e9)
-        made = Open(self._started(name, about, parent, server=True, link=link, begun=begun))
+        span = Span(self._start(name, attributes, parent, server=True, link=link, begun=begun))
         if fault:
-            made.fault(fault)
-        made.end(ended)
+            span.fail(fault)
+        span.end(ended)
 
-    def _started(
+    def _start(
         self,
         name: str,
-        about: Attributes,
+        attributes: Attributes,
         parent: str | None,
         *,
         server: bool,
         link: str | None = None,
         begun: int | None = None,
-    ) -> "Span":
+    ) -> "OpenTelemetrySpan":
         from opentelemetry.context import Context  # noqa: PLC0415 - the extra may not be installed
         from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context  # noqa: PLC0415
 
         above = _context(parent)
-        return self._spans.start_span(
+        return self.tracer.start_span(
             name,
             context=set_span_in_context(NonRecordingSpan(above), Context()) if above else Context(),
             kind=SpanKind.SERVER if server else SpanKind.CLIENT,
-            attributes=_known(about),
+            attributes=_without_none(attributes),
             links=_links(link, parent),
             start_time=begun,
         )
 
 
-class Open:
+class Span:
     """A span that has begun."""
 
     __slots__ = ("_span",)
 
-    def __init__(self, span: "Span") -> None:
+    def __init__(self, span: "OpenTelemetrySpan") -> None:
         self._span = span
 
     @property
     def traceparent(self) -> str:
-        """What makes others this span's children."""
-        found = self._span.get_span_context()
-        return trace.Trace(found.trace_id, found.span_id, bool(found.trace_flags & 1)).text
+        """The text that makes other spans children of this one."""
+        context = self._span.get_span_context()
+        return trace.Trace(context.trace_id, context.span_id, bool(context.trace_flags & 1)).text
 
-    def set(self, found: Attributes) -> None:
-        """Note what was found out."""
-        self._span.set_attributes(_known(found))
+    def set(self, attributes: Attributes) -> None:
+        """Add attributes."""
+        self._span.set_attributes(_without_none(attributes))
 
-    def fault(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
         """Mark the span as failed."""
         from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - the extra may not be installed
 
         self._span.set_status(Status(StatusCode.ERROR, reason))
 
     def end(self, at: int | None = None) -> None:
-        """End it, at a time in nanoseconds or now."""
+        """End the span, at a time in nanoseconds or now."""
         self._span.end(at)
 
 
-def _known(attributes: Attributes) -> dict[str, str | int | float | bool]:
-    return {key: each for key, each in attributes.items() if each is not None}
+def _without_none(attributes: Attributes) -> dict[str, str | int | float | bool]:
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _context(text: str | None) -> Any:
     from opentelemetry.trace import SpanContext, TraceFlags  # noqa: PLC0415 - the extra may not be installed
 
-    found = trace.parse(text)
-    if found is None:
+    parent = trace.parse(text)
+    if parent is None:
         return None
-    return SpanContext(found.trace, found.span, is_remote=True, trace_flags=TraceFlags(int(found.sampled)))
+    return SpanContext(parent.trace, parent.span, is_remote=True, trace_flags=TraceFlags(int(parent.sampled)))
 
 
 def _links(link: str | None, parent: str | None) -> "list[Link]":
@@ -154,9 +156,9 @@ async def tracing(
     now: Callable[[], datetime],
     exporter: "SpanExporter | None" = None,
 ) -> AsyncIterator[Tracer | None]:
-    """Give the tracer of this process, or None without an `endpoint` (RELAY_OTLP_ENDPOINT); at the end all is sent.
+    """Yield the tracer of this process, or None without an `endpoint` (RELAY_OTLP_ENDPOINT); flush it at the end.
 
-    `exporter` takes the place of OTLP. Raises MissingExtraError.
+    `exporter` replaces OTLP. Raises MissingExtraError.
     """
     if endpoint is None and exporter is None:
         yield None
@@ -180,5 +182,5 @@ async def tracing(
     try:
         yield Tracer(provider.get_tracer(SERVICE, version), now)
     finally:
-        # a collector that is away must not hold up the end; what it did not take by then is lost
+        # a collector that is away must not delay the end; spans that it does not take by then are lost
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(provider.shutdown))], timeout=FLUSH_SECONDS)

@@ -18,9 +18,9 @@ from kling_relay.core.json_limits import printable
 from kling_relay.core.key import Caller
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.flows.observer import AnsweredRequest
 from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
 from kling_relay.web.http.body import THREAD_FROM, parse
-from kling_relay.web.http.context import RequestSummary
 from kling_relay.web.http.cors import CORS_HEADERS, preflight_response
 from kling_relay.web.http.headers import CommonHeaders
 from kling_relay.web.http.request import ANONYMOUS, AnyRequest, AppState, Request
@@ -58,7 +58,7 @@ class Dispatcher:
             file.common = self._file_headers.at(now)
             return file
         request: AnyRequest = Request(self._state, http, now, str(context.new_id(now)))
-        log_context.begin(request_id=request.request_id)
+        log_context.start(request_id=request.request_id)
         is_kling = match.is_kling if match else _is_kling_path(segments)
         has_cors = is_kling or segments[:1] == ("v1",)
         if http.method == "OPTIONS" and match and has_cors:
@@ -77,8 +77,8 @@ class Dispatcher:
             response.headers["X-Request-Id"] = request.request_id
             if context.is_draining():  # the connection will be closed soon, so the client should not reuse it
                 response.force_close()
-        context.seen(
-            RequestSummary(
+        context.observer.request_answered(
+            AnsweredRequest(
                 route.name if route else _NO_ROUTE,
                 http.method,
                 response.status,

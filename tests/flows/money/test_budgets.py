@@ -126,7 +126,7 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
 
 
 async def relay_look(relay: Relay) -> int:
-    return await flow(relay.parts.database).look()
+    return await flow(relay.parts.database).check()
 
 
 # Below the web: time is an argument there.
@@ -175,7 +175,7 @@ def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "
 async def ordered(database: Database, budget: Budget, one: NewTask) -> str | None:
     """Record the order as submit does; return the limit that refused it."""
     try:
-        await BudgetedOrders(database, budget, lambda: 10.0)(BudgetedOrder(record=one, words=(), fingerprint=b""))
+        await BudgetedOrders(database, budget, 10.0)(BudgetedOrder(record=one, keys=(), fingerprint=b""))
     except BudgetExceeded as refusal:
         return refusal.limit
     return None
@@ -224,10 +224,10 @@ async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(6)), of_key=False)
-        limited = BudgetedOrders(db, flow(db), lambda: 10.0)
+        limited = BudgetedOrders(db, flow(db), 10.0)
 
         async def order(quote: str, *words: str) -> object:
-            one = BudgetedOrder(record=record(client, key, NOW, quote), words=words, fingerprint=quote.encode())
+            one = BudgetedOrder(record=record(client, key, NOW, quote), keys=words, fingerprint=quote.encode())
             try:
                 await limited(one)
             except (BudgetExceeded, RepeatedError) as refusal:

@@ -39,10 +39,10 @@ async def test_the_books_of_every_task_add_up_after_anything_was_heard(database:
         records = [record(client, key, now, str(chance.randint(1, 9))) for _ in range(TASKS)]
         async with transaction(one.pool) as connection:
             await orders.record_on(connection, records, 10)
-        ingests = [Ingest(database, wakeups=[], ask_after=60) for database in (one, two)]
+        ingests = [Ingest(database, wakeups=[], poll_after=60) for database in (one, two)]
         words = [heard(each.id, chance) for each in records for _ in range(WORDS)]
         chance.shuffle(words)
-        await asyncio.gather(*(chance.choice(ingests).hear(word) for word in words))
+        await asyncio.gather(*(chance.choice(ingests).apply(word) for word in words))
         books = [
             each
             async for page in reconciliation.task_accounts(one, now - timedelta(1), now + timedelta(1))

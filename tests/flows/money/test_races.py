@@ -25,13 +25,13 @@ async def test_fifty_race_and_ten_fit(database: str, limit: str, of_key: bool) -
         _, other = await client_and_key(one)
         name = str(key) if of_key else "tests"
         await budgets.set_limits(one, name, Limits(**{limit: Decimal(20)}), of_key=of_key)
-        processes = [BudgetedOrders(db, flow(db), lambda: 10.0) for db in (one, two)]
+        processes = [BudgetedOrders(db, flow(db), 10.0) for db in (one, two)]
 
         async def order(number: int, now: datetime) -> str:
             # what another key of the client orders counts against the client's limit, not against the first key's
             whose = other if number % 2 and not of_key else key
             words = (f"i:{number}",) if number % 3 else ()
-            one_order = BudgetedOrder(record=record(client, whose, now, "2"), words=words, fingerprint=b"f")
+            one_order = BudgetedOrder(record=record(client, whose, now, "2"), keys=words, fingerprint=b"f")
             try:
                 await processes[number % 5 % 2](one_order)
             except BudgetExceeded as refusal:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from kling_relay.app.wiring import provider_of
-from kling_relay.flows.reconcile import Account, Reconcile, Report
+from kling_relay.flows.reconcile import AccountComparison, Reconcile, Report
 from kling_relay.provider.client import Provider
 from kling_relay.sandbox import Sandbox
 from tests.support.service import Relay, running, sandboxed
@@ -54,7 +54,7 @@ async def test_where_nothing_went_wrong_nothing_differs(database: str, dialect: 
         assert report.asked == 7 if ask_all else report.asked < 7
         assert await spent(relay) == used(sandbox) == Decimal("11.5")
         if dialect == "kling":
-            assert isinstance(report.account, Account)
+            assert isinstance(report.account, AccountComparison)
             assert report.account.to_json() == {"used": "11.5", "ours": "11.5", "difference": "0"}
         else:
             assert report.account == "the dialect gateway has no account to ask"

@@ -66,7 +66,7 @@ async def stream_events(request: Request[EventStreamQuery]) -> web.StreamRespons
         task=query.task,
         size=request.context.limits.stream_buffer,
     )
-    async with _counted_stream(request), request.state.log_follower.hearing(listener) as now:
+    async with _counted_stream(request), request.state.log_follower.listening(listener) as now:
         response = web.StreamResponse(headers={**_HEADERS, **CORS_HEADERS, "X-Request-Id": request.request_id})
         await response.prepare(request.http)
         try:
@@ -94,7 +94,7 @@ async def _send_logged(
     """Send the events of the log after `cursor`, and return where they end; the listener collects newer ones."""
     database, client, task = request.context.database, request.caller.client, request.query.task
     while not listener.is_closed:
-        listener.forget()
+        listener.clear()
         page = await log.after(database, client, cursor, _PAGE, types=types, task=task)
         if page.events:
             await _write(request, response, _format(page.events))
@@ -113,7 +113,7 @@ async def _send_new(
     heartbeat = request.context.limits.heartbeat
     heartbeat_at = clock() + heartbeat
     while not (listener.is_closed or request.is_disconnected) and await request.is_still_authorized():
-        events = [event for event in await listener.listen(_LISTEN_FOR) if event.at > cursor]
+        events = [event for event in await listener.read(_LISTEN_FOR) if event.at > cursor]
         if listener.is_overrun:
             raise _StalledError
         if events:

@@ -16,7 +16,7 @@ from kling_relay.core.key import Scope
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.core.order import Order, check
 from kling_relay.core.trace import parse as parse_trace
-from kling_relay.flows.log_context import note
+from kling_relay.flows import log_context
 from kling_relay.store.tasks import listing
 from kling_relay.web.http.body import THREAD_FROM, BodyLimit, parse
 from kling_relay.web.http.request import AnyRequest, Request
@@ -41,9 +41,9 @@ async def create_order(request: Request, operation: Operation) -> Response:
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
     trace = parse_trace(headers.get("traceparent"))
     task = await request.context.submit(
-        request.caller, order, word=idempotency_key, trace=trace.text if trace else None, now=request.now
+        request.caller, order, idempotency_key=idempotency_key, trace=trace.text if trace else None, now=request.now
     )
-    note(task=task["task_id"])
+    log_context.add(task=task["task_id"])
     return kling_response(created_json(task), task["task_id"])
 
 

@@ -25,7 +25,7 @@ async def retry_delivery(request: Request[None, EmptyRequest]) -> Response:
     """Make a delivery due now, whatever its status."""
     delivery = await find_delivery(request)
     await redelivery.retry(request.context.database, [delivery.key])
-    request.context.wake_worker()
+    request.context.delivery_wakeup.notify()
     return json_response(delivery_json(await find_delivery(request)), status=202)
 
 
@@ -45,7 +45,7 @@ async def retry_deliveries(request: Request[None, RetryRequest]) -> Response:
         before = page.after
     for keys in by_subscription.values():
         await redelivery.retry(database, keys)
-    request.context.wake_worker()
+    request.context.delivery_wakeup.notify()
     return json_response({"count": count}, status=202)
 
 
@@ -61,7 +61,7 @@ async def replay_subscription(request: Request[None, ReplayRequest]) -> Response
     else:
         types = matching_types(subscription.options.events)
         count = await redelivery.replay_all(database, subscription, types, since, until)
-    request.context.wake_worker()
+    request.context.delivery_wakeup.notify()
     return json_response({"count": count}, status=202)
 
 
@@ -79,7 +79,7 @@ async def test_subscription(request: Request[None, EmptyRequest]) -> Response:
         content={"subscription_id": str(subscription.id), "message": "It works."},
     )
     delivery = await redelivery.publish_to(request.context.database, event, subscription.id)
-    request.context.wake_worker()
+    request.context.delivery_wakeup.notify()
     return json_response({"delivery": delivery.text, "event": webhook_id(event.subject, event.sequence)}, status=202)
 
 

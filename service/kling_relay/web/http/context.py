@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from kling_relay.core.address import PUBLIC_ONLY, Allowed
@@ -12,6 +12,7 @@ from kling_relay.core.order import Order
 from kling_relay.core.price import Prices
 from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
+from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database
@@ -21,16 +22,16 @@ RandomBits = Callable[[int], int]
 """Returns a random number of the given number of bits."""
 
 
-class Submit(Protocol):
-    """The flow that turns an order into a task and returns the task as JSON."""
+class OrderFlow(Protocol):
+    """Turns an order into a task and returns the task as JSON: `Submit`, or `Submit` with a span around it."""
 
     async def __call__(
-        self, caller: Caller, order: Order, *, word: str | None, trace: str | None, now: datetime
+        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
     ) -> Mapping[str, Any]: ...
 
 
-class Ingest(Protocol):
-    """The flow that records a callback; it returns when the callback is on disk."""
+class CallbackFlow(Protocol):
+    """Records a callback, and returns when it is on disk: `Ingest`, or `Ingest` with a span around it."""
 
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None: ...
 
@@ -65,33 +66,17 @@ class Limits:
     burst: int = 100
 
 
-class RequestSummary(NamedTuple):
-    """One request and its response, for the log and the metrics; `route` is a route's name, never a path."""
-
-    route: str
-    method: str
-    status: int
-    seconds: float
-    request_id: str
-    key: UUID | None
-    code: int
-
-
-def _ignore(_: RequestSummary) -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What `kling_relay.app` gives to the handlers, created once per process.
 
     `callback_keys` sign callback tokens, newest first; `random_bits` makes secrets, `new_id` names requests; `slots`
-    is the number of tasks that may be in flight at the provider, None without limit. `wake_worker` tells the worker
-    of this process that a delivery may be due. `is_draining` is true before shutdown.
+    is the number of tasks that may be in flight at the provider, None without limit. `delivery_wakeup` wakes the
+    worker of this process if a delivery may be due. `is_draining` is true before shutdown.
     """
 
-    submit: Submit
-    ingest: Ingest
+    submit: OrderFlow
+    ingest: CallbackFlow
     database: Database
     encryptor: Encryptor
     callback_keys: Sequence[bytes] = field(repr=False)
@@ -105,6 +90,6 @@ class Context:
     allowed: Allowed = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
-    wake_worker: Callable[[], None] = lambda: None
+    delivery_wakeup: Wakeup = field(default_factory=Wakeup)
     is_draining: Callable[[], bool] = lambda: False
-    seen: Callable[[RequestSummary], None] = _ignore
+    observer: Observer = field(default_factory=Observer)
