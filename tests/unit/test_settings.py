@@ -1,4 +1,4 @@
-"""Settings are read once, and every fault is named at once without telling a secret."""
+"""Settings are read once, and every fault is reported at once without showing a secret."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -16,7 +16,7 @@ KEY = "k" * 32
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in os.environ:
@@ -33,7 +33,7 @@ def faults(monkeypatch: pytest.MonkeyPatch, **values: str) -> str:
     return str(caught.value)
 
 
-def test_nothing_need_be_set() -> None:
+def test_no_setting_is_required() -> None:
     settings = read()
     assert settings.own_url == settings.service_url == "http://127.0.0.1:8080"
     assert settings.database_url is None
@@ -74,8 +74,8 @@ def test_a_setting_is_read_in_its_own_unit(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.log_level == "debug"
 
 
-def test_every_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = faults(
+def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = faults(
         monkeypatch,
         PORT="eighty",
         SWEEP_AFTER="60",
@@ -88,7 +88,7 @@ def test_every_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         DATABASE_URL="postgresql://u:p@host/db",
         METRICS_PORT="65536",
     ).splitlines()
-    assert [line.split()[0] for line in sorted(said)] == [
+    assert [line.split()[0] for line in sorted(sentences)] == [
         "RELAY_ALLOWED_NETWORKS",
         "RELAY_ALLOWED_PORTS",
         "RELAY_DELIVERY_TIMEOUT",
@@ -102,8 +102,8 @@ def test_every_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_no_fault_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = faults(
+def test_no_fault_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = faults(
         monkeypatch,
         DATABASE_URL="mysql://user:hush-hush@host/db",
         SIGNING_KEYS="hush-hush",
@@ -112,15 +112,15 @@ def test_no_fault_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         BOOTSTRAP_KEY="hush-hush",
         PROVIDER_URL="https://me:hush-hush@gateway",
     )
-    assert "hush" not in said
-    assert len(said.splitlines()) == 6
+    assert "hush" not in sentences
+    assert len(sentences.splitlines()) == 6
 
 
-def test_a_misspelt_name_is_a_fault_and_the_nearest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_name_is_a_fault_that_suggests_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults(monkeypatch, RETENSION="30d") == "RELAY_RETENSION is not a setting; did you mean RELAY_RETENTION?"
 
 
-def test_names_that_kubernetes_makes_for_a_service_called_relay_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_kubernetes_sets_for_a_service_called_relay_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("RELAY_SERVICE_PORT_HTTP", "80")
     monkeypatch.setenv("RELAY_PORT_8080_TCP_ADDR", "10.0.0.1")
@@ -128,7 +128,9 @@ def test_names_that_kubernetes_makes_for_a_service_called_relay_are_nobodys(monk
     assert "enableServiceLinks" in faults(monkeypatch, PORT="tcp://10.0.0.1:8080")
 
 
-def test_files_are_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_files_in_the_secrets_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "RELAY_SIGNING_KEYS").write_text(f"{KEY}\n")
     (tmp_path / "relay_provider_slots").write_text("7\n")
     (tmp_path / "RELAY_PORT").write_text("1\n")
@@ -148,7 +150,7 @@ def test_a_missing_directory_and_an_unknown_file_are_faults(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "sentence"),
     [
         ({"DATABASE_URL": "postgresql://h/d"}, "RELAY_SIGNING_KEYS is required"),
         ({"PROVIDER_URL": "https://gateway.example"}, "RELAY_PROVIDER_KEY is required"),
@@ -163,13 +165,13 @@ def test_a_missing_directory_and_an_unknown_file_are_faults(tmp_path: Path, monk
     ],
 )
 def test_values_that_contradict_each_other_are_faults(
-    values: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    values: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert said in faults(monkeypatch, **values)
+    assert sentence in faults(monkeypatch, **values)
 
 
 @pytest.mark.parametrize("key", ["api-key-1", "AK:SK"])
-def test_the_dialect_kling_takes_both_forms_of_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dialect_kling_accepts_both_forms_of_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_PROVIDER_URL", "https://api-singapore.klingai.com")
     monkeypatch.setenv("RELAY_PROVIDER_DIALECT", "kling")
     monkeypatch.setenv("RELAY_PROVIDER_KEY", key)
@@ -177,7 +179,7 @@ def test_the_dialect_kling_takes_both_forms_of_key(key: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_the_database_s_address_is_one_for_asyncpg(scheme: str) -> None:
+def test_every_postgresql_scheme_becomes_a_url_for_asyncpg(scheme: str) -> None:
     settings = Settings(database_url=f"{scheme}://u:p@h/d?sslmode=require")
     assert settings.database_url
     assert settings.database_url.get_secret_value() == "postgresql://u:p@h/d?sslmode=require"
@@ -186,7 +188,7 @@ def test_the_database_s_address_is_one_for_asyncpg(scheme: str) -> None:
 def test_settings_never_change_and_never_show_their_secrets() -> None:
     settings = Settings(signing_keys=KEY, database_url="postgresql://u:hush@h/d")
     with pytest.raises(ValidationError):
-        setattr(settings, "port", 1)  # noqa: B010  (mypy would refuse it rightly otherwise)
+        setattr(settings, "port", 1)  # noqa: B010  (mypy would refuse an assignment)
     assert KEY not in repr(settings)
     assert "hush" not in f"{settings!r}{settings}{settings.model_dump()}"
 
@@ -201,10 +203,10 @@ def test_the_table_has_each_setting_once_with_a_meaning_and_no_secret() -> None:
     assert {row.name for row in rows} == {f"RELAY_{name.upper()}" for name in Settings.model_fields}
     assert len({row.name for row in rows}) == len(rows)
     assert all(row.meaning and row.default for row in rows)
-    shown = {row.name: row.value for row in rows}
-    assert shown["RELAY_SIGNING_KEYS"] == "********"
-    assert shown["RELAY_PROVIDER_SLOTS"] == "3"
-    assert shown["RELAY_SWEEP_AFTER"] == "60s"
+    values = {row.name: row.value for row in rows}
+    assert values["RELAY_SIGNING_KEYS"] == "********"
+    assert values["RELAY_PROVIDER_SLOTS"] == "3"
+    assert values["RELAY_SWEEP_AFTER"] == "60s"
     assert KEY not in str(rows)
 
 

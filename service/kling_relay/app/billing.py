@@ -1,4 +1,4 @@
-"""The operator's side of money: limits set and listed, everybody's usage, and the ledger against the provider."""
+"""Money for operators: setting and listing limits, usage of all clients, and reconciliation with the provider."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -15,26 +15,26 @@ from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.balances import LedgerAccount
 from kling_relay.store.money.usage import UsageGroup
 
-_CLOSED_AT_ONCE = 500_000
-"""So many entries are added up in one statement."""
+_CHECKPOINT_ENTRIES = 500_000
+"""The number of entries that one statement adds up."""
 
 
 async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: bool) -> int:
-    """Set all limits of the client, or of the keys, of this name or id; return how many there were.
+    """Set all limits of the client, or of the keys, with this name or id. Return how many there are.
 
-    Sums are closed up to now, a little at a time, so that the next order does not add up years.
+    The ledger is then summed up to now in small steps, so that the next order does not have to sum years of entries.
     """
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with open_database(settings) as database:
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for account in await budgets.limited_accounts(database):
-            while await balances.advance_checkpoint(database.pool, account, currency, now, limit=_CLOSED_AT_ONCE):
+            while await balances.advance_checkpoint(database.pool, account, currency, now, limit=_CHECKPOINT_ENTRIES):
                 continue
         return count
 
 
 async def limited_spenders(settings: Settings) -> list[tuple[LedgerAccount, Spent]]:
-    """Return every client and key that has a limit, with what counts against it now."""
+    """Return every client and key that has a limit, with its present spending."""
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with open_database(settings) as database:
         return [
@@ -52,7 +52,7 @@ async def list_usage(
 
 
 async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
-    """Compare the ledger with the provider; with the sandbox in process only with what it said while it lived."""
+    """Compare the ledger with the provider. The in-process sandbox is gone by now, so only its callbacks count."""
     currency = load_prices(settings.prices).currency
     async with open_database(settings) as database, AsyncExitStack() as stack:
         provider = None

@@ -1,4 +1,4 @@
-"""The database as a process opens it: embedded or given, migrated where it is ours, its partitions there."""
+"""Opens the database of a process: embedded or external, migrated if it is embedded, with its partitions."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from kling_relay.store.schema.restored import raise_tx_offset
 
 @asynccontextmanager
 async def database_url(settings: Settings) -> AsyncIterator[str]:
-    """Give the address of the database; an embedded one runs for as long as somebody uses it."""
+    """Yield the URL of the database. An embedded one runs until its last user is done."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
@@ -25,10 +25,10 @@ async def database_url(settings: Settings) -> AsyncIterator[str]:
 async def prepare_database(
     url: str, settings: Settings, *, restored: bool = False, drop_old: bool = False
 ) -> list[str]:
-    """Bring the schema to this release's and make the partitions of the days ahead; return those dropped.
+    """Migrate the schema to this release and create the partitions of the coming days. Return the dropped ones.
 
     After a restore the numbers of events are raised; `restored` says that there was one, if the numbers do not show it.
-    With `drop_old` partitions are dropped as the sweep does it where it may. Raises CollisionError where it is at it.
+    `drop_old` drops old partitions as the sweep does. Raises CollisionError if the sweep is doing it now.
     """
     await migrate.migrate(url)
     await raise_tx_offset(url, restored=restored)
@@ -43,7 +43,7 @@ async def prepare_database(
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, migrated: bool = False) -> AsyncIterator[Database]:
-    """Give the pools; with `migrated`, and always where it is embedded, the schema is brought up first."""
+    """Yield the pools. With `migrated`, and always if it is embedded, the schema is migrated first."""
     async with database_url(settings) as url:
         if migrated or settings.database_url is None:
             await prepare_database(url, settings)

@@ -1,4 +1,4 @@
-"""Client keys from the operator's side: made, listed, revoked, and the bootstrap key ensured."""
+"""Client keys for operators: create, list and revoke them, and ensure the bootstrap key."""
 
 from datetime import datetime
 
@@ -23,14 +23,14 @@ async def create_key(
     scopes: frozenset[Scope] = ALL_SCOPES,
     expires_at: datetime | None = None,
 ) -> str:
-    """Make a key and return its text, which is kept nowhere in the clear; its client is `name` where none is said."""
+    """Create a key and return its text, which is stored nowhere. Without `client`, the client is called `name`."""
     text = key_core.make_key(clock.new_id(clock.now()), clock.random_bits(key_core.SECRET_BITS))
     await _write(database, encryptor, text, name, client or name, scopes, expires_at)
     return text
 
 
 async def ensure_bootstrap_key(database: Database, encryptor: Encryptor, text: str) -> None:
-    """Make sure that the bootstrap key is there, with all scopes."""
+    """Create the bootstrap key with all scopes, unless it exists."""
     if await client_keys.by_digest(database, key_core.digest(text)) is None:
         await _write(database, encryptor, text, BOOTSTRAP, BOOTSTRAP, ALL_SCOPES, None)
 
@@ -41,7 +41,7 @@ async def list_keys(database: Database) -> list[KeyRow]:
 
 
 async def revoke_keys(database: Database, name: str) -> int:
-    """Revoke the keys of this name or id, and return how many were."""
+    """Revoke the keys with this name or id, and return their number."""
     return len(await client_keys.revoke(database, name, clock.now()))
 
 

@@ -1,4 +1,4 @@
-"""Signing keys: given by setting, or made once in a file beside the embedded database."""
+"""Signing keys: from the settings, or made once in a file beside the embedded database."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ FILE = "signing-keys"
 
 
 def signing_keys(settings: Settings) -> Sequence[bytes]:
-    """Return the keys of callback tokens and of secrets at rest, newest first."""
+    """Return the keys that sign callback tokens and encrypt stored secrets, newest first."""
     if settings.signing_keys:
         return [key.get_secret_value().encode() for key in settings.signing_keys]
     path = Path(settings.data_dir) / FILE
@@ -20,5 +20,5 @@ def signing_keys(settings: Settings) -> Sequence[bytes]:
             path.chmod(0o600)
             file.write(secrets.token_urlsafe(48) + "\n")
     except FileExistsError:
-        pass  # an earlier start, or another process of this one, made it
+        pass  # made by an earlier start, or by another process
     return [line.encode() for line in path.read_text(encoding="ascii").split()]

@@ -1,4 +1,4 @@
-"""The environment, read once by the composition root and never anywhere else."""
+"""The settings: the environment, read once by the composition root and nowhere else."""
 
 from kling_relay.settings.load import Settings, SettingsError, read, risks
 from kling_relay.settings.table import Row, describe

@@ -1,6 +1,6 @@
-"""The environment, read once into one frozen value, or every fault at once in sentences.
+"""Reads the environment once, into one frozen value. If it is wrong, every fault is reported as a sentence.
 
-No sentence holds a secret, and an unknown RELAY_ name is a fault too: a misspelt limit is no limit.
+No sentence contains a secret. An unknown RELAY_ name is a fault too, because a misspelt limit would have no effect.
 """
 
 import os
@@ -32,12 +32,12 @@ from kling_relay.settings.groups import (
 from kling_relay.settings.table import holds_secret
 
 PREFIX = "RELAY_"
-# Kubernetes tells pods about a Service called "relay" under these names, which are nobody's settings.
+# Kubernetes sets these variables in pods if there is a Service called "relay".
 _KUBERNETES = re.compile(r"RELAY_(SERVICE_(HOST|PORT)|PORT_\d+_).*")
 
 
 class SettingsError(Exception):
-    """The settings are wrong; `faults` says each fault in a sentence."""
+    """The settings are wrong. `faults` are sentences."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -54,7 +54,7 @@ class Settings(
     ClientSettings,
     BaseSettings,
 ):
-    """All settings, read and sound; made by `read`, or from values in a test."""
+    """All settings, validated. Made by `read`, or from values in a test."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -76,16 +76,16 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # `read` gathers the rest, so that it can name every fault at once
+        return (init_settings,)  # `read` merges the other sources, so that it can report every fault
 
     @property
     def own_url(self) -> str:
-        """Where the provider reaches us, without a slash at the end."""
+        """The address of this service for the provider, without a trailing slash."""
         return self.public_url or self._listening_url()
 
     @property
     def service_url(self) -> str:
-        """Where the command line finds the service, without a slash at the end."""
+        """The address of the service for the command line, without a trailing slash."""
         return self.url or self._listening_url()
 
     def _listening_url(self) -> str:
@@ -94,9 +94,9 @@ class Settings(
 
 
 def read() -> Settings:
-    """Return the settings of this process's environment and RELAY_SECRETS_DIR; raises SettingsError."""
+    """Return the settings from the environment and from RELAY_SECRETS_DIR. Raises SettingsError."""
     directory = os.environ.get(f"{PREFIX}SECRETS_DIR", "").strip()
-    faults = list(_unknown(os.environ, "")) + list(_faults_of_directory(directory))
+    faults = list(_unknown_names(os.environ, "")) + list(_directory_faults(directory))
     values: dict[str, Any] = EnvSettingsSource(Settings)()
     if directory and Path(directory).is_dir():
         values = {**SecretsSettingsSource(Settings, secrets_dir=directory)(), **values}
@@ -114,22 +114,22 @@ def read() -> Settings:
 
 
 def _sentences(error: ValidationError, values: Mapping[str, Any]) -> Iterator[str]:
-    seen = set()
+    sentences = set()
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         name = str(fault["loc"][0])
         reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should").split(", unable to")[0]
-        given = values[name]
-        is_private = holds_secret(Settings.model_fields[name]) or "@" in str(given)  # an address may hold a password
-        shown = "" if is_private else f", not {given!r}"
+        value = values[name]
+        is_private = holds_secret(Settings.model_fields[name]) or "@" in str(value)  # a URL may contain a password
+        actual = "" if is_private else f", not {value!r}"
         hint = " (set by Kubernetes for a Service called relay? enableServiceLinks: false)"
-        link = hint if isinstance(given, str) and name == "port" and given.startswith("tcp://") else ""
-        sentence = f"{PREFIX}{name.upper()} {reason}{shown}{link}."
-        if sentence not in seen:
-            seen.add(sentence)
+        kubernetes = hint if isinstance(value, str) and name == "port" and value.startswith("tcp://") else ""
+        sentence = f"{PREFIX}{name.upper()} {reason}{actual}{kubernetes}."
+        if sentence not in sentences:
+            sentences.add(sentence)
             yield sentence
 
 
-def _unknown(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
+def _unknown_names(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     for name in sorted(names):
         upper = name.upper()
@@ -139,35 +139,35 @@ def _unknown(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
         yield f"{name}{where} is not a setting{f'; did you mean {nearest[0]}?' if nearest else '.'}"
 
 
-def _faults_of_directory(directory: str) -> Iterator[str]:
+def _directory_faults(directory: str) -> Iterator[str]:
     if not directory:
         return
     if not Path(directory).is_dir():
         yield f"{PREFIX}SECRETS_DIR should be a directory, not {directory!r}."
         return
-    yield from _unknown([path.name for path in Path(directory).iterdir()], f" in {directory}")
+    yield from _unknown_names([path.name for path in Path(directory).iterdir()], f" in {directory}")
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
-    """Yield what each value alone does not show, with the fields it is about."""
+    """Yield the faults of combinations, each with the fields that it is about."""
     if settings.database_url and not settings.signing_keys:
         yield (
             {"database_url", "signing_keys"},
-            "RELAY_SIGNING_KEYS is required with RELAY_DATABASE_URL: every process must have the same ones.",
+            "RELAY_SIGNING_KEYS is required with RELAY_DATABASE_URL: all processes must share the same keys.",
         )
     if settings.provider_url and not settings.provider_key:
         yield {"provider_url", "provider_key"}, "RELAY_PROVIDER_KEY is required with RELAY_PROVIDER_URL."
     if settings.provider_key and not settings.provider_url:
         yield (
             {"provider_url", "provider_key"},
-            "RELAY_PROVIDER_KEY without RELAY_PROVIDER_URL would be told to nobody: give both, or neither.",
+            "RELAY_PROVIDER_KEY has no effect without RELAY_PROVIDER_URL: set both, or neither.",
         )
     if settings.provider_dialect == "kling" and settings.provider_key:
         halves = settings.provider_key.get_secret_value().split(":")
         if len(halves) > 2 or not all(halves):
             yield (
                 {"provider_key"},
-                "RELAY_PROVIDER_KEY should be an API key or ACCESS_KEY:SECRET_KEY for the dialect kling.",
+                "RELAY_PROVIDER_KEY should be an API key, or ACCESS_KEY:SECRET_KEY, for the dialect kling.",
             )
     if settings.port and settings.port == settings.metrics_port:
         yield {"port", "metrics_port"}, "RELAY_METRICS_PORT should differ from RELAY_PORT."
@@ -180,19 +180,23 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
 
 
 def risks(settings: Settings) -> list[str]:
-    """Return what is allowed but seldom meant, in sentences to be logged as warnings at the start."""
-    found = []
+    """Return what is allowed but seldom intended, as sentences that are logged as warnings at the start."""
+    sentences = []
     if settings.provider_url and not settings.public_url:
-        found.append("RELAY_PUBLIC_URL is not set: the provider will be told to call back to " + settings.own_url)
+        sentences.append("RELAY_PUBLIC_URL is not set: the provider will send callbacks to " + settings.own_url)
     if settings.provider_url and not settings.database_url:
-        found.append("RELAY_DATABASE_URL is not set: real tasks are kept in the embedded PostgreSQL of this machine.")
+        sentences.append(
+            "RELAY_DATABASE_URL is not set: real tasks are stored in the embedded PostgreSQL of this machine."
+        )
     if settings.database_url and not settings.provider_url:
-        found.append(
-            "RELAY_PROVIDER_URL is not set: a sandbox inside the process plays the provider. Run one `up` and nothing "
-            "beside it: an `api` and a `worker` apart would each ask a sandbox that the other knows nothing of."
+        sentences.append(
+            "RELAY_PROVIDER_URL is not set: a sandbox inside the process replaces the provider. Run a single `up`: a "
+            "separate `api` and `worker` would each have a sandbox of their own."
         )
     if any(network.prefixlen == 0 for network in settings.allowed_networks):
-        found.append("RELAY_ALLOWED_NETWORKS allows every address: subscribers may reach whatever this machine can.")
+        sentences.append(
+            "RELAY_ALLOWED_NETWORKS allows every address: deliveries can reach everything that this machine can reach."
+        )
     if settings.provider_url and settings.provider_url.startswith("http://"):
-        found.append("RELAY_PROVIDER_URL is not https: the provider's key travels in clear text.")
-    return found
+        sentences.append("RELAY_PROVIDER_URL is not https: the provider's key is sent in clear text.")
+    return sentences

@@ -1,4 +1,4 @@
-"""The settings as a table: the source of `kling-relay settings` and of docs/settings.md."""
+"""The settings as a table, for `kling-relay settings` and docs/settings.md."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,9 @@ from kling_relay.settings.units import Unset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One setting: its name in the environment, its default in words, and what it means.
+    """One setting: its environment variable, its default in words, and its meaning.
 
-    `value` is what it is now, None where it was not asked for or is not set; secrets are covered.
+    `value` is its present value, or None if it is not set or was not requested. Secrets are masked.
     """
 
     group: str
@@ -26,7 +26,7 @@ class Row:
 
 
 def describe(settings: BaseModel | None = None) -> list[Row]:
-    """Return a row for each setting, in the order of their groups; with `settings`, also their values."""
+    """Return a row for each setting, in the order of the groups; with `settings`, also the values."""
     now = settings.model_dump() if settings else {}
     return [
         Row(
@@ -35,7 +35,7 @@ def describe(settings: BaseModel | None = None) -> list[Row]:
             default=_default(group, name, field),
             meaning=" ".join((field.description or "").split()),
             is_secret=holds_secret(field),
-            value=_shown(now.get(name), field),
+            value=_display(now.get(name), field),
         )
         for group in GROUPS
         for name, field in group.model_fields.items()
@@ -43,11 +43,11 @@ def describe(settings: BaseModel | None = None) -> list[Row]:
 
 
 def holds_secret(field: FieldInfo) -> bool:
-    """Say whether a field's value must not be shown."""
+    """Return whether a field's value is secret."""
     return "SecretStr" in repr(field.annotation)
 
 
-def _shown(value: Any, field: FieldInfo) -> str | None:
+def _display(value: Any, field: FieldInfo) -> str | None:
     if value is None or value == "":
         return None
     return "********" if holds_secret(field) else _text(value)

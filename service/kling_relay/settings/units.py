@@ -1,6 +1,6 @@
-"""How values are written in settings: `15s`, `32MiB`, lists with commas; each reader refuses in a sentence.
+"""The notation of values in settings: `15s`, `32MiB`, lists with commas. A wrong value is refused with a sentence.
 
-A refusal never repeats the value: it may be a secret.
+The sentence never contains the value, because it may be a secret.
 """
 
 import base64
@@ -26,21 +26,21 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Unset:
-    """What holds where a setting is not given, in words, for the documents."""
+    """The default of a setting in words, for the documents."""
 
     means: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """A range of TCP ports, both ends included."""
+    """A range of TCP ports, including both ends."""
 
     first: int
     last: int
 
 
 def read_duration(text: str) -> timedelta:
-    """Return the time that `15s`, `2m`, `1h30m`, `250ms` or `90d` says; raises ValueError."""
+    """Return the time in a text such as `15s`, `2m`, `1h30m`, `250ms` or `90d`. Raises ValueError."""
     if text == "0":
         return timedelta()
     if not re.fullmatch(f"(?:{_PART.pattern})+", text):
@@ -49,7 +49,7 @@ def read_duration(text: str) -> timedelta:
 
 
 def write_duration(time: timedelta) -> str:
-    """Write a time the way `read_duration` reads it, in one unit, and 60s or 24h rather than 1m or 1d."""
+    """Return a time as text for `read_duration`, in one unit: 60s and 24h rather than 1m and 1d."""
     left = round(time.total_seconds() * 1000)
     for unit, seconds in _SECONDS.items():
         count, rest = divmod(left, round(seconds * 1000))
@@ -59,20 +59,20 @@ def write_duration(time: timedelta) -> str:
 
 
 def read_size(text: str) -> int:
-    """Return how many bytes `32MiB`, `64KiB` or `512` are; raises ValueError."""
-    if not (found := _SIZE.fullmatch(text)):
+    """Return the bytes in a text such as `32MiB`, `64KiB` or `512`. Raises ValueError."""
+    if not (match := _SIZE.fullmatch(text)):
         raise ValueError("should be a size such as 512B, 64KiB or 32MiB")
-    return int(found[1]) * _BYTES[found[2] or "B"]
+    return int(match[1]) * _BYTES[match[2] or "B"]
 
 
 def write_size(size: int) -> str:
-    """Write a size the way `read_size` reads it."""
+    """Return a size as text for `read_size`."""
     unit = next((unit for unit, factor in _BYTES.items() if size % factor == 0 and size), "B")
     return f"{size // _BYTES[unit]}{unit}"
 
 
 def read_ports(text: str) -> Ports:
-    """Return the ports that `443` or `1024-65535` names; raises ValueError."""
+    """Return the ports in a text such as `443` or `1024-65535`. Raises ValueError."""
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal() and 0 < int(first) <= int(last or first) < 65536):
         raise ValueError("should be ports such as 443 or 1024-65535")
@@ -80,23 +80,23 @@ def read_ports(text: str) -> Ports:
 
 
 def write_ports(ports: Ports) -> str:
-    """Write ports the way `read_ports` reads them."""
+    """Return ports as text for `read_ports`."""
     return str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
 
 
 def read_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Return the network that a CIDR such as `10.0.0.0/8` names; raises ValueError."""
+    """Return the network in a CIDR such as `10.0.0.0/8`. Raises ValueError."""
     try:
         return ipaddress.ip_network(text)
     except ValueError:
         raise ValueError("should be networks such as 10.1.0.0/16 or fd00::/8, without host bits") from None
 
 
-def _given_as_text(read: Callable[[str], Value]) -> BeforeValidator:
+def _from_text(read: Callable[[str], Value]) -> BeforeValidator:
     return BeforeValidator(lambda value: read(value.strip()) if isinstance(value, str) else value)
 
 
-def _given_as_list(read: Callable[[str], Value]) -> BeforeValidator:
+def _from_list(read: Callable[[str], Value]) -> BeforeValidator:
     def read_list(value: Any) -> Any:
         if not isinstance(value, str):
             return value
@@ -114,19 +114,19 @@ def _listed(write: Callable[[Any], str]) -> PlainSerializer:
 
 def _positive(time: timedelta) -> timedelta:
     if not time:
-        raise ValueError("should be longer than nothing")
+        raise ValueError("should be longer than 0")
     return time
 
 
 def _address(text: str) -> str:
-    """Take an http or https address without user, query or trailing slash, so that paths can be put behind it."""
+    """Return an http(s) URL without user, query and trailing slash, so that paths can be appended."""
     try:
         parts = urlsplit(text)
-        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        sound = sound and not (parts.username or parts.password or parts.query or parts.fragment)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_valid = is_valid and not (parts.username or parts.password or parts.query or parts.fragment)
     except ValueError:
-        sound = False
-    if not sound:
+        is_valid = False
+    if not is_valid:
         raise ValueError("should be an address such as https://relay.example.com, without user, query or fragment")
     return text.rstrip("/")
 
@@ -140,18 +140,18 @@ def _postgres(secret: SecretStr) -> SecretStr:
 
 def _signing_key(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value()) < _MIN_SIGNING_KEY:
-        raise ValueError("should be keys of 32 characters or more each, such as `openssl rand -base64 32` gives")
+        raise ValueError("should be keys of at least 32 characters each; `openssl rand -base64 32` makes one")
     return secret
 
 
 def _webhook_secret(secret: SecretStr) -> SecretStr:
     prefix, _, key = secret.get_secret_value().partition("_")
     try:
-        sound = prefix == "whsec" and bool(base64.b64decode(key, validate=True))
+        is_valid = prefix == "whsec" and bool(base64.b64decode(key, validate=True))
     except (binascii.Error, ValueError):
-        sound = False
-    if not sound:
-        raise ValueError("should be whsec_ and Base64 after it")
+        is_valid = False
+    if not is_valid:
+        raise ValueError("should be whsec_ followed by Base64")
     return secret
 
 
@@ -168,21 +168,19 @@ def _printable(secret: SecretStr) -> SecretStr:
 
 
 _AS_TIME = PlainSerializer(write_duration, return_type=str)
-Duration = Annotated[timedelta, _given_as_text(read_duration), AfterValidator(_positive), _AS_TIME]
-DurationOrNone = Annotated[timedelta, _given_as_text(read_duration), _AS_TIME]
-Durations = Annotated[tuple[timedelta, ...], _given_as_list(read_duration), _listed(write_duration)]
-Size = Annotated[int, _given_as_text(read_size), Field(gt=0), PlainSerializer(write_size, return_type=str)]
+Duration = Annotated[timedelta, _from_text(read_duration), AfterValidator(_positive), _AS_TIME]
+DurationOrNone = Annotated[timedelta, _from_text(read_duration), _AS_TIME]
+Durations = Annotated[tuple[timedelta, ...], _from_list(read_duration), _listed(write_duration)]
+Size = Annotated[int, _from_text(read_size), Field(gt=0), PlainSerializer(write_size, return_type=str)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
-Words = Annotated[tuple[str, ...], _given_as_list(str), _listed(str)]
-PortRanges = Annotated[tuple[Ports, ...], _given_as_list(read_ports), _listed(write_ports)]
-Networks = Annotated[
-    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _given_as_list(read_network), _listed(str)
-]
+Words = Annotated[tuple[str, ...], _from_list(str), _listed(str)]
+PortRanges = Annotated[tuple[Ports, ...], _from_list(read_ports), _listed(write_ports)]
+Networks = Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], _from_list(read_network), _listed(str)]
 Address = Annotated[str, AfterValidator(_address)]
 Postgres = Annotated[SecretStr, AfterValidator(_postgres)]
 SigningKeys = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_signing_key)], ...], _given_as_list(SecretStr), Field(min_length=1)
+    tuple[Annotated[SecretStr, AfterValidator(_signing_key)], ...], _from_list(SecretStr), Field(min_length=1)
 ]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
