@@ -1,4 +1,4 @@
-# `make` alone explains the targets. Everything lives in .venv, made from requirements/dev.txt by its hashes.
+# `make` prints the targets. Everything is installed in .venv, from requirements/dev.txt with its hashes.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -10,27 +10,27 @@ EXTRAS := --extra embedded --extra tracing
 COMPILE := UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-# A .venv that was moved, or made by a Python that is gone, is made anew.
+# Create .venv again if it was moved or its Python was removed.
 ifneq ($(shell $(BIN)/python -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/null),$(CURDIR))
 $(shell rm -f $(MADE))
 endif
 
-help: ## explain the targets
+help: ## print the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target does; do \
 		printf '%-18s %s\n' "$$target" "$$does"; done
 
-setup: $(MADE) ## make .venv with everything in it, kling-relay too
+setup: $(MADE) ## create .venv with kling-relay and all its tools
 
-run: setup ## start everything with a sandbox provider, submit an order of each kind, stay up until Ctrl-C
+run: setup ## run the demo: the service with a sandbox provider and one order of each kind, until Ctrl-C
 	@$(BIN)/kling-relay demo $(ARGS)
 
-test: setup ## run the test suite against a real PostgreSQL (ARGS='tests/unit/test_settings.py -k word')
+test: setup ## run all tests, against a real PostgreSQL (ARGS='tests/unit/test_settings.py -k word')
 	@$(BIN)/pytest $(ARGS)
 
-test-fast: setup ## run the tests that start no processes and no browser and are not long: under a minute
+test-fast: setup ## run the tests without processes, browser and long tests: under a minute
 	@$(BIN)/pytest -m 'not process and not browser and not long' $(ARGS)
 
-check: setup ## lint, types, import contracts, schema and generated documents
+check: setup ## check style, types, import contracts, schema and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -38,34 +38,34 @@ check: setup ## lint, types, import contracts, schema and generated documents
 	$(BIN)/python alembic/compare.py
 	$(BIN)/python docs/generate.py --check
 
-bench: setup ## run the benchmarks (under ten minutes), results in bench/results/
+bench: setup ## run the benchmarks, in under ten minutes; results are in bench/results/
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-full: setup ## run the benchmarks with growth and soak
+bench-full: setup ## run the benchmarks with growth and soak too
 	@$(BIN)/python -m bench --full $(ARGS)
 
 faults: setup ## run the fault tests in their long form
 	@$(BIN)/pytest tests/faults --long --hypothesis-profile thorough --timeout 7200 -n 1 $(ARGS)
 
-format: setup ## bring the sources into their one form
+format: setup ## format the sources
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-docs: setup ## write the generated documents anew
+docs: setup ## write the generated documents
 	@$(BIN)/python docs/generate.py
 
-images: setup ## take the pictures in docs/images anew, of a demo of some minutes (MINUTES=4; needs Chromium)
+images: setup ## take the pictures in docs/images from a demo of some minutes (MINUTES=4; needs Chromium)
 	@$(BIN)/python -m tests.browser.pictures $(MINUTES)
 
-revision: setup ## write a migration from the difference between tables and scripts (M='say what')
+revision: setup ## write a migration from tables.py (M='its title')
 	@$(BIN)/python alembic/compare.py --write '$(M)'
 
-lock: setup ## resolve the dependencies anew (UPGRADE=1 for newer versions)
+lock: setup ## write the lock files (UPGRADE=1 for newer versions)
 	@$(PIP) install --require-hashes -r requirements/uv.txt
 	@$(COMPILE) pyproject.toml $(EXTRAS) --group dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml $(EXTRAS) --constraint requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) --group pyproject.toml:lock -o requirements/uv.txt
 
-clean: ## remove .venv and what tools left behind (not .relay, where the data is)
+clean: ## remove .venv and the files of tools, but not .relay, which has the data
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -74,13 +74,13 @@ clean: ## remove .venv and what tools left behind (not .relay, where the data is
 $(MADE): requirements/dev.txt pyproject.toml
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
 		if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			echo "Making .venv with $$($$python --version): a minute or so, once."; \
+			echo "Creating .venv with $$($$python --version). This takes about a minute, once."; \
 			if $(BIN)/python -c 'import pip' 2>/dev/null; then exit 0; fi; \
 			exec $$python -m venv --clear .venv; \
 		fi; \
 	done; \
-	echo 'No Python 3.11 or newer with venv was found. Install one (Debian: python3 and python3-venv),' \
-		'or say where: make PYTHON=/path/to/python3' >&2; exit 1
+	echo 'There is no Python 3.11 or newer with venv. Install one (Debian: python3 and python3-venv),' \
+		'or pass its path: make PYTHON=/path/to/python3' >&2; exit 1
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@printf '%s\n' '$(CURDIR)' > $(MADE)
