@@ -1,14 +1,14 @@
-"""The house: a web served for one test."""
+"""The API, served for one test."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.relay import House, house
+from tests.support.relay import ApiServer, serve_api
 
 
 @pytest.fixture
-async def home(database: str) -> AsyncIterator[House]:
-    """A served web with usual limits."""
-    async with house(database) as served:
+async def api(database: str) -> AsyncIterator[ApiServer]:
+    """The API with default limits."""
+    async with serve_api(database) as served:
         yield served

@@ -1,4 +1,4 @@
-"""Who may come in: keys, JWTs, scopes, rates, and what is said to those who may not."""
+"""Authentication: keys, JWTs, scopes, rates, and the errors of each."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,19 +9,19 @@ import pytest
 from kling_relay.core.key import Scope, key_id
 from kling_relay.store.access import client_keys
 from kling_relay.web.http.context import Limits
-from tests.support.relay import House, house
+from tests.support.relay import ApiServer, serve_api
 from tests.support.waiting import eventually
 
 
 def signed(key: str, secret: str | None = None, **claims: Any) -> str:
     now = datetime.now(UTC)
-    usual = {"iss": str(key_id(key)), "exp": now + timedelta(minutes=30), "nbf": now - timedelta(seconds=5)}
-    return jwt.encode({**usual, **claims}, secret or key, algorithm="HS256")
+    defaults = {"iss": str(key_id(key)), "exp": now + timedelta(minutes=30), "nbf": now - timedelta(seconds=5)}
+    return jwt.encode({**defaults, **claims}, secret or key, algorithm="HS256")
 
 
-async def test_a_jwt_signed_with_a_key_is_as_good_as_the_key(home: House) -> None:
-    status, said = await home.post("/v1/videos/text2video", {"prompt": "a"}, signed(home.key))
-    assert (status, said["code"]) == (200, 0)
+async def test_a_jwt_signed_with_a_key_authenticates_like_the_key(api: ApiServer) -> None:
+    status, body = await api.post("/v1/videos/text2video", {"prompt": "a"}, signed(api.key))
+    assert (status, body["code"]) == (200, 0)
 
 
 @pytest.mark.parametrize(
@@ -34,25 +34,25 @@ async def test_a_jwt_signed_with_a_key_is_as_good_as_the_key(home: House) -> Non
         ({"exp": "soon"}, 1002),
     ],
 )
-async def test_a_jwt_out_of_its_time_is_refused_with_klings_code(home: House, claims: Any, code: int) -> None:
-    status, said = await home.get("/kling/v1/videos/text2video", signed(home.key, **claims))
-    assert (status, said["code"]) == (401, code)
+async def test_a_jwt_with_wrong_claims_is_refused_with_klings_code(api: ApiServer, claims: Any, code: int) -> None:
+    status, body = await api.get("/kling/v1/videos/text2video", signed(api.key, **claims))
+    assert (status, body["code"]) == (401, code)
 
 
-async def test_a_jwt_of_another_secret_or_method_is_refused(home: House) -> None:
-    unsigned = jwt.encode({"iss": str(key_id(home.key)), "exp": 4_000_000_000}, "", algorithm="none")
-    for token in (signed(home.key, secret="x" * 40), unsigned, "a.b.c", ".."):
-        status, said = await home.get("/kling/v1/videos/text2video", token)
-        assert (status, said["code"]) == (401, 1002)
+async def test_a_jwt_with_another_secret_or_algorithm_is_refused(api: ApiServer) -> None:
+    unsigned = jwt.encode({"iss": str(key_id(api.key)), "exp": 4_000_000_000}, "", algorithm="none")
+    for token in (signed(api.key, secret="x" * 40), unsigned, "a.b.c", ".."):
+        status, body = await api.get("/kling/v1/videos/text2video", token)
+        assert (status, body["code"]) == (401, 1002)
 
 
-async def test_a_request_without_a_key_is_refused(home: House) -> None:
-    status, said, headers = await home.full("GET", "/v1/tasks", "")
-    assert (status, said["code"], headers["WWW-Authenticate"]) == (401, 1001, "Bearer")
+async def test_a_request_without_a_key_is_refused(api: ApiServer) -> None:
+    status, body, headers = await api.call_with_headers("GET", "/v1/tasks", "")
+    assert (status, body["code"], headers["WWW-Authenticate"]) == (401, 1001, "Bearer")
     assert headers["Content-Type"] == "application/problem+json"
     for authorization in ("Basic abc", "Bearer", "nonsense", "Bearer " + "x" * 5000, "Bearer é"):
-        status, said = await home.call("GET", "/v1/tasks", "", headers={"Authorization": authorization})
-        assert (status, said["code"]) == (401, 1002)
+        status, body = await api.call("GET", "/v1/tasks", "", headers={"Authorization": authorization})
+        assert (status, body["code"]) == (401, 1002)
 
 
 @pytest.mark.parametrize(
@@ -65,60 +65,60 @@ async def test_a_request_without_a_key_is_refused(home: House) -> None:
         (Scope.ADMIN, ("POST", "/kling/v1/videos/text2video"), None),
     ],
 )
-async def test_a_key_may_do_what_its_scopes_say(
-    home: House, scope: Scope, good: tuple[str, str], bad: tuple[str, str] | None
+async def test_a_key_can_do_only_what_its_scopes_allow(
+    api: ApiServer, scope: Scope, good: tuple[str, str], bad: tuple[str, str] | None
 ) -> None:
-    key = await home.key_of("scoped", [scope])
-    assert (await home.call(*good, key, json={"prompt": "a"}))[0] == 200
+    key = await api.create_key("scoped", [scope])
+    assert (await api.call(*good, key, json={"prompt": "a"}))[0] == 200
     if bad is not None:
-        status, said = await home.call(*bad, key, json={"prompt": "a"})
-        assert (status, said["code"]) == (403, 1103)
+        status, body = await api.call(*bad, key, json={"prompt": "a"})
+        assert (status, body["code"]) == (403, 1103)
 
 
-async def test_a_revoked_key_is_refused_within_five_seconds_of_use(home: House) -> None:
-    key = await home.key_of("leaving")
-    assert (await home.get("/v1/tasks", key))[0] == 200
-    assert len(await client_keys.revoke(home.database, "leaving", datetime.now(UTC))) == 1
+async def test_a_revoked_key_is_refused_within_five_seconds_of_use(api: ApiServer) -> None:
+    key = await api.create_key("leaving")
+    assert (await api.get("/v1/tasks", key))[0] == 200
+    assert len(await client_keys.revoke(api.database, "leaving", datetime.now(UTC))) == 1
 
     async def is_out() -> bool:
-        return (await home.get("/v1/tasks", key))[0] == 401
+        return (await api.get("/v1/tasks", key))[0] == 401
 
     assert await eventually(is_out, within=5)
 
 
-async def test_an_expired_key_is_refused(home: House) -> None:
-    key = await home.key_of("old", expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    status, said = await home.get("/v1/tasks", key)
-    assert (status, said["code"]) == (401, 1004)
+async def test_an_expired_key_is_refused(api: ApiServer) -> None:
+    key = await api.create_key("old", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    status, body = await api.get("/v1/tasks", key)
+    assert (status, body["code"]) == (401, 1004)
 
 
-async def test_the_last_use_of_a_key_is_noted(home: House) -> None:
-    await home.get("/v1/tasks")
-    row = await client_keys.by_id(home.database, key_id(home.key))
+async def test_the_last_use_of_a_key_is_recorded(api: ApiServer) -> None:
+    await api.get("/v1/tasks")
+    row = await client_keys.by_id(api.database, key_id(api.key))
     assert row is not None
     assert row.last_used_at is not None
 
 
-async def test_a_key_beyond_its_rate_waits_and_others_do_not(database: str) -> None:
-    async with house(database, Limits(rate=0.5, burst=2)) as home:
-        first = await home.full("GET", "/v1/tasks")
-        await home.get("/v1/tasks")
-        status, said, headers = await home.full("GET", "/v1/tasks")
+async def test_a_key_beyond_its_rate_is_refused_while_other_keys_are_not(database: str) -> None:
+    async with serve_api(database, Limits(rate=0.5, burst=2)) as api:
+        first = await api.call_with_headers("GET", "/v1/tasks")
+        await api.get("/v1/tasks")
+        status, body, headers = await api.call_with_headers("GET", "/v1/tasks")
         assert first[2]["RateLimit-Policy"] == '"key";q=2;w=4'
         assert first[2]["RateLimit"].startswith('"key";r=1;')
-        assert (status, said["code"]) == (429, 1302)
+        assert (status, body["code"]) == (429, 1302)
         assert int(headers["Retry-After"]) >= 1
         assert headers["RateLimit"].startswith('"key";r=0;')
-        assert (await home.get("/v1/tasks", await home.key_of("other")))[0] == 200
+        assert (await api.get("/v1/tasks", await api.create_key("other")))[0] == 200
 
 
-async def test_the_table_of_keys_holds_no_secret(home: House) -> None:
-    for row in await client_keys.list_keys(home.database):
-        assert home.key not in repr(row)
-        assert home.key.encode() not in row.secret
+async def test_the_table_of_keys_holds_no_secret(api: ApiServer) -> None:
+    for row in await client_keys.list_keys(api.database):
+        assert api.key not in repr(row)
+        assert api.key.encode() not in row.secret
 
 
-async def test_answers_are_kept_by_nobody_and_tell_nothing_of_what_made_them(home: House) -> None:
-    _, _, headers = await home.full("GET", "/v1/tasks")
+async def test_responses_are_not_cached_and_do_not_name_the_software_beneath(api: ApiServer) -> None:
+    _, _, headers = await api.call_with_headers("GET", "/v1/tasks")
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert headers["Server"] == "kling-relay"

@@ -1,4 +1,4 @@
-"""What we rely on in aiohttp without a promise: these tests fail when a release of it changes one of the details."""
+"""Undocumented details of aiohttp that we rely on: a test fails if a new release changes one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

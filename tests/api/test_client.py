@@ -20,24 +20,24 @@ from kling_relay.client import (
     verify,
 )
 from kling_relay.sandbox.images import draw
-from tests.support.relay import VIDEO, House, house
+from tests.support.relay import VIDEO, ApiServer, serve_api
 from tests.support.service import KEY, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
-async def served(database: str) -> AsyncIterator[House]:
-    async with house(database) as one:
+async def served(database: str) -> AsyncIterator[ApiServer]:
+    async with serve_api(database) as one:
         yield one
 
 
 @pytest.fixture
-async def relay(served: House) -> AsyncIterator[Relay]:
+async def relay(served: ApiServer) -> AsyncIterator[Relay]:
     async with Relay(served.url, served.key) as one:
         yield one
 
 
-async def test_each_kind_is_ordered_with_its_fields(served: House, relay: Relay, tmp_path: Path) -> None:
+async def test_each_kind_is_ordered_with_its_fields(served: ApiServer, relay: Relay, tmp_path: Path) -> None:
     picture = tmp_path / "rabbit.png"
     draw("test", "1x1", "rabbit").save(picture)
     tasks = [
@@ -59,13 +59,13 @@ async def test_each_kind_is_ordered_with_its_fields(served: House, relay: Relay,
     assert [task.kind async for task in relay.tasks(kind=[Kind.TEXT2VIDEO])] == [Kind.TEXT2VIDEO]
 
 
-async def test_waiting_ends_with_the_task_or_with_patience(served: House, relay: Relay) -> None:
+async def test_waiting_ends_with_the_task_or_with_patience(served: ApiServer, relay: Relay) -> None:
     task = await relay.text_to_video("a spaceship")
     with pytest.raises(NotFinalError, match="submitted"):
         await relay.wait(task.task_id, within=0.1)
     waiting = asyncio.ensure_future(relay.wait(task.task_id, within=20))
     await eventually(lambda: served.load("waiters") == 1)
-    await served.done(task.task_id)
+    await served.succeed(task.task_id)
     final = await waiting
     assert final.has_succeeded
     assert final.urls == (VIDEO["videos"][0]["url"],)
@@ -81,7 +81,7 @@ async def test_the_same_idempotency_key_is_the_same_order(relay: Relay) -> None:
     assert "Idempotency-Key" in refused.value.advice
 
 
-async def test_refusals_are_typed_and_name_every_fault(served: House, relay: Relay) -> None:
+async def test_refusals_are_typed_and_name_every_fault(served: ApiServer, relay: Relay) -> None:
     with pytest.raises(InvalidError) as invalid:
         await relay.text_to_video("", mode="fast")
     assert {"prompt", "mode"} <= {word.split(" ")[0] for word in invalid.value.message.split("; ")}
@@ -97,9 +97,9 @@ async def test_refusals_are_typed_and_name_every_fault(served: House, relay: Rel
             await stranger.task("01a20459-e1cd-7000-bb91-054c5629cf90")
 
 
-async def test_the_log_is_read_to_its_end_and_followed_from_there(served: House, relay: Relay) -> None:
+async def test_the_log_is_read_to_its_end_and_followed_from_there(served: ApiServer, relay: Relay) -> None:
     first = await relay.text_to_video("one")
-    await served.done(first.task_id)
+    await served.succeed(first.task_id)
     told = [event async for event in relay.events()]
     assert [event.task.task_status for event in told] == ["submitted", "succeed"]
     assert all(event.id.startswith("evt_") for event in told)
@@ -141,7 +141,7 @@ async def test_subscriptions_and_money_from_beginning_to_end(relay: Relay) -> No
     assert await relay.prices()
 
 
-async def test_the_blocking_client_does_the_same_without_a_loop(served: House) -> None:
+async def test_the_blocking_client_does_the_same_without_a_loop(served: ApiServer) -> None:
     def work() -> tuple[str, list[str], list[str]]:
         with SyncRelay(served.url, served.key) as relay:
             task = relay.text_to_video("a spaceship")

@@ -1,4 +1,4 @@
-"""The official dialect end to end: no prefix, callback_url, external_task_id, an API key or tokens of AK and SK."""
+"""The official dialect, end to end: no prefix, callback_url, external_task_id, and an API key or a JWT."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SIGNED = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 
 
 @pytest.mark.parametrize("key", ["hk-sandbox", "sandbox-access-key:sandbox-secret-key-of-32-bytes-or-more"])
-async def test_kling_itself_is_spoken_to_in_its_own_way(database: str, key: str) -> None:
+async def test_the_official_dialect_works_with_each_form_of_credentials(database: str, key: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
         running(database, provider, provider_dialect="kling", provider_key=key) as relay,
@@ -21,7 +21,7 @@ async def test_kling_itself_is_spoken_to_in_its_own_way(database: str, key: str)
         assert known.order.external_task_id == task
 
 
-async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None:
+async def test_an_order_with_a_lost_response_is_found_by_its_external_task_id(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
         running(database, provider, provider_dialect="kling", provider_timeout="1s", sweep_after="1s") as relay,
@@ -34,11 +34,11 @@ async def test_a_lost_answer_is_found_again_by_our_own_id(database: str) -> None
 async def test_signed_callbacks_are_trusted_and_forged_ones_cause_a_poll(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=QUICK, secret=SIGNED)) as (_, provider),
-        subscriber() as one,
+        subscriber() as receiver,
         running(database, provider, provider_webhook_secret=SIGNED, sweep_after="1s") as relay,
     ):
-        await relay.subscribe(one.url, events=["task.succeed"])
+        await relay.subscribe(receiver.url, events=["task.succeed"])
         for prompt in ("a rabbit", "a rabbit [unsigned]", "a rabbit [forged]"):
             task = await relay.submit(prompt)
             assert (await relay.final(task))["task_status"] == "succeed"
-        await eventually(lambda: len(one.ids()) == 3)
+        await eventually(lambda: len(receiver.ids()) == 3)

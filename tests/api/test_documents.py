@@ -1,4 +1,4 @@
-"""The descriptions of the API and of the events: well-formed, complete, and true of what is answered and delivered."""
+"""The OpenAPI and AsyncAPI documents: valid, complete, and true of real responses and deliveries."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.routes import ROUTES
 from kling_relay.web.spec import asyncapi, openapi
 from tests.flows.money.test_budgets import limit
-from tests.support.relay import House, house
+from tests.support.relay import ApiServer, serve_api
 from tests.support.service import KEY, Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
@@ -31,16 +31,16 @@ def references(tree: Any) -> Iterator[str]:
 
 
 def resolve(document: Any, reference: str) -> Any:
-    found = document
+    target = document
     for part in reference.removeprefix("#/").split("/"):
-        found = found[part]
-    return found
+        target = target[part]
+    return target
 
 
 def schema_of(document: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
-    """Return the schema of an answer, with the document's components beside it so that references resolve."""
-    answer = document["paths"][path][method.lower()]["responses"][str(status)]
-    content = next(content for media, content in answer["content"].items() if media.endswith("json"))
+    """Return the schema of a response, with the document's components so that references resolve."""
+    response = document["paths"][path][method.lower()]["responses"][str(status)]
+    content = next(content for media, content in response["content"].items() if media.endswith("json"))
     return {**content["schema"], "components": document["components"]}
 
 
@@ -51,14 +51,14 @@ def test_every_reference_in_a_document_resolves_and_every_schema_is_valid(docume
         Draft202012Validator.check_schema(schema)
 
 
-def test_every_route_is_described_once_with_its_parameters() -> None:
+def test_every_route_is_in_the_document_once_with_its_path_parameters() -> None:
     document = openapi.document()
     names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert sorted(names) == sorted(route.name for route in ROUTES)
     for path, methods in document["paths"].items():
         for operation in methods.values():
-            said = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
-            assert said == set(re.findall(r"\{(\w+)\}", path))
+            path_parameters = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+            assert path_parameters == set(re.findall(r"\{(\w+)\}", path))
             assert operation["summary"]
 
 
@@ -82,101 +82,103 @@ def test_a_handler_takes_the_models_of_its_route(route: AnyRoute) -> None:
 
 
 async def test_answers_match_their_description(database: str) -> None:
-    async with house(database) as it:
-        task = await it.order(notify_hook="http://127.0.0.1:1/hook", external_task_id="mine")
-        await it.done(task)
-        _, made = await it.post("/v1/subscriptions", {"url": "http://127.0.0.1:1/hook"})
-        _, tested = await it.post(f"/v1/subscriptions/{made['id']}/test", {})
-        given = {"task": task, "subscription": made["id"], "delivery": tested["delivery"]}
-        document, looked = openapi.document(), 0
+    async with serve_api(database) as api:
+        task = await api.order(notify_hook="http://127.0.0.1:1/hook", external_task_id="mine")
+        await api.succeed(task)
+        _, created = await api.post("/v1/subscriptions", {"url": "http://127.0.0.1:1/hook"})
+        _, tested = await api.post(f"/v1/subscriptions/{created['id']}/test", {})
+        ids = {"task": task, "subscription": created["id"], "delivery": tested["delivery"]}
+        document, checked = openapi.document(), 0
         for path, methods in document["paths"].items():
             if "get" not in methods or path == "/v1/events/stream":
                 continue
-            status, body = await it.get(path.format(**given))
+            status, body = await api.get(path.format(**ids))
             assert status == 200, (path, body)
             Draft202012Validator(schema_of(document, "GET", path, 200)).validate(body)
-            looked += 1
-        assert looked > 15
-        await _refusals(it, document)
+            checked += 1
+        assert checked > 15
+        await _check_errors(api, document)
 
 
-async def _refusals(it: House, document: dict[str, Any]) -> None:
+async def _check_errors(api: ApiServer, document: dict[str, Any]) -> None:
     for method, path, key, content, status in (
         ("POST", "/kling/v1/videos/text2video", None, {}, 400),
         ("POST", "/kling/v1/videos/text2video", "no-such-key", {"prompt": "x"}, 401),
         ("POST", "/v1/subscriptions", None, {"url": 3}, 400),
         ("GET", "/v1/tasks", "no-such-key", None, 401),
     ):
-        said, body = await it.call(method, path, key, json=content)
-        assert said == status
+        actual, body = await api.call(method, path, key, json=content)
+        assert actual == status
         Draft202012Validator(schema_of(document, method, path, status)).validate(body)
 
 
 def described(document: dict[str, Any], form: str, kind: str) -> tuple[dict[str, Any], Draft202012Validator]:
-    """Return a message of the events' document, and what judges its payload."""
+    """Return a message of the AsyncAPI document and a validator of its payload."""
     message = document["components"]["messages"][f"{form}.{kind}"]
     schema = {**message["payload"], "components": document["components"]}
     return message, Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
-async def _everything_happens(relay: Relay, gone: str) -> None:
-    """Make an event of each type: a success, a failure, a test, an address that is gone, a budget nearly used up."""
-    made = await relay.subscribe(gone, events=["task.succeed"])
+async def _cause_every_event(relay: Relay, gone: str) -> None:
+    """Cause events of every type: a success, a failure, a subscriber that is gone, a budget nearly used up."""
+    created = await relay.subscribe(gone, events=["task.succeed"])
     await limit(relay, total="2")
     await relay.final(await relay.submit("a rabbit", external_task_id="mine"))
     await relay.final(await relay.submit("a rabbit [fail:too dark]"))
     await relay.final(await relay.submit("a rabbit"))
 
     async def is_disabled() -> bool:
-        _, said = await relay.call("GET", f"/v1/subscriptions/{made['id']}")
-        return bool(said["status"] == "disabled")
+        _, body = await relay.call("GET", f"/v1/subscriptions/{created['id']}")
+        return bool(body["status"] == "disabled")
 
     await eventually(is_disabled)
 
 
 @pytest.mark.parametrize("form", list(BodyFormat))
-async def test_every_event_is_delivered_as_it_is_described(database: str, form: BodyFormat) -> None:
+async def test_deliveries_match_the_asyncapi_document(database: str, form: BodyFormat) -> None:
     document = asyncapi.document()
     async with (
         sandboxed() as (_, url),
         running(database, url) as relay,
-        subscriber() as hearer,
+        subscriber() as receiver,
         subscriber(answers=[410]) as gone,
     ):
-        made = await relay.subscribe(hearer.url, format=form.value)
-        await relay.call("POST", f"/v1/subscriptions/{made['id']}/test", json={})
-        await _everything_happens(relay, gone.url)
+        created = await relay.subscribe(receiver.url, format=form.value)
+        await relay.call("POST", f"/v1/subscriptions/{created['id']}/test", json={})
+        await _cause_every_event(relay, gone.url)
         kinds: set[str] = set()
 
-        def is_all_heard() -> bool:
-            kinds.update(each.json.get("type") or f"task.{each.json['task_status']}" for each in hearer.heard)
+        def has_every_type() -> bool:
+            kinds.update(
+                request.json.get("type") or f"task.{request.json['task_status']}" for request in receiver.heard
+            )
             return kinds == {kind.value for kind in EventType}
 
-        await eventually(is_all_heard)
+        await eventually(has_every_type)
         headers = document["components"]["schemas"]["Signed"]
-        for heard in hearer.heard:
-            kind = heard.json.get("type") or f"task.{heard.json['task_status']}"
-            message, judge = described(document, form.value, kind)
-            judge.validate(heard.json)
-            Draft202012Validator(headers).validate(heard.headers)
-            assert heard.headers["content-type"].partition(";")[0] == message["contentType"]
+        for request in receiver.heard:
+            kind = request.json.get("type") or f"task.{request.json['task_status']}"
+            message, validator = described(document, form.value, kind)
+            validator.validate(request.json)
+            Draft202012Validator(headers).validate(request.headers)
+            assert request.headers["content-type"].partition(";")[0] == message["contentType"]
             others = [other.value for other in EventType if other.value != kind]
-            assert not any(described(document, form.value, other)[1].is_valid(heard.json) for other in others)
+            assert not any(described(document, form.value, other)[1].is_valid(request.json) for other in others)
 
 
-async def test_every_event_is_streamed_as_it_is_described(database: str) -> None:
+async def test_streamed_events_match_the_asyncapi_document(database: str) -> None:
     document = asyncapi.document()
     allowed = document["channels"]["stream"]["messages"]
     async with sandboxed() as (_, url), running(database, url) as relay, subscriber(answers=[410]) as gone:
-        await _everything_happens(relay, gone.url)
+        await _cause_every_event(relay, gone.url)
         kinds: set[str] = set()
         async with Client(relay.url, KEY) as client, asyncio.timeout(20):
             async for event in client.stream(after="0"):
-                said = {"type": event.type, "timestamp": event.timestamp, "data": dict(event.data)}
-                message, judge = described(document, "standard", event.type)
+                body = {"type": event.type, "timestamp": event.timestamp, "data": dict(event.data)}
+                message, validator = described(document, "standard", event.type)
                 assert message["name"] == event.type
                 assert f"standard.{event.type}" in allowed
-                judge.validate(said)
+                validator.validate(body)
                 kinds.add(event.type)
                 if len(kinds) == len(EventType) - 1:  # a test is for its subscription alone
                     break

@@ -1,4 +1,4 @@
-"""The main job, end to end over sockets: sandbox -> service -> subscribers."""
+"""The whole way of an order over sockets: sandbox, service, subscribers."""
 
 from typing import Any
 
@@ -23,30 +23,30 @@ async def test_an_order_becomes_a_result_and_each_step_is_delivered_once(databas
         running(database, provider) as relay,
     ):
         secret = (await relay.subscribe(other.url))["secret"]
-        status, said = await relay.call(
+        status, body = await relay.call(
             "POST", f"/kling/v1/{operation}", json={**BODIES[operation], "notify_hook": hook.url}
         )
-        assert (status, said["code"], said["message"]) == (200, 0, "成功")
-        assert said["request_id"] == said["data"]["task_id"]
-        task = said["data"]["task_id"]
+        assert (status, body["code"], body["message"]) == (200, 0, "成功")
+        assert body["request_id"] == body["data"]["task_id"]
+        task = body["data"]["task_id"]
         assert (await relay.final(task))["task_status"] == "succeed"
         events = await relay.events(task)
         assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
         await eventually(lambda: len(other.ids()) == len(events) == len(hook.ids()))
         assert hook.ids() == other.ids()
-        for heard in other.heard:
-            assert heard.verified(secret)["data"]["task_id"] == task
+        for request in other.heard:
+            assert request.verified(secret)["data"]["task_id"] == task
         hook_secret = (await relay.call("GET", "/v1/hook-secret"))[1]["secret"]
-        for heard in hook.heard:
-            assert heard.verified(hook_secret)["task_id"] == task
-        _, answer = await relay.call("GET", f"/kling/v1/{operation}/{task}")
-        result = answer["data"]["task_result"]
+        for request in hook.heard:
+            assert request.verified(hook_secret)["task_id"] == task
+        _, shown = await relay.call("GET", f"/kling/v1/{operation}/{task}")
+        result = shown["data"]["task_result"]
         own, sibling = ("images", "videos") if operation.startswith("images") else ("videos", "images")
         assert result[own][0]["url"].startswith("http")
         assert result[sibling] is None
 
 
-async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth(database: str) -> None:
+async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth_attempt(database: str) -> None:
     async with (
         sandboxed() as (_, provider),
         subscriber() as sound,
@@ -67,11 +67,11 @@ async def test_a_subscriber_that_fails_three_times_gets_its_event_at_the_fourth(
 
         await eventually(delivered)
         _, page = await relay.call("GET", f"/v1/deliveries?subscription={failing['id']}")
-        _, one = await relay.call("GET", f"/v1/deliveries/{page['data'][0]['id']}")
-        assert [attempt["status"] for attempt in one["attempts"]] == [500, 302, 503, 200]
+        _, delivery = await relay.call("GET", f"/v1/deliveries/{page['data'][0]['id']}")
+        assert [attempt["status"] for attempt in delivery["attempts"]] == [500, 302, 503, 200]
 
 
-async def test_a_callback_that_overtakes_the_answer_finds_its_task(database: str) -> None:
+async def test_a_callback_that_overtakes_the_response_finds_its_task(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         task = await relay.submit("a rabbit [overtake]")
         assert (await relay.final(task))["task_status"] == "succeed"
@@ -79,7 +79,7 @@ async def test_a_callback_that_overtakes_the_answer_finds_its_task(database: str
         assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
 
 
-async def test_a_lost_answer_leaves_the_task_unknown_and_its_callback_mends_it(database: str) -> None:
+async def test_a_callback_resolves_a_task_whose_response_was_lost(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, provider_timeout="1s") as relay:
         task = await relay.submit("a rabbit [timeout-after-accept]")
         assert (await relay.final(task))["task_status"] == "succeed"
@@ -92,15 +92,15 @@ async def test_lost_callbacks_are_replaced_by_polls(database: str) -> None:
         assert (await relay.final(task))["task_status"] == "succeed"
 
 
-async def test_a_refusal_of_the_provider_reaches_the_client_as_it_was_said(database: str) -> None:
+async def test_an_error_of_the_provider_reaches_the_client_unchanged(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
-        status, said = await relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": "x [1301]"})
-        assert (status, said["code"]) == (400, 1301)
-        assert said["error"]["message"] == said["message"]
+        status, body = await relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": "x [1301]"})
+        assert (status, body["code"]) == (400, 1301)
+        assert body["error"]["message"] == body["message"]
 
 
 @pytest.mark.long
-async def test_an_order_that_has_to_wait_is_sent_again_without_the_client(database: str) -> None:
+async def test_an_order_that_the_provider_postpones_is_sent_again_by_the_service(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
         task = await relay.submit("a rabbit [1303:2]")
         assert (await relay.final(task))["task_status"] == "succeed"

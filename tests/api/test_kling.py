@@ -1,4 +1,4 @@
-"""Kling's paths, as real clients use them."""
+"""Kling's API as real clients use it."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 import pytest
 
-from tests.support.relay import VIDEO, House
+from tests.support.relay import VIDEO, ApiServer
 
 
 def large_picture(size: int) -> str:
@@ -28,62 +28,62 @@ def large_picture(size: int) -> str:
 PREFIXES = ("/kling/v1", "/v1", "/proxy/kling/v1")
 
 
-async def test_an_order_is_answered_as_the_seed_has_it(home: House) -> None:
-    status, said = await home.post("/kling/v1/videos/text2video", {"prompt": "太空飞船在航行"})
+async def test_the_response_to_an_order_is_kling_s(api: ApiServer) -> None:
+    status, body = await api.post("/kling/v1/videos/text2video", {"prompt": "太空飞船在航行"})
     assert status == 200
-    assert list(said) == ["code", "message", "request_id", "data"]
-    assert (said["code"], said["message"]) == (0, "成功")
-    assert said["request_id"] == said["data"]["task_id"]
-    assert list(said["data"]) == ["task_id", "task_status", "created_at", "updated_at"]
-    assert said["data"]["task_status"] == "submitted"
-    assert home.provider.orders[0]["prompt"] == "太空飞船在航行"
+    assert list(body) == ["code", "message", "request_id", "data"]
+    assert (body["code"], body["message"]) == (0, "成功")
+    assert body["request_id"] == body["data"]["task_id"]
+    assert list(body["data"]) == ["task_id", "task_status", "created_at", "updated_at"]
+    assert body["data"]["task_status"] == "submitted"
+    assert api.provider.orders[0]["prompt"] == "太空飞船在航行"
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_every_prefix_leads_to_the_same_task(home: House, prefix: str) -> None:
-    task = await home.order()
-    status, said = await home.get(f"{prefix}/videos/text2video/{task}")
-    assert (status, said["data"]["task_id"], said["request_id"]) == (200, task, task)
+async def test_a_task_is_found_under_every_prefix(api: ApiServer, prefix: str) -> None:
+    task = await api.order()
+    status, body = await api.get(f"{prefix}/videos/text2video/{task}")
+    assert (status, body["data"]["task_id"], body["request_id"]) == (200, task, task)
 
 
-async def test_a_finished_video_has_null_for_pictures(home: House) -> None:
-    task = await home.order()
-    await home.done(task)
-    _, said = await home.get(f"/kling/v1/videos/text2video/{task}")
-    data = said["data"]
+async def test_a_finished_video_has_null_for_images(api: ApiServer) -> None:
+    task = await api.order()
+    await api.succeed(task)
+    _, body = await api.get(f"/kling/v1/videos/text2video/{task}")
+    data = body["data"]
     assert data["task_status"] == "succeed"
     assert data["task_status_msg"] == ""
     assert data["task_result"] == {"images": None, **VIDEO}
 
 
-async def test_a_failed_task_is_a_good_answer_with_its_reason(home: House) -> None:
-    task = await home.order()
-    await home.called_back(task, "failed", task_status_msg="risk control")
-    status, said = await home.get(f"/kling/v1/videos/text2video/{task}")
-    assert (status, said["code"]) == (200, 0)
-    assert (said["data"]["task_status"], said["data"]["task_status_msg"]) == ("failed", "risk control")
-    assert said["data"]["task_result"] == {}
+async def test_a_failed_task_is_a_successful_response_with_its_reason(api: ApiServer) -> None:
+    task = await api.order()
+    await api.send_callback(task, "failed", task_status_msg="risk control")
+    status, body = await api.get(f"/kling/v1/videos/text2video/{task}")
+    assert (status, body["code"]) == (200, 0)
+    assert (body["data"]["task_status"], body["data"]["task_status_msg"]) == ("failed", "risk control")
+    assert body["data"]["task_result"] == {}
 
 
-async def test_a_task_is_found_by_the_name_its_client_gave_it(home: House) -> None:
-    task = await home.order(external_task_id="my task/1")
-    status, said = await home.get("/kling/v1/videos/text2video/my%20task%2F1")
-    assert (status, said["data"]["task_id"]) == (200, task)
-    assert said["data"]["task_info"] == {"external_task_id": "my task/1"}
+async def test_a_task_is_found_by_its_external_task_id(api: ApiServer) -> None:
+    task = await api.order(external_task_id="my task/1")
+    status, body = await api.get("/kling/v1/videos/text2video/my%20task%2F1")
+    assert (status, body["data"]["task_id"]) == (200, task)
+    assert body["data"]["task_info"] == {"external_task_id": "my task/1"}
 
 
-async def test_a_page_of_tasks_holds_the_newest_of_that_door(home: House) -> None:
-    made = [await home.order(f"number {number}") for number in range(3)]
-    await home.order("a picture", operation="images/generations")
-    _, first = await home.get("/kling/v1/videos/text2video?pageNum=1&pageSize=2")
-    _, second = await home.get("/kling/v1/videos/text2video?pageNum=2&pageSize=2")
-    assert [task["task_id"] for task in first["data"] + second["data"]] == made[::-1]
+async def test_a_page_has_the_newest_tasks_of_its_operation(api: ApiServer) -> None:
+    created = [await api.order(f"number {number}") for number in range(3)]
+    await api.order("a picture", operation="images/generations")
+    _, first = await api.get("/kling/v1/videos/text2video?pageNum=1&pageSize=2")
+    _, second = await api.get("/kling/v1/videos/text2video?pageNum=2&pageSize=2")
+    assert [task["task_id"] for task in first["data"] + second["data"]] == created[::-1]
 
 
 @pytest.mark.parametrize("query", ["pageNum=0", "pageSize=501", "pageNum=x", "pageNum=1001"])
-async def test_a_page_that_cannot_be_is_refused(home: House, query: str) -> None:
-    status, said = await home.get(f"/kling/v1/videos/text2video?{query}")
-    assert (status, said["code"]) == (400, 1201)
+async def test_an_invalid_page_number_or_size_is_refused(api: ApiServer, query: str) -> None:
+    status, body = await api.get(f"/kling/v1/videos/text2video?{query}")
+    assert (status, body["code"]) == (400, 1201)
 
 
 @pytest.mark.parametrize(
@@ -95,78 +95,78 @@ async def test_a_page_that_cannot_be_is_refused(home: House, query: str) -> None
         "/proxy//kling/v1/videos/text2video",
     ],
 )
-async def test_odd_paths_and_queries_are_taken(home: House, path: str) -> None:
-    status, said = await home.post(path, {"prompt": "a rabbit"})
-    assert (status, said["code"]) == (200, 0)
+async def test_odd_paths_and_queries_are_accepted(api: ApiServer, path: str) -> None:
+    status, body = await api.post(path, {"prompt": "a rabbit"})
+    assert (status, body["code"]) == (200, 0)
 
 
-async def test_every_fault_of_an_order_is_told_at_once(home: House) -> None:
-    status, said = await home.post(
+async def test_an_invalid_order_is_refused_with_every_fault(api: ApiServer) -> None:
+    status, body = await api.post(
         "/kling/v1/videos/text2video", {"cfg_scale": 7, "duration": "99", "notify_hook": "ftp://x"}
     )
-    assert (status, said["code"]) == (400, 1201)
-    assert all(name in said["message"] for name in ("prompt", "cfg_scale", "duration", "notify_hook"))
-    assert said["error"] == {"message": said["message"], "type": "invalid_order", "code": 1201}
-    assert "data" not in said
-    assert home.provider.orders == []
+    assert (status, body["code"]) == (400, 1201)
+    assert all(name in body["message"] for name in ("prompt", "cfg_scale", "duration", "notify_hook"))
+    assert body["error"] == {"message": body["message"], "type": "invalid_order", "code": 1201}
+    assert "data" not in body
+    assert api.provider.orders == []
 
 
 @pytest.mark.parametrize(
     "body", ["", "nonsense", '{"prompt": NaN}', '{"prompt": "\\ud800"}', "[1]", '"x"', '{"prompt":' + "[" * 99]
 )
-async def test_an_invalid_order_is_refused_in_klings_format(home: House, body: str) -> None:
-    status, said = await home.call("POST", "/kling/v1/videos/text2video", data=body)
+async def test_an_invalid_order_is_refused_in_klings_format(api: ApiServer, body: str) -> None:
+    status, content = await api.call("POST", "/kling/v1/videos/text2video", data=body)
     assert status == 400
-    assert said["code"] in {1200, 1201}
-    assert said["error"]["message"]
+    assert content["code"] in {1200, 1201}
+    assert content["error"]["message"]
 
 
-async def test_another_clients_task_is_not_found(home: House) -> None:
-    task = await home.order(external_task_id="mine")
-    other = await home.key_of("somebody else")
+async def test_another_clients_task_is_not_found(api: ApiServer) -> None:
+    task = await api.order(external_task_id="mine")
+    other = await api.create_key("somebody else")
     for name in (task, "mine"):
-        status, said = await home.get(f"/kling/v1/videos/text2video/{name}", other)
-        assert (status, said["code"]) == (404, 1203)
+        status, body = await api.get(f"/kling/v1/videos/text2video/{name}", other)
+        assert (status, body["code"]) == (404, 1203)
 
 
-async def test_a_repeated_order_gives_the_first_task_and_another_body_is_a_conflict(home: House) -> None:
+async def test_an_idempotency_key_returns_the_first_task_and_conflicts_with_another_order(api: ApiServer) -> None:
     headers = {"Idempotency-Key": "once"}
-    _, first = await home.post("/kling/v1/videos/text2video", {"prompt": "a"}, headers=headers)
-    _, again = await home.post("/kling/v1/videos/text2video", {"prompt": "a"}, headers=headers)
-    status, other = await home.post("/kling/v1/videos/text2video", {"prompt": "b"}, headers=headers)
+    _, first = await api.post("/kling/v1/videos/text2video", {"prompt": "a"}, headers=headers)
+    _, again = await api.post("/kling/v1/videos/text2video", {"prompt": "a"}, headers=headers)
+    status, other = await api.post("/kling/v1/videos/text2video", {"prompt": "b"}, headers=headers)
     assert first["data"]["task_id"] == again["data"]["task_id"]
     assert (status, other["code"]) == (409, 1204)
-    assert len(home.provider.orders) == 1
+    assert len(api.provider.orders) == 1
 
 
-async def test_a_hook_that_leads_inside_is_refused(home: House) -> None:
-    status, said = await home.post(
+async def test_a_hook_with_an_internal_address_is_refused(api: ApiServer) -> None:
+    status, body = await api.post(
         "/kling/v1/videos/text2video", {"prompt": "a", "notify_hook": "http://169.254.169.254/latest"}
     )
-    assert (status, said["code"]) == (400, 1201)
-    assert "notify_hook" in said["message"]
+    assert (status, body["code"]) == (400, 1201)
+    assert "notify_hook" in body["message"]
 
 
 @pytest.mark.parametrize(
     "path", ["/kling/v1/videos/text2video", "/v1/tasks", "/v1/subscriptions", "/v1/images/generations"]
 )
-async def test_a_browser_of_another_origin_may_ask(home: House, path: str) -> None:
-    asked = "authorization, content-type, x-ptoken, x-vtoken, x-ctoken, mj-version, idempotency-key"
-    status, _, headers = await home.full(
+async def test_a_page_of_another_origin_can_call_the_api(api: ApiServer, path: str) -> None:
+    requested = "authorization, content-type, x-ptoken, x-vtoken, x-ctoken, mj-version, idempotency-key"
+    status, _, headers = await api.call_with_headers(
         "OPTIONS",
         path,
         "",
         headers={
             "Origin": "https://page.example",
             "Access-Control-Request-Method": "GET",
-            "Access-Control-Request-Headers": asked,
+            "Access-Control-Request-Headers": requested,
         },
     )
     assert status == 204
     assert headers["Access-Control-Allow-Origin"] == "*"
     allowed = {name.strip().lower() for name in headers["Access-Control-Allow-Headers"].split(",")}
-    assert allowed >= {name.strip() for name in asked.split(",")}
-    _, _, refused = await home.full("GET", path, "", headers={"Origin": "https://page.example"})
+    assert allowed >= {name.strip() for name in requested.split(",")}
+    _, _, refused = await api.call_with_headers("GET", path, "", headers={"Origin": "https://page.example"})
     assert refused["Access-Control-Allow-Origin"] == "*"
 
 
@@ -182,22 +182,22 @@ async def test_a_browser_of_another_origin_may_ask(home: House, path: str) -> No
         ("OPTIONS", "/v1/tasks", 204),
     ],
 )
-async def test_every_answer_says_when_and_whose_it_is(home: House, method: str, path: str, status: int) -> None:
-    found, _, headers = await home.full(method, path)
-    assert found == status
+async def test_every_response_has_a_date_and_a_server(api: ApiServer, method: str, path: str, status: int) -> None:
+    items, _, headers = await api.call_with_headers(method, path)
+    assert items == status
     assert headers["Server"] == "kling-relay"
     assert abs(parsedate_to_datetime(headers["Date"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert headers.get("X-Content-Type-Options") == (None if method == "OPTIONS" else "nosniff")
 
 
-async def test_an_order_of_two_large_pictures_is_taken(home: House) -> None:
+async def test_an_order_with_two_large_images_is_accepted(api: ApiServer) -> None:
     picture = large_picture(9_500_000)
     body = io.BytesIO(orjson.dumps({"image": picture, "image_tail": picture}))
-    status, said = await home.call("POST", "/kling/v1/videos/image2video", data=body)
-    assert status == 200, said
-    assert len(home.provider.orders[0]["image"]) > 12_000_000
+    status, content = await api.call("POST", "/kling/v1/videos/image2video", data=body)
+    assert status == 200, content
+    assert len(api.provider.orders[0]["image"]) > 12_000_000
 
 
-async def test_an_order_beyond_the_limit_is_refused_before_it_is_read(home: House) -> None:
-    status, said = await home.call("POST", "/kling/v1/videos/image2video", data=io.BytesIO(bytes(33 * 1024 * 1024)))
-    assert (status, said["code"]) == (413, 1205)
+async def test_an_order_beyond_the_size_limit_is_refused(api: ApiServer) -> None:
+    status, body = await api.call("POST", "/kling/v1/videos/image2video", data=io.BytesIO(bytes(33 * 1024 * 1024)))
+    assert (status, body["code"]) == (413, 1205)

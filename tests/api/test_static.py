@@ -1,4 +1,4 @@
-"""Files for browsers: what is served, under which headers, and that nothing else is."""
+"""Static files: their headers, and that no path leads elsewhere."""
 
 import asyncio
 import gzip
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from kling_relay.web import static
-from tests.support.relay import house
+from tests.support.relay import serve_api
 
 CONSOLE = Path(static.__file__).parent / "console"
 OUTSIDE = (
@@ -24,10 +24,10 @@ OUTSIDE = (
 )
 
 
-async def test_the_console_comes_with_a_policy_that_runs_scripts_from_here_alone(database: str) -> None:
-    async with house(database) as it:
+async def test_the_console_s_policy_allows_only_its_own_scripts(database: str) -> None:
+    async with serve_api(database) as api:
         for path in ("/console", "/console/", "/docs", "/docs/"):
-            status, body, headers = await it.full("GET", path, "")
+            status, body, headers = await api.call_with_headers("GET", path, "")
             assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
             policy = headers["Content-Security-Policy"]
             assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
@@ -39,47 +39,49 @@ async def test_the_console_comes_with_a_policy_that_runs_scripts_from_here_alone
             assert re.findall(rb"<script(?! type=\"module\" src=)", body) == []
 
 
-async def test_every_file_of_the_console_is_served_as_what_it_is(database: str) -> None:
+async def test_every_file_of_the_console_has_its_media_type(database: str) -> None:
     kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
-    async with house(database) as it:
+    async with serve_api(database) as api:
         for path in CONSOLE.rglob("*"):
             if path.suffix in kinds:
-                status, body, headers = await it.full("GET", f"/console/{path.relative_to(CONSOLE).as_posix()}", "")
+                status, body, headers = await api.call_with_headers(
+                    "GET", f"/console/{path.relative_to(CONSOLE).as_posix()}", ""
+                )
                 assert (status, headers["Content-Type"].partition(";")[0]) == (200, kinds[path.suffix])
                 assert body == path.read_bytes()
 
 
-async def test_a_file_is_sent_again_only_when_it_changed(database: str) -> None:
-    async with house(database) as it:
-        _, _, headers = await it.full("GET", "/console/main.js", "")
+async def test_an_unchanged_file_gets_304(database: str) -> None:
+    async with serve_api(database) as api:
+        _, _, headers = await api.call_with_headers("GET", "/console/main.js", "")
         assert headers["Cache-Control"] == "no-cache"
         tag = next(value for name, value in headers.items() if name.lower() == "etag")
-        status, body, _ = await it.full("GET", "/console/main.js", "", headers={"If-None-Match": tag})
+        status, body, _ = await api.call_with_headers("GET", "/console/main.js", "", headers={"If-None-Match": tag})
         assert (status, body) == (304, b"")
 
 
-async def test_a_browser_that_takes_gzip_gets_it(database: str) -> None:
-    async with house(database) as it, aiohttp.ClientSession(auto_decompress=False) as session:
-        async with session.get(f"{it.url}/openapi.json", headers={"Accept-Encoding": "gzip"}) as answer:
-            packed = await answer.read()
-        assert answer.headers["Content-Encoding"] == "gzip"
+async def test_a_browser_that_accepts_gzip_gets_it(database: str) -> None:
+    async with serve_api(database) as api, aiohttp.ClientSession(auto_decompress=False) as session:
+        async with session.get(f"{api.url}/openapi.json", headers={"Accept-Encoding": "gzip"}) as response:
+            packed = await response.read()
+        assert response.headers["Content-Encoding"] == "gzip"
         assert json.loads(gzip.decompress(packed))["openapi"].startswith("3.1")
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
 async def test_no_path_leads_out_of_the_console(database: str, path: str) -> None:
-    async with house(database) as it:
-        reader, writer = await _connected(it.url)
+    async with serve_api(database) as api:
+        reader, writer = await _connected(api.url)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n".encode())
-        said = await reader.read()
+        body = await reader.read()
         writer.close()
         await writer.wait_closed()
-        assert said.split(b" ")[1] == b"404"
+        assert body.split(b" ")[1] == b"404"
 
 
-async def test_the_openapi_document_may_be_read_from_any_page(database: str) -> None:
-    async with house(database) as it:
-        status, document, headers = await it.full("GET", "/openapi.json", "")
+async def test_a_page_of_any_origin_can_read_the_openapi_document(database: str) -> None:
+    async with serve_api(database) as api:
+        status, document, headers = await api.call_with_headers("GET", "/openapi.json", "")
         assert status == 200
         assert headers["Access-Control-Allow-Origin"] == "*"
         assert "/kling/v1/videos/text2video" in document["paths"]

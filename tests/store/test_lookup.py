@@ -13,20 +13,20 @@ from kling_relay.store.events import log
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tasks import listing as tasks_listing
 from kling_relay.store.tasks import lookup
-from tests.support.relay import House, house
+from tests.support.relay import ApiServer, serve_api
 
 _LAST = UUID(int=(1 << 128) - 1)
 
 
 @pytest.fixture
-async def home(database: str) -> Any:
-    async with house(database) as served:
+async def api(database: str) -> Any:
+    async with serve_api(database) as served:
         yield served
 
 
-async def plan(home: House, statement: Statement, **given: Any) -> list[dict[str, Any]]:
+async def plan(api: ApiServer, statement: Statement, **given: Any) -> list[dict[str, Any]]:
     """Return every node of the plan that ran, under the settings that the service's connections have."""
-    explained = await home.database.pool.fetchval(
+    explained = await api.database.pool.fetchval(
         f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(given)
     )
     return list(_nodes(json.loads(explained)[0]["Plan"]))
@@ -47,53 +47,53 @@ def is_indexed(nodes: list[dict[str, Any]]) -> bool:
     return not any(node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 0 for node in nodes)
 
 
-async def test_a_look_up_by_id_touches_one_partition_of_each_table(home: House) -> None:
-    task = UUID(await home.order())
-    partitions = await home.database.pool.fetchval(
+async def test_a_look_up_by_id_touches_one_partition_of_each_table(api: ApiServer) -> None:
+    task = UUID(await api.order())
+    partitions = await api.database.pool.fetchval(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'tasks'::regclass"
     )
     assert partitions > 1
-    nodes = await plan(home, lookup._BY_ID, id=task, client=home.client)
+    nodes = await plan(api, lookup._BY_ID, id=task, client=api.client)
     assert sorted(name.split("_")[0] for name in relations(nodes)) == ["events", "tasks"]
     assert is_indexed(nodes)
-    detail = relations(await plan(home, lookup._DETAILS, id=task, client=home.client))
+    detail = relations(await plan(api, lookup._DETAILS, id=task, client=api.client))
     assert len([name for name in detail if name.startswith(("tasks", "events"))]) == 2
 
 
-async def test_a_look_up_by_the_clients_own_name_touches_one_partition(home: House) -> None:
-    await home.order(external_task_id="mine")
-    nodes = await plan(home, lookup._BY_EXTERNAL_ID, client=home.client, key="e:mine")
+async def test_a_look_up_by_the_clients_own_name_touches_one_partition(api: ApiServer) -> None:
+    await api.order(external_task_id="mine")
+    nodes = await plan(api, lookup._BY_EXTERNAL_ID, client=api.client, key="e:mine")
     assert len([name for name in relations(nodes) if name.startswith(("tasks", "events"))]) == 2
     assert is_indexed(nodes)
 
 
-async def test_lists_and_the_log_are_read_by_index(home: House) -> None:
+async def test_lists_and_the_log_are_read_by_index(api: ApiServer) -> None:
     for number in range(3):
-        await home.done(await home.order(f"number {number}"))
-    low = lower_bound(home.tools.now()).int - (1 << 100)
-    given = {"client": home.client, "since": UUID(int=low), "before": _LAST, "limit": 2}
-    assert is_indexed(await plan(home, tasks_listing._LIST, **given))
+        await api.succeed(await api.order(f"number {number}"))
+    low = lower_bound(api.context.now()).int - (1 << 100)
+    given = {"client": api.client, "since": UUID(int=low), "before": _LAST, "limit": 2}
+    assert is_indexed(await plan(api, tasks_listing._LIST, **given))
     given |= {"window": 100, "statuses": ["succeed"], "kinds": None, "text": None}
-    assert is_indexed(await plan(home, tasks_listing._LIST_MATCHING, **given))
+    assert is_indexed(await plan(api, tasks_listing._LIST_MATCHING, **given))
     start = {"tx": 0, "subject": UUID(int=0), "sequence": 0, "tx_offset": 0, "limit": 10}
-    assert is_indexed(await plan(home, log._AFTER, client=home.client, **start))
+    assert is_indexed(await plan(api, log._AFTER, client=api.client, **start))
     types = {"types": ["task.succeed"], "window": 100}
-    assert is_indexed(await plan(home, log._AFTER_OF_TYPES, client=home.client, **types, **start))
-    place = {f"cursor_{name}": [value] for name, value in {"client": home.client, **start}.items()}
+    assert is_indexed(await plan(api, log._AFTER_OF_TYPES, client=api.client, **types, **start))
+    place = {f"cursor_{name}": [value] for name, value in {"client": api.client, **start}.items()}
     del place["cursor_tx_offset"], place["cursor_limit"]
-    assert is_indexed(await plan(home, log._AFTER_MANY, tx_offset=0, limit=10, **place))
+    assert is_indexed(await plan(api, log._AFTER_MANY, tx_offset=0, limit=10, **place))
 
 
-async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home: House) -> None:
-    big, small = [(await home.post("/v1/subscriptions", {"url": "https://93.184.215.14/"}))[1]["id"] for _ in range(2)]
-    await home.order()
-    await home.database.pool.execute(
+async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(api: ApiServer) -> None:
+    big, small = [(await api.post("/v1/subscriptions", {"url": "https://93.184.215.14/"}))[1]["id"] for _ in range(2)]
+    await api.order()
+    await api.database.pool.execute(
         "INSERT INTO pending_deliveries SELECT gen_random_uuid(), 1, $1, get_byte(uuid_send($1), 15), 1, 'infinity' "
         "FROM generate_series(1, 20000)",
         UUID(big),
     )
     nodes = await plan(
-        home,
+        api,
         listing._LIST,
         mine_id=[UUID(small)],
         subject=_LAST,
@@ -114,14 +114,14 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(home:
     assert read == 1
 
 
-async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_goes_on_where_its_window_ended(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks_listing, "WINDOW", 2)
-    rabbit = await home.order("rabbit")
+    rabbit = await api.order("rabbit")
     for number in range(4):
-        await home.order(f"number {number}")
+        await api.order(f"number {number}")
     wanted, after, seen = tasks_listing.TaskFilter(text="rabbit"), None, []
     for _ in range(5):
-        page = await tasks_listing.page(home.database, home.client, wanted, after, 10)
+        page = await tasks_listing.page(api.database, api.client, wanted, after, 10)
         seen += [str(found.id) for found in page.tasks]
         after = page.after
         if after is None:
@@ -129,34 +129,36 @@ async def test_a_page_goes_on_where_its_window_ended(home: House, monkeypatch: p
     assert (seen, after) == ([rabbit], None)
 
 
-async def test_rare_events_are_found_behind_many_others(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rare_events_are_found_behind_many_others(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "WINDOW", 2)
-    done = [await home.order(f"number {number}") for number in range(7)]
+    done = [await api.order(f"number {number}") for number in range(7)]
     for task in (done[1], done[5]):
-        await home.done(task)
+        await api.succeed(task)
     seen: list[str] = []
     at: log.Cursor | None = log.START
     turns = 0
     while at is not None:
-        found = await log.after(home.database, home.client, at, 1, types=["task.succeed"])
+        found = await log.after(api.database, api.client, at, 1, types=["task.succeed"])
         seen += [str(told.at.subject) for told in found.events]
         at, turns = found.after, turns + 1
     assert seen == [done[1], done[5]]
     assert turns > 3
-    await home.readable()
-    _, page = await home.get("/v1/events?type=task.succeed&limit=10")
+    await api.wait_until_readable()
+    _, page = await api.get("/v1/events?type=task.succeed&limit=10")
     assert [event["data"]["task_id"] for event in page["data"]] == [done[1]]
-    _, rest = await home.get(f"/v1/events?type=task.succeed&limit=10&after={page['next_cursor']}")
+    _, rest = await api.get(f"/v1/events?type=task.succeed&limit=10&after={page['next_cursor']}")
     assert [event["data"]["task_id"] for event in rest["data"]] == [done[5]]
 
 
-async def test_hooks_of_older_orders_are_found_behind_the_window(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hooks_of_older_orders_are_found_behind_the_window(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listed_subscriptions, "WINDOW", 2)
-    tasks = [await home.order(f"{n}", notify_hook=f"https://93.184.215.14/{n}") for n in range(7)]
+    tasks = [await api.order(f"{n}", notify_hook=f"https://93.184.215.14/{n}") for n in range(7)]
     seen: list[str] = []
     before = None
     while True:
-        page = await listing.page(home.database, home.client, listed_subscriptions.DeliveryFilter(), before, 3)
+        page = await listing.page(api.database, api.client, listed_subscriptions.DeliveryFilter(), before, 3)
         seen += [str(found.subject) for found in page.deliveries]
         before = page.after
         if before is None:

@@ -1,4 +1,4 @@
-"""A web of its own for one test: real database, real flows, real sockets; only the provider is a stand-in."""
+"""The API in the test's own process, with real flows, a real database and real sockets; only the provider is a stub."""
 
 import asyncio
 import random
@@ -40,8 +40,8 @@ CALLBACK_KEY = b"k" * 32
 VIDEO = {"videos": [{"id": "v", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}]}
 
 
-class StandIn:
-    """A provider that takes every order at once, or answers what a test put into `next`."""
+class StubProvider:
+    """A provider that accepts every order, or returns the outcomes that a test puts into `next`."""
 
     def __init__(self) -> None:
         self.orders: list[dict[str, Any]] = []
@@ -58,11 +58,11 @@ class StandIn:
     async def poll(
         self, operation_path: str, provider_task_id: str | None, task: UUID, now: datetime, trace: str | None = None
     ) -> PollResult:
-        return NoAnswer("the stand-in is not asked")
+        return NoAnswer("the stub has no tasks")
 
 
 class RequestObserver(Observer):
-    """Remembers every request that the web answered."""
+    """Records every request that was answered."""
 
     def __init__(self) -> None:
         self.answered: list[AnsweredRequest] = []
@@ -73,20 +73,20 @@ class RequestObserver(Observer):
 
 
 @dataclass(kw_only=True)
-class House:
-    """A served web with a client's key; `get`, `post` and so on give (status, JSON)."""
+class ApiServer:
+    """A running API and a client's key; `get`, `post` and `call` return the status and the JSON."""
 
     url: str
     key: str
     client: UUID
     database: Database
     encryptor: Encryptor
-    tools: Context
+    context: Context
     application: WebApplication
     stop: Callable[[], Awaitable[None]]
-    provider: StandIn
+    provider: StubProvider
     session: aiohttp.ClientSession
-    seen: list[AnsweredRequest] = field(default_factory=list)
+    answered: list[AnsweredRequest] = field(default_factory=list)
 
     def load(self, name: str) -> int:
         """Return what the service counts under a name: waiters, streams, bytes."""
@@ -96,57 +96,59 @@ class House:
         """Add to what the service counts under a name."""
         self.application.state.load[name] += amount
 
-    async def key_of(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any) -> str:
-        return await add_key(self.database, self.encryptor, client, scopes, **more)
+    async def create_key(self, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **options: Any) -> str:
+        return await add_key(self.database, self.encryptor, client, scopes, **options)
 
     async def call(
-        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **more: Any
+        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **options: Any
     ) -> tuple[int, Any]:
-        status, body, _ = await self.full(method, path, key, headers=headers, **more)
+        status, body, _ = await self.call_with_headers(method, path, key, headers=headers, **options)
         return status, body
 
-    async def full(
-        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **more: Any
+    async def call_with_headers(
+        self, method: str, path: str, key: str | None = None, *, headers: dict[str, str] | None = None, **options: Any
     ) -> tuple[int, Any, dict[str, str]]:
         authorization = {"Authorization": f"Bearer {key or self.key}"} if key != "" else {}
         url = path if path.startswith("http") else self.url + path
-        async with self.session.request(method, url, headers={**authorization, **(headers or {})}, **more) as answer:
-            raw = await answer.read()
-            is_json = answer.content_type.endswith("json") and raw
-            return answer.status, orjson.loads(raw) if is_json else raw, dict(answer.headers)
+        headers = {**authorization, **(headers or {})}
+        async with self.session.request(method, url, headers=headers, **options) as response:
+            content = await response.read()
+            is_json = response.content_type.endswith("json") and content
+            return response.status, orjson.loads(content) if is_json else content, dict(response.headers)
 
-    async def get(self, path: str, key: str | None = None, **more: Any) -> tuple[int, Any]:
-        return await self.call("GET", path, key, **more)
+    async def get(self, path: str, key: str | None = None, **options: Any) -> tuple[int, Any]:
+        return await self.call("GET", path, key, **options)
 
-    async def post(self, path: str, content: Any = None, key: str | None = None, **more: Any) -> tuple[int, Any]:
-        return await self.call("POST", path, key, json=content, **more)
+    async def post(self, path: str, content: Any = None, key: str | None = None, **options: Any) -> tuple[int, Any]:
+        return await self.call("POST", path, key, json=content, **options)
 
     async def order(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **fields: Any) -> str:
         """Order something and return the task's id."""
-        status, said = await self.post(f"/kling/v1/{operation}", {"prompt": prompt, **fields})
-        assert status == 200, said
-        return str(said["data"]["task_id"])
+        status, body = await self.post(f"/kling/v1/{operation}", {"prompt": prompt, **fields})
+        assert status == 200, body
+        return str(body["data"]["task_id"])
 
-    async def called_back(self, task: str, status: str, **members: Any) -> None:
-        """Let the provider say something of a task."""
-        said = {"task_id": "p", "task_status": status, **members}
+    async def send_callback(self, task: str, status: str, **members: Any) -> None:
+        """Send a callback as the provider would."""
+        callback = {"task_id": "p", "task_status": status, **members}
         path = f"/callbacks/{task}/{callback_token.make([CALLBACK_KEY], UUID(task))}"
-        code, answer = await self.call("POST", path, "", json=said)
-        assert (code, answer) == (200, {"code": 0, "message": "ok"})
+        response = await self.call("POST", path, "", json=callback)
+        assert response == (200, {"code": 0, "message": "ok"})
 
-    async def readable(self) -> None:
+    async def wait_until_readable(self) -> None:
         """Wait until all events are below every running transaction of the cluster, other tests' databases included."""
         horizon = "SELECT coalesce(max(tx), 0) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM events"
         await eventually(lambda: self.database.pool.fetchval(horizon))
 
-    async def done(self, task: str) -> None:
-        await self.called_back(task, "succeed", task_result=VIDEO)
+    async def succeed(self, task: str) -> None:
+        """Send the callback of a task that succeeded with one video."""
+        await self.send_callback(task, "succeed", task_result=VIDEO)
 
 
 async def add_key(
-    database: Database, encryptor: Encryptor, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **more: Any
+    database: Database, encryptor: Encryptor, client: str, scopes: Iterable[Scope] = ALL_SCOPES, **options: Any
 ) -> str:
-    """Make a key of the client with this name and return its text."""
+    """Create a key of the client with this name and return its text."""
     now = datetime.now(UTC)
     identifier, owner = (new_id(now, random.getrandbits(RANDOM_BITS)) for _ in range(2))
     text = make_key(identifier, random.getrandbits(256))
@@ -163,21 +165,21 @@ async def add_key(
         client_name=client,
         hook_secret=secrets.encrypt_hook_secret(encryptor, owner, hook_secret),
     )
-    await client_keys.create(database, replace(new, **more))
+    await client_keys.create(database, replace(new, **options))
     return text
 
 
 @asynccontextmanager
-async def house(
-    url: str, limits: Limits | None = None, *, change: Callable[[Context], Context] = lambda tools: tools
-) -> AsyncIterator[House]:
-    """Serve a web on a port of its own, on the database at `url`, its tools changed by `change`."""
+async def serve_api(
+    url: str, limits: Limits | None = None, *, change: Callable[[Context], Context] = lambda context: context
+) -> AsyncIterator[ApiServer]:
+    """Serve the API on a free port and the database at `url`, with a context changed by `change`."""
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
     limits = limits or Limits()
-    provider, wakeup, encryptor = StandIn(), Wakeup(), Encryptor([b"s" * 32])
+    provider, wakeup, encryptor = StubProvider(), Wakeup(), Encryptor([b"s" * 32])
     requests = RequestObserver()
     async with connect(url) as database, aiohttp.ClientSession() as session:
         ingest = Ingest(database, wakeups=[wakeup], poll_after=60)
@@ -199,7 +201,7 @@ async def house(
             body_of=orjson.dumps,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
         )
-        tools = Context(
+        context = Context(
             submit=submit,
             ingest=ingest,
             database=database,
@@ -215,25 +217,25 @@ async def house(
             allowed=Allowed.parse("127.0.0.0/8"),
             observer=requests,
         )
-        tools = change(tools)
+        context = change(context)
         key = await add_key(database, encryptor, "tests")
         row = await client_keys.by_digest(database, digest(key))
         assert row is not None
-        application = build(tools)
+        application = build(context)
         async with AsyncExitStack() as server:
             port = await server.enter_async_context(serve(application, "127.0.0.1", 0, limits, shutdown_timeout=2))
-            yield House(
+            yield ApiServer(
                 stop=server.aclose,
                 url=f"http://127.0.0.1:{port}",
                 key=key,
                 client=row.client,
                 database=database,
                 encryptor=encryptor,
-                tools=tools,
+                context=context,
                 application=application,
                 provider=provider,
                 session=session,
-                seen=requests.answered,
+                answered=requests.answered,
             )
         await asyncio.wait_for(submit.drain(), 5)
         await asyncio.wait_for(ingest.drain(), 5)

@@ -1,4 +1,4 @@
-"""One running service, sandbox and subscriber for each file of client shapes: what is told is the clients' alone."""
+"""One service, sandbox and subscriber for each file, so that all data belongs to the clients under test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,39 +21,41 @@ ACCESS_KEY = str(key_id(KEY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where clients come to; `say` sends exactly the path that is given, as clients write it."""
+class Service:
+    """A running service; `send` keeps the path exactly as it is given, as clients write it."""
 
     relay: Relay
     sandbox: Sandbox
     hook: Subscriber
     session: aiohttp.ClientSession
 
-    async def say(
+    async def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any, dict[str, str]]:
-        """Return status, JSON and headers (by lower-case names); `headers` replace the usual Authorization."""
+        """Return the status, JSON and headers (in lower case); `headers` replace the default Authorization."""
         sent = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"} if headers is None else headers
         raw = None if body is None else orjson.dumps(body)
         url = URL(self.relay.url + path, encoded=True)
-        async with self.session.request(method, url, data=raw, headers=sent) as answer:
-            text = await answer.read()
-            got = {name.lower(): value for name, value in answer.headers.items()}
-            return answer.status, orjson.loads(text) if text else None, got
+        async with self.session.request(method, url, data=raw, headers=sent) as response:
+            text = await response.read()
+            lowered = {name.lower(): value for name, value in response.headers.items()}
+            return response.status, orjson.loads(text) if text else None, lowered
 
-    async def polled(self, path: str, headers: dict[str, str] | None = None, within: float = 10.0) -> dict[str, Any]:
-        """Ask as polling clients do, until one of the four words says that it is over; every answer must be good."""
+    async def poll_until_final(
+        self, path: str, headers: dict[str, str] | None = None, within: float = 10.0
+    ) -> dict[str, Any]:
+        """Poll as clients do until the task is final; every response must be successful."""
         async with asyncio.timeout(within):
             while True:
-                status, said, _ = await self.say("GET", path, headers=headers)
-                assert (status, said["code"]) == (200, 0), said
-                assert said["data"]["task_status"] in {"submitted", "processing", "succeed", "failed"}
-                if said["data"]["task_status"] in {"succeed", "failed"}:
-                    return dict(said)
+                status, body, _ = await self.send("GET", path, headers=headers)
+                assert (status, body["code"]) == (200, 0), body
+                assert body["data"]["task_status"] in {"submitted", "processing", "succeed", "failed"}
+                if body["data"]["task_status"] in {"succeed", "failed"}:
+                    return dict(body)
                 await asyncio.sleep(0.02)  # a polling client is what is tested
 
-    def taken(self, operation: str) -> dict[str, Any]:
-        """Return the last order that the provider got at this door."""
+    def last_order(self, operation: str) -> dict[str, Any]:
+        """Return the last order for an operation that the provider received."""
         orders = [
             request
             for request in self.sandbox.requests
@@ -63,7 +65,7 @@ class Place:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(postgres: Server) -> AsyncIterator[Place]:
+async def service(postgres: Server) -> AsyncIterator[Service]:
     """A service that gives its provider 4 s, for all tests of one file."""
     async with (
         fresh_database(postgres) as database,
@@ -72,4 +74,4 @@ async def place(postgres: Server) -> AsyncIterator[Place]:
         running(database, provider, provider_timeout="4s") as relay,
         aiohttp.ClientSession() as session,
     ):
-        yield Place(relay=relay, sandbox=sandbox, hook=hook, session=session)
+        yield Service(relay=relay, sandbox=sandbox, hook=hook, session=session)

@@ -1,4 +1,4 @@
-"""Clients of Kling's newer models, where the operator chose the rule book `kling-2026`; and what the seed's says."""
+"""Clients of Kling's newer models with the rule book `kling-2026`, and what the default rule book says to them."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from kling_relay.store.embedded.server import Server
-from tests.api.clients.conftest import Place
+from tests.api.clients.conftest import Service
 from tests.api.clients.test_web_ui import JPEG
 from tests.support.postgres import fresh_database
 from tests.support.service import Relay, running, sandboxed
@@ -50,7 +50,7 @@ ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-async def test_an_order_of_a_newer_model_is_taken_and_done(newer: Relay, name: str) -> None:
+async def test_an_order_of_a_newer_model_succeeds(newer: Relay, name: str) -> None:
     operation, order = ORDERS[name]
     task = await newer.submit(**{"prompt": "a rabbit", **order}, operation=operation)
     assert (await newer.final(task))["task_status"] == "succeed"
@@ -69,12 +69,12 @@ async def test_an_order_of_a_newer_model_is_taken_and_done(newer: Relay, name: s
 async def test_an_unsupported_feature_of_a_newer_model_is_refused_before_it_costs_anything(
     newer: Relay, order: dict[str, Any], member: str
 ) -> None:
-    status, said = await newer.call("POST", "/v1/videos/text2video", json={"prompt": "a rabbit", **order})
-    assert (status, said["code"]) == (400, 1201)
-    assert member in said["error"]["message"]
+    status, body = await newer.call("POST", "/v1/videos/text2video", json={"prompt": "a rabbit", **order})
+    assert (status, body["code"]) == (400, 1201)
+    assert member in body["error"]["message"]
 
 
-async def test_the_usual_rule_book_names_the_models_that_it_takes(place: Place) -> None:
-    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", {"prompt": "a", "model": "kling-v1-6"})
-    assert (status, said["code"]) == (400, 1201)
-    assert "must be one of kling-v1, is kling-v1-6" in said["error"]["message"]
+async def test_the_default_rule_book_names_the_models_that_it_accepts(service: Service) -> None:
+    status, body, _ = await service.send("POST", "/kling/v1/videos/text2video", {"prompt": "a", "model": "kling-v1-6"})
+    assert (status, body["code"]) == (400, 1201)
+    assert "must be one of kling-v1, is kling-v1-6" in body["error"]["message"]

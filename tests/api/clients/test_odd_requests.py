@@ -1,10 +1,10 @@
-"""Requests as they are met: odd queries, doubled and trailing slashes, prefixes of proxies, members nobody knows."""
+"""Odd requests of real clients: odd queries, doubled slashes, prefixes of proxies, unknown members."""
 
 from typing import Any
 
 import pytest
 
-from tests.api.clients.conftest import Place
+from tests.api.clients.conftest import Service
 from tests.support.service import KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,15 +25,15 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_order_and_its_task_are_found_however_the_path_is_written(place: Place, path: str) -> None:
-    status, said, _ = await place.say("POST", path, {"prompt": "a rabbit"})
-    assert (status, said["code"]) == (200, 0), said
+async def test_an_order_and_its_task_work_under_every_spelling_of_a_path(service: Service, path: str) -> None:
+    status, body, _ = await service.send("POST", path, {"prompt": "a rabbit"})
+    assert (status, body["code"]) == (200, 0), body
     bare, mark, query = path.partition("?")
-    task = said["data"]["task_id"]
-    shown = await place.polled(f"{bare}/{task}{mark}{query}")
+    task = body["data"]["task_id"]
+    shown = await service.poll_until_final(f"{bare}/{task}{mark}{query}")
     assert shown["data"]["task_id"] == task
-    status, said, _ = await place.say("GET", path)
-    assert (status, said["data"][0]["task_id"]) == (200, task)
+    status, body, _ = await service.send("GET", path)
+    assert (status, body["data"][0]["task_id"]) == (200, task)
 
 
 ORDERS: dict[str, dict[str, Any]] = {
@@ -50,13 +50,13 @@ ORDERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-async def test_an_order_written_oddly_is_an_order(place: Place, name: str) -> None:
-    order = {member: place.hook.url if value == "HOOK" else value for member, value in ORDERS[name].items()}
-    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", order)
-    assert (status, said["code"]) == (200, 0), said
-    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}")
+async def test_an_oddly_written_order_is_accepted(service: Service, name: str) -> None:
+    order = {member: service.hook.url if value == "HOOK" else value for member, value in ORDERS[name].items()}
+    status, body, _ = await service.send("POST", "/kling/v1/videos/text2video", order)
+    assert (status, body["code"]) == (200, 0), body
+    shown = await service.poll_until_final(f"/kling/v1/videos/text2video/{body['data']['task_id']}")
     assert shown["data"]["task_status"] == "succeed"
-    assert place.taken("videos/text2video")["prompt"] == order["prompt"]
+    assert service.last_order("videos/text2video")["prompt"] == order["prompt"]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,12 @@ async def test_an_order_written_oddly_is_an_order(place: Place, name: str) -> No
         {"Authorization": f"Bearer {KEY}", "Accept": "text/html", "Expect": "100-continue"},
     ],
 )
-async def test_headers_are_taken_as_they_come(place: Place, headers: dict[str, str]) -> None:
-    status, said, got = await place.say("POST", "/kling/v1/images/generations", {"prompt": "a"}, headers)
-    assert (status, said["code"]) == (200, 0), said
-    assert got["content-type"].startswith("application/json")
+async def test_odd_headers_are_accepted(service: Service, headers: dict[str, str]) -> None:
+    status, body, response_headers = await service.send(
+        "POST", "/kling/v1/images/generations", {"prompt": "a"}, headers
+    )
+    assert (status, body["code"]) == (200, 0), body
+    assert response_headers["content-type"].startswith("application/json")
 
 
 @pytest.mark.parametrize(
@@ -85,10 +87,10 @@ async def test_headers_are_taken_as_they_come(place: Place, headers: dict[str, s
     ],
 )
 async def test_an_unknown_path_is_refused_in_klings_format(
-    place: Place, method: str, path: str, status: int, code: int
+    service: Service, method: str, path: str, status: int, code: int
 ) -> None:
-    got, said, _ = await place.say(method, path)
-    assert (got, said["code"]) == (status, code), said
-    assert said["error"]["message"] == said["message"]
-    assert said["request_id"]
-    assert said.get("data") is None
+    actual, body, _ = await service.send(method, path)
+    assert (actual, body["code"]) == (status, code), body
+    assert body["error"]["message"] == body["message"]
+    assert body["request_id"]
+    assert body.get("data") is None

@@ -1,5 +1,6 @@
-"""Programs that know nothing but an access key and a secret: they sign a JWT and read answers strictly, as Kling's own
-ComfyUI node does, which wants exactly 200, `data`, and a `task_result` in every answer about pictures.
+"""SDKs that know only an access key and a secret key: they sign a JWT and read responses strictly.
+
+Kling's own ComfyUI node wants exactly 200, `data`, and a `task_result` in every response about images.
 """
 
 import time
@@ -8,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.api.clients.conftest import ACCESS_KEY, Place
+from tests.api.clients.conftest import ACCESS_KEY, Service
 from tests.api.clients.test_web_ui import JPEG
 from tests.support.service import KEY
 
@@ -80,78 +81,76 @@ ORDERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-async def test_the_sdks_requests_are_accepted_and_its_fields_answered(place: Place, name: str) -> None:
-    operation, order, wanted = ORDERS[name]
+async def test_the_sdks_requests_are_accepted_and_its_fields_answered(service: Service, name: str) -> None:
+    operation, order, expected = ORDERS[name]
     headers = signed()
-    status, said, _ = await place.say("POST", f"/v1/{operation}", order, headers)
-    assert status == 200, said
-    assert read(said)["task_status"] == "submitted"
-    taken = place.taken(operation)
-    assert {name: taken[name] for name in wanted} == wanted
-    assert None not in taken.values()
-    shown = read(await place.polled(f"/v1/{operation}/{said['data']['task_id']}", headers))
+    status, body, _ = await service.send("POST", f"/v1/{operation}", order, headers)
+    assert status == 200, body
+    assert read(body)["task_status"] == "submitted"
+    sent = service.last_order(operation)
+    assert {name: sent[name] for name in expected} == expected
+    assert None not in sent.values()
+    shown = read(await service.poll_until_final(f"/v1/{operation}/{body['data']['task_id']}", headers))
     kind = "images" if operation.startswith("images") else "videos"
     for result in shown["task_result"][kind]:
         assert result["url"].startswith("http")
         assert kind == "images" or (isinstance(result["id"], str) and isinstance(result["duration"], str))
 
 
-async def test_a_slow_provider_does_not_try_its_patience(place: Place) -> None:
+async def test_an_sdk_gets_its_response_in_time_from_a_slow_provider(service: Service) -> None:
     began = time.monotonic()
-    status, said, _ = await place.say("POST", "/v1/videos/text2video", {"prompt": "a [slow:10s]"}, signed())
+    status, body, _ = await service.send("POST", "/v1/videos/text2video", {"prompt": "a [slow:10s]"}, signed())
     assert time.monotonic() - began < PATIENCE
-    assert (status, read(said)["task_status"]) == (200, "submitted")
-    status, said, _ = await place.say("GET", f"/v1/videos/text2video/{said['data']['task_id']}", headers=signed())
-    assert (status, read(said)["task_status"]) == (200, "submitted")
+    assert (status, read(body)["task_status"]) == (200, "submitted")
+    status, body, _ = await service.send("GET", f"/v1/videos/text2video/{body['data']['task_id']}", headers=signed())
+    assert (status, read(body)["task_status"]) == (200, "submitted")
 
 
 @pytest.mark.parametrize("operation", ["images/generations", "videos/text2video"])
-async def test_before_its_end_a_task_has_all_that_is_read_of_it(place: Place, operation: str) -> None:
+async def test_an_unfinished_task_has_an_empty_result(service: Service, operation: str) -> None:
     headers = signed()
-    _, said, _ = await place.say("POST", f"/v1/{operation}", {"prompt": "a [takes:0.5s]"}, headers)
-    _, said, _ = await place.say("GET", f"/v1/{operation}/{said['data']['task_id']}", headers=headers)
-    assert read(said)["task_result"] == {}
+    _, body, _ = await service.send("POST", f"/v1/{operation}", {"prompt": "a [takes:0.5s]"}, headers)
+    _, body, _ = await service.send("GET", f"/v1/{operation}/{body['data']['task_id']}", headers=headers)
+    assert read(body)["task_result"] == {}
 
 
 @pytest.mark.parametrize(
     ("claims", "code"),
     [({"exp": 1}, 1004), ({"nbf": 4_000_000_000}, 1003), ({"iss": "an-access-key-of-somebody-else"}, 1002)],
 )
-async def test_a_token_that_does_not_do_is_refused_by_klings_code(
-    place: Place, claims: dict[str, Any], code: int
-) -> None:
-    status, said, _ = await place.say("GET", "/v1/videos/text2video", headers=signed(**claims))
-    assert (status, said["code"]) == (401, code)
-    assert said["request_id"]
+async def test_a_wrong_jwt_is_refused_with_klings_code(service: Service, claims: dict[str, Any], code: int) -> None:
+    status, body, _ = await service.send("GET", "/v1/videos/text2video", headers=signed(**claims))
+    assert (status, body["code"]) == (401, code)
+    assert body["request_id"]
 
 
-async def test_pages_of_tasks_are_read_to_their_end(place: Place) -> None:
+async def test_an_sdk_reads_all_pages_of_tasks(service: Service) -> None:
     headers = signed()
-    made = set()
+    created = set()
     for number in range(5):
-        _, said, _ = await place.say("POST", "/v1/images/generations", {"prompt": f"page {number}"}, headers)
-        made.add(said["data"]["task_id"])
-    seen: list[str] = []
+        _, body, _ = await service.send("POST", "/v1/images/generations", {"prompt": f"page {number}"}, headers)
+        created.add(body["data"]["task_id"])
+    received: list[str] = []
     page = 1
     while True:
         path = f"/v1/images/generations?pageNum={page}&pageSize=2"
-        status, said, _ = await place.say("GET", path, headers=headers)
-        assert (status, said["code"]) == (200, 0)
-        if not said["data"]:
+        status, body, _ = await service.send("GET", path, headers=headers)
+        assert (status, body["code"]) == (200, 0)
+        if not body["data"]:
             break
-        seen += [task["task_id"] for task in said["data"]]
+        received += [task["task_id"] for task in body["data"]]
         page += 1
-    assert len(seen) == len(set(seen))
-    assert set(seen[:5]) == made
+    assert len(received) == len(set(received))
+    assert set(received[:5]) == created
 
 
-def read(said: dict[str, Any]) -> dict[str, Any]:
+def read(body: dict[str, Any]) -> dict[str, Any]:
     """Return `data`, read as strictly typed clients read it."""
-    assert isinstance(said["code"], int)
-    assert said["code"] == 0
-    assert isinstance(said["message"], str)
-    assert isinstance(said["request_id"], str)
-    data: dict[str, Any] = said["data"]
+    assert isinstance(body["code"], int)
+    assert body["code"] == 0
+    assert isinstance(body["message"], str)
+    assert isinstance(body["request_id"], str)
+    data: dict[str, Any] = body["data"]
     assert isinstance(data["task_id"], str)
     assert isinstance(data["created_at"], int)
     assert isinstance(data["updated_at"], int)

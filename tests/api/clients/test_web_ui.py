@@ -1,5 +1,7 @@
-"""The gateway's own web UI (seen in public: chatgpt-web-midjourney-proxy): `model`, empty strings, headers of its own,
-rows deleted by `request_id` as if it were the task's id, nothing but `error.message` shown, polling ended by an error.
+"""The gateway's own web UI (public as chatgpt-web-midjourney-proxy).
+
+It sends `model`, empty strings and headers of its own, deletes rows by `request_id` as if that were the task's id,
+shows only `error.message`, and stops polling at the first error.
 """
 
 import base64
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.api.clients.conftest import Place
+from tests.api.clients.conftest import Service
 from tests.support.service import KEY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -75,18 +77,18 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-async def test_orders_of_the_web_uis_forms_are_submitted_polled_and_shown(place: Place, name: str) -> None:
-    operation, form, wanted = FORMS[name]
-    status, said, headers = await place.say("POST", f"/kling/v1/{operation}", form, HEADERS)
-    assert (status, said["code"]) == (200, 0), said
-    assert said["request_id"] == said["data"]["task_id"]
+async def test_orders_of_the_web_uis_forms_are_submitted_polled_and_shown(service: Service, name: str) -> None:
+    operation, form, expected = FORMS[name]
+    status, body, headers = await service.send("POST", f"/kling/v1/{operation}", form, HEADERS)
+    assert (status, body["code"]) == (200, 0), body
+    assert body["request_id"] == body["data"]["task_id"]
     assert headers["access-control-allow-origin"] == "*"
-    taken = place.taken(operation)
-    assert {name: taken[name] for name in wanted} == wanted
-    assert "model" not in taken
-    assert "" not in taken.values()
-    shown = await place.polled(f"/kling/v1/{operation}/{said['data']['task_id']}", HEADERS)
-    assert shown["request_id"] == said["request_id"]
+    order = service.last_order(operation)
+    assert {name: order[name] for name in expected} == expected
+    assert "model" not in order
+    assert "" not in order.values()
+    shown = await service.poll_until_final(f"/kling/v1/{operation}/{body['data']['task_id']}", HEADERS)
+    assert shown["request_id"] == body["request_id"]
     result = shown["data"]["task_result"]
     assert (result["images"] or result["videos"])[0]["url"].startswith("http")
 
@@ -100,46 +102,46 @@ async def test_orders_of_the_web_uis_forms_are_submitted_polled_and_shown(place:
         ({"prompt": "a", "image_tail": "not a picture", "camera_control": {"type": "simple"}}, "camera_control"),
     ],
 )
-async def test_a_refusal_is_told_in_the_one_member_that_it_reads(
-    place: Place, form: dict[str, Any], shows: str
+async def test_an_error_is_in_the_one_member_that_the_web_ui_reads(
+    service: Service, form: dict[str, Any], shows: str
 ) -> None:
-    status, said, _ = await place.say("POST", "/kling/v1/videos/text2video", form, HEADERS)
+    status, body, _ = await service.send("POST", "/kling/v1/videos/text2video", form, HEADERS)
     assert status == 400
-    assert shows in said["error"]["message"].lower()
-    assert said["message"] == said["error"]["message"]
+    assert shows in body["error"]["message"].lower()
+    assert body["message"] == body["error"]["message"]
 
 
-async def test_without_a_key_it_is_told_to_send_one(place: Place) -> None:
+async def test_the_web_ui_without_a_key_is_asked_for_one(service: Service) -> None:
     without = {name: value for name, value in HEADERS.items() if name != "Authorization"}
-    status, said, headers = await place.say("POST", "/kling/v1/images/generations", {"prompt": "a"}, without)
+    status, body, headers = await service.send("POST", "/kling/v1/images/generations", {"prompt": "a"}, without)
     assert status == 401
-    assert "key" in said["error"]["message"]
+    assert "key" in body["error"]["message"]
     assert headers["access-control-allow-origin"] == "*"
 
 
-async def test_its_preflight_is_answered_on_every_path_it_calls(place: Place) -> None:
+async def test_preflights_of_the_web_ui_are_accepted_on_every_path(service: Service) -> None:
     for path in ("images/generations", "videos/text2video", "videos/image2video", "videos/text2video/any-task"):
-        asked = {
+        requested = {
             "Origin": "https://page.example",
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type,mj-version,x-ctoken,x-ptoken,x-vtoken",
         }
-        status, _, headers = await place.say("OPTIONS", f"/kling/v1/{path}", headers=asked)
+        status, _, headers = await service.send("OPTIONS", f"/kling/v1/{path}", headers=requested)
         assert status == 204
         allowed = {name.strip().lower() for name in headers["access-control-allow-headers"].split(",")}
-        assert set(asked["Access-Control-Request-Headers"].split(",")) <= allowed
+        assert set(requested["Access-Control-Request-Headers"].split(",")) <= allowed
 
 
-async def test_polling_never_ends_early_because_the_provider_is_troubled(place: Place) -> None:
-    _, said, _ = await place.say(
+async def test_polling_survives_errors_of_the_provider(service: Service) -> None:
+    _, body, _ = await service.send(
         "POST", "/kling/v1/videos/text2video", {"prompt": "a [takes:0.3s][poll-html][spelling:shouting]"}, HEADERS
     )
-    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}", HEADERS)
+    shown = await service.poll_until_final(f"/kling/v1/videos/text2video/{body['data']['task_id']}", HEADERS)
     assert shown["data"]["task_status"] == "succeed"
 
 
-async def test_a_failed_task_is_a_good_answer_and_says_why(place: Place) -> None:
-    _, said, _ = await place.say("POST", "/kling/v1/videos/text2video", {"prompt": "a [fail:too dark]"}, HEADERS)
-    shown = await place.polled(f"/kling/v1/videos/text2video/{said['data']['task_id']}", HEADERS)
+async def test_the_web_ui_gets_the_reason_of_a_failed_task(service: Service) -> None:
+    _, body, _ = await service.send("POST", "/kling/v1/videos/text2video", {"prompt": "a [fail:too dark]"}, HEADERS)
+    shown = await service.poll_until_final(f"/kling/v1/videos/text2video/{body['data']['task_id']}", HEADERS)
     assert (shown["data"]["task_status"], shown["data"]["task_status_msg"]) == ("failed", "too dark")
     assert shown["data"]["task_result"] == {}

@@ -14,7 +14,7 @@ from kling_relay.client.models import Usage, UsageLine
 from kling_relay.core.budget import Limits
 from kling_relay.store.money import budgets
 from kling_relay.store.money.usage import UsageGroup, to_csv
-from tests.support.relay import House, house
+from tests.support.relay import ApiServer, serve_api
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 
@@ -22,15 +22,15 @@ GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 @pytest.fixture
 async def used(database: str) -> Any:
     """A house in which three orders ended as orders do, and one is open."""
-    async with house(database) as home:
-        await home.called_back(await home.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
-        await home.called_back(await home.order("b"), "succeed", final_unit_deduction="99999999999")
-        await home.called_back(await home.order("c", duration="10"), "failed", final_unit_deduction="9")
-        await home.order("d", operation="images/generations", n=3)
-        yield home
+    async with serve_api(database) as api:
+        await api.send_callback(await api.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
+        await api.send_callback(await api.order("b"), "succeed", final_unit_deduction="99999999999")
+        await api.send_callback(await api.order("c", duration="10"), "failed", final_unit_deduction="9")
+        await api.order("d", operation="images/generations", n=3)
+        yield api
 
 
-async def test_however_usage_is_cut_its_sums_are_the_ledgers(used: House) -> None:
+async def test_however_usage_is_cut_its_sums_are_the_ledgers(used: ApiServer) -> None:
     (whole,) = await used.database.pool.fetch("SELECT sum(reserved) AS reserved, sum(charged) AS charged FROM ledger")
     assert (whole["charged"], whole["reserved"]) == (Decimal("5.25"), Decimal(3))
     for by in [*combinations(GROUPS, 1), *combinations(GROUPS, 2), GROUPS]:
@@ -40,7 +40,7 @@ async def test_however_usage_is_cut_its_sums_are_the_ledgers(used: House) -> Non
         assert sum(line["tasks"] for line in said["data"]) == 4
 
 
-async def test_usage_outlives_the_tasks(used: House) -> None:
+async def test_usage_outlives_the_tasks(used: ApiServer) -> None:
     _, before = await used.get("/v1/usage?by=kind,model,mode")
     await used.database.pool.execute("TRUNCATE tasks")
     _, after = await used.get("/v1/usage?by=kind,model,mode")
@@ -59,8 +59,10 @@ async def test_usage_outlives_the_tasks(used: House) -> None:
         ("", "*/*", False),
     ],
 )
-async def test_usage_is_csv_where_that_is_asked_for(used: House, query: str, accept: str, is_csv: bool) -> None:
-    status, body, headers = await used.full("GET", f"/v1/usage?by=kind,mode{query}", headers={"Accept": accept})
+async def test_usage_is_csv_where_that_is_asked_for(used: ApiServer, query: str, accept: str, is_csv: bool) -> None:
+    status, body, headers = await used.call_with_headers(
+        "GET", f"/v1/usage?by=kind,mode{query}", headers={"Accept": accept}
+    )
     assert status == 200
     if not is_csv:
         assert body["data"]
@@ -89,7 +91,7 @@ def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
     assert row == ['\'=HYPERLINK("x")', "unit", "1", "0", "0", "-1.5", "0"]
 
 
-async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: House) -> None:
+async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: ApiServer) -> None:
     _, tasks = await used.get("/v1/tasks")
     found = [(await used.get(f"/v1/tasks/{task['task_id']}"))[1] for task in tasks["data"]]
     charge = {one["fields"]["prompt"]: one["charge"] for one in found}
@@ -104,7 +106,7 @@ async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: House) -> N
     assert charge["b"]["note"] == "the provider's charge '99999999999' is not a figure; the quote 1 is charged"
 
 
-async def test_a_client_sees_what_it_may_spend_and_has_spent(used: House) -> None:
+async def test_a_client_sees_what_it_may_spend_and_has_spent(used: ApiServer) -> None:
     await budgets.set_limits(used.database, "tests", Limits(total=Decimal(5), open=Decimal(10)), of_key=False)
     status, said = await used.get("/v1/budget")
     assert (status, said["currency"]) == (200, "unit")
@@ -116,7 +118,7 @@ async def test_a_client_sees_what_it_may_spend_and_has_spent(used: House) -> Non
     }
     assert said["key"]["spent"] == said["client"]["spent"]
     assert said["key"]["limits"] == dict.fromkeys(("total", "day", "month", "open"))
-    other = await used.key_of("other")
+    other = await used.create_key("other")
     assert (await used.get("/v1/budget", other))[1]["client"]["spent"]["total"] == "0"
 
 
