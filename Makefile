@@ -33,6 +33,8 @@ test-fast: setup ## run the tests without processes, browser and long tests: und
 check: setup ## check style, types, import contracts, schema and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint service/kling_relay/web/console
+	$(BIN)/oxfmt --check service/kling_relay/web/console
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python alembic/compare.py
@@ -48,7 +50,7 @@ faults: setup ## run the fault tests in their long form
 	@$(BIN)/pytest tests/faults --long --hypothesis-profile thorough --timeout 7200 -n 1 $(ARGS)
 
 format: setup ## format the sources
-	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format . ; $(BIN)/oxfmt service/kling_relay/web/console
 
 docs: setup ## write the generated documents
 	@$(BIN)/python docs/generate.py

@@ -124,7 +124,7 @@ async def try_it(page: Page, name: str, words: Mapping[str, str], console: str) 
     await take(page, name)
 
 
-ENGLISH = {"sample": "Sample picture", "prompt": "The clouds drift slowly, the light fades", "send": "Send the order"}
+ENGLISH = {"sample": "Sample picture", "prompt": "The clouds drift slowly, the light fades", "send": "Submit"}
 CHINESE = {"sample": "示例图片", "prompt": "云缓缓飘过，光线渐暗", "send": "提交"}
 
 

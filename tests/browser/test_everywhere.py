@@ -33,7 +33,7 @@ async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.locator("textarea").first.wait_for()
     await page.keyboard.press("Tab")
-    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await page.keyboard.press("Enter")
     await page.keyboard.press("Tab")
     await expect(page.get_by_role("tab", name="Text to video")).to_be_focused()
@@ -45,7 +45,7 @@ async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
     await page.keyboard.type("a street")
     for _ in range(40):
         await page.keyboard.press("Tab")
-        if await page.get_by_role("button", name="Send the order").evaluate("(button) => button.matches(':focus')"):
+        if await page.get_by_role("button", name="Submit").evaluate("(button) => button.matches(':focus')"):
             break
     await page.keyboard.press("Enter")
     await expect(page.locator(".progress .pill")).to_be_visible()
@@ -54,7 +54,7 @@ async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
 async def test_the_console_speaks_english_and_chinese_and_remembers_which(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.get_by_role("button", name="中文").first.click()
-    await expect(page.get_by_role("heading", name="在线测试")).to_be_visible()
+    await expect(page.get_by_role("heading", name="试用")).to_be_visible()
     assert await page.evaluate("document.documentElement.lang") == "zh-CN"
     await page.reload()
     await expect(page.get_by_role("button", name="提交")).to_be_visible()
@@ -62,10 +62,10 @@ async def test_the_console_speaks_english_and_chinese_and_remembers_which(open_p
 
 async def test_without_a_key_it_asks_for_one_and_a_wrong_one_is_explained(open_page: Open, relay: Relay) -> None:
     page = await open_page("settings")
-    await page.get_by_role("button", name="Forget the key").click()
-    await expect(page.get_by_text("Welcome. One thing is missing: a key.")).to_be_visible()
-    await page.get_by_label("Key", exact=True).fill("not-a-key")
-    await page.get_by_role("button", name="Save and try").click()
+    await page.get_by_role("button", name="Remove key").click()
+    await expect(page.get_by_text("Welcome. Enter an API key to start.")).to_be_visible()
+    await page.get_by_label("API key", exact=True).fill("not-a-key")
+    await page.get_by_role("button", name="Save and test").click()
     await expect(page.get_by_role("alert")).to_contain_text("kling-relay keys create")
 
 
@@ -81,10 +81,10 @@ async def test_a_service_that_went_away_is_said_and_found_again(open_page: Open,
     page = await open_page("tasks")
     await expect(page.get_by_role("status").get_by_text("Live")).to_be_visible()
     await page.context.set_offline(True)
-    await page.get_by_label("Kind", exact=True).select_option("text2image")
+    await page.get_by_label("Type", exact=True).select_option("text2image")
     await expect(page.get_by_role("alert")).to_contain_text("does not answer")
     await page.context.set_offline(False)
-    await page.get_by_role("button", name="Again").click()
+    await page.get_by_role("button", name="Retry").click()
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 

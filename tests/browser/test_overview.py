@@ -9,7 +9,7 @@ from tests.support.service import Relay, subscriber
 
 async def test_nothing_yet_is_said_rather_than_drawn(open_page: Open) -> None:
     page = await open_page("overview")
-    await expect(page.get_by_role("heading", name="Nothing happened in this time")).to_be_visible()
+    await expect(page.get_by_role("heading", name="No activity in this period")).to_be_visible()
 
 
 async def test_rates_latencies_slots_and_errors_are_drawn(
@@ -29,7 +29,7 @@ async def test_rates_latencies_slots_and_errors_are_drawn(
         await expect(page.locator(".ranking").first).to_contain_text("too grey")
         await expect(page.locator(".ranking").nth(1)).to_contain_text("503")
         await page.get_by_role("tab", name="Day").click()
-        await expect(page.get_by_role("heading", name="Tasks ordered, half an hour")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Tasks created per 30 minutes")).to_be_visible()
     assert complaints.heard == []
 
 

@@ -10,7 +10,7 @@ from tests.support.service import Relay, subscriber
 async def test_an_empty_list_teaches_how_to_order(open_page: Open) -> None:
     page = await open_page("tasks")
     await expect(page.get_by_role("heading", name="No tasks yet")).to_be_visible()
-    await expect(page.get_by_role("link", name="Order something")).to_be_visible()
+    await expect(page.get_by_role("link", name="Create a task")).to_be_visible()
     await expect(page.locator(".code pre")).to_contain_text("/kling/v1/videos/text2video")
 
 
@@ -42,18 +42,18 @@ async def test_the_list_is_filtered_by_status_kind_time_and_text_and_the_address
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("too grey")
     await page.get_by_label("Status", exact=True).select_option("")
-    await page.get_by_label("Kind", exact=True).select_option("text2image")
+    await page.get_by_label("Type", exact=True).select_option("text2image")
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("a red kite")
-    await page.get_by_label("Kind", exact=True).select_option("")
+    await page.get_by_label("Type", exact=True).select_option("")
     await page.get_by_role("searchbox").fill("paper")
     await expect(rows).to_have_count(1)
     assert "text=paper" in page.url
     await page.reload()
     await expect(rows).to_have_count(1)
     await page.get_by_role("searchbox").fill("no such thing")
-    await expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
-    await page.get_by_role("button", name="Show everything").click()
+    await expect(page.get_by_role("heading", name="No matching tasks")).to_be_visible()
+    await page.get_by_role("button", name="Clear filters").click()
     await expect(rows).to_have_count(3)
 
 
@@ -68,7 +68,7 @@ async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_pric
         await expect(page.get_by_role("heading", name="a paper boat")).to_be_visible()
         await expect(page.locator(".facts").first).to_contain_text("3.5")
         await expect(page.get_by_text("The provider deletes these files on")).to_be_visible()
-        for words in ("BudgetedOrder", "The provider took the order", "The provider works on it", "Done"):
+        for words in ("Task created", "Submitted to the provider", "Processing", "Done"):
             await expect(page.locator(".timeline")).to_contain_text(words)
         await page.locator("summary").filter(has_text="Raw body").last.click()
         await expect(page.locator(".timeline pre").last).to_contain_text('"task_status": "succeed"')
@@ -84,4 +84,4 @@ async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_pric
 
 async def test_another_clients_task_is_not_found_and_that_is_said(open_page: Open) -> None:
     page = await open_page("tasks/01a20456-f6b4-7000-af89-f2b2835ecf47")
-    await expect(page.get_by_role("alert")).to_contain_text("belong to another client")
+    await expect(page.get_by_role("alert")).to_contain_text("belongs to another client")

@@ -22,7 +22,7 @@ SHOWS = (
 
 
 async def send(page: Page) -> None:
-    await page.get_by_role("button", name="Send the order").click()
+    await page.get_by_role("button", name="Submit").click()
 
 
 async def test_a_video_is_ordered_priced_watched_and_plays(open_page: Open, complaints: Complaints) -> None:
@@ -34,7 +34,7 @@ async def test_a_video_is_ordered_priced_watched_and_plays(open_page: Open, comp
     await send(page)
     await expect(page.locator(".progress .pill")).to_be_visible()
     await page.wait_for_function(PLAYS)
-    await page.get_by_role("link", name="Its whole life").click()
+    await page.get_by_role("link", name="Full timeline").click()
     await expect(page.get_by_role("heading", name="太空飞船在航行")).to_be_visible()
     assert complaints.heard == []
 
@@ -50,14 +50,14 @@ async def test_a_price_and_how_it_comes_about_are_said_in_both_languages(open_pa
     await expect(page.locator(".price strong")).to_have_text("14 点")
     await expect(lines).to_have_text("kling-v1-5 视频每个 2 × 3.5（模式 pro） × 2（时长 10）")
     await page.get_by_role("tab", name="文生图").click()
-    await page.get_by_label("数量").fill("3")
+    await page.get_by_label("图片数量").fill("3")
     await expect(lines).to_have_text("每张图片 1 × 3（数量 3）")
 
 
 async def test_pictures_are_ordered_by_number_and_proportions(open_page: Open, complaints: Complaints) -> None:
     page = await open_page("try?kind=text2image")
     await page.get_by_label("Prompt", exact=False).first.fill("漫画兔子吃草")
-    await page.get_by_label("How many").fill("3")
+    await page.get_by_label("Number of images").fill("3")
     await page.get_by_role("radio", name="4:3", exact=True).check()
     await send(page)
     await page.wait_for_function(SHOWS, arg=3)
@@ -67,7 +67,7 @@ async def test_pictures_are_ordered_by_number_and_proportions(open_page: Open, c
 async def test_a_picture_becomes_a_video(open_page: Open, relay: Relay, complaints: Complaints) -> None:
     page = await open_page("try?kind=image2video")
     await send(page)
-    await expect(page.get_by_text("This is needed.")).to_be_visible()
+    await expect(page.get_by_text("Required.")).to_be_visible()
     await page.get_by_role("button", name="Sample picture").first.click()
     await expect(page.get_by_text("640 × 480")).to_be_visible()
     await page.get_by_role("radio", name="kling-v1-5", exact=True).check()
@@ -89,13 +89,13 @@ async def test_a_picture_that_is_too_small_is_refused_before_anything_is_sent(op
     }""")
     picture: FilePayload = {"name": "small.png", "mimeType": "image/png", "buffer": base64.b64decode(small)}
     await page.locator("input[type=file]").first.set_input_files(picture)
-    await expect(page.get_by_text("It is 120 × 120; each side needs 300 pixels.")).to_be_visible()
+    await expect(page.get_by_text("120 × 120 is too small (min 300 px per side).")).to_be_visible()
 
 
 async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.get_by_label("Prompt", exact=False).first.fill("a street")
-    await page.get_by_text("Fine control").click()
+    await page.get_by_text("Advanced").click()
     await page.get_by_role("radio", name="Simple", exact=True).check()
     await page.get_by_role("slider", name="Vertical").fill("4")
     await page.get_by_role("slider", name="Zoom").fill("-3")
@@ -104,7 +104,7 @@ async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) ->
     order = json.loads(shown[shown.index("-d '") + 4 : -1])
     assert order["camera_control"] == {"type": "simple", "config": {"zoom": -3}}
     await page.get_by_role("radio", name="Professional").check()
-    await expect(page.get_by_text("Camera control is taken only with mode std, duration 5.")).to_be_visible()
+    await expect(page.get_by_text("Camera control needs mode std, duration 5.")).to_be_visible()
     shown = await page.locator(".code pre").inner_text()
     assert "camera_control" not in shown
 
@@ -155,8 +155,8 @@ async def test_a_refusal_is_shown_with_its_reason(open_page: Open, relay: Relay)
     page = await open_page("try?kind=text2video")
     await page.get_by_label("Prompt", exact=False).first.fill("second")
     await page.get_by_text("Integration").click()
-    await page.get_by_label("Your own task id").fill("taken")
+    await page.get_by_label("Your task ID").fill("taken")
     await send(page)
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("used before with another order")
-    await expect(alert).to_contain_text("Use another external task id")
+    await expect(alert).to_contain_text("Use another external task ID")

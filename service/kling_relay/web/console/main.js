@@ -1,9 +1,9 @@
-// The console's beginning: which page is shown, in which language and theme. A key may come in the address, once.
+// The console's entry point: picks the page, the language and the theme. A terminal can pass a key in the address.
 import { html, render, useEffect, useErrorBoundary, useRef } from "./lib/html.js";
 import { useRoute } from "./lib/route.js";
 import { change, language, settings, useSettings } from "./lib/settings.js";
 import { start } from "./lib/stream.js";
-import { t } from "./lib/words.js";
+import { t } from "./lib/i18n.js";
 import { OverviewPage } from "./pages/overview.js";
 import { SettingsPage } from "./pages/settings.js";
 import { SubscriptionPage } from "./pages/subscription.js";
@@ -14,30 +14,52 @@ import { TryPage } from "./pages/try.js";
 import { Shell } from "./parts/shell.js";
 import { Button, Empty } from "./parts/ui.js";
 
-/** What stands behind # is never sent to a server: `/console#key=…` is how a terminal hands a key over. */
+/** The part after # is never sent to a server, so a terminal can pass a key as `/console#key=…`. */
 function takeKey() {
-  const given = /^#key=(.+)$/.exec(location.hash);
-  if (!given) return;
-  change({ key: decodeURIComponent(given[1]), address: "" });
+  const match = /^#key=(.+)$/.exec(location.hash);
+  if (!match) return;
+  change({ key: decodeURIComponent(match[1]), address: "" });
   history.replaceState(null, "", "#/try");
 }
 
 function pageFor([name, id], query) {
   switch (name) {
-    case "try": return html`<${TryPage} query=${query} />`;
-    case "tasks": return id ? html`<${TaskPage} key=${id} id=${id} />` : html`<${TasksPage} query=${query} />`;
-    case "subscriptions": return id ? html`<${SubscriptionPage} key=${id} id=${id} query=${query} />` : html`<${SubscriptionsPage} />`;
-    case "overview": return html`<${OverviewPage} query=${query} />`;
-    case "settings": return html`<${SettingsPage} />`;
-    default: return html`<div class="card"><${Empty} icon="search" title=${t("There is no such page")} acts=${html`<a class="button" href="#/try">${t("Try it")}</a>`} /></div>`;
+    case "try":
+      return html`<${TryPage} query=${query} />`;
+    case "tasks":
+      return id ? html`<${TaskPage} key=${id} id=${id} />` : html`<${TasksPage} query=${query} />`;
+    case "subscriptions":
+      return id ? html`<${SubscriptionPage} key=${id} id=${id} query=${query} />` : html`<${SubscriptionsPage} />`;
+    case "overview":
+      return html`<${OverviewPage} query=${query} />`;
+    case "settings":
+      return html`<${SettingsPage} />`;
+    default:
+      return html`
+      <div class="card">
+        <${Empty}
+          icon="search" title=${t("Page not found")}
+          acts=${html`<a class="button" href="#/try">${t("Try")}</a>`}
+        />
+      </div>
+    `;
   }
 }
 
-/** A fault of ours on one page leaves the frame and the other pages standing. */
+/** An error on one page leaves the frame and the other pages intact. */
 function Page({ parts, query }) {
-  const [error, forget] = useErrorBoundary((found) => reportError(found));
+  const [error, reset] = useErrorBoundary((failure) => reportError(failure));
   if (!error) return pageFor(parts, query);
-  return html`<div class="card"><${Empty} icon="bad" title=${t("This page broke")} acts=${html`<${Button} onClick=${forget}>${t("Again")}<//>`}><p><code>${String(error.message)}</code></p><//></div>`;
+  return html`
+    <div class="card">
+      <${Empty}
+        icon="bad" title=${t("Something went wrong on this page")}
+        acts=${html`<${Button} onClick=${reset}>${t("Retry")}<//>`}
+      >
+        <p><code>${String(error.message)}</code></p>
+      <//>
+    </div>
+  `;
 }
 
 function App() {
@@ -51,11 +73,16 @@ function App() {
     else document.documentElement.dataset.theme = theme;
   }, [theme, chosen]);
   useEffect(() => {
-    if (isFirst.current) { isFirst.current = false; return; }
+    if (isFirst.current) {
+      isFirst.current = false;
+      return;
+    }
     scrollTo(0, 0);
     document.getElementById("content").focus({ preventScroll: true });
   }, [parts.join("/")]);
-  return html`<${Shell} page=${name}><${Page} key=${[name, parts[1]].join("/")} parts=${[name, parts[1]]} query=${query} /><//>`;
+  return html`
+    <${Shell} page=${name}><${Page} key=${[name, parts[1]].join("/")} parts=${[name, parts[1]]} query=${query} /><//>
+  `;
 }
 
 takeKey();

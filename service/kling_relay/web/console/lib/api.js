@@ -1,30 +1,30 @@
-// Calls of the API: JSON in and out, every failure an ApiError that says what happened and what to do.
+// Calls of the API: JSON in and out; every failure is an ApiError that says what happened and what to do.
 import { base, settings } from "./settings.js";
-import { t } from "./words.js";
+import { t } from "./i18n.js";
 
-/** A call that failed. `status` 0 is: no answer came. `errors` are faults by field. */
+/** A failed call. `status` is 0 if there was no answer; `errors` are faults by field. */
 export class ApiError extends Error {
   constructor({ status, detail, code = null, type = "", errors = [], retryAfter = null, request = "" }) {
     super(detail);
     Object.assign(this, { status, code, type, errors, retryAfter, request });
   }
 
-  /** What the person in front of the screen can do about it. */
+  /** What the user can do about it. */
   get advice() {
-    if (this.status === 0) return t("Check that the service runs, and its address in the settings.");
-    if (this.status === 401) return t("Open the settings and enter a key. `kling-relay keys create NAME` makes one.");
-    if (this.status === 402) return t("Raise the budget, or wait for its next day or month. Nothing was sent.");
-    if (this.status === 403) return t("Use a key with the scope that this needs.");
-    if (this.status === 404) return t("It may have been deleted, or belong to another client.");
-    if (this.status === 409) return t("Use another external task id, or send the same order.");
+    if (this.status === 0) return t("Check that the service is running and that its URL in the settings is right.");
+    if (this.status === 401) return t("Enter an API key in the settings. `kling-relay keys create NAME` creates one.");
+    if (this.status === 402) return t("The order was not sent. Raise the budget, or wait for its next period.");
+    if (this.status === 403) return t("Use a key with the required scope.");
+    if (this.status === 404) return t("It may have been deleted, or belongs to another client.");
+    if (this.status === 409) return t("Use another external task ID, or send the same order.");
     if (this.status === 429) return t("Wait {seconds} s and try again.", { seconds: this.retryAfter || 1 });
-    if (this.status === 502) return t("The provider said this, not the service. The task's page shows what is known.");
-    if (this.status >= 500) return t("Try again in a moment; if it stays, look at the service's log.");
+    if (this.status === 502) return t("This is the provider's answer. See the task's page for details.");
+    if (this.status >= 500) return t("Try again in a moment. If it persists, check the service's log.");
     return "";
   }
 }
 
-/** Call the API and return its JSON (null where it has none). Throws ApiError. */
+/** Call the API and return its JSON, or null if the answer has none. Throws ApiError. */
 export async function call(method, path, { body, query, headers, signal } = {}) {
   const address = new URL(base() + path);
   for (const [name, value] of Object.entries(query || {})) {
@@ -51,20 +51,23 @@ export async function call(method, path, { body, query, headers, signal } = {}) 
   throw await refusal(response);
 }
 
-/** Return the error that a response's refusal is, in Kling's members or as a problem. */
+/** Return the ApiError for a refusal, written as Kling does or as a problem document. */
 export async function refusal(response) {
-  let said = {};
+  let body = {};
   try {
-    said = await response.json();
-  } catch { /* a proxy's page, perhaps */ }
+    body = await response.json();
+  } catch {
+    /* not JSON: perhaps a proxy's error page */
+  }
   return new ApiError({
     status: response.status,
-    detail: said.detail || said.message || said.title || t("The service answered {status}.", { status: response.status }),
-    code: said.code ?? null,
-    type: said.type || said.error?.type || "",
-    errors: said.errors || [],
+    detail:
+      body.detail || body.message || body.title || t("The service answered {status}.", { status: response.status }),
+    code: body.code ?? null,
+    type: body.type || body.error?.type || "",
+    errors: body.errors || [],
     retryAfter: Number(response.headers.get("Retry-After")) || null,
-    request: said.request_id || response.headers.get("X-Request-Id") || "",
+    request: body.request_id || response.headers.get("X-Request-Id") || "",
   });
 }
 

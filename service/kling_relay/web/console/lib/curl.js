@@ -1,23 +1,24 @@
-// The curl command that does what the form does. Pictures are read from a file, so that the command stays readable.
+// The curl command for an order. Pictures are read from a file, so that the command stays readable.
 import { base, settings } from "./settings.js";
 import { operationOf } from "./orders.js";
 
 const inQuotes = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const inDocument = (text) => text.replace(/[\\$`]/g, "\\$&");
 
-/** Return the body as an argument; with pictures as a document on stdin, because arguments have a limit of length. */
+/** Return the body as an argument, or as a document on stdin if it has pictures, which are too long for an argument. */
 function bodyOf(order, pictures) {
   const files = Object.entries(pictures).filter(([field, picture]) => picture?.bytes && field in order);
   if (!files.length) return `-d ${inQuotes(JSON.stringify(order, null, 2))}`;
   const marked = { ...order, ...Object.fromEntries(files.map(([field]) => [field, `@@${field}@@`])) };
   const text = files.reduce(
-    (found, [field, { name }]) => found.replace(`@@${field}@@`, () => `$(base64 < ${inQuotes(name)} | tr -d '\\n')`),
+    (document, [field, { name }]) =>
+      document.replace(`@@${field}@@`, () => `$(base64 < ${inQuotes(name)} | tr -d '\\n')`),
     inDocument(JSON.stringify(marked, null, 2)),
   );
   return `-d @- <<END\n${text}\nEND\n`;
 }
 
-/** Return the command; `pictures` are what was chosen, by field; `isSecret` keeps the key out of what is shown. */
+/** Return the command; `pictures` are the chosen ones by field; `isSecret` shortens the key for display. */
 export function curlOf(kind, order, pictures, { isSecret = false } = {}) {
   const key = settings().key ? (isSecret ? `${settings().key.slice(0, 4)}…` : settings().key) : "YOUR-KEY";
   return [

@@ -1,18 +1,29 @@
-// What the fields of an order are called, and what they are for; a field that is not here shows its own name.
+// Names and hints of an order's fields. A field that is missing here shows its own name.
 export const NAMES = {
-  model_name: "Model", prompt: "Prompt", negative_prompt: "Negative prompt", image: "Picture", image_tail: "Last frame", aspect_ratio: "Proportions",
-  duration: "Duration", mode: "Mode", n: "How many", cfg_scale: "Closeness to the prompt", image_fidelity: "Closeness to the picture",
-  camera_control: "Camera control", notify_hook: "Callback address", external_task_id: "Your own task id",
+  model_name: "Model",
+  prompt: "Prompt",
+  negative_prompt: "Negative prompt",
+  image: "Image",
+  image_tail: "Last frame",
+  aspect_ratio: "Aspect ratio",
+  duration: "Duration",
+  mode: "Mode",
+  n: "Number of images",
+  cfg_scale: "Prompt guidance",
+  image_fidelity: "Image fidelity",
+  camera_control: "Camera control",
+  notify_hook: "Callback URL",
+  external_task_id: "Your task ID",
 };
 export const HINTS = {
-  negative_prompt: "What should not be seen.",
-  image_tail: "The picture with which the video ends.",
-  notify_hook: "Every step of this task is sent there, in Kling's own callback format.",
-  external_task_id: "Unique to your key; the same order sent twice with it is charged once.",
+  negative_prompt: "What to avoid.",
+  image_tail: "The last frame of the video.",
+  notify_hook: "Receives every change of this task in Kling's callback format.",
+  external_task_id: "Unique per client. Sending the same order twice with it charges you once.",
 };
 export const MODES = { std: "Standard", pro: "Professional", "4k": "4K" };
 
-/** Two orders of each kind to begin with; the first are the provider's own examples. */
+/** Two example prompts for each kind; the first ones are the provider's own. */
 export const EXAMPLES = {
   text2image: ["漫画兔子吃草", "A lighthouse in a storm, oil on canvas, low warm light"],
   image2image: ["The same hills in deep snow, at dawn", "As a woodcut in two colours"],

@@ -2,51 +2,51 @@
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 
 /**
- * Load something and keep it: `{value, error, isLoading, reload, set}`. `load` gets a signal that ends when the
- * dependencies change; an answer that comes too late is dropped. What was shown stays while it is loaded again.
+ * Load a value: `{value, error, isLoading, reload, set}`. `load` gets a signal that aborts when the dependencies
+ * change; a late answer is dropped. The old value stays while a new one loads.
  */
 export function useLoaded(load, dependencies) {
-  const [seen, see] = useState({ value: null, error: null, isLoading: true });
-  const [turn, turnTo] = useState(0);
+  const [state, setState] = useState({ value: null, error: null, isLoading: true });
+  const [attempt, setAttempt] = useState(0);
   useEffect(() => {
-    const ended = new AbortController();
-    see((before) => ({ ...before, isLoading: true }));
-    load(ended.signal).then(
-      (value) => ended.signal.aborted || see({ value, error: null, isLoading: false }),
-      (error) => ended.signal.aborted || see((before) => ({ ...before, error, isLoading: false })),
+    const controller = new AbortController();
+    setState((before) => ({ ...before, isLoading: true }));
+    load(controller.signal).then(
+      (value) => controller.signal.aborted || setState({ value, error: null, isLoading: false }),
+      (error) => controller.signal.aborted || setState((before) => ({ ...before, error, isLoading: false })),
     );
-    return () => ended.abort();
-  }, [...dependencies, turn]);
-  const reload = useCallback(() => turnTo((before) => before + 1), []);
-  const set = useCallback((change) => see((before) => ({ ...before, value: change(before.value) })), []);
-  return { ...seen, reload, set };
+    return () => controller.abort();
+  }, [...dependencies, attempt]);
+  const reload = useCallback(() => setAttempt((before) => before + 1), []);
+  const set = useCallback((change) => setState((before) => ({ ...before, value: change(before.value) })), []);
+  return { ...state, reload, set };
 }
 
-/** The present, looked at every `every` milliseconds. */
+/** The current time, updated every `every` milliseconds. */
 export function useNow(every = 1000) {
-  const [now, look] = useState(Date.now());
+  const [now, setNow] = useState(Date.now());
   useEffect(() => {
-    const timer = setInterval(() => look(Date.now()), every);
+    const timer = setInterval(() => setNow(Date.now()), every);
     return () => clearInterval(timer);
   }, [every]);
   return now;
 }
 
-/** `value` as it was before it stopped changing for so many milliseconds. */
+/** The latest `value` that did not change for `wait` milliseconds. */
 export function useSettled(value, wait = 300) {
-  const [seen, see] = useState(value);
+  const [settled, setSettled] = useState(value);
   useEffect(() => {
-    const timer = setTimeout(() => see(value), wait);
+    const timer = setTimeout(() => setSettled(value), wait);
     return () => clearTimeout(timer);
   }, [value, wait]);
-  return seen;
+  return settled;
 }
 
-/** Run `act` when something happens often, at most once in `wait` milliseconds, and once after the last. */
-export function useThrottled(act, wait = 1000) {
-  const latest = useRef(act);
+/** Run `action` at most once per `wait` milliseconds, and once after the last call. */
+export function useThrottled(action, wait = 1000) {
+  const latest = useRef(action);
   const timer = useRef(null);
-  latest.current = act;
+  latest.current = action;
   useEffect(() => () => clearTimeout(timer.current), []);
   return useCallback(() => {
     if (timer.current) return;
@@ -57,21 +57,21 @@ export function useThrottled(act, wait = 1000) {
   }, [wait]);
 }
 
-/** Keep `{run, isBusy, error}` of something a button does; a second click while busy does nothing. */
-export function useAct(act) {
-  const [seen, see] = useState({ isBusy: false, error: null });
-  const latest = useRef(act);
-  latest.current = act;
-  const run = useCallback(async (...given) => {
-    see({ isBusy: true, error: null });
+/** Return `{run, isBusy, error, reset}` for what a button does. */
+export function useAction(action) {
+  const [state, setState] = useState({ isBusy: false, error: null });
+  const latest = useRef(action);
+  latest.current = action;
+  const run = useCallback(async (...args) => {
+    setState({ isBusy: true, error: null });
     try {
-      const result = await latest.current(...given);
-      see({ isBusy: false, error: null });
+      const result = await latest.current(...args);
+      setState({ isBusy: false, error: null });
       return result;
     } catch (error) {
-      see({ isBusy: false, error });
+      setState({ isBusy: false, error });
       return undefined;
     }
   }, []);
-  return { ...seen, run, forget: () => see({ isBusy: false, error: null }) };
+  return { ...state, run, reset: () => setState({ isBusy: false, error: null }) };
 }

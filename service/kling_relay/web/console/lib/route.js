@@ -1,4 +1,4 @@
-// Where we are stands behind the # of the address, so that every file is served from one place: #/tasks/ID?status=failed
+// The route is the part of the address after #, so that one file serves every page: #/tasks/ID?status=failed
 import { useEffect, useState } from "./html.js";
 
 function read() {
@@ -6,25 +6,25 @@ function read() {
   return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
 }
 
-/** The route in force, as a hook: `parts` of the path and its `query`. */
+/** The current route, as a hook: the `parts` of its path, and its `query`. */
 export function useRoute() {
-  const [route, see] = useState(read);
+  const [route, setRoute] = useState(read);
   useEffect(() => {
-    const look = () => see(read());
-    addEventListener("hashchange", look);
-    return () => removeEventListener("hashchange", look);
+    const update = () => setRoute(read());
+    addEventListener("hashchange", update);
+    return () => removeEventListener("hashchange", update);
   }, []);
   return route;
 }
 
-/** Return the link to a page; what is empty in `query` is left out. */
+/** Return the link to a page, without the empty values of `query`. */
 export function link(path, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
-  const text = new URLSearchParams(given).toString();
+  const entries = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const text = new URLSearchParams(entries).toString();
   return `#/${path}${text ? `?${text}` : ""}`;
 }
 
-/** Go to a page; `isSame` replaces the entry in the history, for filters. */
+/** Go to a page; `isSame` replaces the entry in the history, as filters do. */
 export function go(path, query, { isSame = false } = {}) {
   const address = link(path, query);
   if (isSame) {

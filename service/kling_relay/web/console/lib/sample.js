@@ -1,6 +1,6 @@
-// A picture to try things with, drawn here: hills under a sun.
+// A sample picture, drawn here: hills under a sun.
 
-/** Return a JPEG of 640 by 480 as a file. */
+/** Return a JPEG file of 640 by 480 pixels. */
 export function sample() {
   const canvas = document.createElement("canvas");
   canvas.width = 640;
@@ -16,7 +16,11 @@ export function sample() {
   draw.beginPath();
   draw.arc(430, 250, 46, 0, 7);
   draw.fill();
-  [["#7a4a6b", 300, 34, 90], ["#46345c", 350, 46, 130], ["#221f3d", 405, 30, 70]].forEach(([colour, height, swing, length]) => {
+  [
+    ["#7a4a6b", 300, 34, 90],
+    ["#46345c", 350, 46, 130],
+    ["#221f3d", 405, 30, 70],
+  ].forEach(([colour, height, swing, length]) => {
     draw.fillStyle = colour;
     draw.beginPath();
     draw.moveTo(0, 480);

@@ -1,53 +1,55 @@
-// Settings live in this browser alone: the service's address, the key, the language and the theme.
+// Settings, stored in this browser only: the service's URL, the key, the language and the theme.
 import { useState, useEffect } from "./html.js";
 
-const PLACE = "kling-relay";
-const USUAL = { address: "", key: "", language: "", theme: "auto" };
+const STORAGE_KEY = "kling-relay";
+const DEFAULTS = { address: "", key: "", language: "", theme: "auto" };
 const listeners = new Set();
 let current = read();
 
 function read() {
   try {
-    return { ...USUAL, ...JSON.parse(localStorage.getItem(PLACE) || "{}") };
+    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(STORAGE_KEY) || "{}") };
   } catch {
-    return { ...USUAL };
+    return { ...DEFAULTS };
   }
 }
 
-/** Return the settings in force. */
+/** Return the current settings. */
 export const settings = () => current;
 
-/** Change some settings, remember them here, and tell everybody who asked. */
-export function change(some) {
-  current = { ...current, ...some };
+/** Change some settings, store them, and notify the listeners. */
+export function change(changes) {
+  current = { ...current, ...changes };
   try {
-    localStorage.setItem(PLACE, JSON.stringify(current));
-  } catch { /* a browser that keeps nothing still works until the page is closed */ }
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(current));
+  } catch {
+    /* without storage the settings last until the page is closed */
+  }
   listeners.forEach((listener) => listener(current));
 }
 
-/** Call `listener` at every change; returns how to stop. */
+/** Call `listener` at every change; return a function that stops it. */
 export function onChange(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-/** The settings in force, as a hook. */
+/** The current settings, as a hook. */
 export function useSettings() {
-  const [seen, see] = useState(current);
-  useEffect(() => onChange(see), []);
-  return seen;
+  const [value, setValue] = useState(current);
+  useEffect(() => onChange(setValue), []);
+  return value;
 }
 
-/** Return the base of the service's API, without a slash at its end. */
+/** Return the base URL of the API, without a trailing slash. */
 export const base = () => (current.address || location.origin).replace(/\/+$/, "");
 
-/** Return the language in force: what was chosen, else what the browser prefers. */
+/** Return the chosen language, or else the browser's. */
 export const language = () => current.language || (navigator.language.startsWith("zh") ? "zh" : "en");
 
-// another tab's change is ours too
+// follow changes made in another tab
 addEventListener("storage", (event) => {
-  if (event.key === PLACE) {
+  if (event.key === STORAGE_KEY) {
     current = read();
     listeners.forEach((listener) => listener(current));
   }

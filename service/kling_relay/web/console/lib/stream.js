@@ -1,4 +1,4 @@
-// The stream of events: one per page, read by fetch because EventSource cannot send a key. It resumes where it broke.
+// The stream of events: one per page, read with fetch because EventSource cannot send a key. It resumes after a break.
 import { base, onChange, settings } from "./settings.js";
 import { useEffect, useState } from "./html.js";
 
@@ -9,15 +9,15 @@ let state = "off";
 let running = null;
 let cursor = null;
 
-function become(next) {
+function setStreamState(next) {
   if (next !== state) {
     state = next;
     watchers.forEach((watcher) => watcher(state));
   }
 }
 
-/** Take whole frames out of `text`, tell each, and return what is left over. */
-export function frames(text, tell) {
+/** Emit every complete frame in `text` and return the incomplete rest. */
+export function takeFrames(text, emit) {
   const parts = text.split(/\r?\n\r?\n/);
   const rest = parts.pop();
   for (const part of parts) {
@@ -31,12 +31,12 @@ export function frames(text, tell) {
       if (name === "event") frame.type = value;
       if (name === "data") frame.content.push(value);
     }
-    if (frame.content.length) tell({ ...frame, content: frame.content.join("\n") });
+    if (frame.content.length) emit({ ...frame, content: frame.content.join("\n") });
   }
   return rest;
 }
 
-function hear(frame) {
+function dispatch(frame) {
   if (frame.id) cursor = frame.id;
   let event;
   try {
@@ -50,57 +50,64 @@ function hear(frame) {
 async function follow(signal) {
   let failures = 0;
   while (!signal.aborted) {
-    become(failures ? "waiting" : "opening");
+    setStreamState(failures ? "waiting" : "opening");
     try {
       const response = await fetch(`${base()}/v1/events/stream`, {
         signal,
         cache: "no-store",
         headers: { Authorization: `Bearer ${settings().key}`, ...(cursor ? { "Last-Event-ID": cursor } : {}) },
       });
-      if (response.status === 401 || response.status === 403) return become("refused");
+      if (response.status === 401 || response.status === 403) return setStreamState("refused");
       if (response.status === 400) cursor = null;
       if (!response.ok) throw new Error(String(response.status));
-      become("live");
+      setStreamState("live");
       failures = 0;
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ;) {
         const { value, done } = await reader.read();
         if (done) break;
-        rest = frames(rest + value, hear);
+        rest = takeFrames(rest + value, dispatch);
       }
-    } catch (error) {
+    } catch {
       if (signal.aborted) return undefined;
     }
-    become("waiting");
+    setStreamState("waiting");
     const wait = WAITS[Math.min(failures, WAITS.length - 1)];
     failures += 1;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
-      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+      signal.addEventListener(
+        "abort",
+        () => {
+          clearTimeout(timer);
+          resolve();
+        },
+        { once: true },
+      );
     });
   }
   return undefined;
 }
 
-/** Begin anew with the settings in force; without a key there is nothing to hear. */
+/** Start over with the current settings; without a key there is no stream. */
 export function start() {
   running?.abort();
   cursor = null;
-  if (!settings().key) return become("off");
+  if (!settings().key) return setStreamState("off");
   running = new AbortController();
   return void follow(running.signal);
 }
 
-let known = `${base()} ${settings().key}`;
+let connection = `${base()} ${settings().key}`;
 onChange(() => {
   const now = `${base()} ${settings().key}`;
-  if (now !== known) {
-    known = now;
+  if (now !== connection) {
+    connection = now;
     start();
   }
 });
 
-/** Call `listener` with every event, as a hook; it may be another function at each drawing. */
+/** Call `listener` with every event, as a hook. */
 export function useEvents(listener, dependencies = []) {
   useEffect(() => {
     listeners.add(listener);
@@ -108,13 +115,13 @@ export function useEvents(listener, dependencies = []) {
   }, dependencies);
 }
 
-/** How the stream is: off, opening, live, waiting or refused. */
+/** The state of the stream: off, opening, live, waiting or refused. */
 export function useStreamState() {
-  const [seen, see] = useState(state);
+  const [value, setValue] = useState(state);
   useEffect(() => {
-    see(state);
-    watchers.add(see);
-    return () => watchers.delete(see);
+    setValue(state);
+    watchers.add(setValue);
+    return () => watchers.delete(setValue);
   }, []);
-  return seen;
+  return value;
 }

@@ -1,10 +1,10 @@
-// Dialogs: the browser's own, so that focus stays inside and Escape closes them. Toasts: a word in the corner.
+// Dialogs are the browser's own, which keep the focus inside and close on Escape. Toasts are short messages.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
-import { t } from "../lib/words.js";
+import { t } from "../lib/i18n.js";
 import { Button, Failure, Notice } from "./ui.js";
-import { useAct } from "../lib/hooks.js";
+import { useAction } from "../lib/hooks.js";
 
-/** A dialog that is open for as long as it is drawn; `onSubmit` makes it a form. */
+/** A dialog that is open while it is rendered; with `onSubmit` it is a form. */
 export function Dialog({ title, onClose, onSubmit, foot, children }) {
   const box = useRef(null);
   useEffect(() => {
@@ -17,18 +17,25 @@ export function Dialog({ title, onClose, onSubmit, foot, children }) {
     onSubmit();
   }
   const inner = html`
-    <header><h2>${title}</h2><${Button} kind="quiet icon" icon="close" label=${t("Close")} onClick=${onClose} /></header>
+    <header>
+      <h2>${title}</h2>
+      <${Button} kind="quiet icon" icon="close" label=${t("Close")} onClick=${onClose} />
+    </header>
     <div class="body">${children}</div>
-    ${foot && html`<footer>${foot}</footer>`}`;
-  return html`<dialog ref=${box} aria-label=${title} onCancel=${(event) => { event.preventDefault(); onClose(); }}
+    ${foot && html`<footer>${foot}</footer>`}
+  `;
+  return html`<dialog ref=${box} aria-label=${title} onCancel=${(event) => {
+    event.preventDefault();
+    onClose();
+  }}
       onClick=${(event) => event.target === box.current && onClose()}>
     ${onSubmit ? html`<form onSubmit=${submit} novalidate>${inner}</form>` : html`<div class="sheet">${inner}</div>`}
   </dialog>`;
 }
 
-/** A question before something that cannot be undone; `act` is done on yes. */
-export function Sure({ title, children, yes, act, onClose, kind = "main" }) {
-  const { run, isBusy, error } = useAct(async () => {
+/** A confirmation before something that cannot be undone; `act` runs on yes. */
+export function Confirm({ title, children, yes, act, onClose, kind = "main" }) {
+  const { run, isBusy, error } = useAction(async () => {
     await act();
     onClose();
   });
@@ -39,19 +46,19 @@ export function Sure({ title, children, yes, act, onClose, kind = "main" }) {
   <//>`;
 }
 
-let tell = () => {};
+let emit = () => {};
 
-/** Say something in the corner for a few seconds. */
-export const toast = (text, kind = "good") => tell({ text, kind, at: Date.now() });
+/** Show a message in the corner for a few seconds. */
+export const toast = (text, kind = "good") => emit({ text, kind, at: Date.now() });
 
 export function Toasts() {
-  const [shown, show] = useState([]);
+  const [messages, setMessages] = useState([]);
   useEffect(() => {
-    tell = (one) => {
-      show((before) => [...before.slice(-2), one]);
-      setTimeout(() => show((before) => before.filter((each) => each !== one)), 4500);
+    emit = (message) => {
+      setMessages((before) => [...before.slice(-2), message]);
+      setTimeout(() => setMessages((before) => before.filter((other) => other !== message)), 4500);
     };
   }, []);
   return html`<div class="toasts" role="status" aria-live="polite">
-    ${shown.map((one) => html`<${Notice} key=${one.at} kind=${one.kind}>${one.text}<//>`)}</div>`;
+    ${messages.map(({ at, kind, text }) => html`<${Notice} key=${at} kind=${kind}>${text}<//>`)}</div>`;
 }

@@ -1,13 +1,14 @@
-// Line drawings of 20 by 20, in the colour of the text beside them.
+// Line icons of 20 by 20 in the colour of the text.
 import { html } from "../lib/html.js";
 
 const PATHS = {
   try: "M10 3v3M10 14v3M3 10h3M14 10h3M5.2 5.2l2 2M12.800 12.800l2 2M14.800 5.200l-2 2M7.200 12.800l-2 2",
   tasks: "M7.500 5h9M7.500 10h9M7.500 15h9M3.500 5h.01M3.500 10h.01M3.500 15h.01",
-  subscriptions: "M6.500 12.500a3.500 3.500 0 1 0 2.600 5.800h4.900M10 8.500 7.200 13M10 3a3.500 3.500 0 0 1 3.200 4.900l2.500 4M16 15a2.600 2.600 0 1 0-4.500-2.400",
+  subscriptions:
+    "M6.5 12.5a3.5 3.5 0 1 0 2.6 5.8h4.9M10 8.5 7.2 13M10 3a3.5 3.5 0 0 1 3.2 4.9l2.5 4M16 15a2.6 2.6 0 1 0-4.5-2.4",
   overview: "M3 16.500h14M5 13.500V9.500M9 13.500V4.500M13 13.500V7.500M17 13.500v-3",
   settings: "M3 6h8M15 6h2M3 14h2M9 14h8M13 4v4M7 12v4",
-  docs: "M4 4.500A1.500 1.500 0 0 1 5.500 3H16v12H5.500A1.500 1.500 0 0 0 4 16.500v-12ZM4 16.500A1.500 1.500 0 0 0 5.500 18H16v-3M7.500 7h5",
+  docs: "M4 4.5A1.5 1.5 0 0 1 5.5 3H16v12H5.5A1.5 1.5 0 0 0 4 16.5v-12ZM4 16.5A1.5 1.5 0 0 0 5.5 18H16v-3M7.5 7h5",
   text2image: "M4 4h12v12H4zM4 13l3.500-3.500 3 3L13 10l3 3M8 7.500h.01",
   image2image: "M3 6.500h9v9H3zM3 13l2.500-2.500L8 13l1.500-1.500L12 14M8 3.500h9v9M15 6.500V3.500",
   text2video: "M3 5h10v10H3zM13 9l4-2.500v7L13 11",
@@ -37,7 +38,8 @@ const PATHS = {
   inbox: "M3 11.500 5.500 4h9l2.500 7.500v5H3v-5ZM3 11.500h4l1 2h4l1-2h4",
 };
 
-/** An icon that says nothing to a screen reader; the text beside it does. */
-export const Icon = ({ name }) => html`
+/** An icon, hidden from screen readers because a text accompanies it. */
+export const Icon = ({ name }) =>
+  html`
   <svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round"
     stroke-linejoin="round" aria-hidden="true" focusable="false"><path d=${PATHS[name]} /></svg>`;

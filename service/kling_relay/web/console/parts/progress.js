@@ -1,11 +1,11 @@
-// A task as it lives, on the page that ordered it: its steps, its time, and at last what it made.
+// The progress of a task on the page that ordered it: its steps, its time, and its results.
 import { html, useEffect, useState } from "../lib/html.js";
 import { get } from "../lib/api.js";
 import { span } from "../lib/format.js";
 import { useNow } from "../lib/hooks.js";
 import { link } from "../lib/route.js";
 import { useEvents } from "../lib/stream.js";
-import { t } from "../lib/words.js";
+import { t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
 import { Results } from "./media.js";
 import { Button, Card, Copy, Empty, Notice, Status } from "./ui.js";
@@ -13,66 +13,119 @@ import { Button, Card, Copy, Empty, Notice, Status } from "./ui.js";
 const LOOK_EVERY = 15;
 const isFinal = (task) => task.task_status === "succeed" || task.task_status === "failed";
 
-/** Follow a task: by the stream, and by waiting for it, so that either alone is enough. */
+/** Follow a task both by the stream and by long polling; either alone is enough. */
 export function useTask(first) {
-  const [task, see] = useState(first);
+  const [task, setTask] = useState(first);
   useEffect(() => {
-    see(first);
+    setTask(first);
     if (!first) return undefined;
-    const ended = new AbortController();
+    const controller = new AbortController();
     (async () => {
-      for (let failures = 0; !ended.signal.aborted;) {
+      for (let failures = 0; !controller.signal.aborted;) {
         try {
-          const found = await get(`/v1/tasks/${first.task_id}`, { wait: LOOK_EVERY }, { signal: ended.signal });
-          see(found);
+          const answer = await get(`/v1/tasks/${first.task_id}`, { wait: LOOK_EVERY }, { signal: controller.signal });
+          setTask(answer);
           failures = 0;
-          if (isFinal(found)) return;
+          if (isFinal(answer)) return;
         } catch (error) {
           if (error.name === "AbortError" || error.status === 401 || error.status === 404) return;
           failures += 1;
-          await new Promise((resolve) => { setTimeout(resolve, Math.min(10, failures) * 1000); });
+          await new Promise((resolve) => {
+            setTimeout(resolve, Math.min(10, failures) * 1000);
+          });
         }
       }
     })();
-    return () => ended.abort();
+    return () => controller.abort();
   }, [first?.task_id]);
-  useEvents(({ type, data }) => {
-    if (!type.startsWith("task.") || data.task_id !== first?.task_id) return;
-    see((before) => (before && data.sequence < (before.sequence ?? 0) ? before : { ...before, ...data }));
-  }, [first?.task_id]);
+  useEvents(
+    ({ type, data }) => {
+      if (!type.startsWith("task.") || data.task_id !== first?.task_id) return;
+      setTask((before) => (before && data.sequence < (before.sequence ?? 0) ? before : { ...before, ...data }));
+    },
+    [first?.task_id],
+  );
   return task;
 }
 
-const STEPS = [["submitted", "Submitted"], ["processing", "Processing"], ["succeed", "Done"]];
+const STEPS = [
+  ["submitted", "Submitted"],
+  ["processing", "Processing"],
+  ["succeed", "Done"],
+];
 
 function Steps({ task }) {
   const at = Math.max(0, ["submitted", "processing", "succeed"].indexOf(task.task_status));
   const isBad = task.task_status === "failed";
-  return html`<ol class="steps">${STEPS.map(([word, title], index) => html`
-    <li class=${isBad && index === 2 ? "bad" : index < at || task.task_status === "succeed" ? "done" : index === at && !isBad ? "now" : isBad ? "done" : ""}
-      aria-current=${index === at ? "step" : undefined}><span>${isBad && word === "succeed" ? t("Failed") : t(title)}</span></li>`)}</ol>`;
+  return html`
+    <ol class="steps">
+      ${STEPS.map(
+        ([status, title], index) => html`
+          <li
+            class=${
+              isBad && index === 2
+                ? "bad"
+                : index < at || task.task_status === "succeed"
+                  ? "done"
+                  : index === at && !isBad
+                    ? "now"
+                    : isBad
+                      ? "done"
+                      : ""
+            }
+            aria-current=${index === at ? "step" : undefined}
+          >
+            <span>${isBad && status === "succeed" ? t("Failed") : t(title)}</span>
+          </li>
+        `,
+      )}
+    </ol>
+  `;
 }
 
 export function Progress({ task: first, onClose }) {
   const task = useTask(first);
   const now = useNow(250);
   if (!task) {
-    return html`<${Card} kind="flat progress"><${Empty} icon="play" title=${t("Your result appears here")}>
-      <p>${t("Fill in the form and send the order. The task is followed live; pictures and videos play on this page, and everything stays under Tasks.")}</p><//><//>`;
+    return html`
+      <${Card} kind="flat progress">
+        <${Empty} icon="play" title=${t("Your result appears here")}>
+          <p>
+            ${t("Submit an order to see its progress and result here. All orders are listed under Tasks.")}
+          </p>
+        <//>
+      <//>
+    `;
   }
   const until = isFinal(task) ? task.updated_at : now;
-  return html`<section class="card progress" aria-label=${t("Your task")} aria-live="polite">
-    <header><${Status} of=${task.task_status} moving=${!isFinal(task)} />
-      <span class="num hint">${span(Math.max(0, until - task.created_at))}</span><span class="push"></span>
-      <${Button} kind="quiet icon small" icon="close" label=${t("Close")} onClick=${onClose} /></header>
-    <div class="body stack">
-      <${Steps} task=${task} />
-      ${task.task_status === "succeed" && html`<${Results} task=${task} />`}
-      ${task.task_status === "failed" && html`<${Notice} kind="bad"><p><strong>${task.task_status_msg || t("The task failed.")}</strong></p>
-        <p>${t("Failed tasks cost nothing. Change the order and send it again.")}</p><//>`}
-      ${!isFinal(task) && html`<div class="waiting"><i></i></div>`}
-      <div class="line"><code class="id">${task.task_id}</code><${Copy} text=${task.task_id} label=${t("Copy the task id")} /><span class="push"></span>
-        <a href=${link(`tasks/${task.task_id}`)}>${t("Its whole life")} <${Icon} name="next" /></a></div>
-    </div>
-  </section>`;
+  return html`
+    <section class="card progress" aria-label=${t("Your task")} aria-live="polite">
+      <header>
+        <${Status} status=${task.task_status} moving=${!isFinal(task)} />
+        <span class="num hint">${span(Math.max(0, until - task.created_at))}</span>
+        <span class="push"></span>
+        <${Button} kind="quiet icon small" icon="close" label=${t("Close")} onClick=${onClose} />
+      </header>
+      <div class="body stack">
+        <${Steps} task=${task} />
+        ${task.task_status === "succeed" && html`<${Results} task=${task} />`}
+        ${
+          task.task_status === "failed" &&
+          html`
+            <${Notice} kind="bad">
+              <p><strong>${task.task_status_msg || t("The task failed.")}</strong></p>
+              <p>${t("Failed tasks are free. Change the order and submit it again.")}</p>
+            <//>
+          `
+        }
+        ${!isFinal(task) && html`<div class="waiting"><i></i></div>`}
+        <div class="line">
+          <code class="id">${task.task_id}</code>
+          <${Copy} text=${task.task_id} label=${t("Copy task ID")} />
+          <span class="push"></span>
+          <a href=${link(`tasks/${task.task_id}`)}>${t("Full timeline")} <${Icon} name="next" /></a>
+        </div>
+      </div>
+    </section>
+  `;
 }

@@ -1,90 +1,178 @@
-// Making and changing a subscription, and showing its secret: once.
+// Dialogs that create or edit a subscription and show its secret once.
 import { html, useState } from "../lib/html.js";
 import { patch, post } from "../lib/api.js";
-import { useAct } from "../lib/hooks.js";
-import { t } from "../lib/words.js";
+import { useAction } from "../lib/hooks.js";
+import { t } from "../lib/i18n.js";
 import { Dialog } from "./dialog.js";
 import { ChoiceField, TextField } from "./fields.js";
 import { Icon } from "./icons.js";
 import { Button, Code, Failure, Notice } from "./ui.js";
 
 const EVENTS = [
-  ["task.submitted", "the provider took the order"], ["task.processing", "the provider works on it"],
-  ["task.succeed", "it is done, with its results"], ["task.failed", "it failed, with the reason"],
-  ["subscription.disabled", "one of your addresses is no longer told"], ["budget.threshold", "a budget is nearly used up"],
+  ["task.submitted", "accepted by the provider"],
+  ["task.processing", "being generated"],
+  ["task.succeed", "finished, with results"],
+  ["task.failed", "failed, with the reason"],
+  ["subscription.disabled", "a subscription was disabled"],
+  ["budget.threshold", "a budget is almost used up"],
 ];
 const FORMATS = { standard: "Standard", kling: "Kling", cloudevents: "CloudEvents" };
 const FORMAT_HINTS = {
-  standard: "{type, timestamp, data}: the form of Standard Webhooks.", kling: "Kling's own flat callback body.",
-  cloudevents: "CloudEvents 1.0, structured.",
+  standard: "Standard Webhooks: {type, timestamp, data}",
+  kling: "Kling's callback body",
+  cloudevents: "CloudEvents 1.0, structured mode",
 };
-const ORDERINGS = { none: "As fast as possible", task: "In order, per task" };
+const ORDERINGS = { none: "As fast as possible", task: "In order per task" };
 
-/** Write headers as lines "Name: value", and read them back; null where a line has no colon. */
-export const linesOf = (headers) => Object.entries(headers || {}).map(([name, value]) => `${name}: ${value}`).join("\n");
+/** Write headers as lines "Name: value", and read them back; null if a line has no colon. */
+export const linesOf = (headers) =>
+  Object.entries(headers || {})
+    .map(([name, value]) => `${name}: ${value}`)
+    .join("\n");
 export function headersOf(lines) {
-  const found = {};
-  for (const line of lines.split("\n").map((each) => each.trim()).filter(Boolean)) {
+  const headers = {};
+  for (const line of lines
+    .split("\n")
+    .map((text) => text.trim())
+    .filter(Boolean)) {
     const at = line.indexOf(":");
     if (at < 1) return null;
-    found[line.slice(0, at).trim()] = line.slice(at + 1).trim();
+    headers[line.slice(0, at).trim()] = line.slice(at + 1).trim();
   }
-  return found;
+  return headers;
 }
 
 function EventsField({ value, onChange }) {
   const isAll = value.includes("*");
-  const toggle = (type) => onChange(value.includes(type) ? value.filter((each) => each !== type) : [...value.filter((each) => each !== "*"), type]);
-  return html`<fieldset class="field"><legend class="name">${t("Events")}</legend>
-    <div class="checks"><label class="check"><input type="checkbox" checked=${isAll} onChange=${() => onChange(isAll ? ["task.succeed", "task.failed"] : ["*"])} /><span>${t("Everything")} <code>*</code></span></label>
-      ${!isAll && EVENTS.map(([type, says]) => html`<label class="check"><input type="checkbox" checked=${value.includes(type) || value.includes(`${type.split(".")[0]}.*`)} onChange=${() => toggle(type)} />
-        <span><code>${type}</code> <span class="hint">${t(says)}</span></span></label>`)}</div></fieldset>`;
+  const toggle = (type) =>
+    onChange(
+      value.includes(type)
+        ? value.filter((other) => other !== type)
+        : [...value.filter((other) => other !== "*"), type],
+    );
+  return html`
+    <fieldset class="field">
+      <legend class="name">${t("Events")}</legend>
+      <div class="checks">
+        <label class="check">
+          <input
+            type="checkbox" checked=${isAll} onChange=${() => onChange(isAll ? ["task.succeed", "task.failed"] : ["*"])}
+          />
+          <span>${t("All events")} <code>*</code></span>
+        </label>
+        ${
+          !isAll &&
+          EVENTS.map(
+            ([type, meaning]) => html`
+            <label class="check">
+              <input
+                type="checkbox" checked=${value.includes(type) || value.includes(`${type.split(".")[0]}.*`)}
+                onChange=${() => toggle(type)}
+              />
+              <span><code>${type}</code> <span class="hint">${t(meaning)}</span></span>
+            </label>
+          `,
+          )
+        }
+      </div>
+    </fieldset>
+  `;
 }
 
-/** The form; `of` is the subscription to change, or nothing for a new one. */
-export function Create({ of, onClose, onMade }) {
-  const [wish, set] = useState({
-    url: of?.url || "", events: of?.events || ["*"], description: of?.description || "", format: of?.format || "standard",
-    ordering: of?.ordering || "none", headers: linesOf(of?.headers), max_in_flight: String(of?.max_in_flight || 10),
+/** The form; without a `subscription` it creates a new one. */
+export function Create({ subscription, onClose, onMade }) {
+  const [form, setForm] = useState({
+    url: subscription?.url || "",
+    events: subscription?.events || ["*"],
+    description: subscription?.description || "",
+    format: subscription?.format || "standard",
+    ordering: subscription?.ordering || "none",
+    headers: linesOf(subscription?.headers),
+    max_in_flight: String(subscription?.max_in_flight || 10),
   });
-  const [wrong, say] = useState({});
-  const { run, isBusy, error } = useAct(async () => {
-    const headers = headersOf(wish.headers);
+  const [ownFaults, setOwnFaults] = useState({});
+  const { run, isBusy, error } = useAction(async () => {
+    const headers = headersOf(form.headers);
     const faults = {
-      ...(/^https?:\/\/[^\s/]+/.test(wish.url.trim()) ? {} : { url: t("It begins with http:// or https://.") }),
-      ...(headers ? {} : { headers: t("One header a line, as Name: value.") }),
-      ...(wish.events.length ? {} : { events: t("Choose at least one.") }),
+      ...(/^https?:\/\/[^\s/]+/.test(form.url.trim())
+        ? {}
+        : { url: t("The URL must start with http:// or https://.") }),
+      ...(headers ? {} : { headers: t("One header per line, as Name: value.") }),
+      ...(form.events.length ? {} : { events: t("Select at least one event.") }),
     };
-    say(faults);
+    setOwnFaults(faults);
     if (Object.keys(faults).length) return;
-    const body = { ...wish, url: wish.url.trim(), headers, max_in_flight: Number(wish.max_in_flight) };
-    onMade(await (of ? patch(`/v1/subscriptions/${of.id}`, body) : post("/v1/subscriptions", body)));
+    const body = { ...form, url: form.url.trim(), headers, max_in_flight: Number(form.max_in_flight) };
+    onMade(
+      await (subscription ? patch(`/v1/subscriptions/${subscription.id}`, body) : post("/v1/subscriptions", body)),
+    );
   });
-  const told = Object.fromEntries((error?.errors || []).map((each) => [each.field.split(".")[0], each.detail]));
-  const field = (name) => ({ value: wish[name], onChange: (value) => set({ ...wish, [name]: value }), fault: wrong[name] || told[name] });
-  return html`<${Dialog} title=${of ? t("Change the subscription") : t("New subscription")} onClose=${onClose} onSubmit=${run} foot=${html`
-      <${Button} onClick=${onClose}>${t("Cancel")}<//><${Button} kind="main" type="submit" isBusy=${isBusy}>${of ? t("Save") : t("Subscribe")}<//>`}>
-    <${TextField} one type="url" title=${t("Address")} rule=${{ required: true }} placeholder="https://example.com/webhooks/kling" ...${field("url")} />
-    <${EventsField} value=${wish.events} onChange=${field("events").onChange} />
-    ${wrong.events && html`<span class="fault" role="alert">${wrong.events}</span>`}
-    <${ChoiceField} title=${t("Format")} rule=${{ of: Object.keys(FORMATS), default: "standard", required: true }} names=${FORMATS} hint=${t(FORMAT_HINTS[wish.format])} ...${field("format")} />
-    <${TextField} one title=${t("Description")} ...${field("description")} />
-    <details class="more" open=${Boolean(wish.headers) || wish.ordering !== "none"}><summary><${Icon} name="next" />${t("Delivery")}<span class="optional">${t("order, pace and headers")}</span></summary>
-      <div class="inner">
-        <${ChoiceField} title=${t("Order")} rule=${{ of: ["none", "task"], default: "none", required: true }} names=${Object.fromEntries(Object.entries(ORDERINGS).map(([word, title]) => [word, t(title)]))} ...${field("ordering")} />
-        <${TextField} one type="number" title=${t("At once, at most")} rule=${{ required: true }} hint=${t("From 1 to 100 deliveries.")} ...${field("max_in_flight")} />
-        <${TextField} isShort title=${t("Headers")} placeholder="Authorization: Bearer …" hint=${t("One header a line, as Name: value.")} ...${field("headers")} />
-      </div></details>
-    <${Failure} error=${error} />
-  <//>`;
+  const refused = Object.fromEntries((error?.errors || []).map((entry) => [entry.field.split(".")[0], entry.detail]));
+  const field = (name) => ({
+    value: form[name],
+    onChange: (value) => setForm({ ...form, [name]: value }),
+    fault: ownFaults[name] || refused[name],
+  });
+  return html`
+    <${Dialog}
+      title=${subscription ? t("Edit subscription") : t("New subscription")} onClose=${onClose} onSubmit=${run}
+      foot=${html`
+        <${Button} onClick=${onClose}>${t("Cancel")}<//>
+        <${Button} kind="main" type="submit" isBusy=${isBusy}>${subscription ? t("Save") : t("Create")}<//>
+      `}
+    >
+      <${TextField}
+        isSingleLine type="url" title=${t("URL")} rule=${{ required: true }}
+        placeholder="https://example.com/webhooks/kling" ...${field("url")}
+      />
+      <${EventsField} value=${form.events} onChange=${field("events").onChange} />
+      ${ownFaults.events && html`<span class="fault" role="alert">${ownFaults.events}</span>`}
+      <${ChoiceField}
+        title=${t("Format")} rule=${{ of: Object.keys(FORMATS), default: "standard", required: true }} names=${FORMATS}
+        hint=${t(FORMAT_HINTS[form.format])} ...${field("format")}
+      />
+      <${TextField} isSingleLine title=${t("Description")} ...${field("description")} />
+      <details class="more" open=${Boolean(form.headers) || form.ordering !== "none"}>
+        <summary>
+          <${Icon} name="next" />
+          ${t("Delivery")}
+          <span class="optional">${t("ordering, concurrency and headers")}</span>
+        </summary>
+        <div class="inner">
+          <${ChoiceField}
+            title=${t("Ordering")} rule=${{ of: ["none", "task"], default: "none", required: true }}
+            names=${Object.fromEntries(Object.entries(ORDERINGS).map(([name, title]) => [name, t(title)]))}
+            ...${field("ordering")}
+          />
+          <${TextField}
+            isSingleLine type="number" title=${t("Max concurrent deliveries")} rule=${{ required: true }}
+            hint=${t("1 to 100")} ...${field("max_in_flight")}
+          />
+          <${TextField}
+            isShort title=${t("Headers")} placeholder="Authorization: Bearer …"
+            hint=${t("One header per line, as Name: value.")} ...${field("headers")}
+          />
+        </div>
+      </details>
+      <${Failure} error=${error} />
+    <//>
+  `;
 }
 
-/** A secret, which is never shown again. */
+/** The secret, which is shown only once. */
 export const SecretOnce = ({ secret, until, onClose }) => html`
-  <${Dialog} title=${t("The signing secret")} onClose=${onClose} foot=${html`<${Button} kind="main" onClick=${onClose}>${t("I have kept it")}<//>`}>
-    <${Notice} kind="wait" icon="key"><p><strong>${t("It is shown this once.")}</strong> ${t("Keep it where your subscriber reads its secrets.")}</p><//>
-    <${Code} text=${secret} label=${t("The signing secret")} />
-    <p class="hint">${t("Every delivery is signed by Standard Webhooks. Verify it before you believe it:")}</p>
-    <${Code} text=${`from standardwebhooks import Webhook\n\nWebhook(secret).verify(body, headers)   # raises where it is forged`} />
-    ${until && html`<p class="hint">${t("Until then the old secret signs too:")} ${until}</p>`}
-  <//>`;
+  <${Dialog}
+    title=${t("Signing secret")} onClose=${onClose}
+    foot=${html`<${Button} kind="main" onClick=${onClose}>${t("I have saved it")}<//>`}
+  >
+    <${Notice} kind="wait" icon="key">
+      <p><strong>${t("It is shown only once.")}</strong> ${t("Store it with the secrets of your receiver.")}</p>
+    <//>
+    <${Code} text=${secret} label=${t("Signing secret")} />
+    <p class="hint">${t("Every delivery is signed (Standard Webhooks). Verify the signature before you trust it:")}</p>
+    <${Code}
+      text=${`from standardwebhooks import Webhook\n\nWebhook(secret).verify(body, headers)  # raises if it is forged`}
+    />
+    ${until && html`<p class="hint">${t("The old secret also remains valid until:")} ${until}</p>`}
+  <//>
+`;

@@ -1,24 +1,36 @@
-// The small pieces that every page is made of.
+// Small components that every page uses.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { ago, stamp } from "../lib/format.js";
 import { useNow } from "../lib/hooks.js";
-import { t } from "../lib/words.js";
+import { t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
 
 const STATUSES = {
-  submitted: "Submitted", processing: "Processing", succeed: "Succeeded", failed: "Failed", active: "Active",
-  paused: "Paused", disabled: "Disabled", failing: "Failing", pending: "Pending", delivered: "Delivered", exhausted: "Exhausted",
+  submitted: "Submitted",
+  processing: "Processing",
+  succeed: "Succeeded",
+  failed: "Failed",
+  active: "Active",
+  paused: "Paused",
+  disabled: "Disabled",
+  failing: "Failing",
+  pending: "Pending",
+  delivered: "Delivered",
+  exhausted: "Given up",
 };
 
-/** A status of anything, as a coloured pill. */
-export const Status = ({ of, moving = false }) =>
-  html`<span class=${`pill ${of}${moving ? " moving" : ""}`}>${t(STATUSES[of] || of)}</span>`;
+/** A status as a coloured pill. */
+export const Status = ({ status, moving = false }) =>
+  html`<span class=${`pill ${status}${moving ? " moving" : ""}`}>${t(STATUSES[status] || status)}</span>`;
 
 export const KINDS = {
-  text2image: "Text to image", image2image: "Image to image", text2video: "Text to video", image2video: "Image to video",
+  text2image: "Text to image",
+  image2image: "Image to image",
+  text2video: "Text to video",
+  image2video: "Image to video",
 };
 
-/** A button; while `isBusy` it turns and cannot be pressed. */
+/** A button; while `isBusy` it shows a spinner and is disabled. */
 export function Button({ icon, kind = "", isBusy = false, children, disabled, type = "button", label, ...rest }) {
   return html`<button type=${type} class=${`button ${kind}`} disabled=${disabled || isBusy} aria-busy=${isBusy}
     aria-label=${label} title=${label} ...${rest}>
@@ -26,70 +38,93 @@ export function Button({ icon, kind = "", isBusy = false, children, disabled, ty
   </button>`;
 }
 
-/** What was copied stays marked for a moment. */
+/** A copy button that shows a check mark for a moment. */
 export function Copy({ text, label = t("Copy"), kind = "quiet small icon copy" }) {
-  const [isDone, done] = useState(false);
+  const [isDone, setIsDone] = useState(false);
   useEffect(() => {
     if (!isDone) return undefined;
-    const timer = setTimeout(() => done(false), 1600);
+    const timer = setTimeout(() => setIsDone(false), 1600);
     return () => clearTimeout(timer);
   }, [isDone]);
   async function copy() {
     try {
       await navigator.clipboard.writeText(text);
-      done(true);
-    } catch { /* a page without permission: the text can still be selected */ }
+      setIsDone(true);
+    } catch {
+      /* no permission: the text can still be selected */
+    }
   }
   return html`<${Button} icon=${isDone ? "check" : "copy"} kind=${`${kind}${isDone ? " done" : ""}`} onClick=${copy}
     label=${isDone ? t("Copied") : label} />`;
 }
 
-/** Code to read and to copy. */
-export const Code = ({ text, shown = text, label }) => html`
+/** Code with a copy button. */
+export const Code = ({ text, shown = text, label }) =>
+  html`
   <div class="code"><pre tabindex="0" aria-label=${label || t("Code")}>${shown}</pre><${Copy} text=${text} /></div>`;
 
-/** Something to know: `kind` is calm, good, wait or bad. */
-export const Notice = ({ kind = "calm", icon, role, acts, children }) => html`
+/** A notice; `kind` is calm, good, wait or bad. */
+export const Notice = ({ kind = "calm", icon, role, acts, children }) =>
+  html`
   <div class=${`notice ${kind}`} role=${role}>
     <${Icon} name=${icon || { bad: "bad", wait: "bad", good: "good" }[kind] || "note"} />
     <div class="words">${children}</div>${acts}
   </div>`;
 
-/** A failure: what happened, what is wrong with which field, and what to do. */
+/** An error: what happened, which fields are wrong, and what to do. */
 export function Failure({ error, onAgain }) {
   if (!error) return null;
   const isKey = error.status === 401;
-  return html`<${Notice} kind="bad" role="alert" acts=${html`
-      ${isKey && html`<a class="button small" href="#/settings">${t("Settings")}</a>`}
-      ${onAgain && !isKey && html`<${Button} kind="small" icon="again" onClick=${onAgain}>${t("Again")}<//>`}`}>
-    <p><strong>${error.message}</strong></p>
-    ${error.advice && html`<p>${error.advice}</p>`}
-    ${error.errors?.length > 1 && html`<ul>${error.errors.map((each) => html`<li><code>${each.field}</code> ${each.detail}</li>`)}</ul>`}
-  <//>`;
+  return html`
+    <${Notice}
+      kind="bad" role="alert"
+      acts=${html`
+        ${isKey && html`<a class="button small" href="#/settings">${t("Settings")}</a>`}
+        ${onAgain && !isKey && html`<${Button} kind="small" icon="again" onClick=${onAgain}>${t("Retry")}<//>`}
+      `}
+    >
+      <p><strong>${error.message}</strong></p>
+      ${error.advice && html`<p>${error.advice}</p>`}
+      ${
+        error.errors?.length > 1 &&
+        html`<ul>${error.errors.map((entry) => html`<li><code>${entry.field}</code> ${entry.detail}</li>`)}</ul>`
+      }
+    <//>
+  `;
 }
 
-/** Nothing here yet, and how there comes to be something. */
+/** An empty state with a way forward. */
 export const Empty = ({ icon = "inbox", title, children, acts }) => html`
-  <div class="empty"><${Icon} name=${icon} /><h2>${title}</h2>${children}${acts && html`<div class="acts">${acts}</div>`}</div>`;
+  <div class="empty">
+    <${Icon} name=${icon} />
+    <h2>${title}</h2>
+    ${children}
+    ${acts && html`<div class="acts">${acts}</div>`}
+  </div>
+`;
 
-/** Grey lines where something will stand soon. */
+/** Grey lines while something loads. */
 export const Bones = ({ lines = 4 }) => html`
-  <div class="bones" role="status"><span class="unseen">${t("Loading")}</span>${Array.from({ length: lines }, () => html`<i></i>`)}</div>`;
+  <div class="bones" role="status">
+    <span class="unseen">${t("Loading")}</span>
+    ${Array.from({ length: lines }, () => html`<i></i>`)}
+  </div>
+`;
 
-/** A time as people say it; the exact one when pointed at. */
+/** A relative time with the exact one as its tooltip. */
 export function Ago({ at }) {
   const now = useNow(10_000);
   if (at === null || at === undefined) return html`<span>–</span>`;
   return html`<time title=${stamp(at)} datetime=${new Date(at).toISOString()}>${ago(at, now)}</time>`;
 }
 
-/** When something comes next; what should have come is due now. */
+/** When something is due; a time in the past is "now". */
 export function Due({ at }) {
   const now = useNow(5_000);
   return at && Date.parse(at) <= now ? html`<span>${t("now")}</span>` : html`<${Ago} at=${at} />`;
 }
 
-/** The head of a page; `back` is a link to the list that it came from. */
+/** The head of a page; `back` links to the list. */
 export function Head({ title, about, back, children }) {
   useEffect(() => {
     document.title = `${title} · kling-relay`;
@@ -100,14 +135,15 @@ export function Head({ title, about, back, children }) {
       ${children && html`<div class="acts">${children}</div>`}</div>`;
 }
 
-/** A card with a head and what it holds. */
-export const Card = ({ title, acts, flush = false, kind = "", children }) => html`
+/** A card with a title. */
+export const Card = ({ title, acts, flush = false, kind = "", children }) =>
+  html`
   <section class=${`card ${kind}`} aria-label=${title}>
     ${title && html`<header><h2>${title}</h2>${acts}</header>`}
     ${flush ? children : html`<div class="body">${children}</div>`}
   </section>`;
 
-/** A choice of few, as tabs. */
+/** A small set of options, as tabs. */
 export function Tabs({ label, value, options, onChange, kind = "" }) {
   const list = useRef(null);
   function move(event) {
@@ -120,8 +156,11 @@ export function Tabs({ label, value, options, onChange, kind = "" }) {
     list.current.querySelectorAll("button")[options.indexOf(next)].focus();
   }
   return html`<div class=${`tabs ${kind}`} role="tablist" aria-label=${label} onKeyDown=${move} ref=${list}>
-    ${options.map((option) => html`<button type="button" role="tab" aria-selected=${option.value === value}
+    ${options.map(
+      (option) =>
+        html`<button type="button" role="tab" aria-selected=${option.value === value}
       tabindex=${option.value === value ? 0 : -1} onClick=${() => onChange(option.value)}>
-      ${option.icon && html`<${Icon} name=${option.icon} />`}${option.title}</button>`)}
+      ${option.icon && html`<${Icon} name=${option.icon} />`}${option.title}</button>`,
+    )}
   </div>`;
 }
