@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The values table of the chart's README is made from the `# --` comments of values.yaml: neither can say what the
-other does not. Without arguments it is written into README.md; `--check` changes nothing and fails where it is stale.
+"""Writes the values table of the chart's README from the `# --` comments of values.yaml.
+
+`--check` changes nothing and exits with 1 if the table is stale.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 CHART = Path(__file__).parent / "kling-relay"
-OPENING, CLOSING = "<!-- values: made by helm/values_table.py -->", "<!-- /values -->"
+START, END = "<!-- values: made by helm/values_table.py -->", "<!-- /values -->"
 _KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z][A-Za-z0-9]*):")
 
 
@@ -28,7 +29,7 @@ class Row:
 
 
 def rows(source: str) -> Iterator[Row]:
-    """Every key of `source` that a `# --` comment stands above; deeper keys without one are part of it."""
+    """Yield every key of `source` with a `# --` comment above it; keys below it without one belong to it."""
     section, text = "", ""
     path: list[str] = []
     for line in source.splitlines():
@@ -48,7 +49,7 @@ def rows(source: str) -> Iterator[Row]:
 
 
 def default_of(values: dict[str, Any], path: tuple[str, ...]) -> str:
-    """The default at `path` as JSON in back ticks, short enough for a table."""
+    """Return the default at `path` as JSON in backticks, if it is short enough for a table."""
     value: Any = values
     for key in path:
         value = value[key]
@@ -57,7 +58,7 @@ def default_of(values: dict[str, Any], path: tuple[str, ...]) -> str:
 
 
 def table() -> str:
-    """The whole table, a heading for each section."""
+    """Return the table, with a heading for each section."""
     source = (CHART / "values.yaml").read_text()
     values = yaml.safe_load(source)
     lines: list[str] = []
@@ -65,30 +66,30 @@ def table() -> str:
     for row in rows(source):
         if row.section != section:
             section = row.section
-            lines += ["", f"### {section}", "", "| value | what it is | default |", "|---|---|---|"]
+            lines += ["", f"### {section}", "", "| value | meaning | default |", "|---|---|---|"]
         text = row.text.replace("|", "\\|")
         lines.append(f"| `{'.'.join(row.path)}` | {text} | {default_of(values, row.path)} |")
     return "\n".join(lines).strip()
 
 
-def fresh(readme: str) -> str:
-    """`readme` with the table between its two marks made anew; raises ValueError where a mark is missing."""
-    before, opening, rest = readme.partition(OPENING)
-    _, closing, after = rest.partition(CLOSING)
-    if not opening or not closing:
-        raise ValueError(f"README.md lacks {OPENING} or {CLOSING}")
-    return f"{before}{OPENING}\n\n{table()}\n\n{CLOSING}{after}"
+def with_table(readme: str) -> str:
+    """Return `readme` with a new table between its two marks; raise ValueError if a mark is missing."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"README.md lacks {START} or {END}")
+    return f"{before}{START}\n\n{table()}\n\n{END}{after}"
 
 
 def main(arguments: list[str]) -> int:
     readme = CHART / "README.md"
     current = readme.read_text()
-    made = fresh(current)
+    updated = with_table(current)
     if "--check" in arguments:
-        if made != current:
+        if updated != current:
             sys.stderr.write("helm/kling-relay/README.md is stale: run helm/values_table.py\n")
-        return int(made != current)
-    readme.write_text(made)
+        return int(updated != current)
+    readme.write_text(updated)
     return 0
 
 

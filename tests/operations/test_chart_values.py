@@ -157,12 +157,12 @@ def test_secret_settings_are_files_and_never_environment(name: str) -> None:
             assert environment["RELAY_SECRETS_DIR"] == mount["mountPath"]
 
 
-def test_a_secret_is_made_only_of_what_was_given_in_the_clear() -> None:
+def test_the_chart_makes_a_secret_only_from_values_in_plain_text() -> None:
     assert [it for it in objects("minimal") if it["kind"] == "Secret"] == []
     assert one(objects("full"), "Secret")["stringData"] == {"RELAY_BOOTSTRAP_KEY": "a-trial-key-that-nobody-has"}
     notes = chart().render(values("full"))["kling-relay/templates/NOTES.txt"]
     assert "a-trial-key-that-nobody-has" not in notes
-    assert "in the clear" in notes
+    assert "in plain text" in notes
 
 
 def test_the_migration_may_have_a_database_address_of_its_own() -> None:

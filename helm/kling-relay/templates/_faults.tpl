@@ -1,5 +1,5 @@
 {{/*
-What the schema cannot say, said at once: every fault that needs two values to be seen, in one message.
+Faults that the schema cannot express because they depend on two values; all of them are reported in one message.
 */}}
 
 {{- define "kling-relay.faults" -}}
@@ -16,20 +16,20 @@ What the schema cannot say, said at once: every fault that needs two values to b
 {{- end }}
 {{- end }}
 {{- if not .Values.settings.providerUrl }}
-{{- $faults = append $faults "settings.providerUrl is empty: api and worker would each have a sandbox of their own; name the provider, or a `kling-relay sandbox` that all pods reach" }}
+{{- $faults = append $faults "settings.providerUrl is empty: api and worker would each have a sandbox of their own; set it to the provider, or to a `kling-relay sandbox` that all pods can reach" }}
 {{- end }}
 {{- if and .Values.settings.providerUrl (not .Values.settings.publicUrl) (not .Values.callbacks.host) }}
-{{- $faults = append $faults "settings.providerUrl is set, but the provider could not call back: set callbacks.host (or settings.publicUrl)" }}
+{{- $faults = append $faults "settings.providerUrl is set, but the provider cannot call back: set callbacks.host (or settings.publicUrl)" }}
 {{- end }}
 {{- $providerKey := include "kling-relay.secretSource" (dict "root" . "name" "providerKey") | fromYaml }}
 {{- if and .Values.settings.providerUrl (not $providerKey) }}
 {{- $faults = append $faults "settings.providerUrl is set, but RELAY_PROVIDER_KEY has no source: set secrets.existingSecret or secrets.providerKey" }}
 {{- end }}
 {{- if and $providerKey (not $providerKey.optional) (not .Values.settings.providerUrl) }}
-{{- $faults = append $faults "secrets.providerKey is set without settings.providerUrl: the key would be told to nobody" }}
+{{- $faults = append $faults "secrets.providerKey is set without settings.providerUrl: the key would not be used" }}
 {{- end }}
 {{- if and .Values.migrations.restored (not .Values.migrations.enabled) }}
-{{- $faults = append $faults "migrations.restored without migrations.enabled: nobody would say it to the database" }}
+{{- $faults = append $faults "migrations.restored without migrations.enabled: there is no Job to run `migrate --restored`" }}
 {{- end }}
 {{- if eq (int .Values.settings.port) (int .Values.settings.metricsPort) }}
 {{- $faults = append $faults "settings.port and settings.metricsPort must differ" }}
@@ -41,7 +41,7 @@ What the schema cannot say, said at once: every fault that needs two values to b
 {{- $faults = append $faults "ingress.enabled needs ingress.host: an Ingress without a host would answer for every name" }}
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
-{{- $faults = append $faults "httpRoute.enabled needs httpRoute.parentRefs, the Gateway it hangs on" }}
+{{- $faults = append $faults "httpRoute.enabled needs httpRoute.parentRefs, the Gateway it attaches to" }}
 {{- end }}
 {{- if and .Values.callbacks.httpRoute.enabled (not (.Values.callbacks.httpRoute.parentRefs | default .Values.httpRoute.parentRefs)) }}
 {{- $faults = append $faults "callbacks.httpRoute.enabled needs callbacks.httpRoute.parentRefs (or httpRoute.parentRefs)" }}
@@ -59,7 +59,7 @@ What the schema cannot say, said at once: every fault that needs two values to b
 {{- $faults = append $faults "worker.keda.maxReplicas is below minReplicas" }}
 {{- end }}
 {{- if and .enabled (eq .trigger "prometheus") (not .prometheus.serverAddress) }}
-{{- $faults = append $faults "worker.keda.trigger is prometheus, so worker.keda.prometheus.serverAddress must say where it is" }}
+{{- $faults = append $faults "worker.keda.trigger is prometheus, so worker.keda.prometheus.serverAddress is required" }}
 {{- end }}
 {{- end }}
 {{- if $faults }}

@@ -1,5 +1,5 @@
 {{/*
-Names and labels. A name leaves room for the longest suffix, "-migrate-" and ten digits of a hash, within a label's 63 characters.
+Names and labels. A label has at most 63 characters, so a name leaves room for the longest suffix: "-migrate-" and ten digits.
 */}}
 
 {{- define "kling-relay.name" -}}
@@ -16,14 +16,14 @@ Names and labels. A name leaves room for the longest suffix, "-migrate-" and ten
 {{- end }}
 {{- end }}
 
-{{/* What a selector may hold: never changes in the life of a release, and differs between two releases. (root, component) */}}
+{{/* Selector labels: they never change within a release and differ between releases. (root, component) */}}
 {{- define "kling-relay.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "kling-relay.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* Labels of an object's own metadata. (root, component, labels) */}}
+{{/* Labels of an object. (root, component, labels) */}}
 {{- define "kling-relay.labels" -}}
 {{- $own := include "kling-relay.selectorLabels" . | fromYaml }}
 {{- $_ := set $own "app.kubernetes.io/part-of" "kling-relay" }}
@@ -33,7 +33,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- tpl (toYaml (merge $own (.labels | default dict) .root.Values.commonLabels)) .root }}
 {{- end }}
 
-{{/* "annotations: …", or nothing. (root, annotations) */}}
+{{/* "annotations: …", or nothing if there are none. (root, annotations) */}}
 {{- define "kling-relay.annotations" -}}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
@@ -41,7 +41,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The head every object shares. (root, name, component, labels, annotations, namespace) */}}
+{{/* The metadata of every object. (root, name, component, labels, annotations, namespace) */}}
 {{- define "kling-relay.metadata" -}}
 name: {{ .name }}
 namespace: {{ .namespace | default .root.Release.Namespace }}
@@ -60,7 +60,7 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* registry/repository:tag@digest; a digest alone decides what runs, the tag is then for people. */}}
+{{/* registry/repository:tag@digest; with a digest the tag is only informative. */}}
 {{- define "kling-relay.image" -}}
 {{- $registry := .Values.image.registry | default (.Values.global).imageRegistry }}
 {{- with $registry }}{{ . }}/{{ end }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}

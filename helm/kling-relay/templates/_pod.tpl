@@ -1,9 +1,9 @@
 {{/*
-The one pod template: api, worker and the migration Job differ only in arguments, probes, and whether they wait for the schema.
+The pod template. The api, the worker and the migration Job differ only in arguments, probes, and in waiting for the schema.
 (root, component, values, args, waits)
 */}}
 
-{{/* A container's part that is the same for all: restricted, read-only, settings from one ConfigMap. (root, component) */}}
+{{/* What all containers share: restricted, read-only, settings from one ConfigMap. (root, component) */}}
 {{- define "kling-relay.container" -}}
 image: {{ include "kling-relay.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -45,7 +45,7 @@ volumeMounts:
 {{- $selector := include "kling-relay.selectorLabels" . | fromYaml }}
 metadata:
   annotations:
-    {{- /* A changed setting is a changed template: the pods roll. */}}
+    {{- /* A changed setting changes the template, so the pods restart. */}}
     checksum/settings: {{ include "kling-relay.environment" $root | sha256sum }}
     {{- with include "kling-relay.secretData" $root }}
     checksum/secrets: {{ sha256sum . }}
@@ -55,12 +55,12 @@ metadata:
     {{- tpl (toYaml .) $root | nindent 4 }}
     {{- end }}
   labels:
-    {{- /* No chart version here: a new chart with the same settings leaves the pods alone. */}}
+    {{- /* No chart version here: a new chart with the same settings must not restart the pods. */}}
     {{- tpl (toYaml (merge $selector ($values.podLabels | default dict) $root.Values.podLabels $root.Values.commonLabels)) $root | nindent 4 }}
 spec:
   serviceAccountName: {{ include "kling-relay.serviceAccountName" $root }}
   automountServiceAccountToken: false
-  {{- /* A Service called "relay" would otherwise put RELAY_PORT=tcp://… into the environment. */}}
+  {{- /* Otherwise a Service named "relay" would add RELAY_PORT=tcp://… to the environment. */}}
   enableServiceLinks: false
   {{- with concat $root.Values.image.pullSecrets ((($root.Values.global).imagePullSecrets) | default list) }}
   imagePullSecrets:

@@ -1,13 +1,13 @@
 {{/*
-Settings: a camelCase value is the RELAY_ variable of the same words, so that this chart has no table of names to fall behind.
-Plain settings are a ConfigMap read as environment; secret ones are files under RELAY_SECRETS_DIR, never environment.
+Settings: each camelCase value is the RELAY_ variable of the same name, so no table of names can become stale. Plain settings
+are environment variables from a ConfigMap; secret ones are files under RELAY_SECRETS_DIR, never environment variables.
 */}}
 
 {{- define "kling-relay.settingName" -}}
 RELAY_{{ snakecase . | upper }}
 {{- end }}
 
-{{/* A value as text: lists are comma separated, and a whole number never comes out as 1e+06. */}}
+{{/* A value as text: lists are separated by commas, whole numbers are never written as 1e+06. */}}
 {{- define "kling-relay.settingText" -}}
 {{- if kindIs "slice" . -}}
 {{- join "," . }}
@@ -18,7 +18,7 @@ RELAY_{{ snakecase . | upper }}
 {{- end }}
 {{- end }}
 
-{{/* Where the provider's callbacks arrive, as it sees it. */}}
+{{/* The public URL that the provider calls back. */}}
 {{- define "kling-relay.publicUrl" -}}
 {{- if .Values.settings.publicUrl -}}
 {{- tpl .Values.settings.publicUrl . }}
@@ -29,7 +29,7 @@ RELAY_{{ snakecase . | upper }}
 {{- end }}
 {{- end }}
 
-{{/* The ConfigMap's data. What is empty is left out: the service then has its own default. */}}
+{{/* The ConfigMap's data. Empty values are left out, so that the service uses its defaults. */}}
 {{- define "kling-relay.environment" -}}
 RELAY_PUBLIC_URL: {{ include "kling-relay.publicUrl" . | quote }}
 {{- range $name, $value := omit .Values.settings "publicUrl" }}
@@ -44,12 +44,12 @@ RELAY_PUBLIC_URL: {{ include "kling-relay.publicUrl" . | quote }}
 /etc/kling-relay/secrets
 {{- end }}
 
-{{/* The secret settings that have no default. */}}
+{{/* The secret settings without a default. */}}
 {{- define "kling-relay.requiredSecrets" -}}
 databaseUrl signingKeys
 {{- end }}
 
-{{/* Where one secret setting is kept: {secret, key, path, optional}, or {} when it is unset. (root, name) */}}
+{{/* The source of a secret setting: {secret, key, path, optional}, or {} if it is unset. (root, name) */}}
 {{- define "kling-relay.secretSource" -}}
 {{- $secrets := .root.Values.secrets }}
 {{- $entry := index $secrets .name }}
@@ -71,7 +71,7 @@ databaseUrl signingKeys
 {{- keys (omit .Values.secrets "existingSecret") | sortAlpha | join " " }}
 {{- end }}
 
-{{/* The data of the Secret this chart makes, from values given in the clear: for a trial, not for keeps. */}}
+{{/* The data of the chart's own Secret, from values in plain text; for trials only. */}}
 {{- define "kling-relay.secretData" -}}
 {{- range $name := splitList " " (include "kling-relay.secretNames" .) }}
 {{- $entry := index $.Values.secrets $name }}
@@ -81,7 +81,7 @@ databaseUrl signingKeys
 {{- end }}
 {{- end }}
 
-{{/* Sources of the projected volume, one for each secret setting, so that each may live in a Secret of its own. (root, component) */}}
+{{/* Sources of the projected volume, one per secret setting, so that each can have a Secret of its own. (root, component) */}}
 {{- define "kling-relay.secretSources" -}}
 {{- $root := .root }}
 {{- $direct := and (eq .component "migrate") $root.Values.migrations.database.existingSecret }}
