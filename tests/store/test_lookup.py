@@ -8,11 +8,13 @@ from uuid import UUID
 import pytest
 
 from kling_relay.core.ids import lower_bound
-from kling_relay.store.deliveries import listed_subscriptions, listing, redelivery
+from kling_relay.store.deliveries import listing, redelivery
+from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter
 from kling_relay.store.events import log
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tasks import listing as tasks_listing
 from kling_relay.store.tasks import lookup
+from kling_relay.web.http.context import Limits
 from tests.support.relay import ApiServer, serve_api
 
 _LAST = UUID(int=(1 << 128) - 1)
@@ -60,7 +62,7 @@ async def test_a_look_up_by_id_touches_one_partition_of_each_table(api: ApiServe
     assert len([name for name in detail if name.startswith(("tasks", "events"))]) == 2
 
 
-async def test_a_look_up_by_the_clients_own_name_touches_one_partition(api: ApiServer) -> None:
+async def test_a_look_up_by_external_id_touches_one_partition(api: ApiServer) -> None:
     await api.order(external_task_id="mine")
     nodes = await plan(api, lookup._BY_EXTERNAL_ID, client=api.client, key="e:mine")
     assert len([name for name in relations(nodes) if name.startswith(("tasks", "events"))]) == 2
@@ -114,56 +116,52 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(api: 
     assert read == 1
 
 
-async def test_a_page_goes_on_where_its_window_ended(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_listing, "WINDOW", 2)
+async def test_a_page_goes_on_where_its_window_ended(api: ApiServer) -> None:
     rabbit = await api.order("rabbit")
     for number in range(4):
         await api.order(f"number {number}")
-    wanted, after, seen = tasks_listing.TaskFilter(text="rabbit"), None, []
+    rabbits, after, tasks = tasks_listing.TaskFilter(text="rabbit"), None, []
     for _ in range(5):
-        page = await tasks_listing.page(api.database, api.client, wanted, after, 10)
-        seen += [str(found.id) for found in page.tasks]
+        page = await tasks_listing.page(api.database, api.client, rabbits, after, 10, window=2)
+        tasks += [str(task.id) for task in page.tasks]
         after = page.after
         if after is None:
             break
-    assert (seen, after) == ([rabbit], None)
+    assert (tasks, after) == ([rabbit], None)
 
 
-async def test_rare_events_are_found_behind_many_others(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "WINDOW", 2)
-    done = [await api.order(f"number {number}") for number in range(7)]
-    for task in (done[1], done[5]):
-        await api.succeed(task)
-    seen: list[str] = []
-    at: log.Cursor | None = log.START
-    turns = 0
-    while at is not None:
-        found = await log.after(api.database, api.client, at, 1, types=["task.succeed"])
-        seen += [str(told.at.subject) for told in found.events]
-        at, turns = found.after, turns + 1
-    assert seen == [done[1], done[5]]
-    assert turns > 3
-    await api.wait_until_readable()
-    _, page = await api.get("/v1/events?type=task.succeed&limit=10")
-    assert [event["data"]["task_id"] for event in page["data"]] == [done[1]]
-    _, rest = await api.get(f"/v1/events?type=task.succeed&limit=10&after={page['next_cursor']}")
-    assert [event["data"]["task_id"] for event in rest["data"]] == [done[5]]
+async def test_rare_events_are_found_behind_many_others(database: str) -> None:
+    async with serve_api(database, Limits(event_window=2)) as api:
+        done = [await api.order(f"number {number}") for number in range(7)]
+        for task in (done[1], done[5]):
+            await api.succeed(task)
+        subjects: list[str] = []
+        cursor: log.Cursor | None = log.START
+        turns = 0
+        while cursor is not None:
+            page = await log.after(api.database, api.client, cursor, 1, types=["task.succeed"], window=2)
+            subjects += [str(event.at.subject) for event in page.events]
+            cursor, turns = page.after, turns + 1
+        assert subjects == [done[1], done[5]]
+        assert turns > 3
+        await api.wait_until_readable()
+        _, first = await api.get("/v1/events?type=task.succeed&limit=10")
+        assert [event["data"]["task_id"] for event in first["data"]] == [done[1]]
+        _, rest = await api.get(f"/v1/events?type=task.succeed&limit=10&after={first['next_cursor']}")
+        assert [event["data"]["task_id"] for event in rest["data"]] == [done[5]]
 
 
-async def test_hooks_of_older_orders_are_found_behind_the_window(
-    api: ApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listed_subscriptions, "WINDOW", 2)
+async def test_hooks_of_older_orders_are_found_behind_the_window(api: ApiServer) -> None:
     tasks = [await api.order(f"{n}", notify_hook=f"https://93.184.215.14/{n}") for n in range(7)]
-    seen: list[str] = []
+    subjects: list[str] = []
     before = None
     while True:
-        page = await listing.page(api.database, api.client, listed_subscriptions.DeliveryFilter(), before, 3)
-        seen += [str(found.subject) for found in page.deliveries]
+        page = await listing.page(api.database, api.client, DeliveryFilter(), before, 3, window=2)
+        subjects += [str(delivery.subject) for delivery in page.deliveries]
         before = page.after
         if before is None:
             break
-    assert seen == tasks[::-1]
+    assert subjects == tasks[::-1]
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:

@@ -1,13 +1,10 @@
-"""The tables: what Alembic compares with, and what every statement is written in.
+"""The tables: Alembic compares the migrations with them, and composed statements are written in them.
 
 Rows that live as long as a task (tasks, events, callbacks, attempts) are range-partitioned on the task's id, which is
-time-ordered, so that a look-up by id touches one partition and a finished task's rows are dropped together.
-Rows that are work still to be done (submissions, pending_deliveries) are thin and go away when it is done.
-There are no foreign keys, triggers or enums: the writes are set-based and the rules are the core's; the CHECKs
-repeat the machine.
+ordered by time. So a look-up by id touches one partition, and the rows of finished tasks are dropped together. Rows
+that stand for work (submissions, pending_deliveries) are thin and are deleted when the work is done. There are no
+foreign keys, triggers or enums: writes are set-based, and the rules are those of `core`, which the CHECKs repeat.
 """
-
-from datetime import datetime
 
 from sqlalchemy import (
     ARRAY,
@@ -16,7 +13,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ColumnElement,
     DateTime,
     Index,
     LargeBinary,
@@ -27,7 +23,6 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    literal_column,
     text,
 )
 
@@ -39,7 +34,7 @@ metadata = MetaData(
 
 Time = DateTime(timezone=True)
 PARTITIONED = ("tasks", "events", "callbacks", "attempts")
-"""Partitioned on the task's id, all with the same bounds."""
+"""The tables that are partitioned on the task's id, all with the same bounds."""
 
 _busy = {
     "autovacuum_vacuum_scale_factor": 0,
@@ -49,8 +44,8 @@ _busy = {
     "autovacuum_analyze_threshold": 2147483647,
     "vacuum_truncate": "false",
 }
-"""For tables whose rows come and go: vacuum early and fast; never analyze them empty (the planner would change its
-mind); never take the lock that truncation needs."""
+"""Storage of tables whose rows come and go. Vacuum early and fast. Never analyze: statistics of an empty table would
+mislead the planner. Never truncate: that needs an exclusive lock."""
 
 CHILD_STORAGE = {
     "tasks": "fillfactor=70, autovacuum_vacuum_scale_factor=0.05",
@@ -58,7 +53,7 @@ CHILD_STORAGE = {
     "callbacks": "autovacuum_vacuum_insert_scale_factor=0.5",
     "attempts": "autovacuum_vacuum_insert_scale_factor=0.5",
 }
-"""Storage of each partition (a partitioned parent has none of its own)."""
+"""Storage of the partitions; a partitioned table has none of its own."""
 
 database_info = Table(
     "database_info",
@@ -240,9 +235,6 @@ pending_deliveries = Table(
     comment="deliveries still to be made; due_at 'infinity' means exhausted; a delivered one is deleted",
 )
 
-INFINITY: ColumnElement[datetime] = literal_column("'infinity'::timestamptz")
-"""`due_at` of an exhausted delivery."""
-
 shards = Table(
     "shards",
     metadata,
@@ -286,7 +278,7 @@ ledger = Table(
     Column("model", Text),
     Column("mode", Text),
     Column("note", Text),
-    # by default, so that whoever inserts cannot forget it; compared as in `store/money/balances.py`
+    # a default, so that no INSERT can forget it; compared as in `store/money/balances.py`
     Column("tx", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     PrimaryKeyConstraint("task", "entry"),
     CheckConstraint("entry IN ('reserve', 'settle', 'release')", name="entry_known"),

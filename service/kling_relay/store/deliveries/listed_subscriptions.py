@@ -33,7 +33,7 @@ class DeliveryFilter:
 
 
 async def subscriptions_to_list(
-    database: Database, client: UUID, chosen: DeliveryFilter, high: UUID
+    database: Database, client: UUID, chosen: DeliveryFilter, high: UUID, *, window: int = WINDOW
 ) -> tuple[list[UUID], UUID, bool]:
     """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
     if chosen.subscription is not None:
@@ -45,6 +45,6 @@ async def subscriptions_to_list(
     if chosen.status in {"pending", "exhausted"}:
         rows = await _ALL.rows(database.pool, client=client)
         return [row[0] for row in rows], MIN_ID, True
-    rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=high, window=WINDOW)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=high, window=WINDOW)
+    rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=high, window=window)
+    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=high, window=window)
     return [row[0] for row in rows], end or MIN_ID, end is None

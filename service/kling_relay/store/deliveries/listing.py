@@ -10,7 +10,7 @@ from uuid import UUID
 
 from kling_relay.core.delivery import Delivery
 from kling_relay.core.ids import MAX_ID
-from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter, subscriptions_to_list
+from kling_relay.store.deliveries.listed_subscriptions import WINDOW, DeliveryFilter, subscriptions_to_list
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
@@ -66,14 +66,20 @@ class DeliveryListing:
 
 
 async def page(
-    database: Database, client: UUID, chosen: DeliveryFilter, before: Delivery | None, limit: int
+    database: Database,
+    client: UUID,
+    chosen: DeliveryFilter,
+    before: Delivery | None,
+    limit: int,
+    *,
+    window: int = WINDOW,
 ) -> DeliveryListing:
     """Return up to `limit` of the client's deliveries, newest task first, before the one named.
 
     If little matches, a page may be short or even empty; its `after` says where to go on.
     """
     high = before or _last_of(chosen.subject or MAX_ID)
-    ids, low, is_end = await subscriptions_to_list(database, client, chosen, high.subject)
+    ids, low, is_end = await subscriptions_to_list(database, client, chosen, high.subject, window=window)
     rows = await _LIST.rows(
         database.pool,
         mine_id=ids,

@@ -7,8 +7,6 @@ its leases have run out. Shares follow from how many workers were seen lately, s
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func
-
 from kling_relay.core.subscription import SHARDS
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
@@ -53,8 +51,3 @@ async def release_all(database: Database, worker: UUID) -> None:
     async with transaction(database.pool) as connection:
         await _RELEASE_ALL.run(connection, worker=worker)
         await _UNREGISTER.run(connection, worker=worker)
-
-
-def shard_of(subscription: ColumnElement[UUID]) -> ColumnElement[int]:
-    """Return the shard of a subscription in SQL: the last byte of its id (`core.subscription.shard_of`)."""
-    return func.get_byte(func.uuid_send(subscription), 15)

@@ -109,6 +109,7 @@ async def after(
     *,
     types: Sequence[str] | None = None,
     task: UUID | None = None,
+    window: int = WINDOW,
 ) -> EventSlice:
     """Return up to `limit` events of the client after `cursor`; if given, only those of these types or this task."""
     given: dict[str, Any] = {
@@ -123,7 +124,7 @@ async def after(
     if task is not None:
         rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **given)
     elif types is not None:
-        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=WINDOW, **given)
+        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=window, **given)
         end = event_from_row(rows.pop()).at if rows and rows[-1]["is_end"] else None
     else:
         rows = await _AFTER.rows(database.pool, **given)

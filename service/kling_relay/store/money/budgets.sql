@@ -74,19 +74,11 @@ WITH alert AS (
     SELECT account, limit_name, window_start, allowed, percent, at FROM alert
     ON CONFLICT DO NOTHING
     RETURNING account, limit_name, window_start, allowed, percent
-), new_event AS (
-    SELECT alert.subject, alert.client, alert.at, alert.body
+), event AS (
+    SELECT alert.subject, 1 AS sequence, alert.client, alert.at, '{event_type}' AS type, alert.body,
+        NULL::text AS trace
     FROM recorded JOIN alert USING (account, limit_name, window_start, allowed, percent)
-), logged AS (
-    INSERT INTO events (subject, sequence, client, tx, at, type, body)
-    SELECT subject, 1, client, {this_tx} + :tx_offset::bigint, at, '{event_type}', body FROM new_event
-), delivery AS (
-    INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)
-    SELECT new_event.subject, 1, subscriptions.id, get_byte(uuid_send(subscriptions.id), 15), 0, now()
-    FROM new_event JOIN subscriptions
-        ON subscriptions.client = new_event.client
-        AND NOT subscriptions.hook
-        AND subscriptions.disabled_at IS NULL
-        AND subscriptions.events && ARRAY['*', 'budget.*', '{event_type}']
-)
-SELECT subject FROM new_event;
+), recipient AS (
+    {subscribers}
+), {fan_out}
+SELECT subject FROM event;

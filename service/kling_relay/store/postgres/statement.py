@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
-from sqlalchemy import ARRAY, Column, ColumnElement, TableValuedAlias, Uuid, bindparam, column, func
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.types import TypeEngine
 
 from kling_relay.core.ids import MAX_ID
 from kling_relay.store.postgres.queries import numbered
@@ -29,28 +27,25 @@ if TYPE_CHECKING:  # the driver's classes are generic only in their stubs
 else:
     Pool = Connection = Runner = object
 
-Columns = dict[str, "TypeEngine[Any] | type[TypeEngine[Any]]"]
-"""The columns of a batch, by name."""
-
 
 class StoreError(Exception):
-    """The database did not do it; which kind says whether the same again may work"""
+    """The database failed; the kind says whether the same call may work again."""
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached or does not answer in time"""
+    """The database cannot be reached, or does not answer in time."""
 
 
 class StoreSilentError(StoreUnavailableError):
-    """The database does not answer in time; asked again, it would take as long"""
+    """The database does not answer in time; another call would take as long."""
 
 
 class CollisionError(StoreError):
-    """Another transaction was in the way; the same again will work"""
+    """Another transaction was in the way; the same call will work again."""
 
 
 class BadRowError(StoreError):
-    """A value that the database cannot hold"""
+    """A value that the database cannot store."""
 
 
 _AWAY = (
@@ -72,7 +67,7 @@ _BAD = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's many errors into this layer's three; what is a bug in our SQL stays what it is."""
+    """Map the driver's errors to a StoreError. Errors in our own SQL pass through."""
     try:
         yield
     except asyncpg.exceptions.DataError as error:
@@ -136,35 +131,23 @@ class Statement:
         return int(last) if last.isdigit() else 0
 
 
-def unnested(name: str, **columns: TypeEngine[Any] | type[TypeEngine[Any]]) -> TableValuedAlias:
-    """Return arrays side by side as a table `name`: one array argument per column, named `name_column`.
+def columns_of(name: str, keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return rows as arrays: the arguments `name_key` of `unnest(:name_key::…[], …) AS name(key, …)`.
 
     It is how one statement takes a batch.
     """
-    arrays = [bindparam(f"{name}_{key}", type_=ARRAY(kind)) for key, kind in columns.items()]
-    shape: list[Column[Any]] = [column(key, kind) for key, kind in columns.items()]  # type: ignore[misc]  # ColumnClause serves
-    return func.unnest(*arrays).table_valued(*shape, name=name).render_derived()
-
-
-def columns_of(name: str, keys: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
-    """Return rows turned into the array arguments of `unnested(name, …)`."""
     if not rows:
         return {f"{name}_{key}": [] for key in keys}
     return {f"{name}_{key}": list(values) for key, values in zip(keys, zip(*rows, strict=True), strict=True)}
 
 
-def not_before(identifier: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return that an id of a batch is not before the batch's first (`first_of`).
-
-    It changes no result: by it PostgreSQL knows before it begins that it need not open the partitions of the past,
-    where a join alone has it make ready for all of them, in a time that grows with their number. There is no bound
-    for the other end, because of two the planner believes that they leave next to nothing, and reads all in between.
-    """
-    return identifier >= bindparam("first", type_=Uuid)
-
-
 def first_of(ids: Collection[Any]) -> dict[str, Any]:
-    """Return the argument of `not_before` for these ids; before nothing's first is everything."""
+    """Return the argument `first` of a statement that joins these ids and says `… AND tasks.id >= :first`.
+
+    The bound changes no result. It lets PostgreSQL leave the partitions of the past closed, while a join alone
+    prepares for all of them, in a time that grows with their number. There is no upper bound: with two, the planner
+    underestimates the rows and scans the whole range.
+    """
     return {"first": min(ids, default=MAX_ID)}
 
 

@@ -53,10 +53,12 @@ def statuses_of(client_status: str) -> list[Status]:
     return [status for status, shown in CLIENT_STATUS.items() if shown == client_status]
 
 
-async def page(database: Database, client: UUID, chosen: TaskFilter, after: UUID | None, limit: int) -> TaskListing:
+async def page(
+    database: Database, client: UUID, chosen: TaskFilter, after: UUID | None, limit: int, *, window: int = WINDOW
+) -> TaskListing:
     """Return up to `limit` tasks, newest first, older than `after`.
 
-    If little matches, a page may be short or even empty; its `after` says where to go on.
+    A filter looks at `window` tasks. If few match, a page may be short or even empty; its `after` says where to go on.
     """
     since = lower_bound(chosen.since) if chosen.since else MIN_ID
     before = min(after or MAX_ID, lower_bound(chosen.until) if chosen.until else MAX_ID)
@@ -69,7 +71,7 @@ async def page(database: Database, client: UUID, chosen: TaskFilter, after: UUID
             since=since,
             before=before,
             limit=limit + 1,
-            window=WINDOW,
+            window=window,
             statuses=chosen.statuses,
             kinds=chosen.kinds,
             text=_escaped(chosen.text),
@@ -79,7 +81,7 @@ async def page(database: Database, client: UUID, chosen: TaskFilter, after: UUID
         return TaskListing(tasks, tasks[-1].id)
     if not chosen.is_selective:
         return TaskListing(tasks, None)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, since=since, before=before, window=WINDOW)
+    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, since=since, before=before, window=window)
     # tasks that came meanwhile move the end of the window up; the last task of the page is the limit
     return TaskListing(tasks, min(end, tasks[-1].id) if end and tasks else end)
 

@@ -47,11 +47,12 @@ async def list_events(request: Request[EventListQuery]) -> Response:
     database, client, query = request.context.database, request.caller.client, request.query
     start = query.after or query.cursor or START
     types = None if query.type is None else matching_types(query.type)
-    page = await log.after(database, client, start, query.limit, types=types, task=query.task)
+    window = request.context.limits.event_window
+    page = await log.after(database, client, start, query.limit, types=types, task=query.task, window=window)
     for _ in range(_MAX_EMPTY_WINDOWS):
         if page.events or page.after is None:
             break
-        page = await log.after(database, client, page.after, query.limit, types=types, task=query.task)
+        page = await log.after(database, client, page.after, query.limit, types=types, task=query.task, window=window)
     return page_response([event_json(event) for event in page.events], page.after.text if page.after else None)
 
 

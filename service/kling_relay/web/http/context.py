@@ -15,6 +15,7 @@ from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.events.log import WINDOW as EVENT_WINDOW
 from kling_relay.store.postgres.database import Database
 
 Clock = Callable[[], datetime]
@@ -59,6 +60,8 @@ class Limits:
     streams_per_key: int = 20
     stream_buffer: int = 1_000
     """Events buffered for one reader; a reader that is slower is disconnected."""
+    event_window: int = EVENT_WINDOW
+    """Events that one statement looks at for a page of some types."""
     stream_stall: float = 10.0
     heartbeat: float = 15.0
     rate: float | None = None
