@@ -23,12 +23,12 @@ def settings_page() -> str:
     text = f"""{_NOTE}
 # Settings
 
-Read once at the start, from the environment or from files of the same names in `RELAY_SECRETS_DIR` (the environment
-wins). An empty value is as good as none. Wrong values and unknown `RELAY_` names stop the start, and all of them are
-named at once. `kling-relay settings` prints these tables with the values in force.
+Settings are read once at the start, from the environment or from files of the same names in `RELAY_SECRETS_DIR` (the
+environment overrides files). An empty value counts as not set. The service does not start with wrong values or unknown
+`RELAY_` names, and reports all of them at once. `kling-relay settings` prints these tables with the present values.
 
-Times are written `250ms`, `15s`, `2m`, `6h`, `90d`; sizes `512B`, `64KiB`, `32MiB`; lists with commas; yes and no as
-`1` and `0`. 🔒 marks what is never shown in a log, an error or a table.
+Times are written as `250ms`, `15s`, `2m`, `6h` or `90d`, sizes as `512B`, `64KiB` or `32MiB`, lists with commas, yes
+and no as `1` and `0`. A setting with 🔒 is secret and never appears in a log, an error or a table.
 """
     for group, rows in groupby(describe(), key=lambda row: row.group):
         text += f"\n## {group}\n\n| name | meaning | default |\n|---|---|---|\n"
@@ -39,11 +39,11 @@ Times are written `250ms`, `15s`, `2m`, `6h`, `90d`; sizes `512B`, `64KiB`, `32M
 
 
 def states_page() -> str:
-    """The machine of a task as a diagram, from MOVES in service/kling_relay/core/task.py."""
+    """The state machine of a task as a diagram, from MOVES in service/kling_relay/core/task.py."""
     lines = [
-        f"    {status} --> {target}: {news}"
+        f"    {status} --> {target}: {signal}"
         for status, moves in MOVES.items()
-        for news, target in moves.items()
+        for signal, target in moves.items()
         if status != target
     ]
     ends = [f"    {status} --> [*]" for status, moves in MOVES.items() if not moves]
@@ -54,14 +54,14 @@ def states_page() -> str:
     return f"""{_NOTE}
 # States of a task
 
-Drawn from `MOVES` in `service/kling_relay/core/task.py`. A signal without an arrow is stale: it is kept with the
-callbacks, and changes nothing. The arrow's word is the signal that moves the task; each move is one event.
+Drawn from `MOVES` in `service/kling_relay/core/task.py`. A signal without an arrow is stale: it is stored with
+the callbacks and changes nothing. Each arrow is labelled with the signal that moves the task; each move is one event.
 
 ```mermaid
 {diagram}
 ```
 
-| status | what a client sees | a client may stop waiting |
+| status | status that clients see | final for clients |
 |---|---|---|
 {shown}"""
 

@@ -8,7 +8,7 @@ import pytest
 
 from kling_relay.core.key import Scope, key_id
 from kling_relay.store.access import client_keys
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from tests.support.relay import ApiServer, serve_api
 from tests.support.waiting import eventually
 
@@ -100,7 +100,7 @@ async def test_the_last_use_of_a_key_is_recorded(api: ApiServer) -> None:
 
 
 async def test_a_key_beyond_its_rate_is_refused_while_other_keys_are_not(database: str) -> None:
-    async with serve_api(database, Limits(rate=0.5, burst=2)) as api:
+    async with serve_api(database, RequestLimits(rate=0.5, burst=2)) as api:
         first = await api.call_with_headers("GET", "/v1/tasks")
         await api.get("/v1/tasks")
         status, body, headers = await api.call_with_headers("GET", "/v1/tasks")

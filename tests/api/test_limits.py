@@ -17,7 +17,7 @@ from kling_relay.core import callback_token
 from kling_relay.core.address import Allowed
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.store.postgres.statement import StoreUnavailableError
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from tests.support.link import cable
 from tests.support.relay import CALLBACK_KEY, ApiServer, serve_api
 from tests.support.service import running, sandboxed
@@ -114,7 +114,7 @@ async def test_a_body_beyond_its_limit_gets_413(api: ApiServer, path: str, limit
 async def test_the_nesting_of_a_body_is_limited_by_a_setting(database: str) -> None:
     deep = '{"headers":' * 5 + "{}" + "}" * 5
     for depth in (4, 32):
-        async with serve_api(database, Limits(json_depth=depth)) as api:
+        async with serve_api(database, RequestLimits(json_depth=depth)) as api:
             for path in ("/v1/subscriptions", "/kling/v1/videos/text2video"):
                 status, body = await api.call("POST", path, data=deep)
                 assert (status, "nested deeper than 4 levels" in str(body)) == (400, depth == 4)
@@ -122,7 +122,7 @@ async def test_the_nesting_of_a_body_is_limited_by_a_setting(database: str) -> N
 
 @pytest.mark.parametrize("limit", [1024, 8192])
 async def test_the_length_of_a_header_is_limited_by_a_setting(database: str, limit: int) -> None:
-    async with serve_api(database, Limits(header_bytes=limit)) as api:
+    async with serve_api(database, RequestLimits(header_bytes=limit)) as api:
         for length, status in ((limit - 200, 200), (limit + 200, 400)):
             for sent in (f"/livez?{'x' * length} HTTP/1.1\r\n", f"/livez HTTP/1.1\r\nX-Long: {'x' * length}\r\n"):
                 response = await raw(api, f"GET {sent}Host: x\r\nConnection: close\r\n\r\n".encode())
@@ -143,7 +143,7 @@ async def test_the_ports_of_urls_are_limited_by_a_setting(database: str) -> None
 
 
 async def test_a_body_that_does_not_arrive_gets_408(database: str) -> None:
-    async with serve_api(database, Limits(body_seconds=0.1)) as api:
+    async with serve_api(database, RequestLimits(body_seconds=0.1)) as api:
         head = f"POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
         response = await raw(api, f"{head}Content-Length: 100\r\n\r\n{{".encode())
     assert response.startswith(b"HTTP/1.1 408")
@@ -152,12 +152,12 @@ async def test_a_body_that_does_not_arrive_gets_408(database: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/tasks HTTP/1.1\r\nX-Slow:"])
 async def test_a_connection_without_a_request_is_closed(database: str, sent: bytes) -> None:
-    async with serve_api(database, Limits(idle_seconds=0.1)) as api:
+    async with serve_api(database, RequestLimits(idle_seconds=0.1)) as api:
         assert await raw(api, sent) == b""
 
 
 async def test_uploads_beyond_the_total_limit_get_503(database: str) -> None:
-    async with serve_api(database, Limits(total_body_bytes=0)) as api:
+    async with serve_api(database, RequestLimits(total_body_bytes=0)) as api:
         api.add_load("bytes", 1)
         status, body, headers = await api.call_with_headers("POST", "/kling/v1/videos/text2video", json={"prompt": "a"})
         api.add_load("bytes", -1)
@@ -165,7 +165,7 @@ async def test_uploads_beyond_the_total_limit_get_503(database: str) -> None:
 
 
 async def test_waiters_of_a_process_are_bounded_across_keys(database: str) -> None:
-    async with serve_api(database, Limits(waiters=0)) as api:
+    async with serve_api(database, RequestLimits(waiters=0)) as api:
         status, body = await api.get(f"/v1/tasks/{await api.order()}?wait=5")
     assert (status, body["code"]) == (503, 5001)
 
@@ -188,7 +188,7 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
     async with sandboxed() as (_, provider), running(database, provider, **settings) as relay:
         limits, allowed = relay.parts.tools.limits, relay.parts.tools.allowed
     assert limits == replace(
-        Limits(),
+        RequestLimits(),
         order_bytes=3 << 20,
         callback_bytes=2 << 20,
         header_bytes=3 << 10,
@@ -205,7 +205,7 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
 
 
 async def test_the_waiters_of_a_key_are_limited(database: str) -> None:
-    async with serve_api(database, Limits(waiters_per_key=0)) as api:
+    async with serve_api(database, RequestLimits(waiters_per_key=0)) as api:
         status, body = await api.get(f"/v1/tasks/{await api.order()}?wait=5")
     assert (status, body["code"]) == (429, 1302)
 

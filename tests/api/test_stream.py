@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from kling_relay.store.access import client_keys
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from tests.support.relay import ApiServer, serve_api
 from tests.support.waiting import eventually
 
@@ -167,13 +167,13 @@ async def test_an_invalid_cursor_is_refused(api: ApiServer, query: str) -> None:
 
 
 async def test_a_stream_without_events_has_a_heartbeat(database: str) -> None:
-    async with serve_api(database, Limits(heartbeat=0.01)) as api, stream(api) as reader:
+    async with serve_api(database, RequestLimits(heartbeat=0.01)) as api, stream(api) as reader:
         async with asyncio.timeout(10):
             assert (await reader.response.content.readuntil(b"\n\n")).startswith(b":")
 
 
 async def test_streams_of_a_key_are_bounded(database: str) -> None:
-    async with serve_api(database, Limits(streams_per_key=1)) as api:
+    async with serve_api(database, RequestLimits(streams_per_key=1)) as api:
         async with stream(api):
             status, body = await api.get("/v1/events/stream")
             assert (status, body["code"]) == (429, 1302)
@@ -182,7 +182,7 @@ async def test_streams_of_a_key_are_bounded(database: str) -> None:
 
 
 async def test_a_reader_that_is_too_slow_is_disconnected_and_resumes_without_loss(database: str) -> None:
-    async with serve_api(database, Limits(stream_buffer=5, stream_stall=0.2)) as api:
+    async with serve_api(database, RequestLimits(stream_buffer=5, stream_stall=0.2)) as api:
         many = 3_000
         host, port = api.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)

@@ -14,7 +14,7 @@ from kling_relay.core.key import Scope
 from kling_relay.store.access import headers, secrets
 from kling_relay.store.deliveries import outbox, subscriptions
 from kling_relay.store.deliveries.outbox import SettledAttempt
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from tests.support.relay import ApiServer, serve_api
 
 URL = "https://93.184.215.14/hook"
@@ -145,7 +145,7 @@ async def stored_headers(api: ApiServer, identifier: str) -> dict[str, str]:
 
 
 async def test_max_in_flight_defaults_to_a_setting(database: str) -> None:
-    async with serve_api(database, Limits(in_flight=7)) as api:
+    async with serve_api(database, RequestLimits(in_flight=7)) as api:
         assert (await subscribe(api))["max_in_flight"] == 7
         assert (await subscribe(api, max_in_flight=3))["max_in_flight"] == 3
 

@@ -1,4 +1,4 @@
-"""The provider's client over real sockets: one POST per order, and only what surely did not leave may be repeated."""
+"""The provider's client over real sockets: one POST per order, repeated only if it certainly did not leave."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(answering: Answering) -> AsyncIterator[str]:
-    """A provider of the test's own; gives its base URL."""
+    """Serve a provider and yield its base URL."""
     runner = web.ServerRunner(web.Server(answering))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -42,7 +42,7 @@ async def serving(answering: Answering) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def breaking(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that reads a request's head, says `answer` and hangs up; gives its URL and what it heard."""
+    """Serve `answer` to every request, then close the connection. Yield the URL and the received requests."""
     heard: list[bytes] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,7 +94,7 @@ async def test_an_order_leaves_with_our_hook_and_our_id(dialect: Dialect, path: 
     assert heard == [(path, f"Bearer {KEY}", sent, "application/json")]
 
 
-async def test_an_empty_order_and_a_huge_one_are_completed_too() -> None:
+async def test_an_empty_and_a_huge_order_get_hook_and_id() -> None:
     heard: list[Any] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -111,7 +111,7 @@ async def test_an_empty_order_and_a_huge_one_are_completed_too() -> None:
     assert heard == [ours, {"image": huge} | ours]
 
 
-async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
+async def test_the_size_of_a_response_is_limited_by_a_setting() -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
         return web.json_response(created())
@@ -137,7 +137,7 @@ async def test_how_much_of_an_answer_is_read_is_a_setting() -> None:
         (307, "", AccountRefused),
     ],
 )
-async def test_answers_are_judged(status: int, body: str, kind: type) -> None:
+async def test_a_response_has_its_outcome(status: int, body: str, kind: type) -> None:
     calls = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -154,13 +154,13 @@ async def test_answers_are_judged(status: int, body: str, kind: type) -> None:
 
 
 def closed_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, now and most probably a moment later."""
+    """Return a port of 127.0.0.1 on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{}", "http://nowhere.invalid", "https://127.0.0.1:{}"])
-async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
+async def test_an_order_without_a_connection_is_retried_later(url: str) -> None:
     async with provider(url.format(closed_port())) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, RetryLater)
@@ -168,7 +168,7 @@ async def test_a_connection_never_made_is_worth_waiting_for(url: str) -> None:
         assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
-async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
+async def test_an_order_whose_handshake_hangs_is_retried_later() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
         async with provider(url, connect_timeout=0.1) as client:
@@ -185,7 +185,7 @@ async def test_a_handshake_that_hangs_is_a_connection_never_made() -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 99_999,
     ],
 )
-async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answer: bytes) -> None:
+async def test_an_order_whose_answer_is_lost_is_unknown_and_never_sent_twice(answer: bytes) -> None:
     async with breaking(answer) as (url, heard), provider(url) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, Unknown), outcome
@@ -193,7 +193,7 @@ async def test_an_answer_lost_after_sending_is_unknown_and_never_sent_twice(answ
         assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
-async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() -> None:
+async def test_an_order_that_waits_for_a_connection_has_not_left() -> None:
     there, free = asyncio.Event(), asyncio.Event()
 
     async def hang(_: web.BaseRequest) -> web.Response:
@@ -210,7 +210,7 @@ async def test_an_order_that_never_got_a_connection_of_its_own_has_not_left() ->
         assert isinstance(await first, Accepted)
 
 
-async def test_a_slow_answer_is_unknown() -> None:
+async def test_an_order_with_a_slow_answer_is_unknown() -> None:
     release = asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -226,8 +226,8 @@ async def test_a_slow_answer_is_unknown() -> None:
     assert finding == NoAnswer("the provider does not answer: timed out")
 
 
-async def test_a_kept_connection_that_died_makes_an_order_unknown_rather_than_doubled() -> None:
-    """The server answers one request and hangs up on the next one over the same connection."""
+async def test_an_order_on_a_dead_idle_connection_is_unknown_and_not_doubled() -> None:
+    """The server answers one request and closes the connection at the next one."""
     heard: list[bytes] = []
     good = json.dumps(created()).encode()
 
@@ -245,7 +245,7 @@ async def test_a_kept_connection_that_died_makes_an_order_unknown_rather_than_do
     assert len(heard) == 2
 
 
-async def test_a_task_is_asked_about_by_its_id_or_by_ours() -> None:
+async def test_a_task_is_polled_by_the_providers_id_or_by_ours() -> None:
     paths: list[str] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -259,7 +259,7 @@ async def test_a_task_is_asked_about_by_its_id_or_by_ours() -> None:
     assert paths == ["/kling/v1/videos/text2video/T%2F1", f"/kling/v1/images/generations/{TASK}"]
 
 
-async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_knows() -> None:
+async def test_no_such_task_counts_only_for_ids_that_the_provider_certainly_knows() -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.json_response({"code": 1203, "message": "no such task", "request_id": "R"}, status=404)
 
@@ -270,7 +270,7 @@ async def test_no_such_task_is_believed_only_of_ids_that_the_provider_surely_kno
 
 
 @pytest.mark.parametrize(("status", "text"), [(502, "<html>"), (200, "<html>"), (429, '{"code":1302}'), (200, "{}")])
-async def test_a_failed_question_says_nothing(status: int, text: str) -> None:
+async def test_a_failed_poll_says_nothing(status: int, text: str) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(status=status, text=text)
 
@@ -278,7 +278,7 @@ async def test_a_failed_question_says_nothing(status: int, text: str) -> None:
         assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
-def test_access_keys_make_tokens_that_are_renewed_before_they_end() -> None:
+def test_access_keys_make_tokens_that_are_renewed_before_they_expire() -> None:
     keys = credential(KLING, "access:" + "s" * 32)
     assert isinstance(keys, AccessKeys)
     first = keys.authorization(NOW)
@@ -300,7 +300,7 @@ def test_a_gateways_key_is_sent_as_it_is_even_with_a_colon() -> None:
     assert credential(KLING, "plain") == ApiKey("plain")
 
 
-async def test_the_key_and_the_hook_stand_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_key_and_the_hook_appear_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with provider("http://nowhere.invalid", KLING) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)

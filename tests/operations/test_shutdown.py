@@ -11,7 +11,7 @@ import uvloop
 from aiohttp import web
 
 from kling_relay.app.serving import listening
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from kling_relay.web.server import serve
 from tests.support.processes import fleet
 from tests.support.service import SIGNING, running, sandboxed
@@ -39,7 +39,9 @@ async def sharing(port: int) -> AsyncIterator[tuple[AsyncExitStack, socket.socke
     """Serve on a port that is shared; give what stops the server before the end of the block, and its socket."""
     bound = listening("127.0.0.1", port)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve(_Here(), "127.0.0.1", port, Limits(), bound=bound, shutdown_timeout=5))
+        await stack.enter_async_context(
+            serve(_Here(), "127.0.0.1", port, RequestLimits(), bound=bound, shutdown_timeout=5)
+        )
         yield stack, bound
 
 

@@ -14,7 +14,7 @@ from kling_relay.store.events import log
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tasks import listing as tasks_listing
 from kling_relay.store.tasks import lookup
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from tests.support.relay import ApiServer, serve_api
 
 _LAST = UUID(int=(1 << 128) - 1)
@@ -131,7 +131,7 @@ async def test_a_page_goes_on_where_its_window_ended(api: ApiServer) -> None:
 
 
 async def test_rare_events_are_found_behind_many_others(database: str) -> None:
-    async with serve_api(database, Limits(event_window=2)) as api:
+    async with serve_api(database, RequestLimits(event_window=2)) as api:
         done = [await api.order(f"number {number}") for number in range(7)]
         for task in (done[1], done[5]):
             await api.succeed(task)

@@ -32,7 +32,7 @@ from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.web.application import WebApplication, build
-from kling_relay.web.http.context import Context, Limits
+from kling_relay.web.http.context import Context, RequestLimits
 from kling_relay.web.server import serve
 from tests.support.waiting import eventually
 
@@ -171,14 +171,14 @@ async def add_key(
 
 @asynccontextmanager
 async def serve_api(
-    url: str, limits: Limits | None = None, *, change: Callable[[Context], Context] = lambda context: context
+    url: str, limits: RequestLimits | None = None, *, change: Callable[[Context], Context] = lambda context: context
 ) -> AsyncIterator[ApiServer]:
     """Serve the API on a free port and the database at `url`, with a context changed by `change`."""
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    limits = limits or Limits()
+    limits = limits or RequestLimits()
     provider, wakeup, encryptor = StubProvider(), Wakeup(), Encryptor([b"s" * 32])
     requests = RequestObserver()
     async with connect(url) as database, aiohttp.ClientSession() as session:

@@ -1,4 +1,4 @@
-"""What the order tests share: doors, books, pictures and a reader of faults."""
+"""Shared by the tests of orders: operations, rule books, images and a reader of faults."""
 
 import base64
 import struct

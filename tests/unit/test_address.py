@@ -1,4 +1,4 @@
-"""Addresses: every way to write an inner address is refused; the allowed networks are the only door."""
+"""Addresses: every spelling of a private address is refused, unless its network is allowed."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -23,22 +23,22 @@ PUBLIC = ["1.1.1.1", "8.8.8.8", "99.255.255.255", "172.32.0.1", "193.0.0.1", "26
 
 
 @pytest.mark.parametrize("text", INNER)
-def test_no_inner_address_is_public(text: str) -> None:
+def test_a_private_address_is_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
     assert not PUBLIC_ONLY.admits(ip_address(text))
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_public_addresses_are_public(text: str) -> None:
+def test_a_public_address_is_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
-def test_a_zone_makes_no_address_public() -> None:
+def test_an_address_with_a_zone_is_not_public() -> None:
     assert not is_public(IPv6Address("2606:4700::1%eth0"))
 
 
 @given(st.integers(0, 2**32 - 1).map(IPv4Address) | st.integers(0, 2**128 - 1).map(IPv6Address))
-def test_we_are_never_laxer_than_the_standard_library(ip: IPv4Address | IPv6Address) -> None:
+def test_the_check_is_never_laxer_than_the_standard_library(ip: IPv4Address | IPv6Address) -> None:
     if is_public(ip):
         assert ip.is_global
         assert not ip.is_multicast
@@ -83,7 +83,7 @@ def test_every_disguise_is_refused_with_a_sentence(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "kept"),
+    ("url", "stored"),
     [
         ("https://Example.com", Address("https://example.com/", "https", "example.com", 443)),
         ("http://example.com.:8080/a?b=%20", Address("http://example.com:8080/a?b=%20", "http", "example.com", 8080)),
@@ -94,19 +94,19 @@ def test_every_disguise_is_refused_with_a_sentence(url: str) -> None:
         ("http://inner-name/", Address("http://inner-name/", "http", "inner-name", 80)),
     ],
 )  # fmt: skip
-def test_good_addresses_are_kept_in_one_spelling(url: str, kept: Address) -> None:
-    assert check_url(url) == kept
-    assert check_url(kept.url) == kept
+def test_a_valid_url_is_stored_in_one_spelling(url: str, stored: Address) -> None:
+    assert check_url(url) == stored
+    assert check_url(stored.url) == stored
 
 
-def test_ports_are_a_choice() -> None:
+def test_only_allowed_ports_are_accepted() -> None:
     few = Allowed(ports=(range(80, 81), range(443, 444)))
     assert isinstance(check_url("https://example.com/", few), Address)
     assert check_url("https://example.com:22/", few) == "must not use port 22"
     assert isinstance(check_url("https://example.com:22/"), Address)
 
 
-def test_only_allowed_networks_open_inner_addresses() -> None:
+def test_only_an_allowed_network_admits_private_addresses() -> None:
     loopback = Allowed.parse("127.0.0.0/8, ::1/128")
     for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost:1/"):
         assert isinstance(check_url(url, allowed=loopback), Address)
@@ -114,16 +114,16 @@ def test_only_allowed_networks_open_inner_addresses() -> None:
         assert isinstance(check_url(url, allowed=loopback), str)
 
 
-def test_wrong_networks_are_all_named_at_once() -> None:
+def test_all_wrong_networks_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match=r"like 10.0.0.0/8: ten, 10.0.0.1/8$"):
         Allowed.parse("ten,::1,10.0.0.1/8,")
     assert Allowed.parse("") == PUBLIC_ONLY
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=60))
-def test_no_text_raises_and_what_is_kept_stays_kept(tail: str) -> None:
+def test_no_text_raises_and_a_stored_url_is_stored_unchanged(tail: str) -> None:
     for url in (tail, "http://" + tail, "https://example.com/" + tail):
-        kept = check_url(url)
-        if isinstance(kept, Address):
-            assert check_url(kept.url) == kept
-            assert kept.url.isascii()
+        stored = check_url(url)
+        if isinstance(stored, Address):
+            assert check_url(stored.url) == stored
+            assert stored.url.isascii()

@@ -1,4 +1,4 @@
-"""A budget refuses what would pass any of its limits, names the tightest, and announces each threshold once."""
+"""A budget refuses orders that exceed a limit, names the tightest limit, and reports its thresholds."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,11 +27,11 @@ def d(figure: object) -> Decimal:
     return Decimal(str(figure))
 
 
-def test_without_limits_everything_may_go() -> None:
+def test_without_limits_every_order_fits() -> None:
     assert exceeded(Limits(), Spent(total=d(10**9)), d(10**6)) is None
 
 
-def test_an_order_may_fill_a_limit_to_the_brim_and_no_further() -> None:
+def test_an_order_may_use_up_a_limit_but_not_exceed_it() -> None:
     budget = Limits(day=d(10))
     assert exceeded(budget, Spent(day=d("6.5")), d("3.5")) is None
     refusal = exceeded(budget, Spent(day=d("6.6")), d("3.5"))
@@ -48,7 +48,7 @@ def test_the_tightest_limit_is_the_one_that_is_named() -> None:
     assert "this key has 0.5 left of 5 reserved at once" in refusal.message
 
 
-def test_an_overdrawn_budget_has_nothing_left_rather_than_less() -> None:
+def test_an_overdrawn_budget_has_nothing_left() -> None:
     refusal = exceeded(Limits(total=d(5)), Spent(total=d(9)), d(1))
     assert refusal is not None
     assert "0 left of 5 in all" in refusal.message
@@ -59,7 +59,7 @@ def test_an_order_that_costs_nothing_is_always_admitted() -> None:
 
 
 @given(limits, spents, amounts)
-def test_an_order_may_go_exactly_when_no_limit_is_passed(budget: Limits, spent: Spent, amount: Decimal) -> None:
+def test_an_order_fits_exactly_if_it_exceeds_no_limit(budget: Limits, spent: Spent, amount: Decimal) -> None:
     after = spent.plus(amount)
     passed = [name for name in budget.names if getattr(after, name) > getattr(budget, name)]
     refusal = exceeded(budget, spent, amount)
@@ -75,7 +75,7 @@ def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     assert alerts(budget, Spent(total=d("7.9"))) == ()
 
 
-def test_a_limit_of_nothing_has_no_thresholds() -> None:
+def test_a_limit_of_zero_has_no_thresholds() -> None:
     assert alerts(Limits(total=d(0)), Spent()) == ()
 
 
@@ -94,7 +94,7 @@ def test_thresholds_have_windows_of_their_own() -> None:
     ]  # fmt: skip
 
 
-def test_days_and_months_are_utcs() -> None:
+def test_days_and_months_are_in_utc() -> None:
     now = datetime(2026, 11, 22, 16, 29, 3, 7, tzinfo=UTC)
     assert windows(now) == (datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
 

@@ -1,4 +1,4 @@
-"""The callback reader: every spelling is taken, nothing is guessed, and no bytes do harm."""
+"""The callback reader accepts every known spelling, guesses nothing, and survives any bytes."""
 
 import json
 from decimal import Decimal
@@ -52,7 +52,7 @@ def test_every_spelling_of_the_task_id_is_found(key: str) -> None:
     assert read(body({"data": {key: "T1", "status": "running"}})).provider_task_id == "T1"
 
 
-def test_the_tasks_id_beats_the_requests() -> None:
+def test_the_task_id_is_preferred_to_the_request_id() -> None:
     signal = read(body({"code": 0, "request_id": "R", "data": {"task_id": "T", "task_status": "processing"}}))
     assert signal.provider_task_id == "T"
 
@@ -74,7 +74,7 @@ def test_every_spelling_of_the_reason_is_found(said: dict[str, Any]) -> None:
     assert read(body({"id": "T", "status": "failed"} | said)).reason == "risk"
 
 
-def test_the_envelopes_message_is_never_the_tasks_reason() -> None:
+def test_the_message_of_the_envelope_is_not_the_reason_of_the_task() -> None:
     envelope = {"code": 0, "message": "SUCCEED", "request_id": "R", "data": {"task_id": "T", "task_status": "failed"}}
     assert read(body(envelope)).reason == ""
     envelope["data"] = {"task_id": "T", "task_status": "failed", "task_status_msg": "content risk"}
@@ -90,7 +90,7 @@ def test_the_envelopes_message_is_never_the_tasks_reason() -> None:
         {"task_result": {"videos": [VIDEO | {"duration": 5.1}, {"url": None}, 7, None]}},
     ],
 )
-def test_videos_come_out_in_klings_shape(said: dict[str, Any]) -> None:
+def test_videos_are_returned_in_klings_shape(said: dict[str, Any]) -> None:
     assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"videos": [VIDEO]}
 
 
@@ -119,11 +119,11 @@ def test_a_bare_video_address_is_a_result(said: dict[str, Any]) -> None:
         {"task_result": {"images": [{"url": IMAGE["url"], "index": 10**30}]}},
     ],
 )
-def test_images_come_out_in_klings_shape(said: dict[str, Any]) -> None:
+def test_images_are_returned_in_klings_shape(said: dict[str, Any]) -> None:
     assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"images": [IMAGE]}
 
 
-def test_the_ordered_picture_is_not_taken_for_the_result() -> None:
+def test_the_input_image_is_not_mistaken_for_the_result() -> None:
     flat = {"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png", "outputs": [VIDEO]}
     assert read(body(flat)).result == {"videos": [VIDEO]}
     assert read(body({"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png"})).result == {}
@@ -142,7 +142,7 @@ def test_the_ordered_picture_is_not_taken_for_the_result() -> None:
         ({}, None),
     ],
 )
-def test_a_charge_is_read_where_it_is_surely_units(said: dict[str, Any], charge: str | None) -> None:
+def test_a_charge_is_read_only_if_it_is_certainly_in_units(said: dict[str, Any], charge: str | None) -> None:
     assert read(body({"id": "T", "status": "failed"} | said)).charge == charge
 
 
@@ -183,7 +183,7 @@ def test_brackets_inside_strings_are_not_nesting() -> None:
     assert read(body({"status": "failed", "error": '[{"\\[' * 40})).reason == '[{"\\[' * 40
 
 
-def test_not_a_number_is_borne_with() -> None:
+def test_a_body_with_nan_is_accepted() -> None:
     assert read(b'{"status":"failed","updated_at":NaN,"x":-Infinity,"created_at":1e999}').kind is SignalKind.FAILED
 
 
@@ -227,7 +227,7 @@ anything = st.recursive(
 
 
 @given(st.one_of(st.binary(), anything.map(lambda value: json.dumps(value).encode())))
-def test_no_bytes_raise_anything_but_unreadable_and_all_that_comes_out_can_be_stored(raw: bytes) -> None:
+def test_any_bytes_are_unreadable_or_a_signal_that_can_be_stored(raw: bytes) -> None:
     try:
         signal = read(raw)
     except UnreadableError:

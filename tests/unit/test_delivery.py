@@ -39,12 +39,12 @@ def test_any_2xx_is_success(status: int, schedule: Schedule, jitter: float) -> N
 
 
 @given(WAITS, JITTER)
-def test_410_ends_the_subscription_whatever_the_schedule(schedule: Schedule, jitter: float) -> None:
+def test_410_ends_the_subscription_under_any_schedule(schedule: Schedule, jitter: float) -> None:
     assert settle(1, answer(410), schedule, jitter) == Gone()
 
 
 @given(st.sampled_from([None, 301, 302, 307, 308, 400, 401, 404, 409, 429, 500, 503]), WAITS, JITTER)
-def test_everything_else_is_tried_again_once_per_wait_and_then_exhausted(
+def test_any_other_response_is_retried_once_per_wait_and_then_exhausted(
     status: int | None, schedule: Schedule, jitter: float
 ) -> None:
     for attempt in range(1, len(schedule.waits) + 1):
@@ -55,17 +55,17 @@ def test_everything_else_is_tried_again_once_per_wait_and_then_exhausted(
 
 
 @given(st.floats(0, 10 * MAX_RETRY_AFTER), JITTER)
-def test_retry_after_is_kept_in_full_up_to_a_day(retry_after: float, jitter: float) -> None:
+def test_retry_after_is_honoured_up_to_a_day(retry_after: float, jitter: float) -> None:
     verdict = settle(1, answer(503, retry_after), Schedule((5.0,)), jitter)
     assert isinstance(verdict, Retry)
     assert verdict.wait >= min(retry_after, MAX_RETRY_AFTER)
 
 
-def test_a_retry_after_does_not_prolong_what_is_over() -> None:
+def test_a_retry_after_adds_no_attempt() -> None:
     assert settle(2, answer(503, 60), Schedule((5.0,)), 0.5) == Exhausted()
 
 
-def test_failures_in_a_row_break_a_subscription_and_one_success_mends_it() -> None:
+def test_failures_in_a_row_open_the_breaker_and_one_success_closes_it() -> None:
     health = HEALTHY
     for failure in range(BREAK_AFTER):
         assert health.probe_wait() is None, failure
@@ -75,14 +75,14 @@ def test_failures_in_a_row_break_a_subscription_and_one_success_mends_it() -> No
     assert health.after(Delivered(), NOW) == HEALTHY
 
 
-def test_five_days_of_nothing_but_failures_are_hopeless() -> None:
+def test_a_subscription_is_hopeless_after_five_days_of_failures() -> None:
     health = HEALTHY.after(Exhausted(), NOW)
     assert not health.is_hopeless(NOW + timedelta(days=4, hours=23))
     assert health.after(Retry(1.0), NOW + timedelta(days=5)).is_hopeless(NOW + timedelta(days=5))
 
 
 @given(st.uuids(), st.integers(1, 32_767), st.uuids())
-def test_a_delivery_is_named_and_read_back(subject: UUID, sequence: int, subscription: UUID) -> None:
+def test_the_id_of_a_delivery_is_parsed_back(subject: UUID, sequence: int, subscription: UUID) -> None:
     delivery = Delivery(subject=subject, sequence=sequence, subscription=subscription, attempt=0)
     assert parse_delivery_id(delivery.text) == delivery
 
@@ -98,19 +98,19 @@ def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
     assert found is None or found.text == text
 
 
-def test_an_event_filter_says_what_it_does_not_know() -> None:
+def test_an_unknown_event_in_a_filter_is_named() -> None:
     assert event_faults(["task.*", "*", "task.failed"]) == []
     assert "task.nope" in event_faults(["task.nope"])[0]
     assert event_faults([])
     assert event_faults("task.*")
 
 
-def test_headers_of_ours_cannot_be_set_by_a_subscription() -> None:
+def test_a_subscription_cannot_set_reserved_headers() -> None:
     faults = header_faults({"Webhook-Id": "x", "X-Fine": "yes", "bad name": "x", "X-Line": "a\r\nb", "Host": "x"})
     assert len(faults) == 4
     assert header_faults({"X-Fine": "yes", "Authorization": "Bearer t", "Tenant-Id": "a", "Hosted": "b"}) == []
 
 
 @given(st.text("abcdehnoprstuwy-", max_size=12) | st.sampled_from(["TE", "te", "Host", "Content-Length", "webhook-a"]))
-def test_the_documents_pattern_of_header_names_says_what_is_checked(name: str) -> None:
+def test_the_documented_pattern_of_header_names_matches_the_check(name: str) -> None:
     assert bool(re.fullmatch(HEADER_NAME, name)) == (header_faults({name: ""}) == [])

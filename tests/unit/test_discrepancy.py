@@ -1,4 +1,4 @@
-"""Every disagreement about a task's cost is found, in both directions; where both sides agree nothing is said."""
+"""Every discrepancy about the cost of a task is found, in both directions, and nothing else."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -22,7 +22,7 @@ OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
     Status.FAILED: ("0", "0", ["reserve", "release"]),
     Status.EXPIRED: ("0", "0", ["release", "reserve"]),
 }
-"""How the books of a task in each state must look: reserved, charged, entries; the quote is 2."""
+"""The correct entries of a task in each status: reserved, charged, entries. The quote is 2."""
 
 
 def books(status: Status, *, is_unknown: bool = False, **other: object) -> TaskAccount:
@@ -80,7 +80,7 @@ def test_the_providers_figures_are_compared_with_the_ledger(
     assert about(books(status), theirs) == found
 
 
-def test_an_unknown_order_says_so_until_the_provider_answers() -> None:
+def test_an_unknown_order_is_a_discrepancy_until_the_provider_answers() -> None:
     assert about(books(Status.RECORDED, is_unknown=True), NoAnswer("timed out")) == [("unknown", None)]
     assert about(books(Status.RECORDED, is_unknown=True), PROCESSING) == []
 
@@ -91,7 +91,7 @@ def test_an_unknown_order_says_so_until_the_provider_answers() -> None:
     st.integers(-4, 4).map(Decimal),
     st.integers(0, 4).map(Decimal),
 )
-def test_books_that_do_not_add_up_are_found_whatever_the_provider_says(
+def test_wrong_entries_are_found_whatever_the_provider_answers(
     status: Status, entries: list[str], reserved: Decimal, charged: Decimal
 ) -> None:
     right = books(status)
@@ -113,7 +113,7 @@ def test_stored_callbacks_count_only_if_they_do_not_contradict_each_other() -> N
     assert agreed_end([SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="4")]) is None
 
 
-def test_an_account_is_read_to_the_last_digit() -> None:
+def test_the_figures_of_an_account_are_exact() -> None:
     body = b"""{"code": 0, "data": {"code": 0, "resource_pack_subscribe_infos": [
         {"resource_pack_name": "Video", "status": "online", "total_quantity": 200.1, "remaining_quantity": 118.0},
         {"resource_pack_name": "Old", "status": "expired", "total_quantity": 10, "remaining_quantity": 0}]}}"""

@@ -1,4 +1,4 @@
-"""Events: their bytes, their formats, their names."""
+"""Events: their bytes, formats and ids."""
 
 import json
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ def said(event: Event, form: BodyFormat) -> dict[str, Any]:
     return body
 
 
-def test_the_standard_body_has_what_the_contract_says() -> None:
+def test_the_standard_body_has_exactly_the_documented_members() -> None:
     body = said(succeeded(), BodyFormat.STANDARD)
     assert (body["type"], body["timestamp"]) == ("task.succeed", "2026-11-20T12:30:15.123Z")
     assert body["data"] == {
@@ -72,7 +72,7 @@ def test_the_kling_body_is_flat() -> None:
     }
 
 
-def test_an_event_about_no_task_has_no_flat_form() -> None:
+def test_an_event_without_a_task_has_no_flat_form() -> None:
     event = make_event(
         subject=UUID(int=9),
         sequence=1,
@@ -84,14 +84,14 @@ def test_an_event_about_no_task_has_no_flat_form() -> None:
     assert render(event, BodyFormat.KLING, "https://relay.example.com") == event.body
 
 
-def test_an_expired_task_is_told_as_failed() -> None:
+def test_an_expired_task_is_reported_as_failed() -> None:
     task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
     event = make_task_event(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))
     body = said(event, BodyFormat.STANDARD)
     assert (body["type"], body["data"]["task_status"], body["data"]["expires_at"]) == ("task.failed", "failed", None)
 
 
-def test_the_cloudevents_body_is_what_their_own_kit_reads() -> None:
+def test_the_cloudevents_sdk_reads_the_cloudevents_body() -> None:
     body = render(succeeded(), BodyFormat.CLOUDEVENTS, "https://relay.example.com")
     message = HTTPMessage(headers={"content-type": "application/cloudevents+json"}, body=body)
     event = from_structured_event(message)
@@ -101,16 +101,16 @@ def test_the_cloudevents_body_is_what_their_own_kit_reads() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_reason_survives_the_way_into_bytes_and_back(reason: str) -> None:
+def test_any_reason_survives_encoding_and_decoding(reason: str) -> None:
     assert said(succeeded(reason), BodyFormat.STANDARD)["data"]["task_status_msg"] == reason
 
 
 @given(st.uuids(), st.integers(1, 32_767))
-def test_two_events_have_one_name_only_if_they_are_one(subject: UUID, sequence: int) -> None:
+def test_different_events_have_different_ids(subject: UUID, sequence: int) -> None:
     name = webhook_id(subject, sequence)
     assert name == f"evt_{subject.hex}_{sequence}"
     assert not set(name) & set(". ")
 
 
-def test_times_are_told_in_milliseconds() -> None:
+def test_times_are_in_milliseconds() -> None:
     assert rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05.000Z"

@@ -1,4 +1,4 @@
-"""Client keys: each names its id, is kept as a digest, and may do what its scopes say."""
+"""Client keys: each contains its id, is stored as a digest, and may do what its scopes allow."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from kling_relay.core.key import Caller, Scope
 
 
 @given(st.uuids(), st.integers(0, 2**256 - 1))
-def test_a_key_names_its_id_and_holds_all_its_chance(identifier: UUID, chance: int) -> None:
+def test_a_key_contains_its_id_and_all_its_random_bits(identifier: UUID, chance: int) -> None:
     text = key.make_key(identifier, chance)
     assert key.key_id(text) == identifier
     assert len(text) == len("kr-") + 32 + 1 + 43
@@ -28,7 +28,7 @@ def test_any_text_can_be_a_key_and_has_one_id(text: str) -> None:
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_admin_may_do_everything_and_the_others_only_their_own(scope: Scope) -> None:
+def test_admin_includes_every_scope_and_the_others_only_themselves(scope: Scope) -> None:
     def may(*held: Scope) -> bool:
         return Caller(client=UUID(int=1), key=UUID(int=2), scopes=frozenset(held), name="a").may(scope)
 

@@ -1,4 +1,4 @@
-"""What is accepted, straightened and forwarded at the three doors."""
+"""Which orders are accepted, and what is forwarded to the provider."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_the_seeds_first_example_is_a_text_to_image_order_without_a_hook() -> No
     }
 
 
-def test_the_seeds_short_examples_get_their_defaults_written_in() -> None:
+def test_the_seeds_short_examples_get_their_defaults() -> None:
     video = check(T2V, {"prompt": "太空飞船在航行"}, SEED)
     assert video.kind is Kind.TEXT2VIDEO
     assert (video.model, video.mode, video.duration, video.units) == ("kling-v1", "std", "5", 1)
@@ -42,7 +42,7 @@ def test_the_seeds_short_examples_get_their_defaults_written_in() -> None:
     assert moved.fields == {"model_name": "kling-v1", "image": URL, "mode": "std", "duration": "5"}
 
 
-def test_the_seeds_full_examples_are_taken() -> None:
+def test_the_seeds_full_examples_are_accepted() -> None:
     full = {
         "model_name": "kling-v1",
         "prompt": "太空飞船在航行",
@@ -60,13 +60,13 @@ def test_the_seeds_full_examples_are_taken() -> None:
     assert check(I2V, of_image, SEED).fields["aspect_ratio"] == "1:1"  # officially unknown there, really sent
 
 
-def test_an_image_makes_a_picture_order_image_to_image() -> None:
+def test_an_image_order_with_an_image_is_image2image() -> None:
     order = check(IMAGES, {"prompt": "a rabbit", "image": png(10, 10), "n": 4}, SEED)
     assert (order.kind, order.units, order.n) == (Kind.IMAGE2IMAGE, 4, 4)
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_every_kind_has_its_door(kind: Kind) -> None:
+def test_every_kind_has_its_operation(kind: Kind) -> None:
     assert operation_of(kind) in Operation
 
 
@@ -98,24 +98,24 @@ def test_every_kind_has_its_door(kind: Kind) -> None:
         ({"something_unset": None}, {}),
     ],
 )
-def test_the_oddities_of_clients_are_straightened(sent: dict[str, Any], gone_out: dict[str, Any]) -> None:
+def test_the_spellings_of_clients_are_normalised(sent: dict[str, Any], gone_out: dict[str, Any]) -> None:
     order = check(T2V, {"prompt": "x", **sent}, SEED)
     assert order.fields == {"model_name": "kling-v1", "prompt": "x", "mode": "std", "duration": "5", **gone_out}
 
 
 @pytest.mark.parametrize("n", ["3", 3.0, 3])
-def test_the_number_of_pictures_may_be_written_in_every_way(n: object) -> None:
+def test_the_number_of_images_may_have_any_spelling(n: object) -> None:
     assert check(IMAGES, {"prompt": "x", "n": n}, SEED).n == 3
 
 
 @pytest.mark.parametrize("name", ["notify_hook", "callback_url", "notifyHook"])
-def test_the_clients_hook_is_kept_from_the_provider(name: str) -> None:
+def test_the_clients_hook_is_not_sent_to_the_provider(name: str) -> None:
     order = check(T2V, {"prompt": "x", name: "http://127.0.0.1:9000/hook?a=b"}, SEED)
     assert order.hook == "http://127.0.0.1:9000/hook?a=b"
     assert name not in order.fields
 
 
-def test_two_hooks_must_be_one() -> None:
+def test_two_hooks_must_be_equal() -> None:
     same = {"notify_hook": "https://a.example/", "callback_url": "https://a.example/"}
     assert check(T2V, {"prompt": "x", **same}, SEED).hook == "https://a.example/"
     assert (
@@ -129,12 +129,12 @@ def test_two_hooks_must_be_one() -> None:
     ["ftp://a.example/", "a.example", "https://", "https://a b/", "http://[::1", "http://a:99999/", 7, "http://a\n/",
      "https://a.example/" + "x" * 2048, ["https://a.example/"], "javascript:alert(1)", "http://:80/"],
 )  # fmt: skip
-def test_a_hook_that_is_no_web_address_is_refused(hook: object) -> None:
+def test_a_hook_that_is_not_an_http_url_is_refused(hook: object) -> None:
     assert list(faults(T2V, {"prompt": "x", "notify_hook": hook})) == ["notify_hook"]
 
 
 @pytest.mark.parametrize(("given_id", "kept"), [("order 1/a", "order 1/a"), (77, "77"), (None, None), ("", None)])
-def test_an_external_task_id_is_kept_apart(given_id: object, kept: str | None) -> None:
+def test_an_external_task_id_is_not_a_field(given_id: object, kept: str | None) -> None:
     order = check(T2V, {"prompt": "x", "external_task_id": given_id}, SEED)
     assert order.external_task_id == kept
     assert "external_task_id" not in order.fields

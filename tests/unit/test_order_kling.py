@@ -1,4 +1,4 @@
-"""What Kling itself takes and refuses now: the wider book."""
+"""What Kling itself accepts and refuses at present: the wider rule book."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_kling_2026_refuses(operation: Operation, body: dict[str, Any], field: s
     assert list(faults(operation, body, KLING)) == [field]
 
 
-def test_a_model_without_modes_is_sent_none() -> None:
+def test_a_model_without_modes_gets_no_mode() -> None:
     order = check(T2V, {"prompt": "x", "model_name": "kling-v2-master", "mode": "std", "cfg_scale": 0.5}, KLING)
     assert order.fields == {"model_name": "kling-v2-master", "prompt": "x", "duration": "5"}
     assert order.mode is None

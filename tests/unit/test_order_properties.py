@@ -1,4 +1,4 @@
-"""Whatever comes in, it is an order or a named refusal, and checking twice is checking once."""
+"""Any JSON is an order or a refusal with its faults, and checking an order twice changes nothing."""
 
 import json
 from typing import Any
@@ -66,7 +66,7 @@ good: dict[str, st.SearchStrategy[Any]] = {
     st.fixed_dictionaries(good),
 )
 @settings(max_examples=200)
-def test_checking_what_was_checked_changes_nothing(at: tuple[Operation, Any], body: dict[str, Any]) -> None:
+def test_checking_an_order_again_changes_nothing(at: tuple[Operation, Any], body: dict[str, Any]) -> None:
     try:
         once = check(*at[:1], body, at[1])
     except InvalidOrder as refusal:

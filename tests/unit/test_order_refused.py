@@ -1,4 +1,4 @@
-"""What is refused at the three doors, each fault by its name."""
+"""Which orders are refused, and by which faults."""
 
 import base64
 import json
@@ -59,11 +59,11 @@ from tests.unit.orders import I2V, IMAGES, SEED, T2V, URL, faults, png
         (I2V, {"image": base64.b64encode(b"GIF89a" + bytes(50)).decode()}, "image"),
     ],
 )
-def test_one_fault_is_named_alone(operation: Operation, body: dict[str, Any], field: str) -> None:
+def test_a_single_fault_is_reported_alone(operation: Operation, body: dict[str, Any], field: str) -> None:
     assert list(faults(operation, body)) == [field]
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     body = {
         "model": "kling-v1-5",
         "prompt": "x" * 501,
@@ -128,7 +128,7 @@ def nested(depth: int) -> object:
         ({3: 1}, "body"),
     ],
 )
-def test_poison_is_a_named_fault(member: dict[Any, Any], field: str) -> None:
+def test_a_value_that_no_order_may_contain_is_a_fault(member: dict[Any, Any], field: str) -> None:
     told = faults(T2V, {"prompt": "x", **member})
     assert list(told) == [field]
     json.dumps(told).encode()  # what a fault says can always be sent

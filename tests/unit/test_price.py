@@ -1,4 +1,4 @@
-"""Prices are data; the two shipped lists say what the seed and Kling say."""
+"""Prices are data, and the two shipped lists have the prices of the seed and of Kling."""
 
 import json
 from decimal import Decimal
@@ -38,25 +38,25 @@ def video(model: str, mode: str | None, duration: int, book: Any = KLING) -> Ord
 
 
 @pytest.mark.parametrize(("model", "mode", "duration", "amount"), SEED_TABLE)
-def test_the_seeds_video_prices(model: str, mode: str, duration: int, amount: str) -> None:
+def test_a_video_costs_what_the_seed_says(model: str, mode: str, duration: int, amount: str) -> None:
     said = quote(video(model, mode, duration, SEED), SEED_PRICES)
     assert (said.amount, said.currency, said.listed) == (Decimal(amount), "unit", True)
     assert said.version == "seed@2024-09-10"
 
 
 @pytest.mark.parametrize(("model", "mode", "duration", "amount"), KLING_TABLE)
-def test_klings_video_prices(model: str, mode: str, duration: int, amount: str) -> None:
+def test_a_video_costs_what_kling_says(model: str, mode: str, duration: int, amount: str) -> None:
     said = quote(video(model, mode, duration), KLING_PRICES)
     assert (said.amount, said.listed) == (Decimal(amount), True)
 
 
 @pytest.mark.parametrize(("prices", "n"), list(product([SEED_PRICES, KLING_PRICES], range(1, 10))))
-def test_pictures_are_counted_one_by_one(prices: Prices, n: int) -> None:
+def test_every_image_of_an_order_is_charged(prices: Prices, n: int) -> None:
     assert quote(check(IMAGES, {"prompt": "x", "n": n}, SEED), prices).amount == n
     assert quote(check(IMAGES, {"prompt": "x", "n": n, "image": URL}, KLING), prices).amount == n
 
 
-def test_an_omitted_duration_and_mode_are_priced_as_what_is_sent() -> None:
+def test_omitted_members_are_priced_by_their_defaults() -> None:
     order = check(T2V, {"prompt": "x"}, SEED)
     assert (order.fields["duration"], order.fields["mode"]) == ("5", "std")
     assert quote(order, SEED_PRICES).amount == 1
@@ -92,9 +92,7 @@ def test_a_quote_explains_itself() -> None:
     st.sampled_from(["std", "pro", "4k", None]),
     st.integers(3, 15),
 )
-def test_every_valid_order_has_a_price_above_nothing(
-    prices: Prices, model: str, mode: str | None, seconds: int
-) -> None:
+def test_every_valid_order_has_a_price_above_zero(prices: Prices, model: str, mode: str | None, seconds: int) -> None:
     try:
         order = video(model, mode, seconds)
     except InvalidOrder:  # other tests say which orders are refused; this one prices the rest
@@ -120,7 +118,7 @@ def test_a_list_describes_itself_as_the_json_it_is_made_from(prices: Prices) -> 
     assert read_prices(json.loads(json.dumps(prices.to_json())), "again") == prices
 
 
-def test_a_list_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
+def test_an_operators_own_list_is_loaded_by_its_path(tmp_path: Path) -> None:
     written = json.loads((PRICES / "seed.json").read_text(encoding="utf-8"))
     written |= {"name": "ours", "version": "7", "currency": "CNY"}
     written["rules"][0]["price"] = "0.025"
@@ -129,7 +127,7 @@ def test_a_list_of_ones_own_is_loaded_by_its_path(tmp_path: Path) -> None:
     assert (str(said.amount), said.currency, said.version) == ("0.075", "CNY", "ours@7")
 
 
-def test_every_fault_of_a_list_is_named_at_once() -> None:
+def test_a_wrong_list_is_refused_with_all_its_faults() -> None:
     written = json.loads((PRICES / "seed.json").read_text(encoding="utf-8"))
     del written["currency"]
     written["rules"][0]["price"] = 1.5

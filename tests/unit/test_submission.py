@@ -1,4 +1,4 @@
-"""Submissions: only what surely was not taken is sent again; a failed query never fails a task."""
+"""Submissions: an order is sent again only if it was certainly not accepted; a failed poll never fails a task."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ def test_newer_and_relayed_shapes_are_accepted(answer: dict[str, Any]) -> None:
     assert outcome.provider_task_id == "T"
 
 
-def test_an_answer_that_is_final_already_is_a_signal_too() -> None:
+def test_a_response_with_a_final_status_is_a_signal_too() -> None:
     outcome = read_submit_response(200, body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}))
     assert outcome == Accepted("T", Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T"))
 
@@ -85,7 +85,7 @@ TABLE: list[tuple[int, int, type[SubmitOutcome]]] = [
 
 
 @pytest.mark.parametrize(("status", "code", "kind"), TABLE)
-def test_the_table_of_codes_is_obeyed_even_with_http_200(status: int, code: int, kind: type[SubmitOutcome]) -> None:
+def test_a_documented_code_decides_even_with_http_200(status: int, code: int, kind: type[SubmitOutcome]) -> None:
     assert isinstance(read_submit_response(status, body(code)), kind)
     assert isinstance(read_submit_response(200, body(code)), kind)
     assert isinstance(read_submit_response(200, body(str(code))), kind)
@@ -129,13 +129,13 @@ HTML = b"<html><title>502 Bad Gateway</title></html>"
         (413, HTML, Refused),
     ],
 )
-def test_answers_without_a_documented_code_are_judged_on_the_safe_side(
+def test_a_response_without_a_documented_code_is_read_cautiously(
     status: int, raw: bytes, kind: type[SubmitOutcome]
 ) -> None:
     assert isinstance(read_submit_response(status, raw), kind)
 
 
-def test_the_header_retry_after_is_kept() -> None:
+def test_the_header_retry_after_is_returned() -> None:
     assert read_submit_response(429, body(1303, message="full"), retry_after=7.0) == RetryLater(1303, "full", 7.0)
 
 
@@ -155,7 +155,7 @@ def test_the_header_retry_after_is_kept() -> None:
         ).map(lambda value: json.dumps(value).encode()),
     ),
 )
-def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: bytes) -> None:
+def test_every_response_has_an_outcome_and_only_success_is_accepted(status: int, raw: bytes) -> None:
     outcome = read_submit_response(status, raw)
     finding = read_poll_response(status, raw)
     if not 200 <= status < 300:
@@ -179,16 +179,16 @@ def test_every_answer_is_judged_and_only_success_is_accepted(status: int, raw: b
         (200, body(0, [TASK])),
     ],
 )
-def test_a_failed_query_says_nothing(status: int, raw: bytes) -> None:
+def test_a_failed_poll_says_nothing(status: int, raw: bytes) -> None:
     assert isinstance(read_poll_response(status, raw), NoAnswer)
 
 
-def test_a_failed_task_is_a_successful_query() -> None:
+def test_a_failed_task_is_a_successful_poll() -> None:
     raw = body(0, {"task_id": "T", "task_status": "failed", "task_status_msg": "risk"}, message="SUCCEED")
     assert read_poll_response(200, raw) == Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T")
 
 
-def test_only_the_providers_own_code_says_that_there_is_no_such_task() -> None:
+def test_only_the_providers_own_code_means_that_the_task_does_not_exist() -> None:
     assert read_poll_response(404, body(1203)) == NoSuchTask()
     assert read_poll_response(200, body(1203)) == NoSuchTask()
     assert isinstance(read_poll_response(404, body(1202)), NoAnswer)
@@ -198,11 +198,11 @@ def test_only_the_providers_own_code_says_that_there_is_no_such_task() -> None:
     ("value", "code"),
     [(None, None), ("", None), (True, 0), (False, -1), ("OK", 0), ("nan", -1), ("1e400", -1), ([], -1), (1e308, -1)],
 )
-def test_odd_codes_are_read_without_a_fault(value: Any, code: int | None) -> None:
+def test_odd_codes_are_read_without_an_exception(value: Any, code: int | None) -> None:
     assert code_of(value) == code
 
 
 @given(st.integers(-5, 10_000), st.floats(0, 1, exclude_max=True))
-def test_waiting_starts_at_a_second_and_is_bounded(attempt: int, chance: float) -> None:
+def test_the_backoff_starts_at_a_second_and_is_bounded(attempt: int, chance: float) -> None:
     assert 1.0 <= backoff(attempt, chance) <= 90.0
     assert backoff(attempt, chance) <= backoff(attempt + 1, chance)

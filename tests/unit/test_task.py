@@ -1,4 +1,4 @@
-"""The machine, by its properties: MOVES is the whole of it."""
+"""The state machine of a task, by its properties."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -28,7 +28,7 @@ def walk(signals: list[Signal], now: datetime = NOW) -> list[Step]:
 
 
 @given(st.lists(SIGNALS, max_size=30))
-def test_no_state_is_entered_twice_and_steps_are_counted_without_gaps(signals: list[Signal]) -> None:
+def test_no_status_repeats_and_the_sequence_has_no_gaps(signals: list[Signal]) -> None:
     steps = walk(signals)
     entered = [step.task.status for step in steps]
     assert len(set(entered)) == len(entered)
@@ -36,7 +36,7 @@ def test_no_state_is_entered_twice_and_steps_are_counted_without_gaps(signals: l
 
 
 @given(st.lists(SIGNALS, max_size=30), SIGNALS)
-def test_a_signal_heard_twice_changes_nothing(signals: list[Signal], last: Signal) -> None:
+def test_a_repeated_signal_changes_nothing(signals: list[Signal], last: Signal) -> None:
     assert [step.task for step in walk([*signals, last])] == [step.task for step in walk([*signals, last, last])]
 
 
@@ -49,14 +49,14 @@ def test_a_task_is_finished_exactly_when_its_status_is_final(signals: list[Signa
 
 
 @given(st.lists(SIGNALS, max_size=30))
-def test_the_providers_last_word_stands(signals: list[Signal]) -> None:
+def test_a_final_status_of_the_provider_stands(signals: list[Signal]) -> None:
     steps = walk(signals)
     if any(step.task.status in {Status.SUCCEED, Status.FAILED} for step in steps):
         assert steps[-1].task.status in {Status.SUCCEED, Status.FAILED}
 
 
 @given(TIMES, TIMES)
-def test_updated_at_never_goes_back_even_where_a_clock_did(first: datetime, second: datetime) -> None:
+def test_updated_at_never_goes_back_even_if_the_clock_does(first: datetime, second: datetime) -> None:
     task = advance(recorded(), Signal(kind=SignalKind.PROCESSING), first)
     assert task
     step = advance(task.task, Signal(kind=SignalKind.SUCCEED), second)
@@ -64,13 +64,13 @@ def test_updated_at_never_goes_back_even_where_a_clock_did(first: datetime, seco
     assert step.task.updated_at >= task.task.updated_at >= NOW
 
 
-def test_a_late_success_beats_our_impatience() -> None:
+def test_a_late_success_overrides_expiry() -> None:
     steps = walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=SignalKind.SUCCEED)])
     assert [CLIENT_STATUS[step.task.status] for step in steps] == ["failed", "succeed"]
 
 
 @pytest.mark.parametrize("late", [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.FAILED, SignalKind.EXPIRED])
-def test_nothing_but_a_success_beats_it(late: SignalKind) -> None:
+def test_only_a_success_overrides_expiry(late: SignalKind) -> None:
     assert len(walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=late)])) == 1
 
 
@@ -80,7 +80,7 @@ def test_a_task_that_the_provider_ended_stays_ended(end: SignalKind, late: Signa
     assert len(walk([Signal(kind=end), Signal(kind=late)])) == 1
 
 
-def test_every_status_has_a_row_and_a_word_for_clients() -> None:
+def test_every_status_has_moves_and_a_status_for_clients() -> None:
     assert set(MOVES) == set(CLIENT_STATUS) == set(Status)
     assert set(CLIENT_STATUS.values()) == {"submitted", "processing", "succeed", "failed"}
 

@@ -1,4 +1,4 @@
-"""traceparent: read as the recommendation says, written as everybody reads it."""
+"""traceparent: read and written as in the recommendation."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ def test_a_traceparent_is_read_as_it_was_written(trace: int, span: int, sampled:
 
 
 @given(st.text())
-def test_no_text_breaks_the_reader(text: str) -> None:
+def test_no_text_raises_an_exception(text: str) -> None:
     assert parse(text) is None or text.strip()[2] == "-"
 
 
@@ -39,7 +39,7 @@ def test_an_invalid_traceparent_is_none(text: str | None) -> None:
     assert parse(text) is None
 
 
-def test_versions_to_come_and_other_flags_are_understood() -> None:
+def test_later_versions_and_other_flags_are_accepted() -> None:
     expected = Trace(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, sampled=True)
     assert parse(GOOD) == expected
     assert parse(f" {GOOD} ") == expected

@@ -1,4 +1,4 @@
-"""What strangers send in headers."""
+"""Headers and identifiers from untrusted senders."""
 
 from datetime import UTC, datetime
 
@@ -36,12 +36,12 @@ def test_retry_after_is_read_in_both_forms_and_bounded(header: str | None, secon
 
 
 @given(st.text(max_size=70) | st.from_regex(r"\w{3}, \d{1,2} \w{3} \d{1,5} \d\d:\d\d(:\d\d)? [-+]?\w+"))
-def test_no_header_raises(header: str) -> None:
+def test_no_header_raises_an_exception(header: str) -> None:
     wait = retry_after_seconds(header, NOW)
     assert wait is None or 0 <= wait <= 86_400
 
 
 @given(st.integers() | st.text(alphabet=st.characters(exclude_categories=[])) | st.none() | st.booleans())
-def test_a_word_can_stand_in_a_path_and_in_the_database(value: object) -> None:
+def test_an_identifier_is_safe_in_a_path_and_in_the_database(value: object) -> None:
     found = identifier(value)
     assert found is None or (found.isprintable() and " " not in found and 0 < len(found) <= 128)

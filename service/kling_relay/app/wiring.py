@@ -35,7 +35,7 @@ from kling_relay.store.access import headers, secrets
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
-from kling_relay.web.http.context import Context, Limits
+from kling_relay.web.http.context import Context, RequestLimits
 
 __all__ = ["Parts", "assemble"]
 SANDBOX_KEY = "hk-sandbox"
@@ -275,8 +275,8 @@ def _decrypt(encryptor: Encryptor, recipient: Recipient) -> tuple[tuple[str, ...
     return (secrets.decrypt_hook_secret(encryptor, recipient.client, recipient.hook_secret),), own_headers
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
+def _limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(
         order_bytes=settings.order_body_limit,
         callback_bytes=settings.callback_body_limit,
         header_bytes=settings.header_limit,

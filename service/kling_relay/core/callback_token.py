@@ -21,10 +21,10 @@ def make(keys: Sequence[bytes], task: UUID) -> str:
 
 def verify(keys: Sequence[bytes], task: UUID, token: str) -> bool:
     """Return whether `token` belongs to `task` under any of `keys`, in constant time."""
-    given = token.encode("utf-8", "replace")
+    received = token.encode("utf-8", "replace")
     is_valid = False
     for key in keys:
-        is_valid |= hmac.compare_digest(_token(key, task), given)
+        is_valid |= hmac.compare_digest(_token(key, task), received)
     return is_valid
 
 

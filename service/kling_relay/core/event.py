@@ -42,11 +42,11 @@ PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in EventType), *
 
 def matching_types(patterns: Iterable[str]) -> list[str]:
     """Return the event types that match any of `patterns`."""
-    wanted = set(patterns)
+    names = set(patterns)
     return [
         kind.value
         for kind in EventType
-        if "*" in wanted or kind.value in wanted or f"{kind.value.split('.')[0]}.*" in wanted
+        if "*" in names or kind.value in names or f"{kind.value.split('.')[0]}.*" in names
     ]
 
 

@@ -78,10 +78,10 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
     if not isinstance(body, dict):
         raise InvalidOrder([Fault("body", "must be a JSON object")])
     faults: list[Fault] = []
-    given, refused = _set_members(body, rulebook, faults)
-    hook = _hook(given, rulebook.hooks, faults)
-    external_task_id = _external_id(given.pop("external_task_id", None), faults)
-    fields = _fields(operation, rulebook, given, refused, faults)
+    members, refused = _set_members(body, rulebook, faults)
+    hook = _hook(members, rulebook.hooks, faults)
+    external_task_id = _external_id(members.pop("external_task_id", None), faults)
+    fields = _fields(operation, rulebook, members, refused, faults)
     if faults:
         raise InvalidOrder(faults)
     kind = kind_of(operation, has_image="image" in fields)
@@ -96,7 +96,7 @@ def fingerprint(order: Order) -> bytes:
 
 def _set_members(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tuple[dict[str, Any], set[str]]:
     """Return the members that are set, under their canonical names, and the names of those that must be refused."""
-    given: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     refused: set[str] = set()
     for name, value in body.items():
         if not isinstance(name, str):
@@ -105,17 +105,17 @@ def _set_members(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) 
             faults.append(fault)
             refused.add(rulebook.aliases.get(name, name))
         elif value is not None and value != "":
-            given[name] = value
+            members[name] = value
     for alias, name in rulebook.aliases.items():
-        if alias in given:
-            value = given.pop(alias)
-            if given.setdefault(name, value) != value:
+        if alias in members:
+            value = members.pop(alias)
+            if members.setdefault(name, value) != value:
                 faults.append(Fault(alias, f"contradicts {name}"))
-    return given, refused
+    return members, refused
 
 
-def _hook(given: dict[str, Any], spellings: tuple[str, ...], faults: list[Fault]) -> str | None:
-    hooks = {spelling: given.pop(spelling) for spelling in spellings if spelling in given}
+def _hook(members: dict[str, Any], spellings: tuple[str, ...], faults: list[Fault]) -> str | None:
+    hooks = {spelling: members.pop(spelling) for spelling in spellings if spelling in members}
     valid: dict[str, str] = {}
     for spelling, hook in hooks.items():
         if not isinstance(hook, str):
@@ -147,30 +147,30 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
 
 
 def _fields(
-    operation: Operation, rulebook: Rulebook, given: dict[str, Any], refused: set[str], faults: list[Fault]
+    operation: Operation, rulebook: Rulebook, members: dict[str, Any], refused: set[str], faults: list[Fault]
 ) -> dict[str, Any]:
     rules = rulebook.operations[operation]
-    model = given.pop("model_name", rules.default_model)
+    model = members.pop("model_name", rules.default_model)
     model_rules = _rules_of_model(rules, model, faults) if "model_name" not in refused else rules.fields
     fields: dict[str, Any] = {"model_name": model}
     wrong = set(refused)
     for name, rule in model_rules.items():
-        if name not in given and rule is not None and not rule.required:  # as most fields of most orders
+        if name not in members and rule is not None and not rule.required:  # as most fields of most orders
             if rule.default is not None:
                 fields[name] = rule.default
             continue
         before = len(faults)
-        value = _field(name, rule or rules.fields[name], given, refused, faults)
+        value = _field(name, rule or rules.fields[name], members, refused, faults)
         if value is not None and rule is None:
             if value != rules.fields[name].default:  # real clients send the default to every model
-                faults.append(Fault(name, f"is not taken by {model}"))
+                faults.append(Fault(name, f"is not supported by {model}"))
         elif value is not None:
             fields[name] = value
         elif rule is not None and rule.default is not None:
             fields[name] = rule.default
         if len(faults) > before:
             wrong.add(name)
-    unknown = {name: value for name, value in given.items() if name not in rules.fields}
+    unknown = {name: value for name, value in members.items() if name not in rules.fields}
     _check_combinations(rules, {**unknown, **fields}, model_rules, wrong, faults)
     if rulebook.unknown_members == "refuse":
         faults += [Fault(printable(name), "is not known here") for name in unknown]
@@ -188,14 +188,14 @@ def _rules_of_model(rules: OperationRules, model: object, faults: list[Fault]) -
     return rules.fields
 
 
-def _field(name: str, rule: Rule, given: dict[str, Any], refused: set[str], faults: list[Fault]) -> Any:
+def _field(name: str, rule: Rule, members: dict[str, Any], refused: set[str], faults: list[Fault]) -> Any:
     """Return the canonical value of a field, or None if it is unset or wrong."""
-    if name not in given:
+    if name not in members:
         if rule.required and name not in refused:
             faults.append(Fault(name, "is required"))
         return None
     try:
-        return validate(rule, given[name], name)
+        return validate(rule, members[name], name)
     except InvalidOrder as refusal:
         faults += refusal.faults
         return None
@@ -222,7 +222,7 @@ def _check_combinations(
             matching = [case for case in rule.only if all(k in wrong or fields.get(k) == v for k, v in case.items())]
             if not matching:
                 cases = " or ".join(" and ".join(f"{k} {v}" for k, v in case.items()) for case in rule.only)
-                faults.append(Fault(name, f"is taken only with {cases}"))
+                faults.append(Fault(name, f"is supported only with {cases}"))
 
 
 def _describe(value: Any, *, always: bool = False) -> Any:

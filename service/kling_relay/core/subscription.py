@@ -97,7 +97,7 @@ def restore_hidden(headers: Mapping[str, str], stored: Mapping[str, str]) -> dic
     """Return `headers` with the stored value in place of every hidden one; or every fault, as sentences."""
     known = {name.lower(): text for name, text in stored.items()}
     faults = [
-        f"{name} must have a value: there is no stored one that {HIDDEN} could stand for"
+        f"{name} must have a value: no stored value exists for {HIDDEN}"
         for name, text in headers.items()
         if text == HIDDEN and name.lower() not in known
     ]

@@ -42,10 +42,10 @@ def url_fault(text: str) -> str | None:
         return "contains blanks or control characters"
     try:
         parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        good = False
-    return None if good else "is not an http or https URL"
+        is_valid = False
+    return None if is_valid else "is not an http or https URL"
 
 
 def _refuse(name: str, detail: str) -> InvalidOrder:
@@ -146,7 +146,7 @@ def _camera(rule: Camera, value: object, name: str) -> dict[str, Any] | None:
     if not faults and kind == SIMPLE and len(moves) != 1:
         faults.append(Fault(f"{name}.config", f"must have exactly one of {', '.join(rule.axes)} that is not 0"))
     if not faults and kind != SIMPLE and moves:
-        faults.append(Fault(f"{name}.config", f"is not taken by type {kind}"))
+        faults.append(Fault(f"{name}.config", f"must be empty for type {kind}"))
     if faults:
         raise InvalidOrder(faults)
     return {**control, "config": moves} if moves else control

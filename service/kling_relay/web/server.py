@@ -10,7 +10,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from kling_relay.web.http.aiohttp_internals import is_unused, make_server
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 from kling_relay.web.http.routing import AnyResponse
 
 _BACKLOG = 1024
@@ -48,7 +48,7 @@ async def serve(
     service: Service,
     host: str,
     port: int,
-    limits: Limits,
+    limits: RequestLimits,
     *,
     reuse_port: bool = False,
     bound: socket.socket | None = None,

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from kling_relay.core.errors import BodyTimeout, InvalidRequest, TooLarge, Unavailable
 from kling_relay.web.http.aiohttp_internals import send_continue
-from kling_relay.web.http.context import Limits
+from kling_relay.web.http.context import RequestLimits
 
 THREAD_FROM = 256 * 1024
 """Bodies of more bytes than this are parsed in a thread."""
@@ -32,7 +32,9 @@ class BodyLimit(StrEnum):
     OTHER = "other"
 
 
-async def read_within(request: web.BaseRequest, body_limit: BodyLimit, limits: Limits, load: Counter[str]) -> bytes:
+async def read_within(
+    request: web.BaseRequest, body_limit: BodyLimit, limits: RequestLimits, load: Counter[str]
+) -> bytes:
     """Return the body of a request. Raises TooLarge, BodyTimeout, Unavailable."""
     match body_limit:
         case BodyLimit.CALLBACK:

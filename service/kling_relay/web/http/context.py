@@ -38,7 +38,7 @@ class CallbackFlow(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RequestLimits:
     """Bounds on requests; times are seconds, sizes are bytes."""
 
     order_bytes: int = 32 * 1024 * 1024
@@ -89,7 +89,7 @@ class Context:
     random_bits: RandomBits
     new_id: Callable[[datetime], UUID]
     wakeup: Wakeup
-    limits: Limits = Limits()
+    limits: RequestLimits = RequestLimits()
     allowed: Allowed = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
