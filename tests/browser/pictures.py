@@ -1,4 +1,4 @@
-"""`make images`: takes the pictures in docs/images anew, of the demo as anybody starts it, with some minutes of orders.
+"""`make images`: takes the pictures in docs/images, of the usual demo with some minutes of orders.
 
 Nothing is drawn by hand or put in: what the pictures show has happened in those minutes.
 """

@@ -1,4 +1,4 @@
-"""Two services on one port share it, as a rolling restart needs; whoever did not mean it is told."""
+"""Two services on one port share it, as a rolling restart needs; the second one warns about it."""
 
 import socket
 

@@ -45,7 +45,7 @@ class Besieged:
         return reader, writer
 
     async def slowest(self, times: int = 20) -> float:
-        """Return the slowest of so many honest requests, in seconds."""
+        """Return the duration of the slowest of `times` honest requests, in seconds."""
         slowest = 0.0
         for _ in range(times):
             began = time.monotonic()

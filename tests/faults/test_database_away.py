@@ -1,4 +1,4 @@
-"""PostgreSQL away: nothing is sent that is not recorded, nobody is told 200 for what is not on disk, and when it is
+"""PostgreSQL away: nothing is sent that is not recorded, nothing is answered 200 that is not on disk, and when it is
 back everything goes on in the processes that were there.
 """
 

@@ -74,7 +74,7 @@ async def test_a_broken_subscriber_with_a_full_queue_is_probed_again_after_a_fai
     await box.events(300, bad)
     async with worker(box.database, network, tunables=FetchTunables(scan_every=60.0)) as hand:
         await eventually(lambda: len(network.to("http://bad.example/")) == 6)
-        await eventually(lambda: len(hand.deliver.queues[bad].ready) > 100)  # so many that nothing needs to be read
+        await eventually(lambda: len(hand.deliver.queues[bad].ready) > 100)  # enough that nothing needs to be read
         await eventually(lambda: len(network.to("http://bad.example/")) == 7, 5)
 
 

@@ -1,4 +1,4 @@
-"""What the chart is told: values that are refused, settings that the service has, and documents that are not stale."""
+"""Values of the chart: values that are refused, settings that the service has, and documents that are not stale."""
 
 import json
 import re

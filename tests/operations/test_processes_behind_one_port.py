@@ -16,7 +16,7 @@ STEPS = 3
 
 
 async def followed(url: str, patience: int) -> list[tuple[str, int]]:
-    """Follow the stream from its beginning, by a new connection after every so many events."""
+    """Follow the stream from its beginning, with a new connection after every `patience` events."""
     heard: list[tuple[str, int]] = []
     last: str = "0"
     while len(heard) < TASKS * STEPS:

@@ -35,7 +35,7 @@ async def log_after(relay: Relay, cursor: str = "") -> list[dict[str, Any]]:
 
 
 async def live(relay: Relay, other: Subscriber, count: int) -> list[dict[str, Any]]:
-    """Let so many tasks live and die, all of it delivered; return the whole log."""
+    """Run `count` tasks to their end, with all deliveries made; return the whole log."""
     told: set[str] = set()
     for task in [await relay.submit() for _ in range(count)]:
         assert (await relay.final(task))["task_status"] == "succeed"

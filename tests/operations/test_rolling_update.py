@@ -51,7 +51,7 @@ class Load:
             await asyncio.sleep(PAUSE)
 
     async def reached(self, count: int) -> None:
-        """Wait until so many orders were taken."""
+        """Wait until more than `count` orders were accepted."""
         await eventually(lambda: len(self.tasks) > count)
 
     async def events(self) -> set[str]:

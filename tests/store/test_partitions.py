@@ -68,7 +68,7 @@ async def counts(box: Outbox) -> list[int]:
 
 
 async def past(box: Outbox, days: int) -> datetime:
-    """Make partitions as they were made so many days ago, and return a time inside the first of them."""
+    """Create partitions as of `days` days ago, and return a time inside the first of them."""
     then = NOW - timedelta(days=days)
     for parent in PARTITIONED:
         first = (await partitions.ranges(box.connection, parent))[0].start

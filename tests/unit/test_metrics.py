@@ -137,7 +137,7 @@ def test_submits_are_counted_by_outcome_and_a_code_that_is_known(outcome: Submit
         (answer(999), "other"),
         (answer(None, "dns: the name cannot be resolved"), "dns"),
         (answer(None, "timeout"), "timeout"),
-        (answer(None, "something nobody foresaw: 10.0.0.1"), "other"),
+        (answer(None, "something unexpected: 10.0.0.1"), "other"),
     ],
 )
 def test_attempts_are_counted_by_outcome_and_class_of_answer(given: SubscriberResponse, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is heard of tasks, in whatever order and by however many processes at once, their books add up."""
+"""Whatever signals arrive, in any order and in many processes at once, the ledger adds up."""
 
 import asyncio
 import random
