@@ -40,7 +40,7 @@ async def test_one_order_leaves_one_line_for_each_thing_that_happened(
     assert '": "' not in text  # every line took the fast way
     assert sum(line["delivered"] for line in written if line["event"] == "attempts") == told
     assert {line["task_status"] for line in callbacks if line["outcome"] == "moved"} >= {"succeed"}
-    assert not [line for line in written if line["event"] == "task moved"]  # a callback's step is told by its own line
+    assert not [line for line in written if line["event"] == "task moved"]  # the line of a callback has its step
     for secret in (KEY, SIGNING, "whsec_", "/callbacks/", database):
         assert secret not in text
 

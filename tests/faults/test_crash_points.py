@@ -29,10 +29,10 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitOutcome:
-    """What is expected after the next start: the end, charges at the provider, and what the client has to do.
+class Expected:
+    """What a test expects after the next start: the task's end, the provider's charges, and the client's part.
 
-    `posts` is how often the provider heard the order, where that is not as often as it charged.
+    `posts` is how often the provider got the order, if that is not as often as it charged.
     """
 
     status: str = "succeed"
@@ -45,27 +45,27 @@ class SubmitOutcome:
 
 
 TABLE = {
-    "submit: nothing recorded": SubmitOutcome(without_client=False),
-    "submit: recorded, not claimed": SubmitOutcome(),
-    "submit: claimed, POST not sent": SubmitOutcome(status="failed", charges=0, reason="has no such order"),
-    "submit: POST sent, answer not read": SubmitOutcome(prompt="a rabbit [lose]"),
-    "submit: answered, not settled": SubmitOutcome(prompt="a rabbit [lose]"),
-    "submit: settled, client not answered": SubmitOutcome(prompt="a rabbit [lose]"),
-    "submit: must wait, not rescheduled": SubmitOutcome(
+    "submit: nothing recorded": Expected(without_client=False),
+    "submit: recorded, not claimed": Expected(),
+    "submit: claimed, POST not sent": Expected(status="failed", charges=0, reason="has no such order"),
+    "submit: POST sent, answer not read": Expected(prompt="a rabbit [lose]"),
+    "submit: answered, not settled": Expected(prompt="a rabbit [lose]"),
+    "submit: settled, client not answered": Expected(prompt="a rabbit [lose]"),
+    "submit: must wait, not rescheduled": Expected(
         status="failed", charges=0, posts=1, prompt="a rabbit [1303:1]", reason="has no such order"
     ),
-    "submit: rescheduled, not sent again": SubmitOutcome(posts=2, prompt="a rabbit [1303:1]"),
-    "submit: answer lost, not recorded as unknown": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: recorded as unknown, not polled": SubmitOutcome(prompt="a rabbit [reset:accepted][lose]"),
-    "submit: refused, key not freed": SubmitOutcome(
+    "submit: rescheduled, not sent again": Expected(posts=2, prompt="a rabbit [1303:1]"),
+    "submit: answer lost, not recorded as unknown": Expected(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: recorded as unknown, not polled": Expected(prompt="a rabbit [reset:accepted][lose]"),
+    "submit: refused, key not freed": Expected(
         status="failed", charges=0, posts=1, prompt="a rabbit [1301:1]", reason="the provider refused the order"
     ),
-    "ingest: callback read, not written": SubmitOutcome(),
-    "ingest: written, provider not answered": SubmitOutcome(),
-    "deliver: due, POST not made": SubmitOutcome(),
-    "deliver: POST made, not settled": SubmitOutcome(repeated_delivery=True),
-    "deliver: settled": SubmitOutcome(),
-    "sweep: polled, answer not written": SubmitOutcome(prompt="a rabbit [lose]"),
+    "ingest: callback read, not written": Expected(),
+    "ingest: written, provider not answered": Expected(),
+    "deliver: due, POST not made": Expected(),
+    "deliver: POST made, not settled": Expected(repeated_delivery=True),
+    "deliver: settled": Expected(),
+    "sweep: polled, answer not written": Expected(prompt="a rabbit [lose]"),
 }
 
 

@@ -61,7 +61,7 @@ async def test_one_item_is_written_at_once_and_alone() -> None:
     assert store.batches == [[(1, "a")]]
 
 
-async def test_what_arrives_during_two_flushes_goes_together_in_the_next() -> None:
+async def test_items_that_arrive_during_two_flushes_share_the_next() -> None:
     store = Store()
     gather = coalescer(store)
     calls = call(gather, *((key, "a") for key in range(50)))
@@ -144,7 +144,7 @@ async def test_too_many_waiting_are_refused_at_once() -> None:
     assert len(await asyncio.gather(*calls)) == 5
 
 
-async def test_where_the_oldest_waits_too_long_nobody_joins() -> None:
+async def test_a_queue_whose_oldest_item_waits_too_long_admits_no_more() -> None:
     store = Store()
     gather = coalescer(store, max_wait=0.05)
     calls = call(gather, *((key, "a") for key in range(3)))

@@ -221,7 +221,7 @@ async def test_among_several_addresses_only_those_allowed_are_dialled(sockets: S
     assert len(sockets.made) == 1
 
 
-async def test_a_name_that_is_bound_anew_gains_nothing() -> None:
+async def test_a_rebound_name_gains_nothing() -> None:
     """The name was good when it was checked and at the first dial; then it points inward, where somebody listens."""
     inner: list[bytes] = []
 
@@ -345,7 +345,7 @@ async def test_no_address_makes_it_raise(url: str) -> None:
     assert got.error.startswith("protocol")
 
 
-async def test_no_answer_tells_where_a_name_resolves_to() -> None:
+async def test_no_answer_reveals_where_a_name_resolves_to() -> None:
     told = []
     for addresses in (["10.1.2.3"], ["10.1.2.3", "127.0.0.1"], ["10.1.2.3", "fd00::7"], ["127.0.0.1"]):
         async with endpoint(resolver=Telling(addresses)) as client:

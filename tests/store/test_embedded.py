@@ -64,7 +64,7 @@ async def test_the_first_starts_it_and_the_last_stops_it(directory: Path) -> Non
     assert not is_running(first)
 
 
-async def test_it_keeps_what_was_committed_and_listens_on_no_network(directory: Path) -> None:
+async def test_the_server_keeps_committed_rows_and_listens_on_no_network(directory: Path) -> None:
     async with embedded(directory) as server:
         assert await ask(server, "SELECT current_setting('fsync')") == "on"
         assert await ask(server, "SELECT current_setting('listen_addresses')") == ""
@@ -129,7 +129,7 @@ async def test_one_half_made_is_made_again(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_it_can_be_restarted_under_its_users(mode: str, directory: Path) -> None:
+async def test_the_server_can_be_restarted_under_its_users(mode: str, directory: Path) -> None:
     async with embedded(directory, QUICK) as server:
         connection = await asyncpg.connect(server.url())
         before = postmaster(server).pid

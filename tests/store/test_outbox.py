@@ -109,7 +109,7 @@ async def test_reading_goes_in_order_of_due_time_from_the_cursor_on(box: Outbox)
     assert [claim.event.subject for claim in rest] == subjects[3:]
 
 
-async def test_what_is_not_due_or_rests_is_not_read(box: Outbox) -> None:
+async def test_deliveries_that_are_not_due_or_exhausted_are_not_read(box: Outbox) -> None:
     subscription = await box.subscribe("http://a.example/")
     await box.step(fresh_id(), 1, subscription, late_by=-60)
     await box.step(fresh_id(), 1, subscription)

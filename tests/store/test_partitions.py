@@ -93,7 +93,7 @@ async def test_a_row_that_fits_nowhere_is_a_fault_to_be_seen(box: Outbox) -> Non
         await task(box, NOW + timedelta(days=400))
 
 
-async def test_what_is_older_than_the_retention_goes_whole_and_nothing_else_does(box: Outbox) -> None:
+async def test_only_partitions_older_than_the_retention_are_dropped(box: Outbox) -> None:
     old = await past(box, 120)
     await task(box, old)
     kept = await task(box, NOW)
@@ -105,7 +105,7 @@ async def test_what_is_older_than_the_retention_goes_whole_and_nothing_else_does
     assert await partitions.drop_old(box.connection, NOW, RETENTION) == []
 
 
-async def test_what_is_unfinished_keeps_its_partition(box: Outbox) -> None:
+async def test_an_unfinished_task_keeps_its_partition(box: Outbox) -> None:
     old = await past(box, 120)
     unfinished = await task(box, old, "submitted")
     await box.connection.execute(

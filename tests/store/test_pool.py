@@ -41,7 +41,7 @@ async def test_a_cancelled_statement_leaves_its_connection_fit_for_the_next(pool
         assert await pool.fetchval("SELECT 1") == 1
 
 
-async def test_who_stops_waiting_takes_no_place_and_keeps_nothing(pool: Pool) -> None:
+async def test_a_cancelled_waiter_occupies_no_place_and_keeps_no_connection(pool: Pool) -> None:
     held = [await pool.acquire() for _ in range(3)]
     waiting = [asyncio.create_task(pool.fetchrow("SELECT 1")) for _ in range(5)]
     await asyncio.sleep(0)

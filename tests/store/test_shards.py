@@ -50,7 +50,7 @@ async def test_workers_that_come_at_once_do_not_take_the_same(store: Database) -
     assert len(taken) == len(set(taken))
 
 
-async def test_what_was_given_or_left_is_free_at_once(store: Database) -> None:
+async def test_released_and_abandoned_shards_are_free_at_once(store: Database) -> None:
     one, two = fresh_id(), fresh_id()
     await shards.hold(store, one, 30.0)
     held, _ = await shards.hold(store, two, 30.0)
@@ -73,7 +73,7 @@ async def test_a_dead_workers_shards_are_free_when_its_lease_has_run_out(store: 
     assert (len(held), share) == (SHARDS, SHARDS)
 
 
-async def test_who_lost_its_lease_holds_nothing_of_what_another_took(store: Database) -> None:
+async def test_a_worker_that_lost_its_lease_holds_none_of_the_shards_that_another_took(store: Database) -> None:
     slow, quick = fresh_id(), fresh_id()
     await shards.hold(store, slow, 0.1)
     await asyncio.sleep(0.2)  # longer than the lease of 0.1 s

@@ -39,7 +39,7 @@ async def order(relay: Relay, **more: Any) -> tuple[int, Any]:
     return await relay.call("POST", DOOR, json={"prompt": "a rabbit"}, **more)
 
 
-async def test_of_fifty_racing_orders_ten_fit_and_the_provider_hears_of_no_other(database: str) -> None:
+async def test_a_budget_for_ten_sends_the_provider_ten_of_fifty_concurrent_orders(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
         running(database, provider) as one,
@@ -56,7 +56,7 @@ async def test_of_fifty_racing_orders_ten_fit_and_the_provider_hears_of_no_other
         assert sum(line["tasks"] for line in usage["data"]) == 10
 
 
-async def test_what_failed_makes_room_again(database: str) -> None:
+async def test_a_failed_task_frees_its_share_of_the_budget(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         await limit(relay, total="1")
         await relay.final(await relay.submit("x [fail]"))
@@ -211,7 +211,7 @@ async def test_a_key_has_limits_beside_its_clients(database: str) -> None:
         assert await ordered(db, budget, record(client, free, NOW, "1")) == "open"
 
 
-async def test_what_was_spent_in_another_currency_does_not_count(database: str) -> None:
+async def test_amounts_in_another_currency_do_not_count(database: str) -> None:
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(2)), of_key=False)
@@ -248,7 +248,7 @@ async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_
         assert {row["key"] for row in await db.pool.fetch("SELECT key FROM idempotency_keys")} == {"i:a", "i:b", "e:c"}
 
 
-async def test_who_has_no_limit_is_not_asked_again_for_two_seconds_and_locks_nothing(database: str) -> None:
+async def test_a_client_without_limits_is_checked_every_two_seconds_and_locks_nothing(database: str) -> None:
     async with connect(database) as db:
         client, key = await client_and_key(db)
         budget = flow(db)

@@ -46,7 +46,7 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
         assert await db.pool.fetchval("SELECT count(*) FROM ledger WHERE tx >= $1", until) == 0
 
 
-async def test_what_is_under_way_is_not_closed_over(database: str) -> None:
+async def test_a_checkpoint_excludes_transactions_that_are_still_running(database: str) -> None:
     """An entry that is committed late, after younger ones were closed, still counts: nothing goes by a clock."""
     async with connect(database) as db:
         client, key = await client_and_key(db)

@@ -86,7 +86,7 @@ async def test_two_processes_that_see_the_same_failure_release_it_once(database:
         assert sum(Decimal(charged) for _, _, charged in found) == used(sandbox)
 
 
-async def test_a_time_out_is_no_failure_but_unknown_and_stays_reserved(database: str) -> None:
+async def test_a_time_out_is_unknown_and_stays_reserved(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=QUICK, callbacks=(), poll_error=1.0)) as (sandbox, url),
         running(database, url, provider_timeout="0.5s") as relay,
@@ -125,7 +125,7 @@ async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-async def test_after_a_storm_the_ledger_is_the_providers_account(database: str) -> None:
+async def test_the_ledger_equals_the_providers_account_after_a_storm(database: str) -> None:
     """Lost, doubled, reordered, late and contradicting callbacks, lost answers, resets and refusals to wait."""
     profile = Profile(
         seconds=(0.0, 0.3),

@@ -19,7 +19,7 @@ RACING = 50
 
 @pytest.mark.parametrize("of_key", [False, True])
 @pytest.mark.parametrize("limit", LIMIT_NAMES)
-async def test_fifty_race_and_ten_fit(database: str, limit: str, of_key: bool) -> None:
+async def test_a_budget_for_ten_admits_ten_of_fifty_concurrent_orders(database: str, limit: str, of_key: bool) -> None:
     async with connect(database) as one, connect(database) as two:
         client, key = await client_and_key(one)
         _, other = await client_and_key(one)

@@ -41,7 +41,7 @@ def used(sandbox: Sandbox) -> Decimal:
 
 @pytest.mark.parametrize("dialect", ["gateway", "kling"])
 @pytest.mark.parametrize("ask_all", [False, True])
-async def test_where_nothing_went_wrong_nothing_differs(database: str, dialect: str, ask_all: bool) -> None:
+async def test_reconciling_finds_no_difference_after_normal_work(database: str, dialect: str, ask_all: bool) -> None:
     prompts = ["a", "b [fail]", "c [charge:7.5]", "d [moderate]", "e [overtake]", "f [timeout-after-accept]", "g"]
     async with (
         sandboxed() as (sandbox, url),
