@@ -186,7 +186,7 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
         "allowed_networks": "10.9.0.0/16",
     }
     async with sandboxed() as (_, provider), running(database, provider, **settings) as relay:
-        limits, allowed = relay.parts.tools.limits, relay.parts.tools.allowed
+        limits, allowed = relay.parts.context.limits, relay.parts.context.allowed
     assert limits == replace(
         RequestLimits(),
         order_bytes=3 << 20,

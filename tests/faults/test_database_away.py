@@ -26,7 +26,7 @@ DOOR = "/kling/v1/videos/text2video"
 
 def hook(relay: Relay, task: str) -> str:
     """Return the path of a task's own callback."""
-    return f"/callbacks/{task}/{callback_token.make(relay.parts.tools.callback_keys, UUID(task))}"
+    return f"/callbacks/{task}/{callback_token.make(relay.parts.context.callback_keys, UUID(task))}"
 
 
 def orders(sandbox: Sandbox) -> int:

@@ -112,7 +112,9 @@ async def test_no_error_and_no_repr_shows_a_secret(database: str) -> None:
     settings = settings_for(database, "http://127.0.0.1:1", provider_key=PROVIDER, provider_webhook_secret=WEBHOOK)
     async with sandboxed() as (_, provider), running(database, provider, provider_webhook_secret=WEBHOOK) as relay:
         made = await relay.subscribe("http://127.0.0.1:65535/")
-        told = repr((settings, relay.settings, relay.parts, relay.parts.tools, relay.parts.submit, relay.parts.worker))
+        told = repr(
+            (settings, relay.settings, relay.parts, relay.parts.context, relay.parts.submit, relay.parts.worker)
+        )
         key = await keys.create_key(
             relay.parts.database, relay.parts.encryptor, "another", scopes=frozenset({Scope.READ})
         )

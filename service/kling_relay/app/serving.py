@@ -66,10 +66,10 @@ async def serve(
         server = AsyncExitStack()
         if bound:
             serving = web_server.serve(
-                application.build(parts.tools),
+                application.build(parts.context),
                 settings.host,
                 settings.port,
-                parts.tools.limits,
+                parts.context.limits,
                 bound=bound,
                 shutdown_timeout=settings.shutdown_grace.total_seconds(),
             )

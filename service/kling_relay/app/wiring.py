@@ -59,7 +59,7 @@ class Parts:
 
     database: Database
     encryptor: Encryptor
-    tools: Context
+    context: Context
     submit: Submit
     ingest: Ingest
     worker: Worker
@@ -140,7 +140,7 @@ async def assemble(
     return Parts(
         database=database,
         encryptor=encryptor,
-        tools=context,
+        context=context,
         submit=submit,
         ingest=ingest,
         worker=Worker(deliver, fetch, (sweep, budget, stats)),

@@ -102,7 +102,7 @@ def _file(content: bytes, media_type: str, name: str) -> File:
 
 def _respond(request: web.BaseRequest, file: File | None, extra: Mapping[str, str] | None = None) -> Response:
     if file is None:
-        return Response(status=404, body=b"There is no such file.\n", headers={**_HEADERS, **_PLAIN_TEXT})
+        return Response(status=404, body=b"File not found.\n", headers={**_HEADERS, **_PLAIN_TEXT})
     headers = {
         **_HEADERS,
         **(extra or {}),

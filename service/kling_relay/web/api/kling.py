@@ -70,7 +70,7 @@ async def show_task(request: Request) -> Response:
     name = request.params["task"]
     task = await request.state.lookup(request.caller.client, name)
     if task is None:
-        raise NotFound(f"There is no task {name[:128]!r}.")
+        raise NotFound(f"Task {name[:128]!r} does not exist.")
     return kling_response(task_json(task.shown), task.shown["task_id"])
 
 

@@ -105,7 +105,7 @@ async def _detail(request: AnyRequest, task: UUID) -> TaskDetails:
 
 
 def _no_such(task: UUID) -> NotFound:
-    return NotFound(f"There is no task {task}.")
+    return NotFound(f"Task {task} does not exist.")
 
 
 async def _wait_until_final(request: AnyRequest, task: UUID, wait: float) -> TaskDetails:
