@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Interval, Text, Uuid, any_, bindparam, cast, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
-
 from kling_relay.core.key import Scope
 from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement
-from kling_relay.store.tables import Time, clients, keys
 
 TOUCH_EVERY = timedelta(minutes=1)
 """A key's last use is written at most this often."""
@@ -54,122 +51,52 @@ class NewKey:
     hook_secret: bytes = field(repr=False)
 
 
-def _insert_client() -> Statement:
-    made = insert(clients).values(
-        id=bindparam("client_id", type_=Uuid),
-        name=bindparam("client_name", type_=Text),
-        hook_secret=bindparam("hook_secret"),
-        created_at=bindparam("at", type_=Time),
-    )
-    # the update changes nothing; it makes RETURNING give the id of an existing row
-    return Statement(
-        made.on_conflict_do_update(index_elements=[clients.c.name], set_={"name": made.excluded.name}).returning(
-            clients.c.id
-        )
-    )
-
-
-def _insert_key() -> Statement:
-    made = insert(keys).values(
-        id=bindparam("key_id", type_=Uuid),
-        client=bindparam("of_client", type_=Uuid),
-        name=bindparam("key_name", type_=Text),
-        digest=bindparam("key_digest"),
-        secret=bindparam("key_secret"),
-        scopes=bindparam("key_scopes", type_=ARRAY(Text)),
-        created_at=bindparam("at", type_=Time),
-        expires_at=bindparam("until", type_=Time),
-    )
-    # only the bootstrap key can exist already; with another text it is the operator's new choice
-    return Statement(
-        made.on_conflict_do_update(
-            index_elements=[keys.c.id], set_={"digest": made.excluded.digest, "secret": made.excluded.secret}
-        ).returning(keys.c.id)
-    )
-
-
-_CLIENT = _insert_client()
-_KEY = _insert_key()
-_ROWS = select(
-    keys.c.id,
-    keys.c.client,
-    clients.c.name.label("client_name"),
-    keys.c.name,
-    keys.c.scopes,
-    keys.c.created_at,
-    keys.c.expires_at,
-    keys.c.last_used_at,
-    keys.c.revoked_at,
-    keys.c.digest,
-    keys.c.secret,
-).join(clients, clients.c.id == keys.c.client)
-_BY_DIGEST = Statement(_ROWS.where(keys.c.digest == bindparam("digest")))
-_BY_ID = Statement(_ROWS.where(keys.c.id == bindparam("id", type_=Uuid)))
-_LIST = Statement(_ROWS.order_by(keys.c.created_at, keys.c.id))
-_REVOKE = Statement(
-    update(keys)
-    .values(revoked_at=bindparam("at", type_=Time))
-    .where(
-        or_(keys.c.id == bindparam("key_id", type_=Uuid), keys.c.name == bindparam("key_name", type_=Text)),
-        keys.c.revoked_at.is_(None),
-    )
-    .returning(keys.c.id)
-)
-_TOUCH = Statement(
-    update(keys)
-    .values(last_used_at=bindparam("at", type_=Time))
-    .where(
-        keys.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
-        or_(
-            keys.c.last_used_at.is_(None),
-            keys.c.last_used_at < bindparam("at", type_=Time) - cast(bindparam("every"), Interval),
-        ),
-    )
-)
-_HOOK_SECRET = Statement(select(clients.c.hook_secret).where(clients.c.id == bindparam("client", type_=Uuid)))
-_SET_HOOK_SECRET = Statement(
-    update(clients).values(hook_secret=bindparam("ciphertext")).where(clients.c.id == bindparam("client", type_=Uuid))
-)
+_SQL = load_sql(__name__)
+_INSERT_CLIENT = Statement(_SQL["insert_client"])
+_INSERT_KEY = Statement(_SQL["insert_key"])
+_KEY_BY_DIGEST = Statement(_SQL["key_by_digest"])
+_KEY_BY_ID = Statement(_SQL["key_by_id"])
+_LIST_KEYS = Statement(_SQL["list_keys"])
+_REVOKE = Statement(_SQL["revoke"])
+_TOUCH = Statement(_SQL["touch"])
+_HOOK_SECRET = Statement(_SQL["hook_secret"])
+_SET_HOOK_SECRET = Statement(_SQL["set_hook_secret"])
 
 
 async def create(database: Database, key: NewKey) -> UUID:
     """Write a key, and its client unless one of that name exists; return the client's id."""
-    client: UUID = await _CLIENT.scalar(
-        database.pool,
-        client_id=key.client_id,
-        client_name=key.client_name,
-        hook_secret=key.hook_secret,
-        at=key.created_at,
+    client: UUID = await _INSERT_CLIENT.scalar(
+        database.pool, id=key.client_id, name=key.client_name, hook_secret=key.hook_secret, created_at=key.created_at
     )
-    await _KEY.run(
+    await _INSERT_KEY.run(
         database.pool,
-        key_id=key.id,
-        of_client=client,
-        key_name=key.name,
-        key_digest=key.digest,
-        key_secret=key.secret,
-        key_scopes=sorted(key.scopes),
-        at=key.created_at,
-        until=key.expires_at,
+        id=key.id,
+        client=client,
+        name=key.name,
+        digest=key.digest,
+        secret=key.secret,
+        scopes=sorted(key.scopes),
+        created_at=key.created_at,
+        expires_at=key.expires_at,
     )
     return client
 
 
 async def by_digest(database: Database, digest: bytes) -> KeyRow | None:
     """Return the key with this digest, even if it is revoked or expired."""
-    row = await _BY_DIGEST.row(database.pool, digest=digest)
+    row = await _KEY_BY_DIGEST.row(database.pool, digest=digest)
     return None if row is None else _read(row)
 
 
 async def by_id(database: Database, identifier: UUID) -> KeyRow | None:
     """Return the key with this id, even if it is revoked or expired."""
-    row = await _BY_ID.row(database.pool, id=identifier)
+    row = await _KEY_BY_ID.row(database.pool, id=identifier)
     return None if row is None else _read(row)
 
 
 async def list_keys(database: Database) -> list[KeyRow]:
     """Return every key of every client, oldest first."""
-    return [_read(row) for row in await _LIST.rows(database.pool)]
+    return [_read(row) for row in await _LIST_KEYS.rows(database.pool)]
 
 
 async def revoke(database: Database, name: str, now: datetime) -> list[UUID]:
@@ -178,7 +105,7 @@ async def revoke(database: Database, name: str, now: datetime) -> list[UUID]:
         identifier = UUID(name)
     except ValueError:
         identifier = None
-    rows = await _REVOKE.rows(database.pool, key_id=identifier, key_name=name, at=now)
+    rows = await _REVOKE.rows(database.pool, id=identifier, name=name, at=now)
     return [row["id"] for row in rows]
 
 
