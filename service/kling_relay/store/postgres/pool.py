@@ -5,7 +5,7 @@ cancelled or in a transaction goes to asyncpg, which cleans or closes it; its bo
 server that hangs does not answer a cancellation either.
 
 It uses these internals of asyncpg: `Pool._acquire`, `PoolConnectionProxy._con`, `Connection._protocol` with its
-`_is_cancelling`. `tests/store/test_asyncpg_internals.py` fails if they change; what it gains is in ADR 12.
+`_is_cancelling`. `tests/store/test_asyncpg_internals.py` fails if they change; ADR 14 has what it gains.
 """
 
 import asyncio
