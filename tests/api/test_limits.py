@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from kling_relay.core import callback_token
-from kling_relay.core.address import Allowed
+from kling_relay.core.address import DialPolicy
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.web.http.context import RequestLimits
@@ -130,7 +130,7 @@ async def test_the_length_of_a_header_is_limited_by_a_setting(database: str, lim
 
 
 async def test_the_ports_of_urls_are_limited_by_a_setting(database: str) -> None:
-    few = Allowed(ports=(range(443, 444),))
+    few = DialPolicy(ports=(range(443, 444),))
     async with serve_api(database, change=lambda context: replace(context, allowed=few)) as api:
         closed = "https://x.example:22/"
         for path, body in (
@@ -201,7 +201,7 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
         burst=30,
         in_flight=16,
     )
-    assert allowed == Allowed((IPv4Network("10.9.0.0/16"),), (range(443, 444), range(8000, 8002)))
+    assert allowed == DialPolicy((IPv4Network("10.9.0.0/16"),), (range(443, 444), range(8000, 8002)))
 
 
 async def test_the_waiters_of_a_key_are_limited(database: str) -> None:

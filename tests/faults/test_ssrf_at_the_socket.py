@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import uvloop
 
-from kling_relay.core.address import PUBLIC_ONLY, Allowed, check_url
+from kling_relay.core.address import PUBLIC_ONLY, DialPolicy, check_url
 from kling_relay.destinations.webhook import WebhookClient
 from tests.support.names import Asking, nameserver
 from tests.support.service import running, sandboxed
@@ -100,7 +100,7 @@ def test_the_hook_hears_of_what_is_dialled() -> None:
     """The proof above is worth something only if a packet would have been seen."""
 
     async def dial(port: int) -> str | None:
-        async with WebhookClient(allowed=Allowed.parse("127.0.0.1/32"), timeout=0.2) as endpoint:
+        async with WebhookClient(allowed=DialPolicy.parse("127.0.0.1/32"), timeout=0.2) as endpoint:
             return (await endpoint.post(f"http://127.0.0.1:{port}/", {}, b"", NOW)).error
 
     for loop in LOOPS:
@@ -133,7 +133,7 @@ def test_a_rebound_name_is_judged_by_the_address_that_is_dialled(
             async with (
                 outer,
                 inner,
-                WebhookClient(allowed=Allowed.parse("127.0.0.1/32"), resolver=Asking(server), dns_ttl=0) as endpoint,
+                WebhookClient(allowed=DialPolicy.parse("127.0.0.1/32"), resolver=Asking(server), dns_ttl=0) as endpoint,
             ):
                 first = await endpoint.post(f"http://rebind.example:{port}/", {}, b"{}", NOW)
                 assert (first.status, first.error) == (200, None)

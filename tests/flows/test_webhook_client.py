@@ -13,12 +13,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
 import kling_relay.destinations.webhook
-from kling_relay.core.address import PUBLIC_ONLY, Allowed
+from kling_relay.core.address import PUBLIC_ONLY, DialPolicy
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.destinations.webhook import MAX_KEPT, GuardedResolver, WebhookClient
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LOOPBACK = Allowed.parse("127.0.0.1/32,::1/128")
+LOOPBACK = DialPolicy.parse("127.0.0.1/32,::1/128")
 
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Meeting = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -57,7 +57,7 @@ async def raw(meeting: Meeting) -> AsyncIterator[str]:
             writer.transport.abort()
 
 
-def endpoint(allowed: Allowed = LOOPBACK, **more: Any) -> WebhookClient:
+def endpoint(allowed: DialPolicy = LOOPBACK, **more: Any) -> WebhookClient:
     return WebhookClient(allowed=allowed, **more)
 
 
@@ -199,8 +199,8 @@ async def test_no_notation_of_loopback_gets_a_socket(host: str, sockets: Sockets
 
 
 async def test_a_port_that_is_not_allowed_gets_no_socket(sockets: Sockets) -> None:
-    few = Allowed.parse("127.0.0.1/32")
-    async with endpoint(Allowed(networks=few.networks, ports=(range(80, 81), range(8000, 9000)))) as client:
+    few = DialPolicy.parse("127.0.0.1/32")
+    async with endpoint(DialPolicy(networks=few.networks, ports=(range(80, 81), range(8000, 9000)))) as client:
         got = await client.post("http://127.0.0.1:7999/", {}, b"{}", NOW)
         assert (got.status, got.error) == (None, "blocked: the port is not allowed")
         assert sockets.made == []

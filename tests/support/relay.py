@@ -14,7 +14,7 @@ import orjson
 from typing_extensions import override
 
 from kling_relay.core import callback_token
-from kling_relay.core.address import Allowed
+from kling_relay.core.address import DialPolicy
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import ALL_SCOPES, Scope, digest, key_id, make_key
 from kling_relay.core.signature import new_secret
@@ -214,7 +214,7 @@ async def serve_api(
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             wakeup=wakeup,
             limits=limits,
-            allowed=Allowed.parse("127.0.0.0/8"),
+            allowed=DialPolicy.parse("127.0.0.0/8"),
             observer=requests,
         )
         context = change(context)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.address import PUBLIC_ONLY, Address, Allowed, check_url, is_public
+from kling_relay.core.address import PUBLIC_ONLY, Address, DialPolicy, check_url, is_public
 
 INNER = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -100,14 +100,14 @@ def test_a_valid_url_is_stored_in_one_spelling(url: str, stored: Address) -> Non
 
 
 def test_only_allowed_ports_are_accepted() -> None:
-    few = Allowed(ports=(range(80, 81), range(443, 444)))
+    few = DialPolicy(ports=(range(80, 81), range(443, 444)))
     assert isinstance(check_url("https://example.com/", few), Address)
     assert check_url("https://example.com:22/", few) == "must not use port 22"
     assert isinstance(check_url("https://example.com:22/"), Address)
 
 
 def test_only_an_allowed_network_admits_private_addresses() -> None:
-    loopback = Allowed.parse("127.0.0.0/8, ::1/128")
+    loopback = DialPolicy.parse("127.0.0.0/8, ::1/128")
     for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost:1/"):
         assert isinstance(check_url(url, allowed=loopback), Address)
     for url in ("http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://0x7f.1/", "http://169.254.169.254/"):
@@ -116,8 +116,8 @@ def test_only_an_allowed_network_admits_private_addresses() -> None:
 
 def test_all_wrong_networks_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match=r"like 10.0.0.0/8: ten, 10.0.0.1/8$"):
-        Allowed.parse("ten,::1,10.0.0.1/8,")
-    assert Allowed.parse("") == PUBLIC_ONLY
+        DialPolicy.parse("ten,::1,10.0.0.1/8,")
+    assert DialPolicy.parse("") == PUBLIC_ONLY
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[]), max_size=60))

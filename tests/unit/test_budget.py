@@ -11,16 +11,16 @@ from kling_relay.core.budget import (
     LIMIT_NAMES,
     BudgetAlert,
     Limits,
-    Spent,
+    Spending,
     alerts,
-    exceeded,
+    budget_refusal,
     window_of,
     windows,
 )
 
 amounts = st.decimals(0, 1000, places=2)
 limits = st.builds(Limits, **{name: st.none() | amounts for name in LIMIT_NAMES})
-spents = st.builds(Spent, **dict.fromkeys(LIMIT_NAMES, amounts))
+spents = st.builds(Spending, **dict.fromkeys(LIMIT_NAMES, amounts))
 
 
 def d(figure: object) -> Decimal:
@@ -28,13 +28,13 @@ def d(figure: object) -> Decimal:
 
 
 def test_without_limits_every_order_fits() -> None:
-    assert exceeded(Limits(), Spent(total=d(10**9)), d(10**6)) is None
+    assert budget_refusal(Limits(), Spending(total=d(10**9)), d(10**6)) is None
 
 
 def test_an_order_may_use_up_a_limit_but_not_exceed_it() -> None:
     budget = Limits(day=d(10))
-    assert exceeded(budget, Spent(day=d("6.5")), d("3.5")) is None
-    refusal = exceeded(budget, Spent(day=d("6.6")), d("3.5"))
+    assert budget_refusal(budget, Spending(day=d("6.5")), d("3.5")) is None
+    refusal = budget_refusal(budget, Spending(day=d("6.6")), d("3.5"))
     assert refusal is not None
     assert (refusal.http_status, refusal.code, refusal.limit) == (402, 1102, "day")
     assert refusal.message == "The order costs 3.5, but this client has 3.4 left of 10 today; nothing was sent."
@@ -42,45 +42,45 @@ def test_an_order_may_use_up_a_limit_but_not_exceed_it() -> None:
 
 def test_the_tightest_limit_is_the_one_that_is_named() -> None:
     budget = Limits(total=d(100), month=d(50), open=d(5))
-    refusal = exceeded(budget, Spent(total=d(98), month=d(30), open=d("4.5")), d(3), whose="this key")
+    refusal = budget_refusal(budget, Spending(total=d(98), month=d(30), open=d("4.5")), d(3), whose="this key")
     assert refusal is not None
     assert refusal.limit == "open"
     assert "this key has 0.5 left of 5 reserved at once" in refusal.message
 
 
 def test_an_overdrawn_budget_has_nothing_left() -> None:
-    refusal = exceeded(Limits(total=d(5)), Spent(total=d(9)), d(1))
+    refusal = budget_refusal(Limits(total=d(5)), Spending(total=d(9)), d(1))
     assert refusal is not None
     assert "0 left of 5 in all" in refusal.message
 
 
 def test_an_order_that_costs_nothing_is_always_admitted() -> None:
-    assert exceeded(Limits(total=d(0)), Spent(total=d(9)), d(0)) is None
+    assert budget_refusal(Limits(total=d(0)), Spending(total=d(9)), d(0)) is None
 
 
 @given(limits, spents, amounts)
-def test_an_order_fits_exactly_if_it_exceeds_no_limit(budget: Limits, spent: Spent, amount: Decimal) -> None:
+def test_an_order_fits_exactly_if_it_exceeds_no_limit(budget: Limits, spent: Spending, amount: Decimal) -> None:
     after = spent.plus(amount)
     passed = [name for name in budget.names if getattr(after, name) > getattr(budget, name)]
-    refusal = exceeded(budget, spent, amount)
+    refusal = budget_refusal(budget, spent, amount)
     assert (refusal is not None) == bool(passed and amount > 0)
     assert refusal is None or refusal.limit in passed
 
 
 def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     budget = Limits(total=d(10), month=d(100))
-    said = alerts(budget, Spent(total=d(8), month=d("79.9")))
+    said = alerts(budget, Spending(total=d(8), month=d("79.9")))
     assert [one.to_json() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
-    assert [one.percent for one in alerts(budget, Spent(total=d(12)))] == [80, 100]
-    assert alerts(budget, Spent(total=d("7.9"))) == ()
+    assert [one.percent for one in alerts(budget, Spending(total=d(12)))] == [80, 100]
+    assert alerts(budget, Spending(total=d("7.9"))) == ()
 
 
 def test_a_limit_of_zero_has_no_thresholds() -> None:
-    assert alerts(Limits(total=d(0)), Spent()) == ()
+    assert alerts(Limits(total=d(0)), Spending()) == ()
 
 
 @given(limits, spents, amounts)
-def test_a_reached_threshold_stays_reached_when_more_is_spent(budget: Limits, spent: Spent, amount: Decimal) -> None:
+def test_a_reached_threshold_stays_reached_when_more_is_spent(budget: Limits, spent: Spending, amount: Decimal) -> None:
     def names(found: tuple[BudgetAlert, ...]) -> set[tuple[str, int]]:
         return {(one.limit, one.percent) for one in found}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kling_relay.core.callback import MAX_REASON, UnreadableError, read
 from kling_relay.core.task import SignalKind
-from kling_relay.core.untrusted import clean, parse
+from kling_relay.core.untrusted import clean, parse_json
 
 VIDEO = {"id": "cb6a5273", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}
 IMAGE = {"index": 0, "url": "https://cdn.example.com/i.png"}
@@ -252,4 +252,4 @@ def test_cleaned_text_is_storable_and_bounded(text: str, limit: int) -> None:
 def test_parse_reads_what_json_wrote(value: Any) -> None:
     raw = json.dumps(value)
     expected = json.loads(raw, parse_constant=lambda _: None)
-    assert parse(raw.encode(), depth=1000) == expected
+    assert parse_json(raw.encode(), depth=1000) == expected

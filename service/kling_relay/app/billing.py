@@ -7,7 +7,7 @@ from datetime import datetime
 from kling_relay.app import clock
 from kling_relay.app.database import open_database
 from kling_relay.app.wiring import provider_of
-from kling_relay.core.budget import Limits, Spent
+from kling_relay.core.budget import Limits, Spending
 from kling_relay.flows.reconcile import Reconcile, Report
 from kling_relay.provider.price_file import load_prices
 from kling_relay.settings import Settings
@@ -33,7 +33,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
         return count
 
 
-async def limited_spenders(settings: Settings) -> list[tuple[LedgerAccount, Spent]]:
+async def limited_spenders(settings: Settings) -> list[tuple[LedgerAccount, Spending]]:
     """Return every client and key that has a limit, with its present spending."""
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with open_database(settings) as database:

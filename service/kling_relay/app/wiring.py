@@ -10,7 +10,7 @@ from kling_relay.app.signing_keys import signing_keys
 from kling_relay.app.telemetry import Telemetry
 from kling_relay.app.worker import Worker
 from kling_relay.core import callback_token
-from kling_relay.core.address import Allowed
+from kling_relay.core.address import DialPolicy
 from kling_relay.core.schedule import Schedule
 from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.budget import Budget
@@ -83,7 +83,7 @@ async def assemble(
     client = await stack.enter_async_context(provider_of(settings, provider_url))
     provider = TracedProvider(client, tracer) if tracer else client
     ports = tuple(range(each.first, each.last + 1) for each in settings.allowed_ports)
-    allowed = Allowed(networks=tuple(settings.allowed_networks), ports=ports)
+    allowed = DialPolicy(networks=tuple(settings.allowed_networks), ports=ports)
     webhooks = await stack.enter_async_context(
         WebhookClient(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
     )

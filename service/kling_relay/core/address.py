@@ -74,14 +74,14 @@ def is_public(ip: Ip) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class DialPolicy:
     """The networks that may be dialled although they are not public, and the ports (none listed means all)."""
 
     networks: tuple[Network, ...] = ()
     ports: tuple[range, ...] = ()
 
     @classmethod
-    def parse(cls, cidrs: str | Iterable[str]) -> "Allowed":
+    def parse(cls, cidrs: str | Iterable[str]) -> "DialPolicy":
         """Return the networks in a list of CIDRs or in a comma-separated text. Raises ValueError with every fault."""
         texts = [text.strip() for text in (cidrs.split(",") if isinstance(cidrs, str) else cidrs)]
         networks, wrong = [], []
@@ -103,7 +103,7 @@ class Allowed:
         return not self.ports or any(port in ports for ports in self.ports)
 
 
-PUBLIC_ONLY = Allowed()
+PUBLIC_ONLY = DialPolicy()
 """Public addresses only, and every port."""
 
 
@@ -121,7 +121,7 @@ class _AddressError(ValueError):
     """The message is the sentence for the client."""
 
 
-def check_url(url: str, allowed: Allowed = PUBLIC_ONLY) -> Address | str:
+def check_url(url: str, allowed: DialPolicy = PUBLIC_ONLY) -> Address | str:
     """Return the address in `url`, or a sentence that says what is wrong with it."""
     try:
         return _read(url, allowed)
@@ -129,7 +129,7 @@ def check_url(url: str, allowed: Allowed = PUBLIC_ONLY) -> Address | str:
         return str(error)
 
 
-def _read(url: str, allowed: Allowed) -> Address:
+def _read(url: str, allowed: DialPolicy) -> Address:
     if not url or len(url) > MAX_URL:
         raise _AddressError(f"must be a URL of at most {MAX_URL} characters")
     if any(character <= " " or character in "\\\x7f" for character in url) or not _is_encodable(url):
@@ -158,7 +158,7 @@ def _read(url: str, allowed: Allowed) -> Address:
     return Address(f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else ""), parts.scheme, host, port)
 
 
-def _host(name: str, bracketed: bool, allowed: Allowed) -> str:
+def _host(name: str, bracketed: bool, allowed: DialPolicy) -> str:
     """Return a host as it will be dialled, in ASCII and lower case."""
     if "%" in name:
         raise _AddressError("must not contain % in its host")
@@ -188,7 +188,7 @@ def _ends_in_a_number(name: str) -> bool:
     return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
 
 
-def _literal(family: type[Ip], text: str, allowed: Allowed) -> str:
+def _literal(family: type[Ip], text: str, allowed: DialPolicy) -> str:
     try:
         ip = family(text)
     except AddressValueError:

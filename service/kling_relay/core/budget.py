@@ -31,7 +31,7 @@ class Limits:
         """The names of the limits that are set."""
         return tuple(name for name in LIMIT_NAMES if getattr(self, name) is not None)
 
-    def left(self, spent: "Spent") -> "Limits":
+    def left(self, spent: "Spending") -> "Limits":
         """Return what may still be spent under each limit; never negative."""
         remaining = {name: max(getattr(self, name) - getattr(spent, name), Decimal(0)) for name in self.names}
         return Limits(**remaining)
@@ -44,7 +44,7 @@ LIMIT_NAMES = tuple(field.name for field in fields(Limits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spending:
     """What counts against each limit now: charged plus reserved in all, since the start of the day and of the month;
     and, for `open`, what is reserved.
     """
@@ -57,9 +57,9 @@ class Spent:
     def to_json(self) -> dict[str, str]:
         return {name: plain(getattr(self, name)) for name in LIMIT_NAMES}
 
-    def plus(self, amount: Decimal) -> "Spent":
+    def plus(self, amount: Decimal) -> "Spending":
         """Return the spending after another order that costs `amount`."""
-        return Spent(
+        return Spending(
             total=self.total + amount, day=self.day + amount, month=self.month + amount, open=self.open + amount
         )
 
@@ -82,7 +82,9 @@ class BudgetAlert:
         }
 
 
-def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "this client") -> BudgetExceeded | None:
+def budget_refusal(
+    limits: Limits, spent: Spending, amount: Decimal, *, whose: str = "this client"
+) -> BudgetExceeded | None:
     """Return the refusal of an order that costs `amount`, which names the tightest limit; None if the order fits.
 
     An order that costs nothing always fits.
@@ -100,7 +102,7 @@ def exceeded(limits: Limits, spent: Spent, amount: Decimal, *, whose: str = "thi
     )
 
 
-def alerts(limits: Limits, spent: Spent) -> tuple[BudgetAlert, ...]:
+def alerts(limits: Limits, spent: Spending) -> tuple[BudgetAlert, ...]:
     """Return every threshold at or below what is spent. The caller reports each of them once per window.
 
     The current sums decide, not a single order, so a charge above its quote counts too.

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json
 
-__all__ = ["UnreadableError", "of", "read"]
+__all__ = ["UnreadableError", "read", "read_json"]
 
 MAX_REASON = 2048
 """Bytes; a longer reason is cut."""
@@ -51,10 +51,10 @@ def read(body: bytes, depth: int = 32) -> Signal:
     PostgreSQL can store the signal's texts and its result. The reason is at most 2 KiB and the result at most 64 KiB.
     On success the result is a dict, which is empty if the provider named no files.
     """
-    return of(parse(body, depth), len(body))
+    return read_json(parse_json(body, depth), len(body))
 
 
-def of(top: Any, size: int) -> Signal:
+def read_json(top: Any, size: int) -> Signal:
     """Return the signal in a parsed JSON value whose text had `size` bytes, as `read` does."""
     if not isinstance(top, dict):
         raise UnreadableError("not an object")

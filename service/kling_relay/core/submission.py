@@ -10,7 +10,7 @@ from typing import Any
 
 from kling_relay.core import callback
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json
 
 RETRY_CODES = frozenset({1302, 1303, 5001})
 """Too fast, no free slots, maintenance: certainly not accepted, send again."""
@@ -116,7 +116,7 @@ def read_poll_response(status: int, body: bytes) -> PollResult:
     if not 200 <= status < 300 or code not in {None, 0}:
         return NoAnswer(_describe(status, code, _message(answer)))
     try:
-        return callback.read(body) if answer is None else callback.of(answer, len(body))
+        return callback.read(body) if answer is None else callback.read_json(answer, len(body))
     except UnreadableError as error:
         return NoAnswer(f"HTTP {status}, {error}")
 
@@ -163,7 +163,7 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Submit
     if provider_task_id is None:
         return Unknown(f"HTTP {status} and success, but without a task id")
     try:
-        signal = callback.of(answer, len(body))._replace(provider_task_id=provider_task_id)
+        signal = callback.read_json(answer, len(body))._replace(provider_task_id=provider_task_id)
     except UnreadableError:
         signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)
@@ -192,7 +192,7 @@ def _describe(status: int, code: int | None, message: str) -> str:
 
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        answer = parse(body)
+        answer = parse_json(body)
     except UnreadableError:
         return None
     return answer if isinstance(answer, dict) else None

@@ -25,7 +25,7 @@ class UnreadableError(Exception):
     """The body has no meaning that we know; the message says why."""
 
 
-def parse(body: bytes, depth: int = 32) -> Any:
+def parse_json(body: bytes, depth: int = 32) -> Any:
     """Return the JSON value in `body`, with NaN and infinities as None. Raises `UnreadableError` if there is none.
 
     Invalid UTF-8 becomes U+FFFD. A byte order mark and raw control characters inside strings are accepted. Whole

@@ -36,7 +36,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 from yarl import URL
 
-from kling_relay.core.address import Allowed
+from kling_relay.core.address import DialPolicy
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.untrusted import retry_after_seconds
 
@@ -70,7 +70,7 @@ class WebhookClient:
     def __init__(
         self,
         *,
-        allowed: Allowed,
+        allowed: DialPolicy,
         timeout: float = 15.0,
         limit_per_host: int = 0,
         keepalive: float = 4.0,

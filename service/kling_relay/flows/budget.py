@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kling_relay.core.budget import Spent, alerts, exceeded, window_of, windows
+from kling_relay.core.budget import Spending, alerts, budget_refusal, window_of, windows
 from kling_relay.core.errors import BudgetExceeded
 from kling_relay.core.event import EventType, make_event, rfc3339
 from kling_relay.flows.observer import Observer
@@ -33,7 +33,7 @@ class _Balance:
     """What a client or key has spent of one currency by one day, including the orders admitted so far."""
 
     account: LedgerAccount
-    spent: Spent
+    spent: Spending
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class BudgetTally:
         limited = [self._balances[key] for key in keys if key in self._balances]
         for balance in limited:
             whose = "this key" if balance.account.key else "this client"
-            if refusal := exceeded(balance.account.limits, balance.spent, record.quote, whose=whose):
+            if refusal := budget_refusal(balance.account.limits, balance.spent, record.quote, whose=whose):
                 return refusal
         for balance in limited:
             balance.spent = balance.spent.plus(record.quote)
@@ -138,7 +138,7 @@ class Budget:
             await asyncio.sleep(CHECK_EVERY)
 
     def new_alerts(
-        self, account: LedgerAccount, spent: Spent, now: datetime, known: Container[tuple[object, ...]] = ()
+        self, account: LedgerAccount, spent: Spending, now: datetime, known: Container[tuple[object, ...]] = ()
     ) -> list[AlertRecord]:
         """Return an alert for each threshold that was reached, except those with a `known` identity."""
         new = []

@@ -196,7 +196,7 @@ class Provider:
 
     def _open(self) -> ClientSession:
         if self._session is None:
-            raise RuntimeError("the provider's client is not started")
+            raise RuntimeError("the provider's client is not started: call start() first")
         return self._session
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from kling_relay.core.budget import Limits, Spent, windows
+from kling_relay.core.budget import Limits, Spending, windows
 from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Runner, Statement
@@ -45,22 +45,22 @@ class _Checkpoint:
 
     below_tx: int
     at: datetime
-    spent: Spent
+    spent: Spending
 
-    def spent_at(self, now: datetime) -> Spent:
+    def spent_at(self, now: datetime) -> Spending:
         """Return the sums as of `now`: if the day or month of `at` is over, its sum is zero."""
         then, today = windows(self.at), windows(now)
-        return Spent(
+        return Spending(
             total=self.spent.total,
-            day=self.spent.day if then[0] == today[0] else Spent().day,
-            month=self.spent.month if then[1] == today[1] else Spent().month,
+            day=self.spent.day if then[0] == today[0] else Spending().day,
+            month=self.spent.month if then[1] == today[1] else Spending().month,
             open=self.spent.open,
         )
 
 
 async def spent(
     runner: Runner, account: LedgerAccount, currency: str, now: datetime, *, checkpoint_after: int | None = None
-) -> Spent:
+) -> Spending:
     """Return what counts against the account's limits at `now`: the checkpoint plus the entries since.
 
     If at least `checkpoint_after` of those entries are final, a new checkpoint is written.
@@ -95,8 +95,8 @@ async def advance_checkpoint(
 async def _checkpoint(runner: Runner, account: LedgerAccount, currency: str, now: datetime) -> _Checkpoint:
     row = await _CHECKPOINT.row(runner, account=account.id, currency=currency)
     if row is None:
-        return _Checkpoint(below_tx=0, at=now, spent=Spent())
-    sums = Spent(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
+        return _Checkpoint(below_tx=0, at=now, spent=Spending())
+    sums = Spending(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
     return _Checkpoint(below_tx=row["below_tx"], at=row["at"], spent=sums)
 
 
@@ -118,8 +118,8 @@ async def _sum_of_entries(
     return row
 
 
-def _plus(base: Spent, row: Row, prefix: str = "") -> Spent:
-    return Spent(
+def _plus(base: Spending, row: Row, prefix: str = "") -> Spending:
+    return Spending(
         total=base.total + row[f"{prefix}total"],
         day=base.day + row[f"{prefix}day"],
         month=base.month + row[f"{prefix}month"],
@@ -128,7 +128,7 @@ def _plus(base: Spent, row: Row, prefix: str = "") -> Spent:
 
 
 async def _save(
-    runner: Runner, account: LedgerAccount, currency: str, sums: Spent, below_tx: int, now: datetime
+    runner: Runner, account: LedgerAccount, currency: str, sums: Spending, below_tx: int, now: datetime
 ) -> None:
     await _SAVE_CHECKPOINT.run(
         runner,

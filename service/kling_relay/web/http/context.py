@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from kling_relay.core.address import PUBLIC_ONLY, Allowed
+from kling_relay.core.address import PUBLIC_ONLY, DialPolicy
 from kling_relay.core.key import Caller
 from kling_relay.core.order import Order
 from kling_relay.core.price import Prices
@@ -90,7 +90,7 @@ class Context:
     new_id: Callable[[datetime], UUID]
     wakeup: Wakeup
     limits: RequestLimits = RequestLimits()
-    allowed: Allowed = PUBLIC_ONLY
+    allowed: DialPolicy = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
     delivery_wakeup: Wakeup = field(default_factory=Wakeup)
