@@ -43,16 +43,16 @@ async def serving(answering: Answering) -> AsyncIterator[str]:
 @asynccontextmanager
 async def breaking(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Serve `answer` to every request, then close the connection. Yield the URL and the received requests."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        received.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(answer)
         writer.close()
 
     server = await asyncio.start_server(meet, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
 
 
 def provider(url: str, dialect: Dialect = GATEWAY, **more: Any) -> Provider:
@@ -73,10 +73,10 @@ def created(status: str = "submitted") -> dict[str, Any]:
     ],
 )  # fmt: skip
 async def test_an_order_leaves_with_our_hook_and_our_id(dialect: Dialect, path: str, hooks: set[str]) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        heard.append((request.path, request.headers["Authorization"], await request.json(), request.content_type))
+        received.append((request.path, request.headers["Authorization"], await request.json(), request.content_type))
         return web.json_response(created())
 
     fields = {
@@ -91,14 +91,14 @@ async def test_an_order_leaves_with_our_hook_and_our_id(dialect: Dialect, path: 
         outcome = await client.submit("videos/text2video", body, TASK, HOOK, NOW)
     assert outcome == Accepted("T/1", Signal(kind=SignalKind.SUBMITTED, provider_task_id="T/1"))
     sent = {"prompt": "漫画兔子", "external_task_id": str(TASK)} | dict.fromkeys(hooks, HOOK)
-    assert heard == [(path, f"Bearer {KEY}", sent, "application/json")]
+    assert received == [(path, f"Bearer {KEY}", sent, "application/json")]
 
 
 async def test_an_empty_and_a_huge_order_get_hook_and_id() -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        heard.append(json.loads(await request.content.read()))
+        received.append(json.loads(await request.content.read()))
         return web.json_response(created())
 
     huge = "A" * (20 * 1024 * 1024)
@@ -108,7 +108,7 @@ async def test_an_empty_and_a_huge_order_get_hook_and_id() -> None:
                 await client.submit("images/generations", client.order_body(fields), TASK, HOOK, NOW), Accepted
             )
     ours = {"notify_hook": HOOK, "external_task_id": str(TASK)}
-    assert heard == [ours, {"image": huge} | ours]
+    assert received == [ours, {"image": huge} | ours]
 
 
 async def test_the_size_of_a_response_is_limited_by_a_setting() -> None:
@@ -186,10 +186,10 @@ async def test_an_order_whose_handshake_hangs_is_retried_later() -> None:
     ],
 )
 async def test_an_order_whose_answer_is_lost_is_unknown_and_never_sent_twice(answer: bytes) -> None:
-    async with breaking(answer) as (url, heard), provider(url) as client:
+    async with breaking(answer) as (url, received), provider(url) as client:
         outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
         assert isinstance(outcome, Unknown), outcome
-        assert len(heard) == 1
+        assert len(received) == 1
         assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), NoAnswer)
 
 
@@ -228,13 +228,13 @@ async def test_an_order_with_a_slow_answer_is_unknown() -> None:
 
 async def test_an_order_on_a_dead_idle_connection_is_unknown_and_not_doubled() -> None:
     """The server answers one request and closes the connection at the next one."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
     good = json.dumps(created()).encode()
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"}"))
+        received.append(await reader.readuntil(b"}"))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(good), good))
-        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        received.append(await reader.readuntil(b"\r\n\r\n"))
         writer.close()
 
     server = await asyncio.start_server(meet, "127.0.0.1", 0)
@@ -242,7 +242,7 @@ async def test_an_order_on_a_dead_idle_connection_is_unknown_and_not_doubled() -
     async with server, provider(url) as client:
         assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), Accepted)
         assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), Unknown)
-    assert len(heard) == 2
+    assert len(received) == 2
 
 
 async def test_a_task_is_polled_by_the_providers_id_or_by_ours() -> None:

@@ -46,31 +46,31 @@ async def execute(database: str, script: str) -> None:
 
 async def test_a_sound_deployment_has_no_errors(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
-        well = await examined(settings_for(database, provider, url=relay.url, public_url=relay.url))
-        assert {check for check, findings in well.items() if worst(findings).state is not CheckState.OK} <= {
+        findings = await examined(settings_for(database, provider, url=relay.url, public_url=relay.url))
+        assert {check for check, of_check in findings.items() if worst(of_check).state is not CheckState.OK} <= {
             "settings",
             "database",
         }
-        assert set(well) == {
+        assert set(findings) == {
             *("settings", "database", "clock", "schema", "events", "secrets", "partitions", "snapshot"),
             *("provider", "service", "public address"),
         }
 
 
 async def test_everything_that_cannot_be_reached_is_reported_at_once() -> None:
-    ill = await examined(settings_for("postgresql://127.0.0.1:9/none", NOBODY, public_url=NOBODY, url=NOBODY))
-    assert {check for check, findings in ill.items() if worst(findings).state is CheckState.ERROR} == {
+    findings = await examined(settings_for("postgresql://127.0.0.1:9/none", NOBODY, public_url=NOBODY, url=NOBODY))
+    assert {check for check, of_check in findings.items() if worst(of_check).state is CheckState.ERROR} == {
         *("database", "provider", "public address")
     }
-    assert worst(ill["service"]).state is CheckState.WARNING
+    assert worst(findings["service"]).state is CheckState.WARNING
 
 
 async def test_a_missing_database_and_a_missing_schema_have_their_own_advice(postgres: Server, database: str) -> None:
-    ill = await examined(settings_for(postgres.url("nowhere"), NOBODY))
-    assert "CREATE DATABASE" in worst(ill["database"]).advice
+    findings = await examined(settings_for(postgres.url("nowhere"), NOBODY))
+    assert "CREATE DATABASE" in worst(findings["database"]).advice
     async with fresh_database(postgres, template="template0") as empty:
-        ill = await examined(settings_for(empty, NOBODY))
-        assert worst(ill["schema"]).advice.startswith("`kling-relay migrate`")
+        findings = await examined(settings_for(empty, NOBODY))
+        assert worst(findings["schema"]).advice.startswith("`kling-relay migrate`")
 
 
 async def test_lost_partitions_and_secrets_under_a_missing_key_are_errors(database: str) -> None:
@@ -81,9 +81,11 @@ async def test_lost_partitions_and_secrets_under_a_missing_key_are_errors(databa
     await execute(
         database, f"DO $$ DECLARE t text; BEGIN FOR t IN {tables} LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$"
     )
-    ill = await examined(settings_for(database, NOBODY, signing_keys="another-signing-key-0123456789abcdef01234567"))
-    assert worst(ill["partitions"]).state is CheckState.ERROR
-    assert worst(ill["secrets"]).state is CheckState.ERROR
+    findings = await examined(
+        settings_for(database, NOBODY, signing_keys="another-signing-key-0123456789abcdef01234567")
+    )
+    assert worst(findings["partitions"]).state is CheckState.ERROR
+    assert worst(findings["secrets"]).state is CheckState.ERROR
 
 
 async def test_events_ahead_of_the_servers_transactions_are_an_error_until_a_migration(database: str) -> None:
@@ -99,24 +101,24 @@ async def test_secrets_under_an_older_key_are_a_warning(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider):
         pass
     keys = "another-signing-key-0123456789abcdef01234567,test-signing-key-0123456789abcdef0123456789abcdef"
-    poor = worst((await examined(settings_for(database, NOBODY, signing_keys=keys)))["secrets"])
-    assert poor.state is CheckState.WARNING
-    assert "reencrypt" in poor.advice
+    finding = worst((await examined(settings_for(database, NOBODY, signing_keys=keys)))["secrets"])
+    assert finding.state is CheckState.WARNING
+    assert "reencrypt" in finding.advice
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 async def test_a_pooler_that_the_settings_do_not_mention_is_an_error(postgres: Server, database: str) -> None:
     async with pgbouncer(postgres, database) as pooled:
-        ill = await examined(settings_for(pooled, NOBODY))
-        assert any("pooler" in finding.detail and finding.state is CheckState.ERROR for finding in ill["database"])
-        well = await examined(settings_for(pooled, NOBODY, database_pooler="1"))
-        assert not any("pooler" in finding.detail for finding in well["database"])
-        assert worst(well["secrets"]).state is CheckState.OK
+        findings = await examined(settings_for(pooled, NOBODY))
+        assert any("pooler" in finding.detail and finding.state is CheckState.ERROR for finding in findings["database"])
+        findings = await examined(settings_for(pooled, NOBODY, database_pooler="1"))
+        assert not any("pooler" in finding.detail for finding in findings["database"])
+        assert worst(findings["secrets"]).state is CheckState.OK
 
 
 async def test_the_doctor_does_not_create_an_embedded_database(tmp_path: Path) -> None:
-    poor = worst((await examined(Settings(data_dir=tmp_path / "none", url=NOBODY)))["database"])
-    assert (poor.state, "does not exist yet" in poor.detail) == (CheckState.WARNING, True)
+    finding = worst((await examined(Settings(data_dir=tmp_path / "none", url=NOBODY)))["database"])
+    assert (finding.state, "does not exist yet" in finding.detail) == (CheckState.WARNING, True)
     assert not (tmp_path / "none").exists()
 
 
@@ -156,8 +158,8 @@ async def test_the_providers_status_decides_the_state(status: int, state: CheckS
 async def test_a_provider_whose_clock_is_far_off_is_an_error() -> None:
     late = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     async for provider in answering(200, {"Date": late}):
-        ill = await examined(settings_for("postgresql://127.0.0.1:9/none", provider))
-        assert worst(ill["clock"]).state is CheckState.ERROR
+        findings = await examined(settings_for("postgresql://127.0.0.1:9/none", provider))
+        assert worst(findings["clock"]).state is CheckState.ERROR
 
 
 async def test_a_public_address_for_callbacks_alone_is_ok_and_another_server_is_an_error() -> None:
@@ -168,8 +170,8 @@ async def test_a_public_address_for_callbacks_alone_is_ok_and_another_server_is_
             is CheckState.OK
         )
     async for stranger in answering(404):
-        ill = worst((await examined(settings_for(away, NOBODY, public_url=stranger)))["public address"])
-        assert ill.state is CheckState.ERROR
+        finding = worst((await examined(settings_for(away, NOBODY, public_url=stranger)))["public address"])
+        assert finding.state is CheckState.ERROR
 
 
 @pytest.mark.parametrize(
@@ -180,11 +182,11 @@ def test_the_difference_of_clocks_decides_the_state(seconds: float, state: Check
 
 
 def test_every_fault_of_a_database_server_is_a_sentence() -> None:
-    given: dict[str, Any] = {"at": datetime.now(UTC), "is_pooled": False, "connections": 1}
-    sound = ServerCheck(version=18, is_replica=False, can_create=True, settings={}, **given)
+    common: dict[str, Any] = {"at": datetime.now(UTC), "is_pooled": False, "connections": 1}
+    sound = ServerCheck(version=18, is_replica=False, can_create=True, settings={}, **common)
     assert not sound.faults
     assert not sound.risks
     settings = {"server_encoding": "SQL_ASCII", "fsync": "off", "synchronous_commit": "off"}
-    ill = ServerCheck(version=13, is_replica=True, can_create=False, settings=settings, **given)
-    assert [fault.split(" ")[0] for fault in ill.faults] == ["PostgreSQL", "it", "server_encoding"]
-    assert [risk.split(" ")[0] for risk in ill.risks] == ["fsync", "this", "synchronous_commit"]
+    faulty = ServerCheck(version=13, is_replica=True, can_create=False, settings=settings, **common)
+    assert [fault.split(" ")[0] for fault in faulty.faults] == ["PostgreSQL", "it", "server_encoding"]
+    assert [risk.split(" ")[0] for risk in faulty.risks] == ["fsync", "this", "synchronous_commit"]

@@ -69,9 +69,9 @@ def test_an_order_fits_exactly_if_it_exceeds_no_limit(budget: Limits, spent: Spe
 
 def test_a_threshold_is_reached_when_that_much_is_spent() -> None:
     budget = Limits(total=d(10), month=d(100))
-    said = alerts(budget, Spending(total=d(8), month=d("79.9")))
-    assert [one.to_json() for one in said] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
-    assert [one.percent for one in alerts(budget, Spending(total=d(12)))] == [80, 100]
+    reached = alerts(budget, Spending(total=d(8), month=d("79.9")))
+    assert [alert.to_json() for alert in reached] == [{"limit": "total", "percent": 80, "allowed": "10", "spent": "8"}]
+    assert [alert.percent for alert in alerts(budget, Spending(total=d(12)))] == [80, 100]
     assert alerts(budget, Spending(total=d("7.9"))) == ()
 
 
@@ -81,8 +81,8 @@ def test_a_limit_of_zero_has_no_thresholds() -> None:
 
 @given(limits, spents, amounts)
 def test_a_reached_threshold_stays_reached_when_more_is_spent(budget: Limits, spent: Spending, amount: Decimal) -> None:
-    def names(found: tuple[BudgetAlert, ...]) -> set[tuple[str, int]]:
-        return {(one.limit, one.percent) for one in found}
+    def names(reached: tuple[BudgetAlert, ...]) -> set[tuple[str, int]]:
+        return {(alert.limit, alert.percent) for alert in reached}
 
     assert names(alerts(budget, spent)) <= names(alerts(budget, spent.plus(amount)))
 

@@ -58,7 +58,7 @@ def test_the_task_id_is_preferred_to_the_request_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "members",
     [
         {"task_status_msg": "risk"},
         {"message": "risk"},
@@ -70,8 +70,8 @@ def test_the_task_id_is_preferred_to_the_request_id() -> None:
         {"msg": "risk"},
     ],
 )
-def test_every_spelling_of_the_reason_is_found(said: dict[str, Any]) -> None:
-    assert read(body({"id": "T", "status": "failed"} | said)).reason == "risk"
+def test_every_spelling_of_the_reason_is_found(members: dict[str, Any]) -> None:
+    assert read(body({"id": "T", "status": "failed"} | members)).reason == "risk"
 
 
 def test_the_message_of_the_envelope_is_not_the_reason_of_the_task() -> None:
@@ -82,7 +82,7 @@ def test_the_message_of_the_envelope_is_not_the_reason_of_the_task() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "members",
     [
         {"task_result": {"videos": [VIDEO], "images": None}},
         {"outputs": [{"type": "video"} | VIDEO]},
@@ -90,12 +90,12 @@ def test_the_message_of_the_envelope_is_not_the_reason_of_the_task() -> None:
         {"task_result": {"videos": [VIDEO | {"duration": 5.1}, {"url": None}, 7, None]}},
     ],
 )
-def test_videos_are_returned_in_klings_shape(said: dict[str, Any]) -> None:
-    assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"videos": [VIDEO]}
+def test_videos_are_returned_in_klings_shape(members: dict[str, Any]) -> None:
+    assert read(body({"task_id": "T", "task_status": "succeed"} | members)).result == {"videos": [VIDEO]}
 
 
 @pytest.mark.parametrize(
-    "said",
+    "members",
     [
         {"output": {"video_url": VIDEO["url"]}},
         {"videoUrl": VIDEO["url"]},
@@ -103,13 +103,13 @@ def test_videos_are_returned_in_klings_shape(said: dict[str, Any]) -> None:
         {"task_result": {"videos": [VIDEO["url"]]}},
     ],
 )
-def test_a_bare_video_address_is_a_result(said: dict[str, Any]) -> None:
-    result = read(body({"task_id": "T", "status": "SUCCESS"} | said)).result
+def test_a_bare_video_address_is_a_result(members: dict[str, Any]) -> None:
+    result = read(body({"task_id": "T", "status": "SUCCESS"} | members)).result
     assert result == {"videos": [{"id": "", "url": VIDEO["url"], "duration": ""}]}
 
 
 @pytest.mark.parametrize(
-    "said",
+    "members",
     [
         {"task_result": {"images": [IMAGE], "videos": None}},
         {"outputs": [{"type": "image", "url": IMAGE["url"]}]},
@@ -119,8 +119,8 @@ def test_a_bare_video_address_is_a_result(said: dict[str, Any]) -> None:
         {"task_result": {"images": [{"url": IMAGE["url"], "index": 10**30}]}},
     ],
 )
-def test_images_are_returned_in_klings_shape(said: dict[str, Any]) -> None:
-    assert read(body({"task_id": "T", "task_status": "succeed"} | said)).result == {"images": [IMAGE]}
+def test_images_are_returned_in_klings_shape(members: dict[str, Any]) -> None:
+    assert read(body({"task_id": "T", "task_status": "succeed"} | members)).result == {"images": [IMAGE]}
 
 
 def test_the_input_image_is_not_mistaken_for_the_result() -> None:
@@ -130,7 +130,7 @@ def test_the_input_image_is_not_mistaken_for_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "charge"),
+    ("members", "charge"),
     [
         ({"final_unit_deduction": "3.5"}, "3.5"),
         ({"final_unit_deduction": 2}, "2"),
@@ -142,12 +142,12 @@ def test_the_input_image_is_not_mistaken_for_the_result() -> None:
         ({}, None),
     ],
 )
-def test_a_charge_is_read_only_if_it_is_certainly_in_units(said: dict[str, Any], charge: str | None) -> None:
-    assert read(body({"id": "T", "status": "failed"} | said)).charge == charge
+def test_a_charge_is_read_only_if_it_is_certainly_in_units(members: dict[str, Any], charge: str | None) -> None:
+    assert read(body({"id": "T", "status": "failed"} | members)).charge == charge
 
 
 @pytest.mark.parametrize(
-    "poor",
+    "raw",
     [
         b"",
         b"null",
@@ -174,9 +174,9 @@ def test_a_charge_is_read_only_if_it_is_certainly_in_units(said: dict[str, Any],
         ).encode(),
     ],
 )
-def test_an_unintelligible_callback_is_unreadable(poor: bytes) -> None:
+def test_an_unintelligible_callback_is_unreadable(raw: bytes) -> None:
     with pytest.raises(UnreadableError):
-        read(poor)
+        read(raw)
 
 
 def test_brackets_inside_strings_are_not_nesting() -> None:

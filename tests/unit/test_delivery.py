@@ -94,8 +94,8 @@ def test_an_invalid_delivery_id_is_none(text: str) -> None:
 
 @given(st.text(max_size=80))
 def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
-    found = parse_delivery_id(text)
-    assert found is None or found.text == text
+    delivery = parse_delivery_id(text)
+    assert delivery is None or delivery.text == text
 
 
 def test_an_unknown_event_in_a_filter_is_named() -> None:

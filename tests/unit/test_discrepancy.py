@@ -27,7 +27,12 @@ OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
 
 def books(status: Status, *, is_unknown: bool = False, **other: object) -> TaskAccount:
     reserved, charged, entries = OURS[status]
-    given: dict[str, object] = {"reserved": Decimal(reserved), "charged": Decimal(charged), "entries": entries, **other}
+    figures: dict[str, object] = {
+        "reserved": Decimal(reserved),
+        "charged": Decimal(charged),
+        "entries": entries,
+        **other,
+    }
     return TaskAccount(
         task=UUID(int=1),
         client="c",
@@ -36,12 +41,12 @@ def books(status: Status, *, is_unknown: bool = False, **other: object) -> TaskA
         quote=Decimal(2),
         is_unknown=is_unknown,
         provider_task_id=None,
-        **given,  # type: ignore[arg-type]  # a test's own words
+        **figures,  # type: ignore[arg-type]  # the types are those of the fields
     )
 
 
 def about(ours: TaskAccount, theirs: PollResult) -> list[tuple[str, str | None]]:
-    return [(each.about, None if each.theirs is None else str(each.theirs)) for each in compare(ours, theirs)]
+    return [(item.about, None if item.theirs is None else str(item.theirs)) for item in compare(ours, theirs)]
 
 
 SUCCEED, FAILED, PROCESSING = (
@@ -52,7 +57,7 @@ SUCCEED, FAILED, PROCESSING = (
 
 
 @pytest.mark.parametrize(
-    ("status", "theirs", "found"),
+    ("status", "theirs", "discrepancies"),
     [
         (Status.SUCCEED, Signal(kind=SignalKind.SUCCEED, charge="2.00"), []),
         (Status.SUCCEED, Signal(kind=SignalKind.SUCCEED), []),
@@ -75,9 +80,9 @@ SUCCEED, FAILED, PROCESSING = (
     ],
 )
 def test_the_providers_figures_are_compared_with_the_ledger(
-    status: Status, theirs: PollResult, found: list[tuple[str, str | None]]
+    status: Status, theirs: PollResult, discrepancies: list[tuple[str, str | None]]
 ) -> None:
-    assert about(books(status), theirs) == found
+    assert about(books(status), theirs) == discrepancies
 
 
 def test_an_unknown_order_is_a_discrepancy_until_the_provider_answers() -> None:
@@ -102,8 +107,8 @@ def test_wrong_entries_are_found_whatever_the_provider_answers(
         and reserved == right.reserved
         and (charged == right.charged or status is Status.SUCCEED)
     )
-    said = [each for each in compare(ours, NoAnswer("away")) if each.about == "books"]
-    assert (said == []) == is_right
+    faults = [item for item in compare(ours, NoAnswer("away")) if item.about == "books"]
+    assert (faults == []) == is_right
 
 
 def test_stored_callbacks_count_only_if_they_do_not_contradict_each_other() -> None:

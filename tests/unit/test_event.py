@@ -38,13 +38,13 @@ def succeeded(reason: str = "") -> Event:
     return make_task_event(FACTS, task, Signal(kind=SignalKind.SUCCEED, result=RESULT, reason=reason))
 
 
-def said(event: Event, form: BodyFormat) -> dict[str, Any]:
+def rendered(event: Event, form: BodyFormat) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(render(event, form, "https://relay.example.com"))
     return body
 
 
 def test_the_standard_body_has_exactly_the_documented_members() -> None:
-    body = said(succeeded(), BodyFormat.STANDARD)
+    body = rendered(succeeded(), BodyFormat.STANDARD)
     assert (body["type"], body["timestamp"]) == ("task.succeed", "2026-11-20T12:30:15.123Z")
     assert body["data"] == {
         "task_id": str(FACTS.id),
@@ -61,7 +61,7 @@ def test_the_standard_body_has_exactly_the_documented_members() -> None:
 
 
 def test_the_kling_body_is_flat() -> None:
-    assert said(succeeded(), BodyFormat.KLING) == {
+    assert rendered(succeeded(), BodyFormat.KLING) == {
         "task_id": str(FACTS.id),
         "task_status": "succeed",
         "task_status_msg": "",
@@ -87,7 +87,7 @@ def test_an_event_without_a_task_has_no_flat_form() -> None:
 def test_an_expired_task_is_reported_as_failed() -> None:
     task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
     event = make_task_event(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))
-    body = said(event, BodyFormat.STANDARD)
+    body = rendered(event, BodyFormat.STANDARD)
     assert (body["type"], body["data"]["task_status"], body["data"]["expires_at"]) == ("task.failed", "failed", None)
 
 
@@ -102,7 +102,7 @@ def test_the_cloudevents_sdk_reads_the_cloudevents_body() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_reason_survives_encoding_and_decoding(reason: str) -> None:
-    assert said(succeeded(reason), BodyFormat.STANDARD)["data"]["task_status_msg"] == reason
+    assert rendered(succeeded(reason), BodyFormat.STANDARD)["data"]["task_status_msg"] == reason
 
 
 @given(st.uuids(), st.integers(1, 32_767))

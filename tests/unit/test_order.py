@@ -133,10 +133,10 @@ def test_a_hook_that_is_not_an_http_url_is_refused(hook: object) -> None:
     assert list(faults(T2V, {"prompt": "x", "notify_hook": hook})) == ["notify_hook"]
 
 
-@pytest.mark.parametrize(("given_id", "kept"), [("order 1/a", "order 1/a"), (77, "77"), (None, None), ("", None)])
-def test_an_external_task_id_is_not_a_field(given_id: object, kept: str | None) -> None:
-    order = check(T2V, {"prompt": "x", "external_task_id": given_id}, SEED)
-    assert order.external_task_id == kept
+@pytest.mark.parametrize(("value", "external_id"), [("order 1/a", "order 1/a"), (77, "77"), (None, None), ("", None)])
+def test_an_external_task_id_is_not_a_field(value: object, external_id: str | None) -> None:
+    order = check(T2V, {"prompt": "x", "external_task_id": value}, SEED)
+    assert order.external_task_id == external_id
     assert "external_task_id" not in order.fields
 
 

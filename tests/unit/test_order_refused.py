@@ -129,9 +129,9 @@ def nested(depth: int) -> object:
     ],
 )
 def test_a_value_that_no_order_may_contain_is_a_fault(member: dict[Any, Any], field: str) -> None:
-    told = faults(T2V, {"prompt": "x", **member})
-    assert list(told) == [field]
-    json.dumps(told).encode()  # what a fault says can always be sent
+    details = faults(T2V, {"prompt": "x", **member})
+    assert list(details) == [field]
+    json.dumps(details).encode()  # every fault can be sent as JSON
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 1, True, float("nan")])

@@ -39,15 +39,15 @@ def video(model: str, mode: str | None, duration: int, book: Any = KLING) -> Ord
 
 @pytest.mark.parametrize(("model", "mode", "duration", "amount"), SEED_TABLE)
 def test_a_video_costs_what_the_seed_says(model: str, mode: str, duration: int, amount: str) -> None:
-    said = quote(video(model, mode, duration, SEED), SEED_PRICES)
-    assert (said.amount, said.currency, said.listed) == (Decimal(amount), "unit", True)
-    assert said.version == "seed@2024-09-10"
+    result = quote(video(model, mode, duration, SEED), SEED_PRICES)
+    assert (result.amount, result.currency, result.listed) == (Decimal(amount), "unit", True)
+    assert result.version == "seed@2024-09-10"
 
 
 @pytest.mark.parametrize(("model", "mode", "duration", "amount"), KLING_TABLE)
 def test_a_video_costs_what_kling_says(model: str, mode: str, duration: int, amount: str) -> None:
-    said = quote(video(model, mode, duration), KLING_PRICES)
-    assert (said.amount, said.listed) == (Decimal(amount), True)
+    result = quote(video(model, mode, duration), KLING_PRICES)
+    assert (result.amount, result.listed) == (Decimal(amount), True)
 
 
 @pytest.mark.parametrize(("prices", "n"), list(product([SEED_PRICES, KLING_PRICES], range(1, 10))))
@@ -72,8 +72,8 @@ def test_omitted_members_are_priced_by_their_defaults() -> None:
     ],
 )
 def test_a_price_by_the_default_rule_says_so(model: str, mode: str, duration: int, amount: str) -> None:
-    said = quote(video(model, mode, duration), KLING_PRICES)
-    assert (said.amount, said.listed) == (Decimal(amount), False)
+    result = quote(video(model, mode, duration), KLING_PRICES)
+    assert (result.amount, result.listed) == (Decimal(amount), False)
 
 
 def test_a_quote_explains_itself() -> None:
@@ -97,10 +97,10 @@ def test_every_valid_order_has_a_price_above_zero(prices: Prices, model: str, mo
         order = video(model, mode, seconds)
     except InvalidOrder:  # other tests say which orders are refused; this one prices the rest
         return
-    said = quote(order, prices)
-    assert said.amount > 0
-    assert said.amount == said.amount.quantize(Decimal("0.000001"))
-    assert quote(order, prices) == said
+    result = quote(order, prices)
+    assert result.amount > 0
+    assert result.amount == result.amount.quantize(Decimal("0.000001"))
+    assert quote(order, prices) == result
 
 
 def test_repeated_quotes_are_equal_and_the_cache_is_bounded() -> None:
@@ -123,8 +123,8 @@ def test_an_operators_own_list_is_loaded_by_its_path(tmp_path: Path) -> None:
     written |= {"name": "ours", "version": "7", "currency": "CNY"}
     written["rules"][0]["price"] = "0.025"
     (tmp_path / "p.json").write_text(json.dumps(written), encoding="utf-8")
-    said = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load_prices(tmp_path / "p.json"))
-    assert (str(said.amount), said.currency, said.version) == ("0.075", "CNY", "ours@7")
+    result = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load_prices(tmp_path / "p.json"))
+    assert (str(result.amount), result.currency, result.version) == ("0.075", "CNY", "ours@7")
 
 
 def test_a_wrong_list_is_refused_with_all_its_faults() -> None:

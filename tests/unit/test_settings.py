@@ -194,8 +194,8 @@ def test_settings_never_change_and_never_show_their_secrets() -> None:
 
 
 def test_a_risky_setting_causes_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = risks(Settings(provider_url="http://gateway.example", provider_key="hk-1", allowed_networks="0.0.0.0/0"))
-    assert len(found) == 4
+    warnings = risks(Settings(provider_url="http://gateway.example", provider_key="hk-1", allowed_networks="0.0.0.0/0"))
+    assert len(warnings) == 4
 
 
 def test_the_table_has_each_setting_once_with_a_meaning_and_no_secret() -> None:

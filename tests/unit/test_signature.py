@@ -72,12 +72,12 @@ keys = st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=3, uniq
 
 @given(keys, st.uuids(), st.uuids())
 def test_a_token_is_valid_for_its_own_task_only(old: list[bytes], task: UUID, other: UUID) -> None:
-    made = callback_token.make(old, task)
-    assert callback_token.verify(old, task, made)
-    assert callback_token.verify([b"a newer key", *old], task, made)
-    assert callback_token.verify(old, other, made) == (task == other)
-    assert len(made) == 32
-    assert made.replace("-", "").replace("_", "").isalnum()
+    token = callback_token.make(old, task)
+    assert callback_token.verify(old, task, token)
+    assert callback_token.verify([b"a newer key", *old], task, token)
+    assert callback_token.verify(old, other, token) == (task == other)
+    assert len(token) == 32
+    assert token.replace("-", "").replace("_", "").isalnum()
 
 
 def test_a_token_is_invalid_without_its_key() -> None:

@@ -43,5 +43,5 @@ def test_no_header_raises_an_exception(header: str) -> None:
 
 @given(st.integers() | st.text(alphabet=st.characters(exclude_categories=[])) | st.none() | st.booleans())
 def test_an_identifier_is_safe_in_a_path_and_in_the_database(value: object) -> None:
-    found = identifier(value)
-    assert found is None or (found.isprintable() and " " not in found and 0 < len(found) <= 128)
+    result = identifier(value)
+    assert result is None or (result.isprintable() and " " not in result and 0 < len(result) <= 128)
