@@ -1,4 +1,4 @@
-"""The client library by itself: what a stream's bytes mean, what is sent again, what a signature is worth."""
+"""The client library without a service: parsing a stream, retries, errors and signatures."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ STREAM = (
     "retry: 1500\n\nid: 1-ä-1\nevent: task.succeed\ndata: {\ndata: 太}\n\n: still here\n\nid: 2\n\ndata:x\r\n\r\n"
 ).encode()
 TASK = "01a20459-e1cd-7000-bb91-054c5629cf90"
-SHOWN = {
+TASK_JSON = {
     "task_id": TASK,
     "kind": "text2video",
     "task_status": "succeed",
@@ -41,23 +41,23 @@ SHOWN = {
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_a_stream_means_the_same_however_the_network_cuts_it(cuts: list[int]) -> None:
+def test_a_stream_parses_the_same_wherever_the_network_cuts_it(cuts: list[int]) -> None:
     reader = Reader()
     edges = [0, *sorted(cuts), len(STREAM)]
-    found = [message for start, end in pairwise(edges) for message in reader.feed(STREAM[start:end])]
-    assert found == [Message("task.succeed", "{\n太}"), Message("message", "x")]
+    messages = [message for start, end in pairwise(edges) for message in reader.feed(STREAM[start:end])]
+    assert messages == [Message("task.succeed", "{\n太}"), Message("message", "x")]
     assert (reader.last_id, reader.retry) == ("2", 1.5)
 
 
 @asynccontextmanager
 async def answering(*answers: Callable[[], web.Response]) -> AsyncIterator[tuple[str, list[web.Request]]]:
-    """Serve these answers one after another, the last again and again."""
-    heard: list[web.Request] = []
+    """Serve these answers in order, and repeat the last one."""
+    requests: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
-        heard.append(request)
-        return answers[min(len(heard), len(answers)) - 1]()
+        requests.append(request)
+        return answers[min(len(requests), len(answers)) - 1]()
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
@@ -65,7 +65,7 @@ async def answering(*answers: Callable[[], web.Response]) -> AsyncIterator[tuple
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", heard
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", requests
     finally:
         await runner.cleanup()
 
@@ -75,32 +75,35 @@ def refusing(status: int, **headers: str) -> Callable[[], web.Response]:
 
 
 def fine() -> web.Response:
-    return web.json_response(SHOWN)
+    return web.json_response(TASK_JSON)
 
 
-def taken() -> web.Response:
-    return web.json_response({"code": 0, "data": {name: SHOWN[name] for name in SHOWN if name != "kind"}})
+def accepted() -> web.Response:
+    return web.json_response({"code": 0, "data": {name: TASK_JSON[name] for name in TASK_JSON if name != "kind"}})
 
 
 async def test_safe_requests_are_repeated_and_an_order_keeps_its_idempotency_key() -> None:
-    async with answering(refusing(503), refusing(429), fine) as (url, heard), Relay(url, jitter=lambda: 1.0) as relay:
+    async with (
+        answering(refusing(503), refusing(429), fine) as (url, requests),
+        Relay(url, jitter=lambda: 1.0) as relay,
+    ):
         assert (await relay.task(TASK)).has_succeeded
-        assert len(heard) == 3
-    async with answering(refusing(503), taken) as (url, heard), Relay(url, jitter=lambda: 1.0) as relay:
+        assert len(requests) == 3
+    async with answering(refusing(503), accepted) as (url, requests), Relay(url, jitter=lambda: 1.0) as relay:
         await relay.text_to_video("a")
-        assert len({request.headers["Idempotency-Key"] for request in heard}) == 1
-        assert len(heard) == 2
+        assert len({request.headers["Idempotency-Key"] for request in requests}) == 1
+        assert len(requests) == 2
 
 
 async def test_an_unsafe_request_fails_without_a_repeat() -> None:
-    async with answering(refusing(503)) as (url, heard), Relay(url) as relay:
+    async with answering(refusing(503)) as (url, requests), Relay(url) as relay:
         with pytest.raises(UnavailableError):
             await relay.pause(TASK)
-        assert len(heard) == 1
-    async with answering(refusing(429, **{"Retry-After": "3600"})) as (url, heard), Relay(url) as relay:
+        assert len(requests) == 1
+    async with answering(refusing(429, **{"Retry-After": "3600"})) as (url, requests), Relay(url) as relay:
         with pytest.raises(RateLimitedError) as limited:
             await relay.task(TASK)
-        assert (limited.value.retry_after, len(heard)) == (3600, 1)
+        assert (limited.value.retry_after, len(requests)) == (3600, 1)
     async with answering(refusing(502)) as (url, _), Relay(url) as relay:
         with pytest.raises(ProviderError):
             await relay.text_to_video("a")
@@ -122,7 +125,7 @@ async def test_an_answer_of_another_service_is_reported_as_such(
             await relay.task(TASK)
 
 
-async def test_nobody_there_is_unreachable_and_a_wrong_address_is_named() -> None:
+async def test_a_refused_connection_is_unreachable_and_a_wrong_address_is_named() -> None:
     async with Relay("http://127.0.0.1:9", retries=0) as relay:
         with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
             await relay.task(TASK)
@@ -142,8 +145,8 @@ def signed(body: bytes, *, age: timedelta = timedelta(0), secret: str = SECRET) 
     }
 
 
-def test_only_what_the_secret_signed_in_these_minutes_is_believed() -> None:
-    body = json.dumps({"type": "task.succeed", "timestamp": "2026-11-22T10:00:00Z", "data": SHOWN}).encode()
+def test_verify_accepts_only_a_recent_signature_by_the_secret() -> None:
+    body = json.dumps({"type": "task.succeed", "timestamp": "2026-11-22T10:00:00Z", "data": TASK_JSON}).encode()
     event = verify(SECRET, signed(body), body)
     assert (event.id, event.type, event.task.task_id) == ("evt_1", "task.succeed", TASK)
     assert verify([new_secret(b"n" * 32), SECRET], signed(body), body) == event
@@ -163,13 +166,13 @@ def test_only_what_the_secret_signed_in_these_minutes_is_believed() -> None:
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
-async def test_a_stream_that_ends_is_taken_up_where_it_was(is_cut: bool) -> None:
+async def test_a_broken_stream_resumes_after_the_last_event(is_cut: bool) -> None:
     content = json.dumps({"type": "t", "timestamp": "2026-11-22T10:00:00Z", "data": {}})
-    asked: list[str | None] = []
+    cursors: list[str | None] = []
 
     async def act(request: web.Request) -> web.StreamResponse:
-        asked.append(request.headers.get("Last-Event-ID"))
-        number = len(asked)
+        cursors.append(request.headers.get("Last-Event-ID"))
+        number = len(cursors)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         await answer.write(f"id: {number}-a-{number}\nevent: t\ndata: {content}\n\nid: cut-{number}\n".encode())
@@ -177,10 +180,14 @@ async def test_a_stream_that_ends_is_taken_up_where_it_was(is_cut: bool) -> None
             request.transport.close()
         return answer
 
-    async with _served(act) as url, Relay(url, jitter=lambda: 1.0) as relay, aclosing(relay.stream(after="0")) as told:
-        events = [await asyncio.wait_for(anext(told), 10) for _ in range(2)]
+    async with (
+        _served(act) as url,
+        Relay(url, jitter=lambda: 1.0) as relay,
+        aclosing(relay.stream(after="0")) as stream,
+    ):
+        events = [await asyncio.wait_for(anext(stream), 10) for _ in range(2)]
     assert [event.id for event in events] == ["evt_a_1", "evt_a_2"]
-    assert asked[:2] == ["0", "1-a-1"]
+    assert cursors[:2] == ["0", "1-a-1"]
 
 
 @asynccontextmanager

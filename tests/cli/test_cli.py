@@ -27,7 +27,7 @@ def command(*words: str, **environment: str | None) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Commands for one running service, each in a thread, because it runs a loop of its own."""
+    """Commands for a running service. Each runs in a thread, because it runs an event loop."""
 
     service: Service
 
@@ -49,28 +49,32 @@ async def terminal(database: str) -> AsyncIterator[Terminal]:
 
 @pytest.fixture
 async def hook() -> AsyncIterator[Subscriber]:
-    async with subscriber() as one:
-        yield one
+    async with subscriber() as subscribed:
+        yield subscribed
 
 
 def head(path: str) -> bytes:
     return Path(path).read_bytes()[:4]
 
 
-async def test_an_order_is_submitted_waited_for_and_downloaded(terminal: Terminal, tmp_path: Path) -> None:
+async def test_submit_orders_a_task_waits_and_downloads_its_results(terminal: Terminal, tmp_path: Path) -> None:
     quick = await terminal.run("submit", "text2image", "a rabbit", "--n", "2", "--download", str(tmp_path))
     task, *saved = quick.stdout.splitlines()
     assert re.fullmatch(r"[0-9a-f-]{36} succeed", task)
     assert [head(line) for line in saved] == [b"\x89PNG", b"\x89PNG"]
     options = ("--mode", "pro", "--set", 'cfg_scale="0.5"', "--external-task-id", "mine")
-    shown = await terminal.json("submit", "image2video", "--image", saved[0], *options, "--wait")
-    assert (shown["kind"], shown["external_task_id"], shown["task_status"]) == ("image2video", "mine", "succeed")
-    assert shown["fields"]["mode"] == "pro"
-    assert shown["fields"]["image"].startswith("Base64 image, png")
+    task_json = await terminal.json("submit", "image2video", "--image", saved[0], *options, "--wait")
+    assert (task_json["kind"], task_json["external_task_id"], task_json["task_status"]) == (
+        "image2video",
+        "mine",
+        "succeed",
+    )
+    assert task_json["fields"]["mode"] == "pro"
+    assert task_json["fields"]["image"].startswith("Base64 image, png")
     failed = await terminal.run("submit", "text2video", "[fail:no luck] a rabbit", "--wait", code=1)
     assert "no luck" in failed.stdout
     listed = await terminal.json("tasks", "--status", "failed", "--since", "1h")
-    assert [each["kind"] for each in listed] == ["text2video"]
+    assert [task["kind"] for task in listed] == ["text2video"]
     assert listed[0]["task_id"] in (await terminal.run("tasks")).stdout
     watched = await terminal.run("watch", listed[0]["task_id"], code=1)
     assert [line.split()[2] for line in watched.stdout.splitlines()][-1] == "failed"
@@ -78,7 +82,7 @@ async def test_an_order_is_submitted_waited_for_and_downloaded(terminal: Termina
     assert "What to do: Wait longer" in late.stderr
 
 
-async def test_a_price_can_be_asked_and_usage_is_drawn(terminal: Terminal) -> None:
+async def test_submit_quotes_a_price_and_usage_draws_bars(terminal: Terminal) -> None:
     camera = ("--camera-move", "zoom=-3")
     assert (await terminal.json("submit", "text2video", "a", *camera, "--quote"))["amount"] == "1"
     await terminal.run("submit", "text2video", "a rabbit", *camera, "--wait")
@@ -88,36 +92,40 @@ async def test_a_price_can_be_asked_and_usage_is_drawn(terminal: Terminal) -> No
     assert "kling-v1" in (await terminal.run("prices")).stdout
 
 
-async def test_subscriptions_and_deliveries_are_looked_after(terminal: Terminal, hook: Subscriber) -> None:
+async def test_commands_manage_a_subscription_and_its_deliveries(terminal: Terminal, hook: Subscriber) -> None:
     hook.answers = [500]
-    made = await terminal.json("subscriptions", "create", hook.url, "--event", "task.succeed", "--header", "X-Who=me")
-    assert made["secret"].startswith("whsec_")
-    assert made["id"] in (await terminal.run("subscriptions")).stdout
-    changed = await terminal.json("subscriptions", "change", made["id"], "--event", "*", "--ordering", "task")
+    created = await terminal.json(
+        "subscriptions", "create", hook.url, "--event", "task.succeed", "--header", "X-Who=me"
+    )
+    assert created["secret"].startswith("whsec_")
+    assert created["id"] in (await terminal.run("subscriptions")).stdout
+    changed = await terminal.json("subscriptions", "change", created["id"], "--event", "*", "--ordering", "task")
     assert (changed["events"], changed["headers"]) == (["*"], {"X-Who": "me"})
-    delivery = (await terminal.run("subscriptions", "test", made["id"])).stdout.strip()
+    delivery = (await terminal.run("subscriptions", "test", created["id"])).stdout.strip()
     await eventually(lambda: len(hook.heard) == 2, 15)
 
     async def delivered() -> str | None:
-        shown = (await terminal.run("deliveries", "show", delivery, "--answers")).stdout
-        return shown if "delivered" in shown else None
+        text = (await terminal.run("deliveries", "show", delivery, "--answers")).stdout
+        return text if "delivered" in text else None
 
-    shown = await eventually(delivered)
-    assert shown is not None
-    assert re.search(r"1 .* 500", shown)
-    assert [each["id"] for each in await terminal.json("deliveries", "--status", "delivered")] == [delivery]
+    text = await eventually(delivered)
+    assert text is not None
+    assert re.search(r"1 .* 500", text)
+    assert [row["id"] for row in await terminal.json("deliveries", "--status", "delivered")] == [delivery]
     await terminal.run("deliveries", "retry", "--status", "delivered")
     await eventually(lambda: len(hook.heard) == 3, 15)
     assert len({heard.id for heard in hook.heard}) == 1
     for verb, status in (("pause", "paused"), ("resume", "active")):
-        assert (await terminal.json("subscriptions", verb, made["id"]))["status"] == status
-    assert (await terminal.run("subscriptions", "rotate", made["id"])).stdout.startswith("whsec_")
-    assert "deliveries scheduled" in (await terminal.run("subscriptions", "replay", made["id"], "--since", "1h")).stdout
-    await terminal.run("subscriptions", "delete", made["id"])
+        assert (await terminal.json("subscriptions", verb, created["id"]))["status"] == status
+    assert (await terminal.run("subscriptions", "rotate", created["id"])).stdout.startswith("whsec_")
+    assert (
+        "deliveries scheduled" in (await terminal.run("subscriptions", "replay", created["id"], "--since", "1h")).stdout
+    )
+    await terminal.run("subscriptions", "delete", created["id"])
     assert "create ADDRESS" in (await terminal.run("subscriptions", "list")).stderr
 
 
-async def test_refusals_say_what_to_do_and_never_show_a_traceback(terminal: Terminal) -> None:
+async def test_a_refusal_prints_advice_and_no_traceback(terminal: Terminal) -> None:
     wrong = await terminal.run("submit", "text2video", "--mode", "fast", code=1)
     assert "prompt is required" in wrong.stderr
     assert "What to do:" in wrong.stderr
@@ -133,11 +141,11 @@ async def test_refusals_say_what_to_do_and_never_show_a_traceback(terminal: Term
     assert "Traceback" not in wrong.output + faulty.output + stranger.output + usage.output
 
 
-async def test_the_log_is_printed_and_carried_to_a_program_here(terminal: Terminal, hook: Subscriber) -> None:
+async def test_the_event_log_is_printed_and_forwarded_to_a_local_program(terminal: Terminal, hook: Subscriber) -> None:
     await terminal.run("submit", "text2image", "a rabbit", "--wait")
     lines = (await terminal.run("events", "--json")).stdout.splitlines()
-    told = [json.loads(line) for line in lines]
-    assert [event["type"] for event in told][-1] == "task.succeed"
+    logged = [json.loads(line) for line in lines]
+    assert [event["type"] for event in logged][-1] == "task.succeed"
     assert "succeed" in (await terminal.run("events", "--type", "task.succeed")).stdout
     words = ("listen", "--forward-to", hook.url, "--after", "0", "--json", "--url", terminal.service.url, "--key", KEY)
     listener = await asyncio.create_subprocess_exec(
@@ -149,9 +157,9 @@ async def test_the_log_is_printed_and_carried_to_a_program_here(terminal: Termin
     try:
         assert listener.stdout is not None
         secret = (await asyncio.wait_for(listener.stdout.readline(), 20)).decode().strip()
-        await eventually(lambda: len(hook.heard) == len(told))
-        assert [heard.id for heard in hook.heard] == [event["id"] for event in told]
-        assert [heard.verified(secret)["data"] for heard in hook.heard] == [event["data"] for event in told]
+        await eventually(lambda: len(hook.heard) == len(logged))
+        assert [heard.id for heard in hook.heard] == [event["id"] for event in logged]
+        assert [heard.verified(secret)["data"] for heard in hook.heard] == [event["data"] for event in logged]
         assert json.loads(await asyncio.wait_for(listener.stdout.readline(), 10))["outcome"] == "200"
     finally:
         listener.terminate()

@@ -1,4 +1,4 @@
-"""The command line by itself: help, completion, wrong usage, the document of it, and what it costs to start."""
+"""The command line without a service: help, completion, wrong usage, and what it imports."""
 
 import json
 import os
@@ -21,29 +21,29 @@ def command(*words: str, **environment: str) -> Result:
     return CliRunner().invoke(program, words, env={"RELAY_URL": None, "RELAY_KEY": None, **environment})
 
 
-@pytest.mark.parametrize("name", [one.name or "" for one in COMMANDS])
-def test_every_command_explains_itself_in_a_sentence_that_fits(name: str) -> None:
-    shown = command(name, "--help")
-    assert shown.exit_code == 0
+@pytest.mark.parametrize("name", [command.name or "" for command in COMMANDS])
+def test_the_summary_of_every_command_fits_in_one_line(name: str) -> None:
+    result = command(name, "--help")
+    assert result.exit_code == 0
     listed = next(line for line in command("--help").output.splitlines() if line.startswith(f"  {name} "))
     assert not listed.endswith("...")
 
 
-def test_help_brings_nothing_heavy_along() -> None:
+def test_help_imports_no_heavy_library() -> None:
     code = f"import sys, kling_relay.cli.program; print([m for m in {HEAVY!r} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert found.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_can_complete(shell: str) -> None:
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     assert "_KLING_RELAY_COMPLETE" in command("completion", shell).output
 
 
 def test_completion_knows_commands_and_kinds() -> None:
     words = {"COMP_WORDS": "kling-relay submit ", "COMP_CWORD": "2", "_KLING_RELAY_COMPLETE": "bash_complete"}
-    shown = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
-    assert "plain,image2video" in shown.output
+    result = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
+    assert "plain,image2video" in result.output
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_completion_knows_commands_and_kinds() -> None:
         ("kling-relay subscriptions create --format ", "plain,cloudevents", "plain,task"),
     ],
 )
-def test_completion_looks_into_groups(typed: str, offered: str, not_offered: str) -> None:
-    place = len(typed.split()) - (not typed.endswith(" "))
-    words = {"COMP_WORDS": typed, "COMP_CWORD": str(place), "_KLING_RELAY_COMPLETE": "bash_complete"}
-    shown = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
-    assert offered in shown.output.splitlines()
-    assert not_offered not in shown.output.splitlines()
+def test_completion_knows_the_commands_and_options_of_groups(typed: str, offered: str, not_offered: str) -> None:
+    position = len(typed.split()) - (not typed.endswith(" "))
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(position), "_KLING_RELAY_COMPLETE": "bash_complete"}
+    result = CliRunner().invoke(program, [], prog_name="kling-relay", complete_var="_KLING_RELAY_COMPLETE", env=words)
+    assert offered in result.output.splitlines()
+    assert not_offered not in result.output.splitlines()
 
 
 BY_BASH = """
@@ -89,16 +89,16 @@ SHELLS = {
 
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shutil.which(shell)])
-def test_shells_that_are_here_complete_with_what_is_printed_for_them(shell: str, tmp_path: Path) -> None:
+def test_an_installed_shell_completes_with_its_script(shell: str, tmp_path: Path) -> None:
     options, script = SHELLS[shell]
-    place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
-    found = subprocess.run(
-        [shell, *options, script], check=False, capture_output=True, text=True, env=place, timeout=60
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    result = subprocess.run(
+        [shell, *options, script], check=False, capture_output=True, text=True, env=environment, timeout=60
     )
-    assert "watch" in found.stdout, found.stderr
+    assert "watch" in result.stdout, result.stderr
 
 
-def test_a_reader_that_has_enough_ends_it_quietly() -> None:
+def test_a_closed_pipe_ends_a_command_quietly() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "kling_relay", "settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
     ) as running:
@@ -124,22 +124,22 @@ def test_a_reader_that_has_enough_ends_it_quietly() -> None:
     ],
 )
 def test_wrong_usage_exits_with_2_and_a_sentence(words: tuple[str, ...]) -> None:
-    shown = command(*words)
-    assert shown.exit_code == 2
-    assert "Error: " in shown.stderr
+    result = command(*words)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
 
 
-def test_nobody_there_exits_with_3() -> None:
-    shown = command("usage", "--url", "http://127.0.0.1:9", "--key", "a", "--json")
-    assert shown.exit_code == 3
-    assert "No answer" in json.loads(shown.stderr)["error"]
+def test_a_service_that_does_not_answer_exits_with_3() -> None:
+    result = command("usage", "--url", "http://127.0.0.1:9", "--key", "a", "--json")
+    assert result.exit_code == 3
+    assert "No answer" in json.loads(result.stderr)["error"]
 
 
-def test_settings_are_shown_covered_and_faults_named_at_once() -> None:
+def test_settings_mask_secrets_and_report_all_faults_at_once() -> None:
     wrong = {"RELAY_PORT": "many", "RELAY_PROT": "1", "RELAY_BOOTSTRAP_KEY": "a-key-that-nobody-should-see"}
-    shown = command("settings", **wrong)
-    assert shown.exit_code == 2
-    assert all(name in shown.stderr for name in ("RELAY_PORT", "RELAY_PROT"))
+    result = command("settings", **wrong)
+    assert result.exit_code == 2
+    assert all(name in result.stderr for name in ("RELAY_PORT", "RELAY_PROT"))
     fine = command("settings", "--json", RELAY_BOOTSTRAP_KEY=wrong["RELAY_BOOTSTRAP_KEY"], RELAY_PORT="81")
     assert fine.exit_code == 0
     rows = {row["name"]: row["value"] for row in json.loads(fine.stdout)["settings"]}
@@ -147,7 +147,7 @@ def test_settings_are_shown_covered_and_faults_named_at_once() -> None:
     assert "RELAY_PORT" in command("settings").stdout
 
 
-def test_a_table_lines_up_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_aligns_chinese_text_and_drops_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [("太空", "", "succeed"), ("a", None, "said\x1b[31m\nmore")]
     Output().table(("name", "nothing", "status"), rows, "none")
     assert capsys.readouterr().out == "NAME  STATUS\n太空  succeed\na     said [31m more\n"
@@ -155,5 +155,5 @@ def test_a_table_lines_up_whatever_stands_in_it(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "There are none.\n")
 
 
-def test_the_api_can_be_printed() -> None:
+def test_openapi_prints_the_document() -> None:
     assert json.loads(command("openapi").stdout)["openapi"].startswith("3.1")

@@ -1,4 +1,4 @@
-"""The operator's commands on a running service's own database: limits, everybody's bill, and reconciling."""
+"""The operator's commands for money, on the database of a running service."""
 
 import asyncio
 import csv
@@ -18,12 +18,12 @@ DOOR = "/kling/v1/videos/text2video"
 
 @pytest.fixture
 async def relay(database: str) -> AsyncIterator[Relay]:
-    async with sandboxed() as (_, url), running(database, url) as one:
-        yield one
+    async with sandboxed() as (_, url), running(database, url) as service:
+        yield service
 
 
-async def operated(relay: Relay, *words: str, code: int = 0) -> Result:
-    """Run a command as the operator does, with the service's own settings, in a thread: it has a loop of its own."""
+async def operate(relay: Relay, *words: str, code: int = 0) -> Result:
+    """Run a command with the settings of the service, in a thread, because it runs an event loop."""
     settings = relay.settings
     assert settings.database_url is not None
     environment = {
@@ -37,46 +37,51 @@ async def operated(relay: Relay, *words: str, code: int = 0) -> Result:
     return result
 
 
-async def test_a_limit_is_set_shown_and_lifted(relay: Relay) -> None:
-    assert (await operated(relay, "budgets")).stderr == "There are no limits.\n"
-    said = await operated(relay, "budgets", "set", "bootstrap", "--day", "1.5", "--open", "1")
-    assert said.stdout == "bootstrap: day 1.5, open 1\n"
+async def test_a_limit_is_set_listed_and_removed(relay: Relay) -> None:
+    assert (await operate(relay, "budgets")).stderr == "There are no limits.\n"
+    result = await operate(relay, "budgets", "set", "bootstrap", "--day", "1.5", "--open", "1")
+    assert result.stdout == "bootstrap: day 1.5, open 1\n"
     await relay.submit("x [forever]")
     assert (await relay.call("POST", DOOR, json={"prompt": "y"}))[0] == 402
-    (listed,) = json.loads((await operated(relay, "budgets", "list", "--json")).stdout)
+    (listed,) = json.loads((await operate(relay, "budgets", "list", "--json")).stdout)
     assert listed["limits"] == {"total": None, "day": "1.5", "month": None, "open": "1"}
     assert listed["spent"] == dict.fromkeys(("total", "day", "month", "open"), "1")
-    drawn = (await operated(relay, "budgets")).stdout.splitlines()[1].split()
+    drawn = (await operate(relay, "budgets")).stdout.splitlines()[1].split()
     assert drawn == ["client", "bootstrap", "1/1.5", "1/1"]
-    assert (await operated(relay, "budgets", "set", "bootstrap")).stdout == "bootstrap: no limit\n"
+    assert (await operate(relay, "budgets", "set", "bootstrap")).stdout == "bootstrap: no limit\n"
     assert (await relay.call("POST", DOOR, json={"prompt": "y"}))[0] == 200
 
 
-async def test_a_limit_for_nobody_and_one_that_is_none_are_refused(relay: Relay) -> None:
-    assert "There is no client" in (await operated(relay, "budgets", "set", "nobody", "--day", "1", code=1)).stderr
-    assert "There is no key" in (await operated(relay, "budgets", "set", "no", "--of-key", code=1)).stderr
+async def test_an_unknown_owner_and_a_malformed_amount_are_refused(relay: Relay) -> None:
+    assert "There is no client" in (await operate(relay, "budgets", "set", "nobody", "--day", "1", code=1)).stderr
+    assert "There is no key" in (await operate(relay, "budgets", "set", "no", "--of-key", code=1)).stderr
     for figure in ("-1", "NaN", "1e3", "many"):
-        assert "is not an amount" in (await operated(relay, "budgets", "set", "a", f"--day={figure}", code=2)).stderr
+        assert "is not an amount" in (await operate(relay, "budgets", "set", "a", f"--day={figure}", code=2)).stderr
 
 
-async def test_everybodys_bill_is_printed_as_table_json_and_csv(relay: Relay) -> None:
+async def test_the_bill_of_all_clients_is_printed_as_table_json_and_csv(relay: Relay) -> None:
     await relay.final(await relay.submit(mode="pro"))
     month = datetime.now(UTC).strftime("%Y-%m")
-    (line,) = json.loads((await operated(relay, "bill", "--json")).stdout)
+    (line,) = json.loads((await operate(relay, "bill", "--json")).stdout)
     assert (line["by"], line["charged"]) == ({"client": "bootstrap", "month": month}, "3.5")
-    rows = list(csv.DictReader(io.StringIO((await operated(relay, "bill", "--csv", "--by", "mode")).stdout)))
+    rows = list(csv.DictReader(io.StringIO((await operate(relay, "bill", "--csv", "--by", "mode")).stdout)))
     assert [(row["mode"], row["charged"], row["tasks"]) for row in rows] == [("pro", "3.5", "1")]
-    assert "bootstrap" in (await operated(relay, "bill")).stdout
+    assert "bootstrap" in (await operate(relay, "bill")).stdout
 
 
-async def test_reconciling_ends_with_1_where_something_differs(relay: Relay) -> None:
+async def test_reconcile_exits_with_1_if_there_are_differences(relay: Relay) -> None:
     task = await relay.submit("x [charge:3]")
     await relay.final(task)
-    said = await operated(relay, "reconcile", "--ask-all")
-    assert "1 tasks, 1 polled, 0 without an answer, 0 differences." in said.stderr
+    result = await operate(relay, "reconcile", "--ask-all")
+    assert "1 tasks, 1 polled, 0 without an answer, 0 differences." in result.stderr
     await relay.parts.database.pool.execute("UPDATE ledger SET charged = 2 WHERE entry = 'settle'")
-    shown = await operated(relay, "reconcile", code=1)
-    assert task in shown.stdout
-    assert "the provider charged 3" in shown.stdout
-    (found,) = json.loads((await operated(relay, "reconcile", "--json", code=1)).stdout)["differences"]
-    assert (found["task_id"], found["about"], found["ours"], found["theirs"]) == (task, "charge", "2", "3")
+    result = await operate(relay, "reconcile", code=1)
+    assert task in result.stdout
+    assert "the provider charged 3" in result.stdout
+    (difference,) = json.loads((await operate(relay, "reconcile", "--json", code=1)).stdout)["differences"]
+    assert (difference["task_id"], difference["about"], difference["ours"], difference["theirs"]) == (
+        task,
+        "charge",
+        "2",
+        "3",
+    )

@@ -1,4 +1,4 @@
-"""The operator's commands, straight on a database: keys, the schema, and the doctor."""
+"""The operator's commands for keys and the schema, and the doctor, on a database."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ from tests.support.service import SIGNING, running, sandboxed
 
 
 async def operate(database: str, *words: str, code: int = 0, more: Mapping[str, str] = MappingProxyType({})) -> Result:
-    """Run a command in a thread, because it runs a loop of its own, with a service's settings."""
+    """Run a command with the settings of a service, in a thread, because it runs an event loop."""
     environment = {"RELAY_DATABASE_URL": database, "RELAY_SIGNING_KEYS": SIGNING, "RELAY_PORT": "9", **more}
     result: Result = await asyncio.to_thread(CliRunner().invoke, program, words, env=environment)
     assert result.exit_code == code, result.output
     return result
 
 
-async def test_a_key_is_printed_alone_used_listed_and_revoked(database: str) -> None:
+async def test_a_key_is_created_used_listed_and_revoked(database: str) -> None:
     key = (await operate(database, "keys", "create", "my-backend", "--scope", "read", "--expires", "90d")).stdout
     assert re.fullmatch(r"kr-[0-9a-f]{32}-[\w-]{43}\n", key)
     async with sandboxed() as (_, provider), running(database, provider) as service:
@@ -41,7 +41,7 @@ async def test_a_key_is_printed_alone_used_listed_and_revoked(database: str) -> 
     assert "revoked" in (await operate(database, "keys", "list")).stdout
 
 
-async def test_migrate_waits_for_a_schema_that_is_there(database: str) -> None:
+async def test_migrate_wait_returns_if_the_schema_is_current(database: str) -> None:
     await operate(database, "migrate", "--wait", "--within", "5s")
     await operate(database, "migrate")
 
@@ -51,7 +51,7 @@ def states(shown: Result) -> dict[str, str]:
     return {finding["check"]: finding["state"] for finding in findings}
 
 
-async def test_the_doctor_finds_what_is_well_and_what_is_not(database: str) -> None:
+async def test_the_doctor_reports_what_is_good_and_what_is_broken(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as service:
         given = {"RELAY_URL": service.url, "RELAY_PUBLIC_URL": service.url, "RELAY_PROVIDER_URL": provider}
         well = await operate(database, "doctor", "--json", more=given | {"RELAY_PROVIDER_KEY": "hk-sandbox"})
@@ -65,7 +65,7 @@ async def test_the_doctor_finds_what_is_well_and_what_is_not(database: str) -> N
     assert "Check RELAY_DATABASE_URL" in ill.stdout
 
 
-async def test_a_database_that_is_away_is_told_in_a_sentence() -> None:
+async def test_an_unreachable_database_is_reported_in_a_sentence() -> None:
     shown = await operate("postgresql://127.0.0.1:9/none", "keys", "create", "a", code=3)
     assert "Traceback" not in shown.output
     assert "kling-relay doctor" in shown.stderr

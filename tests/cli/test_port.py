@@ -8,7 +8,7 @@ from tests.support.processes import fleet
 from tests.support.service import SIGNING, sandboxed
 
 
-def test_a_port_is_free_or_shared_or_somebody_elses() -> None:
+def test_a_port_is_free_shared_or_in_use_by_another_program() -> None:
     with listening("127.0.0.1", 0) as ours:
         ours.listen()
         port = ours.getsockname()[1]
@@ -19,7 +19,7 @@ def test_a_port_is_free_or_shared_or_somebody_elses() -> None:
         assert (is_free("127.0.0.1", port), would_be_shared("127.0.0.1", port)) == (False, False)
 
 
-async def test_the_second_service_on_a_port_says_that_it_shares_it(database: str) -> None:
+async def test_the_second_service_on_a_port_notes_that_it_shares_it(database: str) -> None:
     with listening("127.0.0.1", 0) as held:
         port = held.getsockname()[1]
     async with sandboxed() as (_, provider):

@@ -27,7 +27,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_every_program_is_python(number: int) -> None:
+def test_every_program_compiles(number: int) -> None:
     compile(PROGRAMS[number], f"docs/client.md, program {number}", "exec")
 
 
@@ -37,18 +37,18 @@ async def test_programs_that_order_and_list_do_so(
     draw("test", "1x1", "rabbit").save(tmp_path / "rabbit.png")
     monkeypatch.chdir(tmp_path)
     async with sandboxed() as (_, provider), running(database, provider) as service:
-        for program in [one for one in PROGRAMS if "http://127.0.0.1:8080" in one]:
+        for program in [text for text in PROGRAMS if "http://127.0.0.1:8080" in text]:
             ready = program.replace("http://127.0.0.1:8080", service.url).replace("kr-…", KEY)
-            said = io.StringIO()
-            with redirect_stdout(said):
+            output = io.StringIO()
+            with redirect_stdout(output):
                 await asyncio.to_thread(exec, ready, {"__name__": "a program"})
-            assert "/sandbox/results/" in said.getvalue()
+            assert "/sandbox/results/" in output.getvalue()
 
 
 @asynccontextmanager
-async def by_aiohttp(found: dict[str, Any]) -> AsyncIterator[str]:
+async def by_aiohttp(module: dict[str, Any]) -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_post("/hook", found["hook"])
+    app.router.add_post("/hook", module["hook"])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -59,8 +59,8 @@ async def by_aiohttp(found: dict[str, Any]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def by_fastapi(found: dict[str, Any]) -> AsyncIterator[str]:
-    server = uvicorn.Server(uvicorn.Config(found["app"], log_config=None, lifespan="off"))
+async def by_fastapi(module: dict[str, Any]) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(module["app"], log_config=None, lifespan="off"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.ensure_future(server._serve([listening]))  # `serve` would take the signals over
         try:
@@ -72,8 +72,8 @@ async def by_fastapi(found: dict[str, Any]) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def by_flask(found: dict[str, Any]) -> AsyncIterator[str]:
-    server = make_server("127.0.0.1", 0, found["app"], threaded=True)
+async def by_flask(module: dict[str, Any]) -> AsyncIterator[str]:
+    server = make_server("127.0.0.1", 0, module["app"], threaded=True)
     serving = asyncio.ensure_future(asyncio.to_thread(server.serve_forever, 0.05))
     try:
         yield f"http://127.0.0.1:{server.server_port}/hook"
@@ -92,31 +92,31 @@ FRAMEWORKS: dict[str, tuple[str, Serve]] = {
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-async def test_a_hook_takes_real_deliveries_and_no_forgery(
+async def test_a_hook_accepts_real_deliveries_and_refuses_a_forged_one(
     database: str, framework: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mark, serve = FRAMEWORKS[framework]
-    (program,) = [one for one in PROGRAMS if mark in one]
-    found: dict[str, Any] = {"__name__": "hook"}
-    exec(program, found)
+    (program,) = [text for text in PROGRAMS if mark in text]
+    module: dict[str, Any] = {"__name__": "hook"}
+    exec(program, module)
     async with (
         sandboxed() as (_, provider),
         running(database, provider) as service,
-        serve(found) as url,
+        serve(module) as url,
         Relay(service.url, KEY) as relay,
     ):
-        found["SECRET"] = (await relay.subscribe(url)).secret
+        module["SECRET"] = (await relay.subscribe(url)).secret
         task = await relay.text_to_image("a rabbit")
         await relay.wait(task.task_id, within=20)
 
         async def is_delivered() -> bool:
-            return {each.status async for each in relay.deliveries()} == {"delivered"}
+            return {delivery.status async for delivery in relay.deliveries()} == {"delivered"}
 
         await eventually(is_delivered)
-        assert [each.attempt_count async for each in relay.deliveries()] == [1, 1, 1]
+        assert [delivery.attempt_count async for delivery in relay.deliveries()] == [1, 1, 1]
         async with service.client.post(url, json={"type": "task.succeed", "data": {"task_id": "forged"}}) as answer:
             assert answer.status == 401
-    said = capsys.readouterr().out
-    assert sorted(said.split()) == sorted(
+    output = capsys.readouterr().out
+    assert sorted(output.split()) == sorted(
         word for step in ("submitted", "processing", "succeed") for word in (f"task.{step}", task.task_id)
     )

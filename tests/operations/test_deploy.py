@@ -1,4 +1,4 @@
-"""One host: compose.yaml and the systemd units say only what the service understands, and give away nothing."""
+"""One host: compose.yaml and the systemd units name only settings that exist, and contain no secret."""
 
 import os
 import re
@@ -22,28 +22,29 @@ RELAY_NAME = re.compile(r"RELAY_[A-Z_]*[A-Z]")
 
 
 def compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    return found
+    content: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return content
 
 
 def unit(path: Path) -> dict[str, list[str]]:
-    """What a unit file says, by key; a key may be there several times, and none is in two sections."""
-    found: dict[str, list[str]] = {}
+    """Return the values of a unit file by key. A key may be repeated, and is in one section only."""
+    values: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         key, is_setting, value = line.partition("=")
         if is_setting and not line.startswith("#"):
-            found.setdefault(key, []).append(value)
-    return found
+            values.setdefault(key, []).append(value)
+    return values
 
 
 @pytest.mark.parametrize(
-    "path", ["compose.yaml", "Dockerfile", *(str(it.relative_to(ROOT)) for it in UNITS.rglob("*.*") if it.is_file())]
+    "path",
+    ["compose.yaml", "Dockerfile", *(str(path.relative_to(ROOT)) for path in UNITS.rglob("*.*") if path.is_file())],
 )
 def test_only_settings_that_exist_are_named(path: str) -> None:
     assert set(RELAY_NAME.findall((ROOT / path).read_text())) <= SETTINGS.keys()
 
 
-def test_compose_runs_every_role_once_the_schema_is_there() -> None:
+def test_compose_starts_every_role_after_the_migration() -> None:
     services = compose()["services"]
     assert {"postgres", "migrate", "api", "worker"} <= services.keys()
     for role in ("api", "worker"):
@@ -52,7 +53,7 @@ def test_compose_runs_every_role_once_the_schema_is_there() -> None:
     assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
-def test_compose_containers_can_gain_and_change_nothing() -> None:
+def test_compose_containers_have_no_rights_and_a_read_only_root() -> None:
     for name, service in compose()["services"].items():
         if name != "postgres":
             assert service["read_only"] is True
@@ -61,28 +62,28 @@ def test_compose_containers_can_gain_and_change_nothing() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_compose_holds_no_secret_and_invents_none() -> None:
+def test_compose_contains_no_secret_and_no_default_for_one() -> None:
     environment = compose()["services"]["api"]["environment"]
-    assert all(re.fullmatch(r"\$\{RELAY_SIGNING_KEYS:\?.+\}", environment[it]) for it in ["RELAY_SIGNING_KEYS"])
+    assert re.fullmatch(r"\$\{RELAY_SIGNING_KEYS:\?.+\}", environment["RELAY_SIGNING_KEYS"])
     assert "${POSTGRES_PASSWORD:?" in environment["RELAY_DATABASE_URL"]
     assert SECRETS - environment.keys() == {"RELAY_KEY"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_units_start_their_role_and_keep_the_shared_hardening(role: str) -> None:
+def test_a_unit_starts_its_role_with_the_shared_hardening(role: str) -> None:
     own, shared = unit(UNITS / f"kling-relay-{role}.service"), unit(SHARED)
     assert own["ExecStart"] == [f"/opt/kling-relay/bin/kling-relay {role}"]
     assert own["Type"] == ["oneshot" if role == "migrate" else "exec"]
-    # What a drop-in sets wins over the unit: it must not speak of what differs.
+    # A drop-in overrides the unit, so it must not set what differs between units.
     assert not {"Type", "ExecStart", "ExecStartPre", "Restart"} & shared.keys()
     for name in ("NoNewPrivileges", "DynamicUser", "PrivateTmp", "RestrictNamespaces", "MemoryDenyWriteExecute"):
         assert shared[name] == ["yes"]
     assert (shared["ProtectSystem"], shared["CapabilityBoundingSet"]) == (["strict"], [""])
-    assert {it.partition(":")[0] for it in shared["LoadCredential"]} == SECRETS - {"RELAY_KEY"}
+    assert {line.partition(":")[0] for line in shared["LoadCredential"]} == SECRETS - {"RELAY_KEY"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_systemd_itself_finds_nothing_wrong(role: str, tmp_path: Path) -> None:
+def test_systemd_analyze_accepts_every_unit(role: str, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not on this machine: the units were parsed, but not judged by systemd")
     shutil.copytree(UNITS, tmp_path / "units")
@@ -94,9 +95,9 @@ def test_systemd_itself_finds_nothing_wrong(role: str, tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("/opt/kling-relay/bin/kling-relay", str(program)))
     environment = {"SYSTEMD_UNIT_PATH": f"{tmp_path}/units:", "PATH": os.defpath}
     for question in (["verify", "--man=no"], ["security", "--offline=yes", "--threshold=20"]):
-        asked = subprocess.run(
+        result = subprocess.run(
             ["systemd-analyze", *question, f"{tmp_path}/units/{name}"],
             env=environment, check=False, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert asked.returncode == 0, asked.stdout + asked.stderr
-        assert "Unknown" not in asked.stderr
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "Unknown" not in result.stderr

@@ -1,4 +1,4 @@
-"""The operator's commands of this page of life, as they are typed."""
+"""Commands of docs/operations.md, as an operator types them."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ NEW = "the-next-signing-key-0123456789abcdef0123456789abc"
 
 
 async def operate(database: str, *words: str, keys: str = SIGNING) -> Result:
-    """Run a command in a thread, because it runs a loop of its own."""
+    """Run a command in a thread, because it runs an event loop."""
     environment = {"RELAY_DATABASE_URL": database, "RELAY_SIGNING_KEYS": keys}
     result: Result = await asyncio.to_thread(CliRunner().invoke, program, words, env=environment)
     return result
@@ -30,7 +30,7 @@ async def test_keys_reencrypt_reports_its_counts(database: str) -> None:
     assert "RELAY_SIGNING_KEYS" in lost.stderr
 
 
-async def test_a_restored_database_is_said_to_be_one(database: str) -> None:
+async def test_migrate_restored_marks_the_database_once_no_worker_runs(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider):
         refused = await operate(database, "migrate", "--restored")
         assert refused.exit_code == 1

@@ -1,8 +1,7 @@
-"""The image, as far as it goes without an engine: the Dockerfile's build steps are followed in a temporary root.
+"""The image, without a container engine: the steps of the Dockerfile are run in a temporary root.
 
-Two things are not as in the real build, for want of an engine and a network: the base image is this machine's Python,
-and the locked dependencies are linked from this environment (by their records, in the versions that the lock file
-says) instead of fetched. What is copied, built, installed, compiled and started is the real thing.
+Two things differ from the real build: the base image is this machine's Python, and the locked dependencies are linked
+from this environment, in the locked versions, instead of downloaded. All other steps are the real ones.
 """
 
 import http.server
@@ -37,16 +36,16 @@ class Step(NamedTuple):
 
 
 def stages() -> list[list[Step]]:
-    """The Dockerfile's stages, each beginning with its FROM; what stands before the first is left out."""
+    """Return the stages of the Dockerfile, each from its FROM; lines before the first FROM are left out."""
     text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    found: list[list[Step]] = []
+    result: list[list[Step]] = []
     for line in filter(None, map(str.strip, text.splitlines())):
         step = Step(*line.split(maxsplit=1))
         if step.word == "FROM":
-            found.append([])
-        if found:
-            found[-1].append(step)
-    return found
+            result.append([])
+        if result:
+            result[-1].append(step)
+    return result
 
 
 def of_last(word: str) -> list[str]:
@@ -54,7 +53,7 @@ def of_last(word: str) -> list[str]:
 
 
 def locked(path: Path) -> dict[str, str]:
-    """The versions that a lock file pins for this Python, by name."""
+    """Return the versions that a lock file pins, by name."""
     pins = re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", path.read_text(), re.MULTILINE)
     return dict(pins)
 
@@ -71,40 +70,42 @@ def link_dependencies(site: Path) -> None:
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps `path` out of the build; the last pattern that fits decides."""
-    verdict = False
+    """Return whether .dockerignore excludes `path`; the last matching pattern decides."""
+    is_ignored = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.strip().removeprefix("!")
         if pattern and not pattern.startswith("#"):
             parts = [path, *map(str, Path(path).parents)]
             anywhere = pattern.removeprefix("**/")
-            if any(fnmatch(it, pattern) or (anywhere != pattern and fnmatch(Path(it).name, anywhere)) for it in parts):
-                verdict = not line.startswith("!")
-    return verdict
+            if any(
+                fnmatch(part, pattern) or (anywhere != pattern and fnmatch(Path(part).name, anywhere)) for part in parts
+            ):
+                is_ignored = not line.startswith("!")
+    return is_ignored
 
 
 def copy(step: Step, root: Path) -> None:
-    """Follow one COPY of the first stage: files into a directory, or one directory onto another."""
+    """Run one COPY of the first stage: files into a directory, or one directory onto another."""
     *sources, target = step.rest.split()
-    place = root / target.removeprefix("/") if target.startswith("/") else root / "build" / target
+    destination = root / target.removeprefix("/") if target.startswith("/") else root / "build" / target
     for source in sources:
         start = ROOT / source
-        for path in [start] if start.is_file() else sorted(it for it in start.rglob("*") if it.is_file()):
+        for path in [start] if start.is_file() else sorted(entry for entry in start.rglob("*") if entry.is_file()):
             inside = path.name if start.is_file() else str(path.relative_to(start))
             if not ignored(str(path.relative_to(ROOT))):
-                (place / inside).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, place / inside)
+                (destination / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, destination / inside)
 
 
 def run(step: Step, root: Path) -> None:
-    """Follow one RUN of the first stage with this machine's Python; raises CalledProcessError."""
+    """Run one RUN of the first stage with this machine's Python. Raises CalledProcessError."""
     command = step.rest.replace(HOME, f"{root}{HOME}")
     if "-r requirements/run.txt" in command:
         link_dependencies(next((root / "opt" / "kling-relay" / "lib").glob("python*/site-packages")))
         return
-    if "-r build.txt" in command:  # the pinned setuptools: made sure to be this environment's, then used from there
+    if "-r build.txt" in command:  # this environment has the pinned setuptools
         command = command.partition("&&")[0]
-    # What is linked belongs to this environment: only what was really installed is compiled.
+    # Linked files belong to this environment: compile only the installed ones.
     command = re.sub(r"(compileall .*) \S+/lib ", rf"\1 {root}{HOME}/lib/python*/site-packages/kling_relay ", command)
     path = f"{Path(sys.executable).parent}:{os.defpath}"  # `python` is the base image's in the Dockerfile
     subprocess.run(["/bin/sh", "-ceu", command], cwd=root / "build", env={"PATH": path}, check=True, timeout=120)
@@ -112,7 +113,7 @@ def run(step: Step, root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root in which the first stage was followed."""
+    """A root in which the first stage has run."""
     root = tmp_path_factory.mktemp("image")
     (root / "build").mkdir()
     (root / "opt").mkdir()
@@ -128,7 +129,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_image(root: Path, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as the last stage would: its environment alone, nothing of this tree within reach."""
+    """Run a command as in the last stage: with its environment, and nothing of this source tree in reach."""
     home = f"{root}{HOME}"
     environment = {"PATH": f"{home}/bin:{os.defpath}", "PYTHONDONTWRITEBYTECODE": "1", **extra}
     words = [word.replace(HOME, home) for word in command]
@@ -136,19 +137,19 @@ def in_image(root: Path, *command: str, **extra: str) -> subprocess.CompletedPro
     return subprocess.run(words, cwd=root, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
 
-def test_the_command_starts_from_what_the_build_installed(built: Path) -> None:
+def test_the_entrypoint_starts_in_the_built_image(built: Path) -> None:
     (entry,) = of_last("ENTRYPOINT")
     started = in_image(built, *json.loads(entry), "--version")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (started.returncode, version in started.stdout) == (0, True), started
 
 
-def test_the_build_holds_the_package_the_migrations_and_their_bytecode(built: Path) -> None:
+def test_the_build_contains_the_package_the_migrations_and_bytecode(built: Path) -> None:
     where = in_image(
         built,
         "python",
         "-c",
-        "import kling_relay.store.schema.migrate as it; print(it.__file__, it.scripts(), it.head())",
+        "from kling_relay.store.schema import migrate; print(migrate.__file__, migrate.scripts(), migrate.head())",
     )
     module, scripts, head = where.stdout.split()
     assert module.startswith(f"{built}{HOME}/lib/")
@@ -158,16 +159,16 @@ def test_the_build_holds_the_package_the_migrations_and_their_bytecode(built: Pa
     installed = Path(module).parents[1]
     sources = list(installed.rglob("*.py"))
     assert sources
-    assert [it for it in sources if not list(it.parent.glob(f"__pycache__/{it.stem}.*.pyc"))] == []
+    assert [path for path in sources if not list(path.parent.glob(f"__pycache__/{path.stem}.*.pyc"))] == []
 
 
-def test_nothing_for_development_is_in_the_build(built: Path) -> None:
+def test_the_build_contains_no_development_tool(built: Path) -> None:
     probe = "import importlib.util as u; print([n for n in ('pip', 'pytest', 'setuptools', 'mypy') if u.find_spec(n)])"
     assert in_image(built, "python", "-c", probe).stdout.strip() == "[]"
-    assert not {"tests", "bench", "docs", ".git"} & {it.name for it in (built / "build").iterdir()}
+    assert not {"tests", "bench", "docs", ".git"} & {path.name for path in (built / "build").iterdir()}
 
 
-class _Alive(http.server.BaseHTTPRequestHandler):
+class _LivezHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/livez" else 404)
         self.end_headers()
@@ -178,8 +179,8 @@ class _Alive(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def port_of_the_living() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Alive) as server:
+def live_port() -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _LivezHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
@@ -187,12 +188,12 @@ def port_of_the_living() -> Iterator[int]:
         thread.join()
 
 
-def test_the_health_check_asks_both_ports(built: Path, port_of_the_living: int) -> None:
+def test_the_health_check_tries_both_ports(built: Path, live_port: int) -> None:
     check = json.loads(of_last("HEALTHCHECK")[0].partition("CMD ")[2])
-    alive, silent = str(port_of_the_living), "1"  # nobody listens on port 1
+    alive, closed = str(live_port), "1"  # nothing listens on port 1
     outcomes = [
         in_image(built, *check, RELAY_PORT=port, RELAY_METRICS_PORT=metrics).returncode
-        for port, metrics in ((alive, silent), (silent, alive), (silent, silent))
+        for port, metrics in ((alive, closed), (closed, alive), (closed, closed))
     ]
     assert outcomes == [0, 0, 1]
 
@@ -205,12 +206,12 @@ def test_the_last_stage_needs_no_shell_no_root_and_no_compiler() -> None:
     assert not re.search(r"apt-get|gcc|build-essential|curl|ADD ", (ROOT / "Dockerfile").read_text())
     labels = " ".join(of_last("LABEL"))
     names = ("title", "description", "licenses", "version", "revision", "created")
-    assert all(f"org.opencontainers.image.{it}=" in labels for it in names)
+    assert all(f"org.opencontainers.image.{name}=" in labels for name in names)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"VERSION={version}" in of_last("ARG")
 
 
-def test_every_dependency_is_held_to_its_hash_and_needs_no_compiler() -> None:
+def test_every_dependency_is_checked_by_hash_and_needs_no_compiler() -> None:
     installs = [step.rest for step in stages()[0] if step.word == "RUN" and " install " in step.rest]
     for command in installs:
         fetched = "--require-hashes" in command and "--only-binary=:all:" in command
@@ -219,15 +220,15 @@ def test_every_dependency_is_held_to_its_hash_and_needs_no_compiler() -> None:
     assert set(locked(ROOT / "requirements" / "run.txt")) <= set(locked(ROOT / "requirements" / "dev.txt"))
 
 
-def test_the_build_sees_only_what_it_needs() -> None:
-    kept = [
+def test_dockerignore_sends_only_the_files_of_the_build() -> None:
+    sent = [
         "service/kling_relay/__init__.py",
         "alembic/env.py",
         "requirements/run.txt",
         "pyproject.toml",
         "deploy/healthcheck.py",
     ]
-    out = [
+    excluded = [
         ".git/config",
         ".relay/keys",
         ".env",
@@ -235,5 +236,5 @@ def test_the_build_sees_only_what_it_needs() -> None:
         "service/kling_relay/__pycache__/x.pyc",
         ".venv/bin/python",
     ]
-    assert [it for it in kept if ignored(it)] == []
-    assert [it for it in out if not ignored(it)] == []
+    assert [path for path in sent if ignored(path)] == []
+    assert [path for path in excluded if not ignored(path)] == []

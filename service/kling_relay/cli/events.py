@@ -30,7 +30,7 @@ _ANSWER_WITHIN = 30
 @click.option("--follow", "-f", is_flag=True, help="Follow the log until Ctrl-C.")
 @click.option("--after", metavar="CURSOR", help="Start after this event.  [default: the beginning; with -f: now]")
 @click.option("--type", "types", multiple=True, help=_TYPES)
-@click.option("--task", help="Only of this task.")
+@click.option("--task", help="Only events of this task.")
 @click.option("--limit", "-n", type=int, help="At most this many, without -f.  [default: all]")
 @calls_service
 async def events(
@@ -62,7 +62,7 @@ async def events(
 @click.option("--forward-to", required=True, metavar="URL", help="Where to POST each event.")
 @click.option("--after", metavar="CURSOR", help="Start after this event.  [default: now]")
 @click.option("--type", "types", multiple=True, help=_TYPES)
-@click.option("--task", help="Only of this task.")
+@click.option("--task", help="Only events of this task.")
 @click.option("--format", "form", type=_FORMATS, default="standard", show_default=True, help="The format of the body.")
 @click.option("--secret", metavar="whsec_…", help="Sign with this secret.  [default: a new one, which is printed]")
 @calls_service
