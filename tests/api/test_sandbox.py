@@ -1,4 +1,4 @@
-"""The sandbox when it behaves: the seed's answers, Kling's envelope, doors, prices, slots and the account."""
+"""The well-behaved sandbox: answers in both dialects, authorization, prices, slots and the account."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,22 +17,22 @@ FOREVER = Profile(seconds=(3600, 3600))
 
 async def test_a_submit_is_answered_with_the_seeds_members_and_no_others() -> None:
     async with scene(FOREVER) as stage:
-        status, said = await stage.post("/kling/v1/images/generations", prompt="漫画兔子吃草")
+        status, reply = await stage.post("/kling/v1/images/generations", prompt="漫画兔子吃草")
         assert status == 200
-        assert list(said) == ["code", "message", "request_id", "data"]
-        assert (said["code"], said["message"]) == (0, "成功")
-        assert list(said["data"]) == ["task_id", "task_status", "created_at", "updated_at"]
-        assert said["request_id"] == said["data"]["task_id"]
-        assert said["data"]["task_status"] == "submitted"
-        assert isinstance(said["data"]["created_at"], int)
+        assert list(reply) == ["code", "message", "request_id", "data"]
+        assert (reply["code"], reply["message"]) == (0, "成功")
+        assert list(reply["data"]) == ["task_id", "task_status", "created_at", "updated_at"]
+        assert reply["request_id"] == reply["data"]["task_id"]
+        assert reply["data"]["task_status"] == "submitted"
+        assert isinstance(reply["data"]["created_at"], int)
 
 
 async def test_a_finished_picture_has_the_seeds_result_with_videos_null() -> None:
     async with scene() as stage:
         task = await stage.submit("a rabbit", "images/generations", n=2, aspect_ratio="4:3")
         await stage.final(task)
-        _, said = await stage.get(f"/kling/v1/images/generations/{task}")
-        data = said["data"]
+        _, reply = await stage.get(f"/kling/v1/images/generations/{task}")
+        data = reply["data"]
         assert (data["task_status"], data["task_status_msg"]) == ("succeed", "")
         assert data["task_result"]["videos"] is None
         assert [image["index"] for image in data["task_result"]["images"]] == [0, 1]
@@ -43,32 +43,32 @@ async def test_a_finished_video_has_the_seeds_result_with_images_null() -> None:
     async with scene() as stage:
         task = await stage.submit(duration="10", mode="pro")
         await stage.final(task)
-        _, said = await stage.get(f"/kling/v1/videos/text2video/{task}")
-        result = said["data"]["task_result"]
+        _, reply = await stage.get(f"/kling/v1/videos/text2video/{task}")
+        result = reply["data"]["task_result"]
         assert result["images"] is None
         (video,) = result["videos"]
         assert list(video) == ["id", "url", "duration"]
         assert video["duration"] == "10.1"
 
 
-async def test_klings_own_paths_take_callback_url_and_external_task_id() -> None:
+async def test_klings_own_paths_use_callback_url_and_external_task_id() -> None:
     async with scene() as stage:
         members = {"prompt": "x", "notify_hook": "", "callback_url": stage.hook, "external_task_id": "mine"}
-        _, said = await stage.post("/v1/videos/text2video", **members)
-        assert said["message"] == "SUCCEED"
-        assert said["request_id"] != said["data"]["task_id"]
-        assert said["data"]["task_info"] == {"external_task_id": "mine"}
+        _, reply = await stage.post("/v1/videos/text2video", **members)
+        assert reply["message"] == "SUCCEED"
+        assert reply["request_id"] != reply["data"]["task_id"]
+        assert reply["data"]["task_info"] == {"external_task_id": "mine"}
         await stage.called(3)
-        _, found = await stage.get("/v1/videos/text2video/mine")
-        assert found["data"]["task_id"] == said["data"]["task_id"]
-        assert "images" not in found["data"]["task_result"]
+        _, polled = await stage.get("/v1/videos/text2video/mine")
+        assert polled["data"]["task_id"] == reply["data"]["task_id"]
+        assert "images" not in polled["data"]["task_result"]
 
 
-async def test_an_external_task_id_is_taken_once_per_account() -> None:
+async def test_an_external_task_id_can_be_used_once_per_account() -> None:
     async with scene() as stage:
         await stage.submit(external_task_id="mine")
-        status, said = await stage.post("/v1/videos/text2video", prompt="x", external_task_id="mine")
-        assert (status, said["code"]) == (400, 1201)
+        status, reply = await stage.post("/v1/videos/text2video", prompt="x", external_task_id="mine")
+        assert (status, reply["code"]) == (400, 1201)
         assert len(stage.sandbox.ledger) == 1
 
 
@@ -85,8 +85,8 @@ async def test_a_page_shows_the_newest_first_and_only_its_own_kind() -> None:
         await stage.submit("a picture", "images/generations")
         _, first = await stage.get("/kling/v1/videos/text2video?pageNum=1&pageSize=2")
         _, second = await stage.get("/kling/v1/videos/text2video?pageNum=2&pageSize=2")
-        shown = [task["task_id"] for task in first["data"] + second["data"]]
-        assert shown == tasks[::-1]
+        ids = [task["task_id"] for task in first["data"] + second["data"]]
+        assert ids == tasks[::-1]
         assert (await stage.get("/kling/v1/videos/text2video?pageSize=501"))[1]["code"] == 1201
 
 
@@ -106,9 +106,7 @@ async def test_a_page_shows_the_newest_first_and_only_its_own_kind() -> None:
         ("bearer hk-sandbox", 0),
     ],
 )
-async def test_the_door_opens_to_keys_and_to_tokens_in_their_time(
-    header: str | dict[str, Any] | None, code: int
-) -> None:
+async def test_keys_and_valid_tokens_are_authorized(header: str | dict[str, Any] | None, code: int) -> None:
     async with scene() as stage:
         headers = (
             {"Authorization": _token(**header) if isinstance(header, dict) else header} if header is not None else {}
@@ -148,14 +146,14 @@ def _token(iss: str = ACCESS_KEY, exp: int = 1800, nbf: int = -5, secret: str = 
 )
 async def test_a_wrong_order_is_refused_with_1201_and_costs_nothing(operation: str, members: dict[str, Any]) -> None:
     async with scene() as stage:
-        status, said = await stage.post(f"/kling/v1/{operation}", **members)
-        assert (status, said["code"]) == (400, 1201)
-        assert set(said) == {"code", "message", "request_id"}
+        status, reply = await stage.post(f"/kling/v1/{operation}", **members)
+        assert (status, reply["code"]) == (400, 1201)
+        assert set(reply) == {"code", "message", "request_id"}
         assert not stage.sandbox.ledger
         assert not stage.sandbox.tasks
 
 
-async def test_null_and_empty_members_and_a_numeric_duration_are_unset_or_taken() -> None:
+async def test_null_and_empty_members_are_unset_and_a_numeric_duration_is_accepted() -> None:
     async with scene() as stage:
         task = await stage.submit(duration=10, cfg_scale=None, camera_control=None, mode="", model_name=None)
         assert stage.sandbox.task(task).order.price == 2
@@ -179,43 +177,43 @@ async def test_null_and_empty_members_and_a_numeric_duration_are_unset_or_taken(
         ),
     ],
 )
-async def test_prices_are_the_seeds(operation: str, members: dict[str, Any], price: str) -> None:
+async def test_prices_follow_the_seed_price_list(operation: str, members: dict[str, Any], price: str) -> None:
     async with scene() as stage:
-        status, said = await stage.post(f"/kling/v1/{operation}", **members)
+        status, reply = await stage.post(f"/kling/v1/{operation}", **members)
         assert status == 200
-        await stage.final(said["data"]["task_id"])
-        _, polled = await stage.get(f"/kling/v1/{operation}/{said['data']['task_id']}")
+        await stage.final(reply["data"]["task_id"])
+        _, polled = await stage.get(f"/kling/v1/{operation}/{reply['data']['task_id']}")
         assert polled["data"]["final_unit_deduction"] == price
         assert stage.sandbox.spent == Decimal(price)
 
 
-async def test_a_failed_task_is_code_0_and_its_charge_comes_back() -> None:
+async def test_a_failed_task_has_code_0_and_is_refunded() -> None:
     async with scene() as stage:
         task = await stage.submit("[fail:too dark]", duration="10")
         await stage.final(task)
-        status, said = await stage.get(f"/kling/v1/videos/text2video/{task}")
-        assert (status, said["code"], said["message"]) == (200, 0, "成功")
-        assert (said["data"]["task_status"], said["data"]["task_status_msg"]) == ("failed", "too dark")
-        assert said["data"]["final_unit_deduction"] == "0"
+        status, reply = await stage.get(f"/kling/v1/videos/text2video/{task}")
+        assert (status, reply["code"], reply["message"]) == (200, 0, "成功")
+        assert (reply["data"]["task_status"], reply["data"]["task_status_msg"]) == ("failed", "too dark")
+        assert reply["data"]["final_unit_deduction"] == "0"
         assert [(line.kind, str(line.units)) for line in stage.sandbox.ledger] == [("charge", "2"), ("refund", "-2")]
         assert stage.sandbox.balance == Profile().balance
 
 
-async def test_an_empty_account_is_1102() -> None:
+async def test_an_order_beyond_the_balance_is_refused_with_1102() -> None:
     async with scene(Profile(seconds=QUICK, balance=Decimal(3))) as stage:
         await stage.submit(duration="10")
-        status, said = await stage.post("/kling/v1/videos/text2video", prompt="x", duration="10")
-        assert (status, said["code"]) == (429, 1102)
+        status, reply = await stage.post("/kling/v1/videos/text2video", prompt="x", duration="10")
+        assert (status, reply["code"]) == (429, 1102)
         await stage.submit()
         assert stage.sandbox.balance == 0
 
 
-async def test_slots_are_held_until_the_end_and_over_them_is_1303() -> None:
+async def test_slots_are_held_until_the_end_and_an_order_beyond_them_is_refused_with_1303() -> None:
     async with scene(Profile(seconds=(3600, 3600), slots=4)) as stage:
         pictures = await stage.submit("x", "images/generations", n=3)
         await stage.submit()
-        status, said = await stage.post("/kling/v1/videos/text2video", prompt="x")
-        assert (status, said["code"]) == (429, 1303)
+        status, reply = await stage.post("/kling/v1/videos/text2video", prompt="x")
+        assert (status, reply["code"]) == (429, 1303)
         stage.sandbox.fail(pictures)
         assert stage.sandbox.slots_held == 1
         await stage.submit()
@@ -234,16 +232,16 @@ async def test_unknown_paths_and_tasks_are_refused_in_klings_words() -> None:
 async def test_every_code_has_the_http_status_of_klings_list() -> None:
     async with scene() as stage:
         for code, (status, _) in CODES.items():
-            answered, said = await stage.post("/kling/v1/videos/text2video", prompt=f"[{code}]")
-            assert (answered, said["code"]) == (status, code)
+            actual, reply = await stage.post("/kling/v1/videos/text2video", prompt=f"[{code}]")
+            assert (actual, reply["code"]) == (status, code)
         assert not stage.sandbox.tasks
 
 
-async def test_the_account_is_told_as_kling_tells_it() -> None:
+async def test_the_account_has_klings_format() -> None:
     async with scene() as stage:
         await stage.submit(duration="10")
-        _, said = await stage.get("/account/costs?start_time=0&end_time=1")
-        (pack,) = said["data"]["resource_pack_subscribe_infos"]
+        _, reply = await stage.get("/account/costs?start_time=0&end_time=1")
+        (pack,) = reply["data"]["resource_pack_subscribe_infos"]
         assert pack["total_quantity"] - pack["remaining_quantity"] == 2
 
 
@@ -258,8 +256,8 @@ async def test_the_oldest_finished_tasks_are_forgotten_beyond_the_limit() -> Non
         assert (await stage.get(f"/kling/v1/videos/text2video/{tasks[0]}"))[1]["code"] == 1203
 
 
-async def test_the_present_is_the_one_that_was_handed_in() -> None:
+async def test_the_sandbox_uses_the_clock_it_was_given() -> None:
     at = datetime(2024, 9, 10, 13, 26, 16, 706000, tzinfo=UTC)
     async with scene(Profile(seconds=QUICK), now=lambda: at + timedelta(0)) as stage:
-        _, said = await stage.post("/kling/v1/videos/text2video", prompt="x")
-        assert said["data"]["created_at"] == 1725974776706
+        _, reply = await stage.post("/kling/v1/videos/text2video", prompt="x")
+        assert reply["data"]["created_at"] == 1725974776706

@@ -1,4 +1,4 @@
-"""The sandbox's callbacks: when it behaves, in every style, signed, and in every way that they go wrong."""
+"""The sandbox's callbacks: in order, in every style, signed, and with every fault."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ async def test_every_change_is_called_back_in_order_with_klings_flat_body() -> N
         assert bodies[2]["task_result"]["videos"][0]["duration"] == "10.1"
 
 
-async def test_no_hook_means_no_callback() -> None:
+async def test_an_order_without_a_hook_gets_no_callback() -> None:
     async with scene() as stage:
         await stage.final(await stage.submit(notify_hook=""))
         await stage.submit()
@@ -32,7 +32,7 @@ async def test_no_hook_means_no_callback() -> None:
         assert len(stage.calls) == 3
 
 
-async def test_only_the_asked_for_statuses_are_called_back() -> None:
+async def test_only_the_chosen_statuses_are_called_back() -> None:
     async with scene(Profile(seconds=QUICK, callbacks=("succeed", "failed"))) as stage:
         await stage.submit()
         (body,) = await stage.called(1)
@@ -40,7 +40,7 @@ async def test_only_the_asked_for_statuses_are_called_back() -> None:
 
 
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "mixed"])
-async def test_every_style_says_the_id_and_an_end(style: str) -> None:
+async def test_every_style_contains_the_id_and_the_result(style: str) -> None:
     async with scene() as stage:
         task = await stage.submit(f"[spelling:{style}] rabbit")
         bodies = await stage.called(3)

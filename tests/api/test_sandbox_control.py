@@ -1,4 +1,4 @@
-"""The sandbox's own API, its results, its knobs, and the page that lists every word and knob."""
+"""The sandbox's own API, its results, its options, and the docs that list every directive and option."""
 
 import io
 import random
@@ -16,10 +16,10 @@ from tests.support.sandboxed import QUICK, scene
 
 PAGE = (ROOT / "docs" / "sandbox.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
-DOOR = "/kling/v1/videos/text2video"
+PATH = "/kling/v1/videos/text2video"
 
 
-async def test_the_record_is_told_over_http() -> None:
+async def test_the_state_can_be_read_over_http() -> None:
     async with scene() as stage:
         task = await stage.submit("[fail]", external_task_id="mine", duration="10")
         await stage.called(3)
@@ -49,7 +49,7 @@ async def test_tasks_are_ended_and_callbacks_sent_over_http() -> None:
         assert [body["task_status"] for body in await stage.called(5)].count("processing") == 1
 
 
-async def test_knobs_are_turned_while_it_runs() -> None:
+async def test_options_can_be_changed_while_the_sandbox_runs() -> None:
     async with scene() as stage:
         options = {"loss": 1, "seconds": "0..0", "callbacks": ["succeed"], "external_ids": False, "slots": None}
         async with stage.client.patch(stage.url + "/sandbox/profile", json=options) as answer:
@@ -58,10 +58,10 @@ async def test_knobs_are_turned_while_it_runs() -> None:
         await stage.final(await stage.submit())
         assert [(callback.status, callback.lost) for callback in stage.sandbox.callbacks] == [("succeed", True)]
         async with stage.client.patch(stage.url + "/sandbox/profile", json={"loss": 2, "odd": 1}) as answer:
-            said = await answer.json()
-        assert (answer.status, said["code"]) == (400, 1201)
-        assert "loss" in said["message"]
-        assert "odd" in said["message"]
+            reply = await answer.json()
+        assert (answer.status, reply["code"]) == (400, 1201)
+        assert "loss" in reply["message"]
+        assert "odd" in reply["message"]
 
 
 async def test_the_record_is_not_told_to_strangers() -> None:
@@ -69,19 +69,19 @@ async def test_the_record_is_not_told_to_strangers() -> None:
         for path in ("account", "ledger", "tasks", "callbacks", "profile"):
             async with stage.client.get(f"{stage.url}/sandbox/{path}", headers={"Authorization": "Bearer x"}) as answer:
                 assert answer.status == 401
-        _, shown = await stage.get("/sandbox/profile")
-        assert not {"keys", "access_keys", "secret"} & set(shown)
+        _, profile = await stage.get("/sandbox/profile")
+        assert not {"keys", "access_keys", "secret"} & set(profile)
 
 
-def test_knobs_read_back_what_they_show() -> None:
+def test_a_profile_reads_back_its_own_json() -> None:
     profile = Profile(loss=0.25, slots=3, refusals=((1302, 0.5), (5000, 0.1)), seconds=(0, 1), hook_fields=("a", "b"))
     assert Profile().with_options(profile.to_json().items()) == profile
 
 
-def test_every_wrong_knob_is_named_at_once() -> None:
-    with pytest.raises(ProfileError) as wrong:
+def test_every_wrong_option_is_reported_at_once() -> None:
+    with pytest.raises(ProfileError) as raised:
         Profile().with_options([("loss", "2"), ("secret", "whsec_!"), ("nothing", "1"), ("seconds", "3..1")])
-    assert re.findall(r"(?:^|; )(\w+):", str(wrong.value)) == ["loss", "secret", "nothing", "seconds"]
+    assert re.findall(r"(?:^|; )(\w+):", str(raised.value)) == ["loss", "secret", "nothing", "seconds"]
 
 
 @pytest.mark.parametrize(
@@ -156,23 +156,23 @@ async def test_a_port_that_is_taken_is_an_error() -> None:
             await sandbox.start(port=int(stage.url.rsplit(":", 1)[1]))
 
 
-async def test_the_front_page_lists_the_words() -> None:
+async def test_the_front_page_lists_every_directive() -> None:
     async with scene() as stage, stage.client.get(stage.url + "/", headers={"Authorization": ""}) as answer:
         guide = await answer.text()
-    assert all(word.form in guide for word in DIRECTIVES.values())
+    assert all(directive.form in guide for directive in DIRECTIVES.values())
 
 
-def test_the_page_lists_every_word() -> None:
+def test_the_docs_list_every_directive() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| `[")]
-    for word in DIRECTIVES.values():
-        assert any(all(f"`{form}`" in row for form in word.form.split()) for row in rows), word.form
+    for directive in DIRECTIVES.values():
+        assert any(all(f"`{form}`" in row for form in directive.form.split()) for row in rows), directive.form
 
 
-def test_the_page_lists_every_knob_with_its_default() -> None:
-    for (name, default, meaning), each in zip(Profile.options(), fields(Profile), strict=True):
-        assert name == each.name
-        shown = f"`{default}`" if default else ""
-        assert f"| `{name}` | {shown} | {meaning} |" in PAGE, f"| `{name}` | {shown} | {meaning} |"
+def test_the_docs_list_every_option_with_its_default() -> None:
+    for (name, default, meaning), option in zip(Profile.options(), fields(Profile), strict=True):
+        assert name == option.name
+        row = f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
+        assert row in PAGE, row
 
 
 def test_the_example_in_the_settings_page_is_a_valid_profile() -> None:
@@ -188,6 +188,6 @@ async def _result(sandbox: Sandbox, stage: Any, task: str, kind: str) -> list[di
     await sandbox.until(lambda: sandbox.task(task).is_final)
     result = sandbox.task(task).result
     assert result is not None
-    found = result[kind]
-    assert isinstance(found, list)
-    return found
+    files = result[kind]
+    assert isinstance(files, list)
+    return files

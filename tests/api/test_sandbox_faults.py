@@ -1,4 +1,4 @@
-"""The sandbox when it misbehaves on the wire: resets, time-outs, proxies' pages, codes for a while, bad polls."""
+"""The sandbox's faults on the wire: resets, timeouts, HTML pages, counted error codes, failing polls."""
 
 import asyncio
 import random
@@ -41,18 +41,18 @@ async def test_a_hanging_connection_is_reset_in_the_end() -> None:
             await stage.post(PATH, prompt="[timeout]")
 
 
-@pytest.mark.parametrize(("word", "charges"), [("[reset]", 0), ("[reset:accepted]", 1)])
-async def test_a_connection_can_be_reset_before_or_after_accepting(word: str, charges: int) -> None:
+@pytest.mark.parametrize(("directive", "charges"), [("[reset]", 0), ("[reset:accepted]", 1)])
+async def test_a_connection_can_be_reset_before_or_after_accepting(directive: str, charges: int) -> None:
     async with scene() as stage:
         with pytest.raises(aiohttp.ClientConnectionError):
-            await stage.post(PATH, prompt=word)
+            await stage.post(PATH, prompt=directive)
         assert len(stage.sandbox.ledger) == charges
 
 
-@pytest.mark.parametrize(("word", "charges"), [("[html-502]", 0), ("[html-502:accepted]", 1)])
-async def test_a_proxys_page_can_come_before_or_after_accepting(word: str, charges: int) -> None:
+@pytest.mark.parametrize(("directive", "charges"), [("[html-502]", 0), ("[html-502:accepted]", 1)])
+async def test_a_proxys_page_can_come_before_or_after_accepting(directive: str, charges: int) -> None:
     async with scene() as stage:
-        async with stage.client.post(stage.url + PATH, json={"prompt": word}) as answer:
+        async with stage.client.post(stage.url + PATH, json={"prompt": directive}) as answer:
             assert (answer.status, answer.content_type) == (502, "text/html")
             assert "<html>" in await answer.text()
         assert len(stage.sandbox.ledger) == charges
@@ -63,24 +63,24 @@ async def test_a_bare_429_has_no_envelope() -> None:
         assert (answer.status, answer.headers["Retry-After"], answer.content_type) == (429, "1", "text/plain")
 
 
-async def test_counted_troubles_come_one_after_another_and_then_no_more() -> None:
+async def test_counted_faults_come_one_after_another_and_then_stop() -> None:
     async with scene() as stage:
         prompt = "[1303:2] a rabbit [5001:1]"
         codes = [(await stage.post(PATH, prompt=prompt))[1]["code"] for _ in range(5)]
         assert codes == [1303, 1303, 5001, 0, 0]
-        again, _ = await stage.post(PATH, prompt=prompt, external_task_id="another order")
-        assert again == 429
+        other_order, _ = await stage.post(PATH, prompt=prompt, external_task_id="another order")
+        assert other_order == 429
 
 
 async def test_an_internal_error_can_hide_an_accepted_order() -> None:
     async with scene() as stage:
-        status, said = await stage.post(PATH, prompt="[5000:accepted]", external_task_id="mine")
-        assert (status, said["code"]) == (500, 5000)
+        status, reply = await stage.post(PATH, prompt="[5000:accepted]", external_task_id="mine")
+        assert (status, reply["code"]) == (500, 5000)
         await stage.final("mine")
         assert stage.sandbox.task("mine").status == "succeed"
 
 
-async def test_a_slow_answer_comes_late_but_comes() -> None:
+async def test_a_slow_answer_arrives_late() -> None:
     async with scene() as stage:
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -90,14 +90,14 @@ async def test_a_slow_answer_comes_late_but_comes() -> None:
 
 async def test_callbacks_can_overtake_the_answer() -> None:
     async with scene() as stage:
-        status, said = await stage.post(PATH, prompt="[overtake] rabbit")
+        status, reply = await stage.post(PATH, prompt="[overtake] rabbit")
         assert [call.json["task_status"] for call in stage.calls] == ["submitted", "processing", "succeed"]
-        assert (status, said["data"]["task_status"]) == (200, "submitted")
+        assert (status, reply["data"]["task_status"]) == (200, "submitted")
 
 
-async def test_polls_can_go_wrong_for_a_while() -> None:
+async def test_polls_can_fail_for_a_while() -> None:
     async with scene() as stage:
-        # Two resets: aiohttp's client repeats a GET by itself where a kept connection fell.
+        # Two resets, because aiohttp retries a GET once by itself if a kept-alive connection breaks.
         task = await stage.submit("[poll-html:1][poll-5000:1][poll-lost:1][poll-reset:2]")
         assert [await _poll(stage, task) for _ in range(5)] == ["502", "5000", "1203", "ClientOSError", "0"]
 
@@ -111,7 +111,7 @@ async def test_polls_can_go_unanswered() -> None:
 
 
 async def _poll(stage: Scene, task: str) -> str:
-    """Return what a poll came to: an error's name, the status of a page, or the code."""
+    """Return the result of a poll: the error's name, the status of an HTML page, or the code."""
     try:
         async with stage.client.get(f"{stage.url}{PATH}/{task}") as answer:
             if answer.content_type == "text/html":
@@ -138,7 +138,7 @@ async def test_moderation_fails_the_task_in_klings_words() -> None:
         assert stage.sandbox.task(task).reason == "Failure to pass the risk control system"
 
 
-async def test_success_can_cost_another_sum() -> None:
+async def test_a_success_can_cost_a_different_sum() -> None:
     async with scene() as stage:
         task = await stage.submit("[charge:7.5]")
         await stage.final(task)
@@ -168,29 +168,29 @@ async def test_other_brackets_are_part_of_the_prompt() -> None:
     assert read_directives("a [red] rabbit [x:y] [ fail ] [[") is DEFAULT
 
 
-async def test_every_word_can_be_read_as_it_is_written() -> None:
-    for name, word in DIRECTIVES.items():
-        form = word.form.split()[0].replace("CODE", name).replace("STYLE", "newer").replace(":N", ":1")
+async def test_every_directive_is_read_as_documented() -> None:
+    for name, directive in DIRECTIVES.items():
+        form = directive.form.split()[0].replace("CODE", name).replace("STYLE", "newer").replace(":N", ":1")
         assert read_directives(f"a {form} rabbit") != DEFAULT, name
 
 
-async def test_dice_are_thrown_only_where_a_share_is_asked_for() -> None:
-    dice = random.Random(7)
-    before = dice.getstate()
-    assert randomize(DEFAULT, Profile(), dice) is DEFAULT
-    assert dice.getstate() == before
+async def test_random_numbers_are_drawn_only_for_shares_above_zero() -> None:
+    rng = random.Random(7)
+    before = rng.getstate()
+    assert randomize(DEFAULT, Profile(), rng) is DEFAULT
+    assert rng.getstate() == before
 
 
-async def test_shares_are_met_by_the_dice() -> None:
+async def test_random_draws_meet_the_shares() -> None:
     profile = Profile(failure=0.2, timeout_after_accept=0.1, slow=0.5, refusals=((1302, 0.3),))
-    dice = random.Random(7)
-    schedules = [randomize(DEFAULT, profile, dice) for _ in range(2000)]
-    assert 320 < sum(plan.ending is Ending.FAILED for plan in schedules) < 480
-    assert 900 < sum(plan.slow > 0 for plan in schedules) < 1100
-    assert 500 < sum(any(trouble.code == 1302 for trouble in plan.submit_faults) for plan in schedules) < 700
+    rng = random.Random(7)
+    schedules = [randomize(DEFAULT, profile, rng) for _ in range(2000)]
+    assert 320 < sum(schedule.ending is Ending.FAILED for schedule in schedules) < 480
+    assert 900 < sum(schedule.slow > 0 for schedule in schedules) < 1100
+    assert 500 < sum(any(fault.code == 1302 for fault in schedule.submit_faults) for schedule in schedules) < 700
 
 
-async def test_stopping_lets_go_of_those_who_wait() -> None:
+async def test_stopping_ends_requests_that_are_kept_waiting() -> None:
     async with scene() as stage:
         waiting = asyncio.create_task(stage.post(PATH, prompt="[timeout]"))
         await stage.until(lambda: len(stage.sandbox.requests) == 1)

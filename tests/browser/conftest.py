@@ -1,4 +1,4 @@
-"""A browser, and the whole service with its sandbox for it to look at."""
+"""A browser, and the whole service with its sandbox."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -24,7 +24,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def relay(browser: Browser, database: str) -> AsyncIterator[Relay]:
-    """The service with a sandbox whose tasks take a moment, so that a page sees them live."""
+    """The service with a sandbox whose tasks take a moment, so that a page shows them live."""
     async with (
         sandboxed(Profile(seconds=(0.4, 0.6))) as (_, provider),
         running(database, provider, provider_slots="20") as started,
@@ -39,7 +39,7 @@ async def complaints() -> Complaints:
 
 @pytest.fixture
 async def open_page(browser: Browser, relay: Relay, complaints: Complaints) -> Open:
-    """Return how to open a page of the console, signed in, in a browser that keeps nothing from one to the next."""
+    """Return a function that opens a page of the console, signed in, in a fresh browser context."""
 
     async def opened(where: str, *, width: int = 1440, theme: Any = "light", key: str = KEY) -> Page:
         context = await browser.new_context(

@@ -1,6 +1,6 @@
-"""`make images`: takes the pictures in docs/images, of the usual demo with some minutes of orders.
+"""`make images`: takes the pictures in docs/images, from a demo with some minutes of orders.
 
-Nothing is drawn by hand or put in: what the pictures show has happened in those minutes.
+Nothing is edited: the pictures show what happened in those minutes.
 """
 
 import asyncio
@@ -35,46 +35,46 @@ PROMPTS = (
 )
 FAILING = " [fail:The picture is too dark]"
 ANSWERS = [200, 200, 503, 200, 200, 200, 200, 500, 200, 200]
-"""What the second subscriber says, again and again."""
+"""The answers of the second subscriber, in a loop."""
 PLAYS = "() => [...document.querySelectorAll('.progress video')].some((video) => video.currentTime > 0.5)"
 SETTLED = """() => !document.querySelector('.bones, .spin')
     && [...document.images].every((image) => image.complete || image.getBoundingClientRect().top > innerHeight)
     && [...document.querySelectorAll('video')].every((video) => video.readyState > 1)
     && !!document.querySelector('h1') && (location.hash !== '#/overview' || !!document.querySelector('.usage'))"""
-"""Whether everything that is loaded is there; the network is never idle, because the page follows a stream."""
+"""Whether everything is loaded; the network is never idle, because the page follows a stream."""
 GROUND = (217, 218, 212)
 
 
 @asynccontextmanager
 async def demo(directory: str) -> AsyncIterator[tuple[str, str]]:
-    """Start `kling-relay demo` with its data in `directory`; give its address and key when its four orders are done."""
+    """Start `kling-relay demo` with its data in `directory`; yield its URL and key when its four orders are done."""
     settings = {"RELAY_DATA_DIR": directory, "RELAY_METRICS_PORT": "0", "RELAY_PROVIDER_SLOTS": "60"}
     command = (sys.executable, "-m", "kling_relay", "demo")
     running = await asyncio.create_subprocess_exec(*command, env={**os.environ, **settings}, stdout=PIPE)
     try:
-        yield await begun(running)
+        yield await started(running)
     finally:
         if running.returncode is None:
             running.terminate()
         await running.communicate()
 
 
-async def begun(running: Process) -> tuple[str, str]:
-    """Read what the demo prints until it is through its story."""
-    found: tuple[str, str] | None = None
+async def started(running: Process) -> tuple[str, str]:
+    """Read the demo's output until its script is done, and return its URL and key."""
+    console: tuple[str, str] | None = None
     assert running.stdout is not None
     async with asyncio.timeout(120):
         async for line in running.stdout:
-            said = line.decode()
-            if match := re.search(r"(http://\S+)/console#key=(\S+)", said):
-                found = match[1], match[2]
-            if "Ctrl-C" in said and found:
-                return found
-    raise RuntimeError("The demo ended before it was through; what it said is above.")
+            text = line.decode()
+            if match := re.search(r"(http://\S+)/console#key=(\S+)", text):
+                console = match[1], match[2]
+            if "Ctrl-C" in text and console:
+                return console
+    raise RuntimeError("The demo ended early; its output is above.")
 
 
 async def order(relay: Relay, seconds: float) -> None:
-    """Order all kinds for so long, a few every few seconds; a task in nine fails."""
+    """Submit orders of all kinds for `seconds`, a few every few seconds; every ninth task fails."""
     until, number = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         for _ in range(1 + number % 3):
@@ -88,21 +88,21 @@ async def order(relay: Relay, seconds: float) -> None:
 
 
 async def opened(browser: Browser, url: str, key: str, **given: Any) -> Page:
-    """Open the console, signed in, 1440 by 900, light and in English where `given` does not say otherwise."""
-    wanted = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB", **given}
-    page = await (await browser.new_context(**wanted)).new_page()
+    """Open the console, signed in; by default 1440 by 900, light and in English."""
+    options = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB", **given}
+    page = await (await browser.new_context(**options)).new_page()
     await page.goto(f"{url}/console#key={key}")
     await page.wait_for_url("**/console#/**")
     return page
 
 
 async def take(page: Page, name: str, address: str = "", *, whole: bool = False) -> Image.Image:
-    """Go to an address, where one is given, wait until it is there, and keep its picture; return it."""
+    """Go to `address` if it is given, wait until everything is loaded, save a screenshot and return it."""
     if address:
         await page.goto(address)
         await page.locator("main h1").first.wait_for()
     await page.wait_for_function(SETTLED)
-    if whole:  # as high as the page is, so that nothing that sticks to an edge lies across it
+    if whole:  # as high as the page, so that nothing sticky covers it
         high = int(await page.evaluate("document.documentElement.scrollHeight"))
         await page.set_viewport_size({"width": 1440, "height": high})
     picture = Image.open(io.BytesIO(await page.screenshot(animations="disabled"))).convert("RGB")
@@ -113,7 +113,7 @@ async def take(page: Page, name: str, address: str = "", *, whole: bool = False)
 
 
 async def try_it(page: Page, name: str, words: Mapping[str, str], console: str) -> None:
-    """Fill in the form for a video from a picture, send it, and take it as it plays."""
+    """Submit an order for a video from a picture, and take a screenshot while it plays."""
     await page.goto(f"{console}/try?kind=image2video")
     await page.get_by_role("button", name=words["sample"]).first.click()
     await page.locator("textarea").first.fill(words["prompt"])
@@ -129,7 +129,7 @@ CHINESE = {"sample": "示例图片", "prompt": "云缓缓飘过，光线渐暗",
 
 
 async def narrow(browser: Browser, url: str, key: str, places: list[str]) -> None:
-    """Take four pages as a telephone has them, two light and two dark, beside one another."""
+    """Take four pages at the width of a phone, two light and two dark, side by side."""
     phone = {"viewport": {"width": 360, "height": 760}, "device_scale_factor": 1.5}
     shots = []
     for number, where in enumerate(places):
@@ -145,7 +145,7 @@ async def narrow(browser: Browser, url: str, key: str, places: list[str]) -> Non
 
 
 async def shoot(browser: Browser, url: str, key: str, task: str, subscription: str) -> None:
-    """Take every picture there is."""
+    """Take every picture."""
     console = f"{url}/console#"
     page = await opened(browser, url, key)
     await try_it(page, "try", ENGLISH, console)
@@ -171,12 +171,14 @@ async def main(minutes: float) -> None:
             subscriber(answers=ANSWERS * 400) as shop,
             chromium() as browser,
         ):
-            made = await relay.subscribe(shop.url, events=["task.succeed", "task.failed"], description="Shop, orders")
+            subscription = await relay.subscribe(
+                shop.url, events=["task.succeed", "task.failed"], description="Shop, orders"
+            )
             sys.stdout.write(f"Ordering for {minutes:g} minutes.\n")
             await order(relay, minutes * 60)
-            told = await relay.text_to_video(PROMPTS[0], mode="pro")
-            await relay.wait(told.task_id, within=60)
-            await shoot(browser, url, key, told.task_id, made.id)
+            task = await relay.text_to_video(PROMPTS[0], mode="pro")
+            await relay.wait(task.task_id, within=60)
+            await shoot(browser, url, key, task.task_id, subscription.id)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What holds for every page: narrow and wide, light and dark, by keyboard, in two languages, with and without a key."""
+"""Every page: narrow and wide, light and dark, by keyboard, in two languages, with and without a key."""
 
 import pytest
 from playwright.async_api import expect
@@ -8,28 +8,28 @@ from tests.support.browsing import Complaints
 from tests.support.service import Relay
 
 PAGES = ("try?kind=image2video", "tasks", "subscriptions", "overview", "settings")
-WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "light"), (360, "dark"), (1440, "light"), (1440, "dark")])
-async def test_every_page_fits_and_complains_of_nothing(
+async def test_every_page_fits_its_width_without_console_errors(
     open_page: Open, relay: Relay, complaints: Complaints, width: int, theme: str
 ) -> None:
     task = await relay.submit("a boat with a very long name " * 12)
-    made = await relay.subscribe("https://example.com/" + "deep/" * 40)
+    subscription = await relay.subscribe("https://example.com/" + "deep/" * 40)
     page = await open_page("try", width=width, theme=theme)
-    for where in (*PAGES, f"tasks/{task}", f"subscriptions/{made['id']}"):
+    for where in (*PAGES, f"tasks/{task}", f"subscriptions/{subscription['id']}"):
         await page.goto(f"{relay.url}/console#/{where}")
         await expect(page.locator("main h1")).to_be_visible()
         await expect(page.locator(".bones")).to_have_count(0)
-        assert await page.evaluate(WIDER) <= 0, where
+        assert await page.evaluate(OVERFLOW) <= 0, where
     await page.goto(f"{relay.url}/docs")
     await expect(page.get_by_role("heading", name="API reference")).to_be_visible()
-    assert await page.evaluate(WIDER) <= 0
+    assert await page.evaluate(OVERFLOW) <= 0
     assert complaints.heard == []
 
 
-async def test_the_console_is_used_by_keyboard_alone(open_page: Open) -> None:
+async def test_the_console_can_be_used_by_keyboard_alone(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.locator("textarea").first.wait_for()
     await page.keyboard.press("Tab")
@@ -60,7 +60,7 @@ async def test_the_console_speaks_english_and_chinese_and_remembers_which(open_p
     await expect(page.get_by_role("button", name="提交")).to_be_visible()
 
 
-async def test_without_a_key_it_asks_for_one_and_a_wrong_one_is_explained(open_page: Open, relay: Relay) -> None:
+async def test_the_console_asks_for_a_key_and_explains_a_wrong_one(open_page: Open, relay: Relay) -> None:
     page = await open_page("settings")
     await page.get_by_role("button", name="Remove key").click()
     await expect(page.get_by_text("Welcome. Enter an API key to start.")).to_be_visible()
@@ -72,12 +72,12 @@ async def test_without_a_key_it_asks_for_one_and_a_wrong_one_is_explained(open_p
 async def test_the_key_stays_in_the_browser_and_out_of_the_address(open_page: Open) -> None:
     page = await open_page("tasks")
     assert "key" not in page.url
-    kept = await page.evaluate("Object.keys(localStorage)")
-    assert kept == ["kling-relay"]
+    stored = await page.evaluate("Object.keys(localStorage)")
+    assert stored == ["kling-relay"]
     assert await page.context.cookies() == []
 
 
-async def test_a_service_that_went_away_is_said_and_found_again(open_page: Open, relay: Relay) -> None:
+async def test_the_console_reports_an_unreachable_service_and_recovers(open_page: Open, relay: Relay) -> None:
     page = await open_page("tasks")
     await expect(page.get_by_role("status").get_by_text("Live")).to_be_visible()
     await page.context.set_offline(True)
@@ -88,7 +88,7 @@ async def test_a_service_that_went_away_is_said_and_found_again(open_page: Open,
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_the_reference_has_every_path_and_finds_one(open_page: Open, relay: Relay) -> None:
+async def test_the_api_reference_can_be_searched(open_page: Open, relay: Relay) -> None:
     page = await open_page("tasks")
     await page.goto(f"{relay.url}/docs")
     await page.get_by_label("Find a path").fill("replay")

@@ -1,4 +1,4 @@
-"""A page of another origin orders and asks, as the gateway's web UI does: with a key in a header, after a preflight."""
+"""A page of another origin calls the API, as the gateway's web UI does: with a key in a header, after a preflight."""
 
 from aiohttp import web
 from playwright.async_api import Browser
@@ -11,15 +11,15 @@ CALLS = """async ([url, key]) => {
         Authorization: `Bearer ${key}`, 'Content-Type': 'application/json', 'Mj-Version': '2', 'x-ptoken': 'p',
     };
     const body = JSON.stringify({ prompt: '太空飞船在航行' });
-    const made = await fetch(`${url}/kling/v1/videos/text2video`, { method: 'POST', headers, body });
-    const order = await made.json();
-    const asked = await fetch(`${url}/kling/v1/videos/text2video/${order.data.task_id}?=null`, { headers });
+    const created = await fetch(`${url}/kling/v1/videos/text2video`, { method: 'POST', headers, body });
+    const order = await created.json();
+    const polled = await fetch(`${url}/kling/v1/videos/text2video/${order.data.task_id}?=null`, { headers });
     const refused = await fetch(`${url}/kling/v1/videos/text2video/nothing`, { headers });
-    const ours = await fetch(`${url}/v1/tasks`, { headers });
-    const said = (await refused.json()).error.message;
-    const named = refused.headers.get('X-Request-Id');
-    return [made.status, order.request_id === order.data.task_id, (await asked.json()).code, refused.status,
-            said.length > 0, named !== null, (await ours.json()).data.length];
+    const tasks = await fetch(`${url}/v1/tasks`, { headers });
+    const message = (await refused.json()).error.message;
+    const requestId = refused.headers.get('X-Request-Id');
+    return [created.status, order.request_id === order.data.task_id, (await polled.json()).code, refused.status,
+            message.length > 0, requestId !== null, (await tasks.json()).data.length];
 }"""
 
 
@@ -38,7 +38,7 @@ async def test_a_page_of_another_origin_may_call_klings_paths(
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         page = await browser.new_page()
         await page.goto(f"http://localhost:{runner.addresses[0][1]}/")
-        said = await page.evaluate(CALLS, [relay.url, KEY])
+        results = await page.evaluate(CALLS, [relay.url, KEY])
     finally:
         await runner.cleanup()
-    assert said == [200, True, 0, 404, True, True, 1]
+    assert results == [200, True, 0, 404, True, True, 1]

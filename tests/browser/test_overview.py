@@ -1,4 +1,4 @@
-"""Overview: the figures and charts of the last hour and day, and what was charged in thirty days."""
+"""Overview: the figures and charts of the last hour and day, and the charges of thirty days."""
 
 from playwright.async_api import expect
 
@@ -7,16 +7,16 @@ from tests.support.browsing import Complaints
 from tests.support.service import Relay, subscriber
 
 
-async def test_nothing_yet_is_said_rather_than_drawn(open_page: Open) -> None:
+async def test_an_empty_period_shows_no_charts(open_page: Open) -> None:
     page = await open_page("overview")
     await expect(page.get_by_role("heading", name="No activity in this period")).to_be_visible()
 
 
-async def test_rates_latencies_slots_and_errors_are_drawn(
+async def test_the_overview_shows_rates_latencies_slots_and_errors(
     open_page: Open, relay: Relay, complaints: Complaints
 ) -> None:
-    async with subscriber(answers=[503]) as hearer:
-        await relay.subscribe(hearer.url, events=["task.failed"])
+    async with subscriber(answers=[503]) as receiver:
+        await relay.subscribe(receiver.url, events=["task.failed"])
         for prompt in ("a boat", "a kite", "a grey day [fail:too grey]"):
             await relay.final(await relay.submit(prompt))
         page = await open_page("overview")
@@ -33,7 +33,7 @@ async def test_rates_latencies_slots_and_errors_are_drawn(
     assert complaints.heard == []
 
 
-async def test_usage_is_drawn_by_day_and_by_order_beside_the_budgets(
+async def test_usage_is_shown_by_day_by_order_type_and_against_budgets(
     open_page: Open, relay: Relay, database: str, complaints: Complaints
 ) -> None:
     for mode in ("std", "pro"):

@@ -1,4 +1,4 @@
-"""Subscriptions: made, tested, paused, replayed, rotated, changed and deleted; attempts looked into and made again."""
+"""Subscriptions: create, test, pause, replay, rotate, edit and delete them; inspect and retry deliveries."""
 
 from playwright.async_api import Page, expect
 
@@ -8,29 +8,27 @@ from tests.support.service import Relay, subscriber
 from tests.support.waiting import eventually
 
 
-async def act(page: Page, name: str) -> None:
+async def press(page: Page, name: str) -> None:
     await page.locator(".acts-line").get_by_role("button", name=name).click()
 
 
-async def test_a_subscription_is_made_and_its_secret_shown_once(
-    open_page: Open, relay: Relay, complaints: Complaints
-) -> None:
-    async with subscriber() as hearer:
+async def test_a_new_subscription_shows_its_secret_once(open_page: Open, relay: Relay, complaints: Complaints) -> None:
+    async with subscriber() as receiver:
         page = await open_page("subscriptions")
         await expect(page.get_by_role("heading", name="No subscriptions yet")).to_be_visible()
         await page.get_by_role("button", name="New subscription").click()
         dialog = page.get_by_role("dialog")
-        await dialog.get_by_label("URL").fill(hearer.url)
+        await dialog.get_by_label("URL").fill(receiver.url)
         await dialog.get_by_label("Description").fill("Shop")
         await dialog.get_by_role("button", name="Create").click()
         secret = await page.get_by_role("dialog").locator("pre").first.inner_text()
         assert secret.startswith("whsec_")
         await page.get_by_role("button", name="I have saved it").click()
         await page.locator(".sub a").click()
-        await act(page, "Test")
+        await press(page, "Test")
         await expect(page.locator(".delivery-line")).to_contain_text("subscription.test")
         await expect(page.locator(".delivery-line")).to_contain_text("Delivered")
-        assert hearer.heard[0].verified(secret)["type"] == "subscription.test"
+        assert receiver.heard[0].verified(secret)["type"] == "subscription.test"
         assert secret not in await page.content()
     assert complaints.heard == []
 
@@ -48,52 +46,52 @@ async def test_a_fault_of_a_new_subscription_is_shown_at_its_field(open_page: Op
     await expect(dialog).to_have_count(0)
 
 
-async def test_pausing_gathers_resuming_delivers_and_replaying_delivers_again(open_page: Open, relay: Relay) -> None:
-    async with subscriber() as hearer:
-        made = await relay.subscribe(hearer.url, events=["task.succeed"])
-        page = await open_page(f"subscriptions/{made['id']}")
-        await act(page, "Pause")
+async def test_pausing_queues_resuming_delivers_and_replaying_delivers_again(open_page: Open, relay: Relay) -> None:
+    async with subscriber() as receiver:
+        subscription = await relay.subscribe(receiver.url, events=["task.succeed"])
+        page = await open_page(f"subscriptions/{subscription['id']}")
+        await press(page, "Pause")
         await expect(page.locator(".head .pill")).to_have_text("Paused")
         await relay.final(await relay.submit())
         await expect(page.locator(".delivery-line")).to_contain_text("Pending")
-        assert hearer.heard == []
-        await act(page, "Resume")
-        await eventually(lambda: len(hearer.heard) == 1)
-        await act(page, "Replay")
+        assert receiver.heard == []
+        await press(page, "Resume")
+        await eventually(lambda: len(receiver.heard) == 1)
+        await press(page, "Replay")
         dialog = page.get_by_role("dialog")
         await dialog.get_by_role("radio", name="All events").check()
         await dialog.get_by_role("button", name="Replay").click()
-        await eventually(lambda: len(hearer.heard) == 2)
-        assert len(hearer.ids()) == 1
+        await eventually(lambda: len(receiver.heard) == 2)
+        assert len(receiver.ids()) == 1
 
 
-async def test_a_failed_delivery_says_why_and_is_made_again_by_hand(open_page: Open, relay: Relay) -> None:
-    async with subscriber(answers=[500] * 6) as hearer:
-        made = await relay.subscribe(hearer.url, events=["task.succeed"])
+async def test_a_failed_delivery_shows_its_error_and_can_be_retried(open_page: Open, relay: Relay) -> None:
+    async with subscriber(answers=[500] * 6) as receiver:
+        subscription = await relay.subscribe(receiver.url, events=["task.succeed"])
         await relay.final(await relay.submit())
-        page = await open_page(f"subscriptions/{made['id']}?status=exhausted")
+        page = await open_page(f"subscriptions/{subscription['id']}?status=exhausted")
         delivery = page.locator(".delivery-line")
-        await eventually(lambda: len(hearer.heard) == 6)
+        await eventually(lambda: len(receiver.heard) == 6)
         await page.reload()
         await expect(delivery).to_contain_text("500")
         await delivery.click()
         await page.get_by_text("Request body").click()
         await expect(page.locator(".delivery pre").last).to_contain_text('"type": "task.succeed"')
         await page.get_by_role("button", name="Retry now").click()
-        await eventually(lambda: len(hearer.heard) == 7)
+        await eventually(lambda: len(receiver.heard) == 7)
 
 
 async def test_a_secret_is_rotated_and_a_subscription_changed_and_deleted(open_page: Open, relay: Relay) -> None:
-    made = await relay.subscribe("https://example.com/hook")
-    page = await open_page(f"subscriptions/{made['id']}")
-    await act(page, "New secret")
+    subscription = await relay.subscribe("https://example.com/hook")
+    page = await open_page(f"subscriptions/{subscription['id']}")
+    await press(page, "New secret")
     await page.get_by_role("dialog").get_by_role("button", name="Create secret").click()
     await expect(page.get_by_role("dialog").locator("pre").first).to_contain_text("whsec_")
     await page.get_by_role("button", name="I have saved it").click()
-    await act(page, "Edit")
+    await press(page, "Edit")
     await page.get_by_role("dialog").get_by_label("Description").fill("Renamed")
     await page.get_by_role("dialog").get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="Renamed")).to_be_visible()
-    await act(page, "Delete")
+    await press(page, "Delete")
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.get_by_role("heading", name="No subscriptions yet")).to_be_visible()

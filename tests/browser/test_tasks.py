@@ -1,4 +1,4 @@
-"""Tasks: the list, live and filtered, and a task's whole life."""
+"""Tasks: the list, live and filtered, and the page of a task."""
 
 from playwright.async_api import expect
 
@@ -7,14 +7,14 @@ from tests.support.browsing import Complaints
 from tests.support.service import Relay, subscriber
 
 
-async def test_an_empty_list_teaches_how_to_order(open_page: Open) -> None:
+async def test_an_empty_list_shows_how_to_create_a_task(open_page: Open) -> None:
     page = await open_page("tasks")
     await expect(page.get_by_role("heading", name="No tasks yet")).to_be_visible()
     await expect(page.get_by_role("link", name="Create a task")).to_be_visible()
     await expect(page.locator(".code pre")).to_contain_text("/kling/v1/videos/text2video")
 
 
-async def test_a_task_that_is_ordered_elsewhere_appears_and_ends_while_one_looks(
+async def test_a_task_ordered_elsewhere_appears_and_ends_live(
     open_page: Open, relay: Relay, complaints: Complaints
 ) -> None:
     page = await open_page("tasks")
@@ -27,7 +27,7 @@ async def test_a_task_that_is_ordered_elsewhere_appears_and_ends_while_one_looks
     assert complaints.heard == []
 
 
-async def test_the_list_is_filtered_by_status_kind_time_and_text_and_the_address_says_how(
+async def test_the_list_is_filtered_by_status_type_and_text_and_the_filters_are_in_the_address(
     open_page: Open, relay: Relay
 ) -> None:
     video = await relay.submit("a paper boat")
@@ -57,19 +57,19 @@ async def test_the_list_is_filtered_by_status_kind_time_and_text_and_the_address
     await expect(rows).to_have_count(3)
 
 
-async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_price(
+async def test_a_task_shows_its_timeline_raw_callbacks_attempts_and_price(
     open_page: Open, relay: Relay, complaints: Complaints
 ) -> None:
-    async with subscriber(answers=[503]) as hearer:
-        await relay.subscribe(hearer.url, events=["task.succeed"])
+    async with subscriber(answers=[503]) as receiver:
+        await relay.subscribe(receiver.url, events=["task.succeed"])
         task = await relay.submit("a paper boat", mode="pro")
         await relay.final(task)
         page = await open_page(f"tasks/{task}")
         await expect(page.get_by_role("heading", name="a paper boat")).to_be_visible()
         await expect(page.locator(".facts").first).to_contain_text("3.5")
         await expect(page.get_by_text("The provider deletes these files on")).to_be_visible()
-        for words in ("Task created", "Submitted to the provider", "Processing", "Done"):
-            await expect(page.locator(".timeline")).to_contain_text(words)
+        for text in ("Task created", "Submitted to the provider", "Processing", "Done"):
+            await expect(page.locator(".timeline")).to_contain_text(text)
         await page.locator("summary").filter(has_text="Raw body").last.click()
         await expect(page.locator(".timeline pre").last).to_contain_text('"task_status": "succeed"')
         delivery = page.locator(".delivery-line")
@@ -82,6 +82,6 @@ async def test_a_task_shows_its_life_its_raw_callbacks_its_attempts_and_its_pric
     assert complaints.heard == []
 
 
-async def test_another_clients_task_is_not_found_and_that_is_said(open_page: Open) -> None:
+async def test_another_clients_task_is_not_found(open_page: Open) -> None:
     page = await open_page("tasks/01a20456-f6b4-7000-af89-f2b2835ecf47")
     await expect(page.get_by_role("alert")).to_contain_text("belongs to another client")

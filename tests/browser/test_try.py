@@ -1,4 +1,4 @@
-"""Try it: from the form to the picture or the video that plays on the page."""
+"""Try: from the form to the picture or the video on the page."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ async def test_a_video_is_ordered_priced_watched_and_plays(open_page: Open, comp
     assert complaints.heard == []
 
 
-async def test_a_price_and_how_it_comes_about_are_said_in_both_languages(open_page: Open) -> None:
+async def test_a_price_and_its_factors_are_shown_in_both_languages(open_page: Open) -> None:
     page = await open_page("try?kind=image2video")
     await page.get_by_role("radio", name="kling-v1-5", exact=True).check()
     await page.get_by_role("radio", name="Professional", exact=True).check()
@@ -92,7 +92,7 @@ async def test_a_picture_that_is_too_small_is_refused_before_anything_is_sent(op
     await expect(page.get_by_text("120 × 120 is too small (min 300 px per side).")).to_be_visible()
 
 
-async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) -> None:
+async def test_camera_control_uses_exactly_one_axis(open_page: Open) -> None:
     page = await open_page("try?kind=text2video")
     await page.get_by_label("Prompt", exact=False).first.fill("a street")
     await page.get_by_text("Advanced").click()
@@ -100,13 +100,13 @@ async def test_the_camera_makes_exactly_one_of_six_movements(open_page: Open) ->
     await page.get_by_role("slider", name="Vertical").fill("4")
     await page.get_by_role("slider", name="Zoom").fill("-3")
     await expect(page.get_by_role("slider", name="Vertical")).to_have_value("0")
-    shown = await page.locator(".code pre").inner_text()
-    order = json.loads(shown[shown.index("-d '") + 4 : -1])
+    command = await page.locator(".code pre").inner_text()
+    order = json.loads(command[command.index("-d '") + 4 : -1])
     assert order["camera_control"] == {"type": "simple", "config": {"zoom": -3}}
     await page.get_by_role("radio", name="Professional").check()
     await expect(page.get_by_text("Camera control needs mode std, duration 5.")).to_be_visible()
-    shown = await page.locator(".code pre").inner_text()
-    assert "camera_control" not in shown
+    command = await page.locator(".code pre").inner_text()
+    assert "camera_control" not in command
 
 
 async def copied_command(page: Page) -> str:
@@ -115,16 +115,16 @@ async def copied_command(page: Page) -> str:
 
 
 async def run(command: str, directory: Path) -> Any:
-    """Return what a shell says to a command that answers in JSON."""
+    """Run a command in a shell and return its JSON output."""
     shell = await asyncio.create_subprocess_shell(
         f"{command} 2>/dev/null", cwd=directory, stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await shell.communicate()
-    return json.loads(said)
+    output, _ = await shell.communicate()
+    return json.loads(output)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
-async def test_the_curl_command_does_what_the_form_does(open_page: Open, relay: Relay, tmp_path: Path) -> None:
+async def test_the_curl_command_sends_the_order_of_the_form(open_page: Open, relay: Relay, tmp_path: Path) -> None:
     page = await open_page("try?kind=image2image")
     await page.get_by_label("Prompt", exact=False).first.fill('it\'s a street for $5, `really` \\ "so"')
     picture = Image.effect_noise((900, 700), 80)
@@ -141,9 +141,7 @@ async def test_the_curl_command_does_what_the_form_does(open_page: Open, relay: 
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
-async def test_the_curl_command_quotes_what_a_shell_would_take_for_its_own(
-    open_page: Open, relay: Relay, tmp_path: Path
-) -> None:
+async def test_the_curl_command_quotes_shell_characters(open_page: Open, relay: Relay, tmp_path: Path) -> None:
     page = await open_page("try?kind=text2video")
     await page.get_by_label("Prompt", exact=False).first.fill("it's $HOME")
     answer = await run(await copied_command(page), tmp_path)

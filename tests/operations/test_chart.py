@@ -1,4 +1,4 @@
-"""What the chart makes, rendered by Helm's own engine and read as objects, for every values file under ci/."""
+"""The objects of the chart, rendered by Helm's own engine, for every values file under ci/."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def changed(given: Manifest, path: str, value: Any) -> Manifest:
 
 
 @each_values_file
-def test_lint_finds_nothing_to_warn_of(name: str) -> None:
+def test_lint_reports_no_warning(name: str) -> None:
     report = helm_python.lint(CHART, values(name), strict=True, namespace="prod")
     assert report["errors"] == []
     assert [it for it in report["messages"] if it["severity"] > 1] == []
@@ -54,7 +54,7 @@ def test_lint_finds_nothing_to_warn_of(name: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @each_values_file
-def test_kubernetes_takes_every_object(name: str, version: str) -> None:
+def test_every_object_is_valid_for_kubernetes(name: str, version: str) -> None:
     for found in objects(name):
         if found["kind"] in CRDS:
             jsonschema.validate(found, CRDS[found["kind"]])
@@ -113,12 +113,12 @@ def test_autoscalers_are_rendered_where_they_are_asked_for() -> None:
     assert not [it for it in objects("minimal") if "scaleTargetRef" in it.get("spec", {})]
 
 
-def test_a_drain_takes_one_pod_at_a_time() -> None:
+def test_a_drain_evicts_one_pod_at_a_time() -> None:
     budgets = of_kind(objects("minimal"), "PodDisruptionBudget")
     assert [it["spec"]["maxUnavailable"] for it in budgets] == [1, 1]
 
 
-def test_every_selector_takes_its_own_pods_and_no_other_release_s() -> None:
+def test_every_selector_matches_its_own_pods_and_no_other_releases() -> None:
     given = values("full") | {"fullnameOverride": "", "serviceAccount": {"name": ""}, "extraObjects": []}
     mine, other = render(given, "blue"), render(given, "blue-two")
     pods = {role: it["metadata"]["labels"] for role, it in templates(mine).items()}
@@ -197,12 +197,12 @@ def test_without_the_job_pods_still_wait() -> None:
 
 
 @each_values_file
-def test_nothing_is_random(name: str) -> None:
+def test_rendering_twice_gives_the_same_objects(name: str) -> None:
     with helm_python.Chart.load(CHART) as again:
         assert render(values(name), source=again) == objects(name)
 
 
-def test_probes_ask_the_api_on_its_own_port_and_the_worker_on_its_metrics_port() -> None:
+def test_probes_use_the_port_of_the_api_and_the_metrics_port_of_the_worker() -> None:
     for role, port in (("api", "http"), ("worker", "metrics")):
         container = templates(objects("minimal"))[role]["spec"]["containers"][0]
         asked = {it: container[f"{it}Probe"]["httpGet"] for it in ("startup", "liveness", "readiness")}

@@ -1,4 +1,4 @@
-"""Who reaches whom: the doors the chart opens, and the wall around what the service may call."""
+"""The chart's network: what is public, and what the pods may connect to."""
 
 import ipaddress
 
@@ -9,7 +9,7 @@ from tests.support.chart import CI, Manifest, objects, one
 each_values_file = pytest.mark.parametrize("name", CI)
 
 
-def test_the_public_sees_the_callbacks_and_nothing_else() -> None:
+def test_only_callbacks_are_public() -> None:
     operation = one(objects("full"), "Ingress", "-callbacks")["spec"]["rules"]
     assert [(rule["host"], [it["path"] for it in rule["http"]["paths"]]) for rule in operation] == [
         ("hooks.example.com", ["/callbacks"])
@@ -23,7 +23,7 @@ def test_the_public_sees_the_callbacks_and_nothing_else() -> None:
 
 
 def reaches(policy: Manifest, address: str) -> bool:
-    """Whether a policy's egress lets HTTP out to `address`, PostgreSQL's and DNS's ports apart."""
+    """Return whether a policy allows egress to `address` on ports other than those of PostgreSQL and DNS."""
     target = ipaddress.ip_address(address)
     blocks = [
         it["ipBlock"]
@@ -41,7 +41,7 @@ def reaches(policy: Manifest, address: str) -> bool:
 
 @pytest.mark.parametrize("role", ["api", "worker"])
 @each_values_file
-def test_egress_is_a_second_wall_against_private_addresses(name: str, role: str) -> None:
+def test_egress_excludes_private_addresses(name: str, role: str) -> None:
     policy = one(objects(name), "NetworkPolicy", f"-{role}")
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     private = "10.1.2.3 127.0.0.1 169.254.169.254 172.20.0.1 192.168.1.1 100.64.0.1 0.0.0.1 224.0.0.1 255.255.255.255"
@@ -50,14 +50,14 @@ def test_egress_is_a_second_wall_against_private_addresses(name: str, role: str)
     assert all(reaches(policy, it) for it in ("93.184.215.14", "2606:2800:21f:cb07::1"))
 
 
-def test_allowed_networks_open_the_wall_too() -> None:
+def test_allowed_networks_are_allowed_in_the_network_policy() -> None:
     policy = one(objects("full"), "NetworkPolicy", "-worker")
     assert reaches(policy, "10.20.0.7")
     assert reaches(policy, "fd00:20::7")
     assert not reaches(policy, "10.21.0.7")
 
 
-def test_the_migration_reaches_only_names_and_the_database() -> None:
+def test_the_migration_can_reach_only_dns_and_the_database() -> None:
     spec = one(objects("restricted"), "NetworkPolicy", "-migrate")["spec"]
     assert spec["ingress"] == []
     assert [sorted({port["port"] for port in rule["ports"]}) for rule in spec["egress"]] == [[53], [6432]]

@@ -1,4 +1,4 @@
-"""The schema's Job on special days, and the CronJob of whoever keeps the owner's role from the pods."""
+"""The migration Job after a restore, and the CronJob that manages partitions as the schema's owner."""
 
 import click
 
@@ -12,7 +12,7 @@ def arguments(template: Manifest) -> list[str]:
 
 
 def address_of(template: Manifest) -> str:
-    """The Secret that a pod has its database's address from."""
+    """Return the Secret that holds a pod's database URL."""
     (volume,) = [it for it in template["spec"]["volumes"] if it["name"] == "secrets"]
     (secret,) = [
         it["secret"]["name"]
@@ -22,7 +22,7 @@ def address_of(template: Manifest) -> str:
     return str(secret)
 
 
-def test_after_a_restore_the_job_says_so_and_nothing_else_runs() -> None:
+def test_after_a_restore_only_the_job_runs() -> None:
     found = objects("restored")
     assert arguments(templates(found)["migrate"]) == ["migrate", "--restored"]
     assert [it["spec"]["replicas"] for it in of_kind(found, "Deployment")] == [0, 0]
@@ -30,14 +30,14 @@ def test_after_a_restore_the_job_says_so_and_nothing_else_runs() -> None:
     assert of_kind(render(MIN | {"migrations": {"restored": True, "partitions": {"enabled": True}}}), "CronJob") == []
 
 
-def test_the_day_after_it_is_as_it_was_before_but_for_the_job_that_ran() -> None:
+def test_after_the_restored_job_everything_is_as_before() -> None:
     usual, restored = render(MIN), render(MIN | {"migrations": {"restored": True}})
     assert one(usual, "Job")["metadata"]["name"] != one(restored, "Job")["metadata"]["name"]
     for role in ("api", "worker"):
         assert templates(usual)[role] == templates(restored)[role]
 
 
-def test_partitions_are_made_and_dropped_by_the_owner_where_that_is_asked_for() -> None:
+def test_a_cronjob_manages_partitions_as_the_owner_if_enabled() -> None:
     found = objects("two-roles")
     cron = one(found, "CronJob")
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
@@ -50,7 +50,7 @@ def test_partitions_are_made_and_dropped_by_the_owner_where_that_is_asked_for() 
     assert [name for name in CI if of_kind(objects(name), "CronJob")] == ["two-roles"]
 
 
-def test_every_command_of_the_chart_is_one_of_ours() -> None:
+def test_every_command_of_the_chart_exists() -> None:
     for name in CI:
         for template in templates(objects(name)).values():
             for container in template["spec"].get("initContainers", [])[:1] + template["spec"]["containers"][:1]:

@@ -1,4 +1,4 @@
-"""Values of the chart: values that are refused, settings that the service has, and documents that are not stale."""
+"""The chart's values: wrong ones are refused, they match the service's settings, and their docs are current."""
 
 import json
 import re
@@ -17,8 +17,8 @@ from kling_relay.settings import Row, describe, read
 from tests.support.chart import CHART, CI, MIN, chart, containers, leaves, objects, one, render, templates, values
 
 HELM = CHART.parent
-# What a pod needs no value for: the embedded PostgreSQL is for one host, the directory of secrets is the chart's own
-# mount, and the last two are the command line's.
+# Settings without a value: the embedded PostgreSQL is for a single host, the chart mounts the directory of secrets,
+# and the last two belong to the command line.
 NOT_FOR_PODS = {"RELAY_DATA_DIR", "RELAY_SECRETS_DIR", "RELAY_URL", "RELAY_KEY"}
 OPTIONAL_INSIDE = {"resources", "strategy", "fallback", "startup", "liveness", "readiness"}
 OUR_OWN_DEFAULT = {"host", "port", "metricsPort", "publicUrl", "shutdownDelay", "logFormat"}
@@ -66,7 +66,7 @@ def test_a_wrong_value_is_refused_by_its_name(given: dict[str, Any], words: list
     assert [word for word in words if word not in str(refused.value)] == []
 
 
-def test_an_umbrella_chart_may_pass_what_it_shares() -> None:
+def test_an_umbrella_chart_may_pass_global_values() -> None:
     assert render(MIN | {"global": {"anything": [1]}, "enabled": True}) == render(MIN)
 
 
@@ -87,7 +87,7 @@ def test_contradictions_between_values_are_reported_all_at_once() -> None:
     assert faults[0].startswith("- RELAY_DATABASE_URL has no source: set secrets.existingSecret")
 
 
-def test_without_a_provider_that_all_pods_share_nothing_is_installed() -> None:
+def test_a_release_without_a_shared_provider_is_refused() -> None:
     with pytest.raises(helm_python.HelmError, match="providerUrl is empty: api and worker would each have a sandbox"):
         render({"secrets": MIN["secrets"]})
     with pytest.raises(helm_python.HelmError, match=r"migrations\.restored without migrations\.enabled"):
@@ -103,7 +103,7 @@ def test_every_setting_of_the_service_is_a_value_and_every_value_a_setting() -> 
     assert used <= {row.name for row in describe()}
 
 
-def test_the_defaults_that_values_tell_are_the_service_s_own() -> None:
+def test_the_documented_defaults_are_those_of_the_service() -> None:
     for row in values_rows():
         if row.path[0] == "settings" and len(row.path) == 2 and row.path[1] not in OUR_OWN_DEFAULT:
             of_service = service_settings(secret=False)[setting(row.path[1])].default.split(";")[0]
@@ -111,7 +111,7 @@ def test_the_defaults_that_values_tell_are_the_service_s_own() -> None:
 
 
 @pytest.mark.parametrize("name", CI)
-def test_the_service_takes_the_settings_as_rendered(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_the_service_reads_the_rendered_settings(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     found = objects(name)
     rendered = next(it for it in found if it["kind"] == "ConfigMap" and "RELAY_PORT" in it["data"])["data"]
     for key, value in rendered.items():
@@ -130,7 +130,7 @@ def test_the_service_takes_the_settings_as_rendered(name: str, monkeypatch: pyte
     assert settings.host == "0.0.0.0"
 
 
-def test_a_setting_that_is_not_given_is_left_to_the_service() -> None:
+def test_an_empty_setting_is_left_to_the_service() -> None:
     rendered = one(render(MIN), "ConfigMap")["data"]
     assert set(rendered) == {setting(name) for name in OUR_OWN_DEFAULT | {"providerUrl"}}
 
@@ -165,7 +165,7 @@ def test_the_chart_makes_a_secret_only_from_values_in_plain_text() -> None:
     assert "in plain text" in notes
 
 
-def test_the_migration_may_have_a_database_address_of_its_own() -> None:
+def test_the_migration_may_have_its_own_database_url() -> None:
     found = templates(objects("full"))
     sources = {
         role: {
@@ -180,7 +180,7 @@ def test_the_migration_may_have_a_database_address_of_its_own() -> None:
     assert sources["api"]["RELAY_DATABASE_URL"] == sources["worker"]["RELAY_DATABASE_URL"] == "relay-db-app"
 
 
-async def test_the_query_that_calls_workers_in_runs_on_the_schema(database: str) -> None:
+async def test_the_scaling_query_runs_on_the_schema(database: str) -> None:
     trigger = one(objects("keda"), "ScaledObject")["spec"]["triggers"][0]
     connection = await asyncpg.connect(database)
     try:
@@ -189,14 +189,14 @@ async def test_the_query_that_calls_workers_in_runs_on_the_schema(database: str)
         await connection.close()
 
 
-def test_a_digest_decides_what_runs() -> None:
+def test_a_digest_wins_over_the_tag() -> None:
     digest = values("restricted")["image"]["digest"]
     for template in templates(objects("restricted")).values():
         for it in containers(template):
             assert it["image"] == f"registry.example.com/media/kling-relay:{chart().metadata['appVersion']}@{digest}"
 
 
-def test_the_schema_knows_every_value_and_no_other() -> None:
+def test_the_values_schema_lists_exactly_the_values() -> None:
     def resolve(node: dict[str, Any]) -> dict[str, Any]:
         reference = node.get("$ref", "")
         return resolve(SCHEMA["$defs"][reference.removeprefix("#/$defs/")]) if reference else node
@@ -234,14 +234,14 @@ def test_every_value_is_documented_and_the_readme_is_not_stale() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_values_shown_in_the_documents_are_good() -> None:
+def test_values_in_the_docs_can_be_rendered() -> None:
     shown = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
     for given in [it for it in map(yaml.safe_load, shown) if "apiVersion" not in it]:
         complete = {**MIN, **given, **{key: MIN[key] | given.get(key, {}) for key in ("callbacks", "settings")}}
         assert render(complete)
 
 
-def test_chart_and_project_are_of_one_version() -> None:
+def test_the_chart_and_the_project_have_the_same_version() -> None:
     project = tomllib.loads((HELM.parent / "pyproject.toml").read_text())["project"]
     assert chart().metadata["appVersion"] == project["version"]
     assert f"## {chart().version}" in (CHART / "UPGRADING.md").read_text()

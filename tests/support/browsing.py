@@ -1,4 +1,4 @@
-"""Debian's Chromium by way of Playwright, with everything switched off that would call home or need a screen."""
+"""Debian's Chromium through Playwright, headless and without any calls home."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium")
-MISSING = "there is no Chromium on this machine; `apt-get install chromium` brings the one that the browser tests use"
+MISSING = "Chromium is not installed; the browser tests use the one from `apt-get install chromium`"
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -22,7 +22,7 @@ FLAGS = (
 
 @dataclass
 class Complaints:
-    """What a page complained of: errors on its console, exceptions, and breaches of its Content-Security-Policy."""
+    """Errors of a page: on its console, uncaught exceptions, and violations of its Content-Security-Policy."""
 
     heard: list[str] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class Complaints:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Start a headless Chromium and end it."""
+    """Start a headless Chromium, and close it at the end."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
         try:

@@ -1,4 +1,4 @@
-"""The chart rendered by Helm's own engine, as parsed objects; each values file is rendered once in a process."""
+"""The chart rendered by Helm's own engine, as parsed objects; each values file is rendered once per process."""
 
 import functools
 from collections.abc import Iterator
@@ -26,51 +26,51 @@ def chart() -> helm_python.Chart:
 
 @functools.cache
 def values(name: str) -> Manifest:
-    """The values of ci/NAME-values.yaml."""
-    found: Manifest = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
-    return found
+    """Return the values of ci/NAME-values.yaml."""
+    loaded: Manifest = yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
+    return loaded
 
 
 def render(given: Manifest, name: str = "demo", source: helm_python.Chart | None = None) -> list[Manifest]:
-    """The objects that `helm template NAME` makes of `given`; raises helm_python.HelmError."""
+    """Return the objects that `helm template NAME` renders from `given`; raise helm_python.HelmError."""
     rendered = (source or chart()).render(given, name=name, namespace="prod")
     texts = [text for path, text in sorted(rendered.items()) if not path.endswith("NOTES.txt")]
-    return [found for text in texts for found in yaml.safe_load_all(text) if found]
+    return [item for text in texts for item in yaml.safe_load_all(text) if item]
 
 
 @functools.cache
 def objects(name: str) -> list[Manifest]:
-    """The objects of ci/NAME-values.yaml."""
+    """Return the objects of ci/NAME-values.yaml."""
     return render(values(name))
 
 
-def of_kind(found: list[Manifest], kind: str, ending: str = "") -> list[Manifest]:
-    """The objects of one kind, of those whose names end in `ending`."""
-    return [it for it in found if it["kind"] == kind and it["metadata"]["name"].endswith(ending)]
+def of_kind(manifests: list[Manifest], kind: str, ending: str = "") -> list[Manifest]:
+    """Return the objects of a kind whose names end in `ending`."""
+    return [it for it in manifests if it["kind"] == kind and it["metadata"]["name"].endswith(ending)]
 
 
-def one(found: list[Manifest], kind: str, ending: str = "") -> Manifest:
-    """The one object of a kind; any other number fails the test."""
-    (only,) = of_kind(found, kind, ending)
+def one(manifests: list[Manifest], kind: str, ending: str = "") -> Manifest:
+    """Return the only object of a kind; any other number fails the test."""
+    (only,) = of_kind(manifests, kind, ending)
     return only
 
 
-def templates(found: list[Manifest]) -> dict[str, Manifest]:
-    """Pod templates by the name of their role: api, worker, migrate; partitions is that of a CronJob."""
-    owners = [it["spec"]["template"] for it in found if it["kind"] in {"Deployment", "Job"}]
+def templates(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """Return the pod templates by role: api, worker, migrate, and partitions if there is a CronJob."""
+    owners = [it["spec"]["template"] for it in manifests if it["kind"] in {"Deployment", "Job"}]
     roles = {it["spec"]["containers"][0]["name"]: it for it in owners}
-    for cron in of_kind(found, "CronJob"):
+    for cron in of_kind(manifests, "CronJob"):
         roles["partitions"] = cron["spec"]["jobTemplate"]["spec"]["template"]
     return roles
 
 
 def containers(template: Manifest) -> list[Manifest]:
-    """All containers of a pod template, the initial ones first."""
+    """Return all containers of a pod template, init containers first."""
     return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
 
 
 def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of all values that are not maps with something in them."""
+    """Yield the paths of all values that are not non-empty maps."""
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
             yield from leaves(value, (*path, key))
@@ -79,11 +79,11 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Whether a Kubernetes label selector (the whole of one, or a Service's plain map) takes a pod with `labels`."""
+    """Return whether a label selector, or a Service's plain map, matches a pod with `labels`."""
     plain = "matchLabels" not in selector and "matchExpressions" not in selector
-    wanted = selector if plain else selector.get("matchLabels", {})
+    required = selector if plain else selector.get("matchLabels", {})
     expressions = [] if plain else selector.get("matchExpressions", [])
     assert all(it["operator"] == "In" for it in expressions)
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+    return all(labels.get(key) == value for key, value in required.items()) and all(
         labels.get(it["key"]) in it["values"] for it in expressions
     )

@@ -1,6 +1,6 @@
-"""Closed shapes of the custom resources that the chart makes, after their projects' API references.
+"""Strict schemas of the custom resources that the chart creates, from their projects' API references.
 
-Only what the chart uses is spelt out; a field that is not here is a mistake in the chart, or belongs here.
+They contain only the fields that the chart uses; any other field is a mistake in the chart or is missing here.
 """
 
 from typing import Any
@@ -21,8 +21,8 @@ def _map(required: dict[str, Shape], optional: dict[str, Shape] | None = None) -
     }
 
 
-def _list(item: Shape, least: int = 1) -> Shape:
-    return {"type": "array", "minItems": least, "items": item}
+def _list(item: Shape, min_items: int = 1) -> Shape:
+    return {"type": "array", "minItems": min_items, "items": item}
 
 
 def _resource(version: str, kind: str, spec: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""A sandbox on a port, a client that speaks to it and a receiver of its callbacks, for one test."""
+"""A sandbox on a port, a client for it, and a receiver of its callbacks, for one test."""
 
 import asyncio
 import random
@@ -15,26 +15,26 @@ from aiohttp import web
 from kling_relay.sandbox import Profile, Sandbox
 
 QUICK = (0.0, 0.0)
-"""Seconds of a task that ends as soon as the loop comes round to it."""
+"""Seconds of a task that ends in the next turn of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A callback as its receiver got it."""
+    """A callback as its receiver gets it."""
 
     headers: dict[str, str]
     raw: bytes
 
     @property
     def json(self) -> dict[str, Any]:
-        said = orjson.loads(self.raw)
-        assert isinstance(said, dict)
-        return said
+        reply = orjson.loads(self.raw)
+        assert isinstance(reply, dict)
+        return reply
 
 
 @dataclass(slots=True, kw_only=True)
 class Scene:
-    """What a test has before it; `answers` are the receiver's next statuses, 200 when there are none left."""
+    """The sandbox, its client and its receiver; `answers` are the receiver's next statuses, 200 after the last one."""
 
     sandbox: Sandbox
     url: str
@@ -45,9 +45,9 @@ class Scene:
 
     async def submit(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **members: Any) -> str:
         """Submit as the gateway's clients do, and return the task's id."""
-        status, said = await self.post(f"/kling/v1/{operation}", prompt=prompt, **members)
-        assert status == 200, said
-        return str(said["data"]["task_id"])
+        status, reply = await self.post(f"/kling/v1/{operation}", prompt=prompt, **members)
+        assert status == 200, reply
+        return str(reply["data"]["task_id"])
 
     async def post(self, path: str, **members: Any) -> tuple[int, dict[str, Any]]:
         async with self.client.post(self.url + path, json={"notify_hook": self.hook, **members}) as answer:
@@ -57,23 +57,23 @@ class Scene:
         async with self.client.get(self.url + path) as answer:
             return answer.status, await answer.json()
 
-    async def until(self, fact: Callable[[], bool]) -> None:
-        """Wait for a fact about the sandbox or the receiver, ten seconds at most."""
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition on the sandbox or the receiver, at most ten seconds."""
         async with asyncio.timeout(10):
-            await self.sandbox.until(fact)
+            await self.sandbox.until(condition)
 
     async def final(self, key: str) -> None:
         await self.until(lambda: self.sandbox.task(key).is_final)
 
     async def called(self, times: int) -> list[dict[str, Any]]:
         """Wait until the receiver has answered `times` callbacks, and return their bodies."""
-        await self.until(lambda: sum(sent.answer is not None for sent in self.sandbox.callbacks) >= times)
+        await self.until(lambda: sum(callback.answer is not None for callback in self.sandbox.callbacks) >= times)
         return [call.json for call in self.calls]
 
 
 @asynccontextmanager
 async def scene(profile: Profile | None = None, now: Callable[[], datetime] | None = None) -> AsyncIterator[Scene]:
-    """Start a quick sandbox (or one of `profile`), its dice seeded with 1; stop it and all its company at the end."""
+    """Start a quick sandbox, or one with `profile`, with its client and receiver; stop them at the end."""
     sandbox = Sandbox(profile or Profile(seconds=QUICK), now=now or (lambda: datetime.now(UTC)), rng=random.Random(1))
     calls: list[Request] = []
     answers: list[int] = []

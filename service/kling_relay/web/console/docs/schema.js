@@ -16,11 +16,12 @@ export function resolved(schema, document) {
   }
   if (schema.allOf) {
     const parts = schema.allOf.map((part) => resolved(part, document));
+    const hasProperties = parts.some((part) => part.properties);
     return {
       ...parts[0],
       ...schema,
       allOf: undefined,
-      properties: Object.assign({}, ...parts.map((part) => part.properties)),
+      properties: hasProperties ? Object.assign({}, ...parts.map((part) => part.properties)) : schema.properties,
       required: parts.flatMap((part) => part.required || []),
       anyOf: parts.find((part) => part.anyOf)?.anyOf,
     };

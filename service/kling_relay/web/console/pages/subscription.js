@@ -21,7 +21,7 @@ function Facts({ subscription }) {
     [t("Events"), subscription.events.map((type) => html`<code>${type}</code> `)],
     [t("Format"), subscription.format],
     [t("Ordering"), subscription.ordering === "task" ? t("In order per task") : t("As fast as possible")],
-    [t("Max concurrent deliveries"), subscription.max_in_flight],
+    [t("Concurrency"), subscription.max_in_flight],
     Object.keys(subscription.headers).length > 0 && [
       t("Headers"),
       Object.keys(subscription.headers).map((name) => html`<code>${name}</code> `),

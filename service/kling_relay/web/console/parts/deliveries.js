@@ -123,7 +123,7 @@ function Delivery({ delivery, onChange, isShort }) {
         <span class="hint">
           ${
             delivery.status === "pending" && delivery.next_attempt_at
-              ? html`${t("next")} <${Due} at=${delivery.next_attempt_at} />`
+              ? html`<${Due} at=${delivery.next_attempt_at} />`
               : html`<${Ago} at=${delivery.last_attempt_at} />`
           }
         </span>

@@ -145,8 +145,8 @@ export function Create({ subscription, onClose, onMade }) {
             ...${field("ordering")}
           />
           <${TextField}
-            isSingleLine type="number" title=${t("Max concurrent deliveries")} rule=${{ required: true }}
-            hint=${t("1 to 100")} ...${field("max_in_flight")}
+            isSingleLine type="number" title=${t("Concurrency")} rule=${{ required: true }}
+            hint=${t("1 to 100 deliveries at a time")} ...${field("max_in_flight")}
           />
           <${TextField}
             isShort title=${t("Headers")} placeholder="Authorization: Bearer …"

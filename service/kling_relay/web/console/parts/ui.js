@@ -121,7 +121,7 @@ export function Ago({ at }) {
 /** When something is due; a time in the past is "now". */
 export function Due({ at }) {
   const now = useNow(5_000);
-  return at && Date.parse(at) <= now ? html`<span>${t("now")}</span>` : html`<${Ago} at=${at} />`;
+  return at && Date.parse(at) <= now ? html`<span>${t("due now")}</span>` : html`<${Ago} at=${at} />`;
 }
 
 /** The head of a page; `back` links to the list. */
