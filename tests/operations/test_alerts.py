@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kling_relay.cli.program import program
-from kling_relay.observe.instruments import Described
+from kling_relay.observe.instruments import InstrumentDescription
 from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
 from kling_relay.web.routes import ROUTES
 from tests.support.paths import ROOT
@@ -26,7 +26,7 @@ RECORDS = {rule["record"]: rule for rule in RULES if "record" in rule}
 DASHBOARD = json.loads((FILES / "dashboard.json").read_text())
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ENTRIES = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
-SAMPLES: dict[str, Described] = {sample: each for each in Metrics().catalogue for sample in each.samples}
+SAMPLES: dict[str, InstrumentDescription] = {sample: each for each in Metrics().catalogue for sample in each.samples}
 OTHERS = {"up", "process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 TARGET_LABELS = {"job", "namespace", "instance", "pod", "le"}
 

@@ -21,8 +21,8 @@ from kling_relay.flows.poll import SweepCounts
 from kling_relay.observe import loop_lag
 from kling_relay.observe.event_log import Log
 from kling_relay.observe.exporter import export
+from kling_relay.observe.instruments import LoopCounter, LoopHistogram
 from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
-from kling_relay.observe.tallies import Counts, Spreads
 from kling_relay.store.stats.readings import AGES, BacklogReading, FleetReadings
 from kling_relay.web.routes import ROUTES
 from tests.support.waiting import eventually
@@ -56,9 +56,9 @@ def answer(status: int | None, error: str | None = None) -> SubscriberResponse:
 
 
 @pytest.mark.parametrize("amounts", [[], [0.0, 1.0, 1.1, 2.0, 99.0]])
-def test_tallies_are_shown_as_the_librarys_own_instruments_would_be(amounts: list[float]) -> None:
+def test_our_instruments_are_exposed_as_the_librarys_own(amounts: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    counts, spreads = Counts("orders", "Orders", ("kind",)), Spreads("wait", "Wait", ("kind",), (1, 2.5))
+    counts, spreads = LoopCounter("orders", "Orders", ("kind",)), LoopHistogram("wait", "Wait", ("kind",), (1, 2.5))
     ours.register(counts)
     ours.register(spreads)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types here
@@ -72,11 +72,11 @@ def test_tallies_are_shown_as_the_librarys_own_instruments_would_be(amounts: lis
     assert generate_latest(ours) == generate_latest(theirs)
 
 
-def test_a_tally_takes_as_many_values_as_it_has_labels() -> None:
+def test_an_instrument_takes_as_many_values_as_it_has_labels() -> None:
     with pytest.raises(ValueError, match="2 values for the labels kind"):
-        Counts("orders", "Orders", ("kind",))("video", "std")
+        LoopCounter("orders", "Orders", ("kind",))("video", "std")
     with pytest.raises(ValueError, match="0 values for the labels kind"):
-        Spreads("wait", "Wait", ("kind",), (1,))()
+        LoopHistogram("wait", "Wait", ("kind",), (1,))()
 
 
 def test_a_request_is_counted_by_route_and_status_and_timed() -> None:

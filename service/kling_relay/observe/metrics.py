@@ -27,8 +27,15 @@ from kling_relay.core.task import Status, Step
 from kling_relay.flows.observer import AnsweredRequest, Observer
 from kling_relay.flows.poll import SweepCounts
 from kling_relay.observe.database_gauges import DatabaseGauges
-from kling_relay.observe.instruments import FAST, SIZES, SLOW, Described, Instruments
-from kling_relay.observe.tallies import Count, Spread
+from kling_relay.observe.instruments import (
+    FAST,
+    SIZES,
+    SLOW,
+    CounterChild,
+    HistogramChild,
+    InstrumentDescription,
+    Instruments,
+)
 from kling_relay.store.stats.readings import FleetReadings
 
 CALLBACK = "callback"
@@ -105,15 +112,15 @@ class Metrics(Observer):
             make.gauge(*slots)().set(slots_limit)
         else:
             make.describe("gauge", *slots)
-        self._by_response: dict[tuple[str, int], tuple[list[Count], list[Spread]]] = {}
-        self._by_batch: dict[str, tuple[Spread, Spread]] = {}
+        self._by_response: dict[tuple[str, int], tuple[list[CounterChild], list[HistogramChild]]] = {}
+        self._by_batch: dict[str, tuple[HistogramChild, HistogramChild]] = {}
         self._database_gauges = DatabaseGauges(make)
         self._start_at_zero()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
     @property
-    def catalogue(self) -> tuple[Described, ...]:
+    def catalogue(self) -> tuple[InstrumentDescription, ...]:
         """Every instrument of ours, by name."""
         return tuple(sorted(self._catalogue, key=lambda described: described.name))
 
@@ -136,25 +143,25 @@ class Metrics(Observer):
 
     @override
     def request_answered(self, request: AnsweredRequest) -> None:
-        """Count a request; a callback is counted by its outcome, too."""
+        """CounterChild a request; a callback is counted by its outcome, too."""
         key = request.route, request.status
         children = self._by_response.get(key)
         if children is None:
             children = self._by_response[key] = self._children(*key)
-        counts, spreads = children
-        for count in counts:
-            count.value += 1
-        for spread in spreads:
-            spread.observe(request.seconds)
+        counters, histograms = children
+        for counter in counters:
+            counter.value += 1
+        for histogram in histograms:
+            histogram.observe(request.seconds)
 
-    def _children(self, route: str, status: int) -> tuple[list[Count], list[Spread]]:
+    def _children(self, route: str, status: int) -> tuple[list[CounterChild], list[HistogramChild]]:
         """Return what counts and what times requests to this route with this status."""
-        counts, spreads = [self._requests(route, str(status))], [self._request_seconds(route)]
+        counters, histograms = [self._requests(route, str(status))], [self._request_seconds(route)]
         if route == CALLBACK:
             outcome = callback_outcome(status)
-            counts.append(self._callbacks(outcome))
-            spreads.append(self._callback_seconds(outcome))
-        return counts, spreads
+            counters.append(self._callbacks(outcome))
+            histograms.append(self._callback_seconds(outcome))
+        return counters, histograms
 
     @override
     def observation_applied(self, source: str, outcome: str) -> None:
