@@ -12,7 +12,6 @@ from alembic.script import ScriptDirectory
 
 from kling_relay.app.serving import listening
 from kling_relay.store.embedded.server import Server
-from kling_relay.store.schema import migrate as migrations
 from kling_relay.store.schema.migrate import configuration, current, downgrade, head, migrate
 from tests.support.paths import ROOT
 from tests.support.postgres import fresh_database
@@ -71,17 +70,14 @@ async def test_every_revision_goes_down_and_up_again_under_rows(database: str) -
             assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
 
 
-async def test_a_reader_holds_a_migration_up_but_never_the_readers_behind_it(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "100ms")
+async def test_a_reader_holds_a_migration_up_but_never_the_readers_behind_it(database: str) -> None:
     async with asyncpg.create_pool(database, min_size=2, max_size=4) as pool:
         async with pool.acquire() as reader:
             reading = reader.transaction()
             await reading.start()
             for table in TABLES:
                 await reader.fetchval(f"SELECT count(*) FROM {table}")
-            migrating = asyncio.ensure_future(downgrade(database, "base", max_wait=60))
+            migrating = asyncio.ensure_future(downgrade(database, "base", max_wait=60, lock_timeout=0.1))
             await eventually(lambda: _is_waiting(pool))
             for _ in range(20):
                 async with asyncio.timeout(2):
@@ -97,16 +93,13 @@ async def _is_waiting(pool: "asyncpg.Pool[asyncpg.Record]") -> bool:
     return bool(await pool.fetchval(waiting))
 
 
-async def test_a_migration_that_never_gets_its_table_is_undone_and_says_so(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+async def test_a_migration_that_never_gets_its_table_is_undone_and_says_so(database: str) -> None:
     holder = await asyncpg.connect(database)
     try:
         async with holder.transaction():
             await holder.execute("LOCK TABLE pending_deliveries IN ACCESS SHARE MODE")
             with pytest.raises(Exception, match="lock timeout"):
-                await downgrade(database, "0006", max_wait=0.3)
+                await downgrade(database, "0006", max_wait=0.3, lock_timeout=0.05)
             assert await current(database) == head()
             assert await counts(database)
     finally:

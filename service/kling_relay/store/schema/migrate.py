@@ -26,7 +26,8 @@ from kling_relay.store.postgres.database import connect_once
 
 Result = TypeVar("Result")
 
-LOCK_TIMEOUT = "3s"
+LOCK_TIMEOUT = 3.0
+"""Seconds that a script waits for a table."""
 MAX_WAIT = 120.0
 """Seconds that `migrate` waits in total, for another migrator and for busy tables."""
 
@@ -111,14 +112,18 @@ async def migrate(database_url: str, to: str = "head", max_wait: float = MAX_WAI
     await _run(database_url, lambda config: command.upgrade(config, to), max_wait)
 
 
-async def downgrade(database_url: str, to: str, max_wait: float = MAX_WAIT) -> None:
+async def downgrade(
+    database_url: str, to: str, max_wait: float = MAX_WAIT, *, lock_timeout: float = LOCK_TIMEOUT
+) -> None:
     """Downgrade the database to revision `to` ("base" for an empty one); what only newer revisions hold is lost."""
-    await _run(database_url, lambda config: command.downgrade(config, to), max_wait)
+    await _run(database_url, lambda config: command.downgrade(config, to), max_wait, lock_timeout)
 
 
-async def _run(database_url: str, alembic_command: Callable[[Config], None], max_wait: float) -> None:
+async def _run(
+    database_url: str, alembic_command: Callable[[Config], None], max_wait: float, lock_timeout: float = LOCK_TIMEOUT
+) -> None:
     async def attempt(left: float) -> None:
-        async with locked_connection(database_url, left) as connection:
+        async with locked_connection(database_url, left, lock_timeout) as connection:
             await connection.run_sync(lambda sync: alembic_command(_with_connection(sync)))
 
     await retry_while_busy(attempt, max_wait)
@@ -154,9 +159,11 @@ def _with_connection(connection: object) -> Config:
 
 
 @asynccontextmanager
-async def locked_connection(database_url: str, max_wait: float = MAX_WAIT) -> AsyncIterator[AsyncConnection]:
+async def locked_connection(
+    database_url: str, max_wait: float = MAX_WAIT, lock_timeout: float = LOCK_TIMEOUT
+) -> AsyncIterator[AsyncConnection]:
     """Yield a connection to migrate on, while a second one holds the migrators' lock."""
-    engine = _engine(database_url)
+    engine = _engine(database_url, lock_timeout)
     try:
         async with engine.connect() as guard, engine.connect() as connection:
             await _lock_out_others(guard, max_wait)
@@ -165,7 +172,7 @@ async def locked_connection(database_url: str, max_wait: float = MAX_WAIT) -> As
         await engine.dispose()
 
 
-def _engine(database_url: str) -> AsyncEngine:
+def _engine(database_url: str, lock_timeout: float = LOCK_TIMEOUT) -> AsyncEngine:
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(database_url, statement_cache_size=0)
 
@@ -180,7 +187,7 @@ def _engine(database_url: str) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def limit_lock_wait(connection: object) -> None:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")  # type: ignore[attr-defined]
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout * 1000:.0f}ms'")  # type: ignore[attr-defined]
 
     return engine
 
