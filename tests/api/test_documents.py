@@ -155,7 +155,7 @@ async def test_deliveries_match_the_asyncapi_document(database: str, form: BodyF
             return kinds == {kind.value for kind in EventType}
 
         await eventually(has_every_type)
-        headers = document["components"]["schemas"]["Signed"]
+        headers = document["components"]["schemas"]["SignatureHeaders"]
         for request in receiver.heard:
             kind = request.json.get("type") or f"task.{request.json['task_status']}"
             message, validator = described(document, form.value, kind)

@@ -57,7 +57,7 @@ def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
     payload: dict[str, Any]
     if form is BodyFormat.KLING and is_task:
         status = {"const": kind.value.removeprefix("task.")}
-        payload = {"allOf": [{"$ref": "#/components/schemas/Flat"}, {"properties": {"task_status": status}}]}
+        payload = {"allOf": [{"$ref": "#/components/schemas/KlingBody"}, {"properties": {"task_status": status}}]}
     elif form is BodyFormat.CLOUDEVENTS:
         payload = {
             "allOf": [
@@ -79,7 +79,7 @@ def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
         "name": kind.value,
         "title": f"{kind.value}, as {form.value}",
         "contentType": CONTENT_TYPE[form].partition(";")[0],
-        "headers": {"$ref": "#/components/schemas/Signed"},
+        "headers": {"$ref": "#/components/schemas/SignatureHeaders"},
         "payload": payload,
     }
 
@@ -93,7 +93,7 @@ def _schemas() -> dict[str, Any]:
     return {
         **inner,
         "Task": task,
-        "Flat": {
+        "KlingBody": {
             "type": "object",
             "description": "Kling's own flat callback body",
             "required": [*members, "task_info", "task_result"],
@@ -118,7 +118,7 @@ def _schemas() -> dict[str, Any]:
             },
         },
         **_other_data(),
-        "Signed": {
+        "SignatureHeaders": {
             "type": "object",
             "required": list(SIGNATURE_HEADERS),
             "properties": {name: {"type": "string", "description": text} for name, text in SIGNATURE_HEADERS.items()},
