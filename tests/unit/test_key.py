@@ -1,4 +1,4 @@
-"""Client keys: each contains its id, is stored as a digest, and may do what its scopes allow."""
+"""Client keys: each contains its id, is found by its digest, and may do what its scopes allow."""
 
 from uuid import UUID
 

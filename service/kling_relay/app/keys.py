@@ -23,7 +23,7 @@ async def create_key(
     scopes: frozenset[Scope] = ALL_SCOPES,
     expires_at: datetime | None = None,
 ) -> str:
-    """Create a key and return its text, which is stored nowhere. Without `client`, the client is called `name`."""
+    """Create a key and return its text, which is stored only encrypted. `client` defaults to `name`."""
     text = key_core.make_key(clock.new_id(clock.now()), clock.random_bits(key_core.SECRET_BITS))
     await _write(database, encryptor, text, name, client or name, scopes, expires_at)
     return text

@@ -1,4 +1,4 @@
-"""Client keys: opaque text that contains its own id and is stored as a digest only.
+"""Client keys: opaque text that contains its own id and is looked up by its digest.
 
 The form is `kr-<id, 32 hex>-<256 random bits, 43 characters of base64url>`. The id alone is not secret: clients that
 sign JWTs (AK/SK) use it as their access key and the whole text as their secret key. An operator may choose any other
@@ -54,7 +54,7 @@ def make_key(identifier: UUID, random_bits: int) -> str:
 
 
 def digest(text: str) -> bytes:
-    """Return the digest under which a key is stored. 256 random bits need no slow hash."""
+    """Return the digest by which a key is looked up. 256 random bits need no slow hash."""
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 

@@ -15,7 +15,7 @@ SIMPLE = "simple"
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _EXACT = 2**53
-"""Beyond this every float is a whole number, whether it was meant or not."""
+"""From here on every float is whole, so being whole says nothing about what the client meant."""
 
 
 def validate(rule: Rule, value: object, name: str) -> Any:
@@ -39,7 +39,7 @@ def url_fault(text: str) -> str | None:
     if len(text) > MAX_URL:
         return f"is longer than {MAX_URL} characters"
     if not text.isprintable() or " " in text:
-        return "contains blanks or control characters"
+        return "contains spaces or control characters"
     try:
         parts = urlsplit(text)
         is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
