@@ -11,7 +11,7 @@ import pytest
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows.delivery_queue import DeliveryQueue
 from kling_relay.flows.fetch import FetchTunables
-from tests.support.outbox import BAD, GONE, GOOD, SECRET, Hand, Network, Outbox, fresh_id, outbox, worker
+from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, RunningWorker, fresh_id, outbox, worker
 from tests.support.waiting import eventually, remains
 
 GOOD_URL, OTHER_URL = "http://good.example/", "http://other.example/"
@@ -102,7 +102,7 @@ async def test_a_shard_that_comes_back_is_served_although_its_old_queue_still_wa
         await eventually(box.is_done, 20)
 
 
-def _filled(hand: Hand, subscription: UUID) -> DeliveryQueue | None:
+def _filled(hand: RunningWorker, subscription: UUID) -> DeliveryQueue | None:
     """Return the queue of a subscription once it holds more than would have it filled again."""
     queue = hand.deliver.queues.get(subscription)
     return queue if queue is not None and len(queue.ready) >= queue.low_water else None
@@ -158,7 +158,7 @@ async def test_an_exhausted_step_lets_the_next_one_go(box: Outbox) -> None:
 
 
 async def _left_is(box: Outbox, count: int) -> bool:
-    return await box.left() == count
+    return await box.pending() == count
 
 
 async def test_a_pause_and_its_end_hold_within_two_seconds(box: Outbox) -> None:

@@ -84,7 +84,7 @@ async def test_all_of_more_queues_than_one_statement_reads_get_their_turn(box: O
     await box.events(120, *subscriptions)
     async with worker(box.database, network, concurrency=8, tunables=FetchTunables(max_queues=3)):
         await eventually(lambda: len({url for url, _ in network.posts}) == 20)
-        assert await box.left() > 0
+        assert await box.pending() > 0
         await eventually(box.is_done, 20)
     assert len(network.posts) == len(set(network.posts)) == 2400
 

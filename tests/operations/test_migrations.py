@@ -1,4 +1,4 @@
-"""A schema goes up and down under rows and readers, and the release before this one works on the new one."""
+"""Migrations keep rows, do not block readers, and leave a schema that the previous release works on."""
 
 import asyncio
 import os
@@ -37,8 +37,7 @@ TABLES = (
 
 def revisions() -> list[str]:
     """Return every revision but the first, newest first."""
-    found = [script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()]
-    return found[:-1]
+    return [script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()][:-1]
 
 
 async def counts(database: str) -> dict[str, int]:
@@ -49,7 +48,7 @@ async def counts(database: str) -> dict[str, int]:
         await connection.close()
 
 
-async def test_every_revision_goes_down_and_up_again_under_rows(database: str) -> None:
+async def test_every_revision_is_downgraded_and_upgraded_without_losing_rows(database: str) -> None:
     async with sandboxed() as (_, provider), subscriber() as other:
         async with running(database, provider) as relay:
             await relay.subscribe(other.url)
@@ -70,7 +69,7 @@ async def test_every_revision_goes_down_and_up_again_under_rows(database: str) -
             assert (await relay.final(await relay.submit()))["task_status"] == "succeed"
 
 
-async def test_a_reader_holds_a_migration_up_but_never_the_readers_behind_it(database: str) -> None:
+async def test_a_reader_delays_a_migration_but_not_the_readers_behind_it(database: str) -> None:
     async with asyncpg.create_pool(database, min_size=2, max_size=4) as pool:
         async with pool.acquire() as reader:
             reading = reader.transaction()
@@ -93,7 +92,7 @@ async def _is_waiting(pool: "asyncpg.Pool[asyncpg.Record]") -> bool:
     return bool(await pool.fetchval(waiting))
 
 
-async def test_a_migration_that_never_gets_its_table_is_undone_and_says_so(database: str) -> None:
+async def test_a_migration_that_cannot_lock_its_table_is_rolled_back(database: str) -> None:
     holder = await asyncpg.connect(database)
     try:
         async with holder.transaction():
@@ -106,7 +105,7 @@ async def test_a_migration_that_never_gets_its_table_is_undone_and_says_so(datab
         await holder.close()
 
 
-async def test_two_processes_that_migrate_at_once_both_succeed(postgres: Server) -> None:
+async def test_two_concurrent_migrate_commands_both_succeed(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url:
         codes = await asyncio.gather(*(command(url, "migrate") for _ in range(2)))
         assert codes == [0, 0]
@@ -135,7 +134,7 @@ async def test_the_release_before_this_one_works_on_the_new_schema(database: str
 
 
 async def lives_on(reference: str, database: str) -> None:
-    """Let an order live and be delivered on the code of `reference`."""
+    """Submit an order, and have its events delivered, with the code of `reference`."""
     with listening("127.0.0.1", 0) as held:
         url = f"http://127.0.0.1:{held.getsockname()[1]}"
         async with sandboxed() as (_, provider), subscriber() as other, code_of(reference) as code:

@@ -86,7 +86,7 @@ async def test_lists_and_the_log_are_read_by_index(api: ApiServer) -> None:
     assert is_indexed(await plan(api, log._AFTER_MANY, tx_offset=0, limit=10, **place))
 
 
-async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(api: ApiServer) -> None:
+async def test_one_subscriptions_deliveries_are_listed_without_reading_anothers_backlog(api: ApiServer) -> None:
     big, small = [(await api.post("/v1/subscriptions", {"url": "https://93.184.215.14/"}))[1]["id"] for _ in range(2)]
     await api.order()
     await api.database.pool.execute(
@@ -116,7 +116,7 @@ async def test_one_subscriptions_deliveries_are_read_past_anothers_backlog(api: 
     assert read == 1
 
 
-async def test_a_page_goes_on_where_its_window_ended(api: ApiServer) -> None:
+async def test_the_next_page_begins_at_the_end_of_the_window(api: ApiServer) -> None:
     rabbit = await api.order("rabbit")
     for number in range(4):
         await api.order(f"number {number}")
@@ -164,7 +164,7 @@ async def test_hooks_of_older_orders_are_found_behind_the_window(api: ApiServer)
     assert subjects == tasks[::-1]
 
 
-def test_a_cursor_is_read_as_it_was_written() -> None:
+def test_a_cursor_is_parsed_as_it_was_written() -> None:
     cursor = log.Cursor(7, UUID(int=5), 3)
     assert log.read_cursor(cursor.text) == cursor
     assert log.read_cursor("0") == log.START

@@ -33,14 +33,14 @@ async def test_several_migrators_at_once_all_succeed(postgres: Server) -> None:
         assert await current(url) == head()
 
 
-async def test_all_the_way_down_and_up_again(database: str) -> None:
+async def test_the_schema_is_downgraded_to_nothing_and_upgraded_again(database: str) -> None:
     await downgrade(database, "base")
     assert not await is_ready(database)
     await migrate(database)
     assert await is_ready(database)
 
 
-async def test_a_newer_release_s_schema_is_left_alone_and_good_enough(database: str) -> None:
+async def test_a_newer_releases_schema_is_left_alone_and_counts_as_ready(database: str) -> None:
     connection = await asyncpg.connect(database)
     await connection.execute("UPDATE alembic_version SET version_num = 'from_next_year'")
     await connection.close()
@@ -49,13 +49,13 @@ async def test_a_newer_release_s_schema_is_left_alone_and_good_enough(database: 
     assert await is_ready(database)
 
 
-async def test_a_migrator_that_is_kept_out_says_so(postgres: Server) -> None:
+async def test_a_migrator_that_never_gets_the_lock_raises(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url, locked_connection(url):
         with pytest.raises(MigrationError, match="Another migration"):
             await migrate(url, max_wait=0.3)
 
 
-async def test_waiting_for_a_database_that_nobody_migrates_ends_with_the_reason(postgres: Server) -> None:
+async def test_waiting_for_a_database_that_is_never_migrated_raises_with_the_reason(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url:
         with pytest.raises(MigrationError, match="not yet at"):
             await wait_until_ready(url, max_wait=0.1)

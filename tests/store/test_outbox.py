@@ -1,4 +1,4 @@
-"""The outbox: settling is fenced, reading goes by index from a cursor, finding costs a step per subscription."""
+"""The outbox: settling is fenced, due deliveries are read by index, and discover takes one step per subscription."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -16,8 +16,8 @@ from tests.support.outbox import Outbox, fresh_id, outbox
 
 @pytest.fixture
 async def box(database: str) -> AsyncIterator[Outbox]:
-    async with outbox(database) as made:
-        yield made
+    async with outbox(database) as opened:
+        yield opened
 
 
 def attempt(subscription: UUID, subject: UUID, number: int, outcome: str, wait: float = 0.0) -> SettledAttempt:
@@ -36,7 +36,7 @@ def attempt(subscription: UUID, subject: UUID, number: int, outcome: str, wait: 
     )
 
 
-def wanted(subscription: UUID, **more: Any) -> DueQuery:
+def query(subscription: UUID, **more: Any) -> DueQuery:
     return DueQuery(
         **{
             "subscription": subscription,
@@ -50,24 +50,24 @@ def wanted(subscription: UUID, **more: Any) -> DueQuery:
 
 
 async def rows(box: Outbox, subjects: list[UUID]) -> list[tuple[int, float]]:
-    """Return (attempt, seconds until due; infinite where it rests) of what is pending for these subjects."""
-    found = await box.connection.fetch(
+    """Return (attempt, seconds until due) of the deliveries of these subjects; an exhausted one is due in infinity."""
+    pending = await box.connection.fetch(
         "SELECT attempt, extract(epoch FROM due_at - now())::float8 AS wait FROM pending_deliveries"
         " ORDER BY array_position($1::uuid[], subject)",
         subjects,
     )
-    return [(row["attempt"], row["wait"]) for row in found]
+    return [(row["attempt"], row["wait"]) for row in pending]
 
 
-async def test_a_delivered_one_goes_away_and_its_attempt_stays(box: Outbox) -> None:
+async def test_a_delivered_delivery_is_deleted_and_its_attempt_is_logged(box: Outbox) -> None:
     subscription = await box.subscribe("http://a.example/")
     [subject] = await box.events(1, subscription)
     await store.settle(box.database, [attempt(subscription, subject, 1, "delivered")])
-    assert await box.left() == 0
+    assert await box.pending() == 0
     assert await box.connection.fetchval("SELECT outcome FROM attempts") == "delivered"
 
 
-async def test_a_failed_one_waits_and_one_that_is_exhausted_or_gone_rests(box: Outbox) -> None:
+async def test_a_failed_delivery_waits_and_an_exhausted_one_rests(box: Outbox) -> None:
     subscription = await box.subscribe("http://a.example/")
     first, second, third = await box.events(3, subscription)
     await store.settle(
@@ -85,7 +85,7 @@ async def test_a_failed_one_waits_and_one_that_is_exhausted_or_gone_rests(box: O
     assert never == float("inf")
 
 
-async def test_an_attempt_of_yesterdays_owner_changes_nothing_but_the_log(box: Outbox) -> None:
+async def test_a_second_settlement_of_an_attempt_changes_nothing(box: Outbox) -> None:
     subscription = await box.subscribe("http://a.example/")
     [subject] = await box.events(1, subscription)
     await store.settle(box.database, [attempt(subscription, subject, 1, "failed", 60.0)])
@@ -97,16 +97,16 @@ async def test_an_attempt_of_yesterdays_owner_changes_nothing_but_the_log(box: O
     assert await box.connection.fetchval("SELECT count(*) FROM attempts") == 1
 
 
-async def test_reading_goes_in_order_of_due_time_from_the_cursor_on(box: Outbox) -> None:
+async def test_due_deliveries_are_read_in_order_of_due_time_from_the_cursor_on(box: Outbox) -> None:
     subscription, other = await box.subscribe("http://a.example/"), await box.subscribe("http://b.example/")
     subjects = [fresh_id() for _ in range(6)]
     for number, subject in enumerate(subjects):
         await box.step(subject, 1, subscription, other, late_by=60.0 - number)
-    found = await store.read(box.database, [wanted(subscription, limit=4), wanted(other, limit=2)])
-    assert [claim.event.subject for claim in found if claim.subscription == subscription] == subjects[:4]
-    assert [claim.event.subject for claim in found if claim.subscription == other] == subjects[:2]
-    rest = await store.read(box.database, [wanted(subscription, cursor=found[3].due_at)])
-    assert [claim.event.subject for claim in rest] == subjects[3:]
+    due = await store.read(box.database, [query(subscription, limit=4), query(other, limit=2)])
+    assert [delivery.event.subject for delivery in due if delivery.subscription == subscription] == subjects[:4]
+    assert [delivery.event.subject for delivery in due if delivery.subscription == other] == subjects[:2]
+    rest = await store.read(box.database, [query(subscription, cursor=due[3].due_at)])
+    assert [delivery.event.subject for delivery in rest] == subjects[3:]
 
 
 async def test_deliveries_that_are_not_due_or_exhausted_are_not_read(box: Outbox) -> None:
@@ -114,40 +114,40 @@ async def test_deliveries_that_are_not_due_or_exhausted_are_not_read(box: Outbox
     await box.step(fresh_id(), 1, subscription, late_by=-60)
     await box.step(fresh_id(), 1, subscription)
     await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity' WHERE due_at <= now()")
-    assert await store.read(box.database, [wanted(subscription)]) == []
+    assert await store.read(box.database, [query(subscription)]) == []
 
 
-async def test_finding_names_every_subscription_once_with_its_earliest(box: Outbox) -> None:
+async def test_discover_returns_each_subscription_once_with_its_earliest_due_time(box: Outbox) -> None:
     soon, later, resting = [await box.subscribe(f"http://{name}.example/") for name in "abc"]
     await box.events(5, soon)
     await box.step(fresh_id(), 1, later, late_by=-30)
     await box.events(2, resting)
     await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity' WHERE subscription = $1", resting)
-    found = {each.subscription: each for each in await store.discover(box.database, range(256))}
-    assert set(found) == {soon, later}
-    assert found[soon].due_in == 0
-    assert 25 < found[later].due_in <= 30
-    assert found[soon].shard == soon.int % 256
+    earliest = {pending.subscription: pending for pending in await store.discover(box.database, range(256))}
+    assert set(earliest) == {soon, later}
+    assert earliest[soon].due_in == 0
+    assert 25 < earliest[later].due_in <= 30
+    assert earliest[soon].shard == soon.int % 256
     assert await store.discover(box.database, [(soon.int + 1) % 256, (later.int + 1) % 256][:0]) == []
 
 
-async def test_a_look_at_the_tail_sees_what_is_new_and_no_retries(box: Outbox) -> None:
+async def test_fresh_returns_subscriptions_with_new_deliveries_and_no_retries(box: Outbox) -> None:
     new, old, again = [await box.subscribe(f"http://{name}.example/") for name in "abc"]
     await box.events(3, new)
     await box.step(fresh_id(), 1, old, late_by=60)
     [retried] = await box.events(1, again)
     await store.settle(box.database, [attempt(again, retried, 1, "failed")])
-    assert [each for each, _ in await store.fresh(box.database, list(range(256)), 5.0)] == [new]
+    assert [subscription for subscription, _ in await store.fresh(box.database, list(range(256)), 5.0)] == [new]
 
 
 async def explained(box: Outbox, statement: Statement, **given: Any) -> list[dict[str, Any]]:
-    """Return the nodes of the plan that ran on a delivering connection; what it wrote is taken back."""
+    """Return the nodes of the plan that ran on a delivering connection; its writes are rolled back."""
     async with box.database.settle.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(given))
+        plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", *statement.arguments(given))
         await transaction.rollback()
-    return list(_nodes(json.loads(told)[0]["Plan"]))
+    return list(_nodes(json.loads(plan)[0]["Plan"]))
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -157,7 +157,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(inner)
 
 
-async def test_a_backlog_costs_reading_finding_and_settling_no_more_than_what_they_take(box: Outbox) -> None:
+async def test_reading_discovering_and_settling_do_not_walk_a_backlog(box: Outbox) -> None:
     subscription, other = await box.subscribe("http://a.example/"), await box.subscribe("http://b.example/")
     subjects = await box.events(1, subscription)
     await box.connection.execute(

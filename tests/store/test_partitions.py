@@ -1,4 +1,4 @@
-"""Partitions: made ahead, touched one at a time by ids and batches of ids, dropped whole when all in them is over."""
+"""Partitions: created ahead, opened one at a time by ids and batches of ids, dropped once all in them is finished."""
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -27,8 +27,8 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 async def box(database: str) -> AsyncIterator[Outbox]:
-    async with outbox(database) as made:
-        yield made
+    async with outbox(database) as opened:
+        yield opened
 
 
 async def names(box: Outbox, parent: str) -> list[str]:
@@ -36,7 +36,7 @@ async def names(box: Outbox, parent: str) -> list[str]:
 
 
 async def record(box: Outbox, ids: Sequence[UUID], at: datetime, status: str) -> None:
-    """Add tasks of these ids and nothing else."""
+    """Add tasks with these ids and nothing else."""
     await box.connection.execute(
         "INSERT INTO tasks (id, client, status, sequence, created_at, updated_at, kind, model, units, quote, currency,"
         " prices, fields) SELECT id, $2, $3, 1, $4, $4, 'text2video', 'm', 1, 1, 'unit', 'p', '{}'"
@@ -46,7 +46,7 @@ async def record(box: Outbox, ids: Sequence[UUID], at: datetime, status: str) ->
 
 
 async def task(box: Outbox, at: datetime, status: str = "succeed") -> UUID:
-    """Add a task of the time `at` with its event, callback and attempt."""
+    """Add a task of the time `at` with an event and an attempt."""
     made = new_id(at, 7)
     await record(box, [made], at, status)
     await box.connection.execute(
@@ -88,7 +88,7 @@ async def test_partitions_cover_now_and_a_week_ahead_in_every_table(box: Outbox)
     assert await partitions.create_missing(box.connection, NOW + timedelta(days=5), RETENTION) > 0
 
 
-async def test_a_row_that_fits_nowhere_is_a_fault_to_be_seen(box: Outbox) -> None:
+async def test_a_row_without_a_partition_is_an_error(box: Outbox) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await task(box, NOW + timedelta(days=400))
 
@@ -119,10 +119,10 @@ async def test_an_unfinished_task_keeps_its_partition(box: Outbox) -> None:
     assert await partitions.drop_old(box.connection, NOW, RETENTION) == []
     await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity'")
     assert await partitions.drop_old(box.connection, NOW, RETENTION)
-    assert await box.left() == 0
+    assert await box.pending() == 0
 
 
-async def test_a_name_says_the_bounds(box: Outbox) -> None:
+async def test_a_partitions_name_says_its_bounds(box: Outbox) -> None:
     for name, each in zip(await names(box, "tasks"), await partitions.ranges(box.connection), strict=True):
         bounds = await box.connection.fetchval(
             "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = $1", name
@@ -133,9 +133,9 @@ async def test_a_name_says_the_bounds(box: Outbox) -> None:
 
 
 async def explained(box: Outbox, statement: Statement, *, only_run: bool = True, **given: Any) -> set[str]:
-    """Return the relations that a statement touched on an ingest connection; its writes are taken back.
+    """Return the relations that a statement read on an ingest connection; its writes are rolled back.
 
-    Without `only_run` also those that it made ready to touch.
+    Without `only_run`, also those that it only opened.
     """
     return {
         node["Relation Name"]
@@ -145,16 +145,16 @@ async def explained(box: Outbox, statement: Statement, *, only_run: bool = True,
 
 
 async def plan(box: Outbox, statement: Statement, **given: Any) -> list[dict[str, Any]]:
-    """Return the nodes of the plan by which a statement was run; what it wrote is taken back."""
+    """Return the nodes of the plan by which a statement ran; its writes are rolled back."""
     async with box.database.ingest.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         name = "p" + fresh_id().hex
         await connection.execute(f"PREPARE {name} AS {statement.sql}")
         values = ", ".join(_literal(value) for value in statement.arguments(given))
-        told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
         await transaction.rollback()
-    return list(_nodes(json.loads(told)[0]["Plan"]))
+    return list(_nodes(json.loads(explained)[0]["Plan"]))
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -226,7 +226,7 @@ async def test_a_batch_of_callbacks_opens_no_partition_of_the_past(box: Outbox) 
 
 
 @pytest.mark.parametrize("statement", [steps._READ, lookup._BY_IDS])
-async def test_a_batch_reads_its_own_tasks_and_not_all_that_lie_between(box: Outbox, statement: Statement) -> None:
+async def test_a_batch_reads_its_own_tasks_and_not_the_range_between_them(box: Outbox, statement: Statement) -> None:
     ids = [new_id(NOW + timedelta(seconds=number), 7) for number in range(5000)]
     await record(box, ids, NOW, "submitted")
     await box.connection.execute("ANALYZE tasks")
@@ -254,7 +254,7 @@ async def test_a_batch_of_look_ups_touches_the_partitions_of_its_tasks_alone(box
         }
 
 
-async def test_a_batch_of_look_ups_finds_for_each_its_own_and_nobody_elses(box: Outbox) -> None:
+async def test_a_batch_of_look_ups_returns_each_clients_own_tasks_alone(box: Outbox) -> None:
     made = await task(box, NOW, "submitted")
     asked = [(made, box.client), (fresh_id(), box.client), (made, fresh_id()), (made, box.client)]
     found = await lookup.by_ids(box.database, [task for task, _ in asked], [client for _, client in asked])

@@ -1,4 +1,4 @@
-"""Shards: every one has at most one owner, shares even out by themselves, and what nobody holds is there to take."""
+"""Shards: each has at most one owner, workers get equal shares, and a free shard is taken."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ async def store(database: str) -> AsyncIterator[Database]:
 
 
 async def settle(store: Database, workers: list[UUID], lease: float = 30.0) -> dict[UUID, set[int]]:
-    """Let workers hold and give in turn until nothing changes."""
+    """Let workers hold and release shards in turn until nothing changes."""
     held: dict[UUID, set[int]] = {}
     for _ in range(3):
         for worker in workers:
@@ -31,22 +31,22 @@ async def settle(store: Database, workers: list[UUID], lease: float = 30.0) -> d
     return held
 
 
-async def test_one_worker_holds_them_all(store: Database) -> None:
+async def test_one_worker_holds_all_shards(store: Database) -> None:
     held, share = await shards.hold(store, fresh_id(), 30.0)
     assert held == set(range(SHARDS))
     assert share == SHARDS
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-async def test_several_share_them_evenly_and_none_has_two_owners(store: Database, count: int) -> None:
+async def test_several_workers_share_the_shards_evenly_and_no_shard_has_two_owners(store: Database, count: int) -> None:
     held = await settle(store, [fresh_id() for _ in range(count)])
     assert sorted(shard for mine in held.values() for shard in mine) == list(range(SHARDS))
     assert max(map(len, held.values())) <= -(-SHARDS // count)
 
 
-async def test_workers_that_come_at_once_do_not_take_the_same(store: Database) -> None:
-    found = await asyncio.gather(*(shards.hold(store, fresh_id(), 30.0) for _ in range(5)))
-    taken = [shard for mine, _ in found for shard in mine]
+async def test_workers_that_start_at_once_take_different_shards(store: Database) -> None:
+    results = await asyncio.gather(*(shards.hold(store, fresh_id(), 30.0) for _ in range(5)))
+    taken = [shard for held, _ in results for shard in held]
     assert len(taken) == len(set(taken))
 
 
@@ -63,7 +63,7 @@ async def test_released_and_abandoned_shards_are_free_at_once(store: Database) -
     assert (len(held), share) == (SHARDS, SHARDS)
 
 
-async def test_a_dead_workers_shards_are_free_when_its_lease_has_run_out(store: Database) -> None:
+async def test_a_dead_workers_shards_are_free_once_its_lease_has_run_out(store: Database) -> None:
     dead, heir = fresh_id(), fresh_id()
     await shards.hold(store, dead, 0.3)
     held, _ = await shards.hold(store, heir, 0.3)

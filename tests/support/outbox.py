@@ -1,4 +1,4 @@
-"""Deliveries waiting in a database, and workers that make them with a stand-in for the network."""
+"""Pending deliveries in a database, and workers that make them over a stand-in for the network."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ def fresh_id() -> UUID:
 
 @dataclass(slots=True)
 class Network:
-    """Remembers every POST as (url, webhook-id, secret's turn); `answers` decides by URL what comes of it."""
+    """Records every POST as (url, webhook-id) and its signature; `answers` decides by URL what comes back."""
 
     posts: list[tuple[str, str]] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Network:
 
 @dataclass(slots=True)
 class Outbox:
-    """A database, and rows in it as the steps would have written them."""
+    """A database, with rows as steps would have written them."""
 
     database: Database
     connection: "asyncpg.Connection[asyncpg.Record]"
@@ -100,21 +100,21 @@ class Outbox:
 
     async def events(self, count: int, *subscriptions: UUID) -> list[UUID]:
         """Add `count` subjects, each with one event that is pending for every subscription."""
-        made = [fresh_id() for _ in range(count)]
-        for each in made:
-            await self.step(each, 1, *subscriptions)
-        return made
+        subjects = [fresh_id() for _ in range(count)]
+        for subject in subjects:
+            await self.step(subject, 1, *subscriptions)
+        return subjects
 
-    async def left(self) -> int:
+    async def pending(self) -> int:
         return int(await self.connection.fetchval("SELECT count(*) FROM pending_deliveries"))
 
     async def is_done(self) -> bool:
-        return await self.left() == 0
+        return await self.pending() == 0
 
 
 @asynccontextmanager
 async def outbox(url: str) -> AsyncIterator[Outbox]:
-    """Give an outbox with one client in a migrated database."""
+    """Yield an outbox with one client in a migrated database."""
     async with connect(url, max_wait=20) as database:
         connection = await asyncpg.connect(url)
         client = fresh_id()
@@ -128,8 +128,8 @@ async def outbox(url: str) -> AsyncIterator[Outbox]:
 
 
 @dataclass(slots=True, kw_only=True)
-class Hand:
-    """A worker's hands: what delivers and what fills its queues."""
+class RunningWorker:
+    """A worker: what delivers, and what fills its queues."""
 
     deliver: Deliver
     fetch: Fetch
@@ -145,7 +145,7 @@ class Hand:
         await self.fetch.leave()
 
     async def die(self) -> None:
-        """Stop as a killed process does: nothing is settled, nothing given back."""
+        """Stop as a killed process does: nothing is settled, no shard is released."""
         for task in self.tasks:
             task.cancel()
         await asyncio.wait(self.tasks)
@@ -159,7 +159,7 @@ async def worker(
     waits: tuple[float, ...] = (0.05,) * 8,
     concurrency: int = 50,
     tunables: FetchTunables = FetchTunables(),
-) -> AsyncIterator[Hand]:
+) -> AsyncIterator[RunningWorker]:
     """Run a worker until the end of the block."""
     deliver = Deliver(
         database,
@@ -182,7 +182,7 @@ async def worker(
         tunables=tunables,
     )
     tasks = [asyncio.create_task(deliver.run()), asyncio.create_task(fetch.run())]
-    hand = Hand(deliver=deliver, fetch=fetch, wakeup=wakeup, tasks=tasks)
+    hand = RunningWorker(deliver=deliver, fetch=fetch, wakeup=wakeup, tasks=tasks)
     try:
         yield hand
     finally:

@@ -145,7 +145,7 @@ def first_of(ids: Collection[Any]) -> dict[str, Any]:
     """Return the argument `first` of a statement that joins these ids and says `… AND tasks.id >= :first`.
 
     The bound changes no result. It lets PostgreSQL leave the partitions of the past closed, while a join alone
-    prepares for all of them, in a time that grows with their number. There is no upper bound: with two, the planner
+    prepares for all of them, in a time that grows with their number. No upper bound: with two bounds the planner
     underestimates the rows and scans the whole range.
     """
     return {"first": min(ids, default=MAX_ID)}
