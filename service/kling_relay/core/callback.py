@@ -46,7 +46,7 @@ _DURATION = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
 def read(body: bytes, depth: int = 32) -> Signal:
-    """Return the signal in `body`. Raises `UnreadableError`, and nothing else, if there is none.
+    """Return the signal in `body`. Raises `UnreadableError`, and nothing else, if it has none.
 
     PostgreSQL can store the signal's texts and its result. The reason is at most 2 KiB and the result at most 64 KiB.
     On success the result is a dict, which is empty if the provider named no files.
@@ -117,7 +117,7 @@ def _reason(layers: list[dict[str, Any]], home: dict[str, Any], kind: SignalKind
 
 
 def _charge(layers: list[dict[str, Any]]) -> str | None:
-    """Return the final charge in units as decimal text, or None if there is none in a form that we trust."""
+    """Return the final charge in units as decimal text, or None if no layer has it in a form that we trust."""
     for layer in layers:
         if (amount := _amount(layer.get("final_unit_deduction"))) is not None:
             return amount

@@ -80,7 +80,7 @@ def compare(account: TaskAccount, result: PollResult) -> list[Discrepancy]:
 
 
 def agreed_end(signals: Sequence[Signal]) -> Signal | None:
-    """Return the provider's signal of a task's end, or None if there is none or its signals contradict each other."""
+    """Return the provider's final signal of a task, or None if it sent none or contradicted itself."""
     ends = [signal for signal in signals if signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}]
     if len({signal.kind for signal in ends}) != 1:
         return None

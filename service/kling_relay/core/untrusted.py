@@ -26,7 +26,7 @@ class UnreadableError(Exception):
 
 
 def parse_json(body: bytes, depth: int = 32) -> Any:
-    """Return the JSON value in `body`, with NaN and infinities as None. Raises `UnreadableError` if there is none.
+    """Return the JSON value in `body`, with NaN and infinities as None. Raises `UnreadableError` if it is not JSON.
 
     Invalid UTF-8 becomes U+FFFD. A byte order mark and raw control characters inside strings are accepted. Whole
     numbers beyond 64 bits may become floats, as in JavaScript.
@@ -68,7 +68,7 @@ def identifier(value: Any, limit: int = 128) -> str | None:
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     """Return the header `Retry-After` (seconds or an HTTP date) as seconds from `now`, between 0 and a day.
 
-    Returns None if there is no header or it cannot be read.
+    Returns None if the header is missing or cannot be read.
     """
     header = (header or "").strip()
     if not header or len(header) > 64:

@@ -42,7 +42,7 @@ def parse(read: Callable[[object], Value], data: object, faults: list[Fault], *,
 
 
 def members(data: object, name: str) -> dict[str, object]:
-    """Return the object `name` inside `data`, or an empty one if there is none."""
+    """Return the object `name` inside `data`, or an empty object if it is missing."""
     value = data.get(name) if isinstance(data, dict) else None
     return value if isinstance(value, dict) else {}
 
