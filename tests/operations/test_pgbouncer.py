@@ -1,4 +1,4 @@
-"""Behind a PgBouncer in transaction mode everything works, though each transaction runs on another connection."""
+"""Everything works behind a PgBouncer in transaction mode, where each transaction may use another connection."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,9 @@ async def pooled(postgres: Server, database: str) -> AsyncIterator[str]:
         yield address
 
 
-async def test_a_whole_life_of_tasks_through_two_processes_and_two_connections(database: str, pooled: str) -> None:
+async def test_tasks_run_to_their_end_through_two_processes_and_two_server_connections(
+    database: str, pooled: str
+) -> None:
     async with sandboxed() as (_, provider), subscriber([500]) as hook, subscriber() as other:  # noqa: SIM117 - they stop first
         async with (
             running(pooled, provider, database_pooler="1") as relay,
@@ -52,7 +54,7 @@ async def _logged(relay: Relay, count: int) -> bool:
     return len(page["data"]) == count
 
 
-async def test_clients_that_share_connections_never_get_each_other_s_answers(pooled: str) -> None:
+async def test_clients_that_share_connections_never_get_each_other_s_results(pooled: str) -> None:
     async with connect(pooled, pooler=True) as one, connect(pooled, pooler=True) as two:
         asked = range(400)
         pools = (one.pool, two.pool, one.settle, two.settle)
@@ -83,14 +85,14 @@ async def test_a_failed_statement_leaves_a_connection_that_works(pooled: str) ->
         assert await _ECHO.scalar(through.pool, number=1) == 1
 
 
-async def test_the_schema_is_brought_up_and_down_through_it(pooled: str) -> None:
+async def test_migrations_run_up_and_down_through_a_pooler(pooled: str) -> None:
     await downgrade(pooled, "base")
     await asyncio.gather(migrate(pooled), migrate(pooled))
     assert await current(pooled) == head()
     assert await is_ready(pooled)
 
 
-async def test_single_connections_work_through_it_too(pooled: str) -> None:
+async def test_single_connections_work_through_a_pooler(pooled: str) -> None:
     found = [await connect_once(pooled) for _ in range(6)]
     try:
         answers = await asyncio.gather(*(each.fetchval("SELECT $1::int", n) for n, each in enumerate(found)))

@@ -1,4 +1,4 @@
-"""Point-in-time recovery as docs/operations.md tells it: back to the moment before a mistake, and on from there."""
+"""Point-in-time recovery as in docs/operations.md: to the moment before a mistake, and on from there."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def moment(server: Server) -> datetime:
 
 
 async def make_the_mistake(server: Server) -> None:
-    """Lose every event, then see to it that the write-ahead log of it is in the archive."""
+    """Delete every event, and make sure that the write-ahead log of it is archived."""
     connection = await asyncpg.connect(server.url())
     try:
         await connection.execute("DELETE FROM events")
@@ -42,7 +42,7 @@ async def make_the_mistake(server: Server) -> None:
 
 
 def owned(server: Server, directory: Path) -> Path:
-    """Make a directory that belongs to PostgreSQL's account."""
+    """Create a directory that PostgreSQL's account owns."""
     directory.mkdir(mode=0o700)
     if server.account:
         os.chown(directory, server.account.uid, server.account.gid)
@@ -50,14 +50,14 @@ def owned(server: Server, directory: Path) -> Path:
 
 
 def recover_until(cluster: Path, archive: Path, at: datetime) -> None:
-    """Say in a base backup's settings where the log is and when to stop; PostgreSQL does the rest on its start."""
+    """Set where a base backup finds the log and when it stops; PostgreSQL recovers when it starts."""
     with (cluster / "postgresql.auto.conf").open("a") as settings:
         settings.write(f"archive_mode = off\nrestore_command = 'cp {archive}/%f %p'\n")
         settings.write(f"recovery_target_time = '{at.isoformat()}'\nrecovery_target_action = promote\n")
     (cluster / "recovery.signal").touch()
 
 
-async def test_back_to_the_moment_before_a_mistake_and_on() -> None:
+async def test_a_database_is_recovered_to_the_moment_before_a_mistake_and_used_on() -> None:
     async with own_place() as place, sandboxed() as (_, provider):
         archive = place / "archive"
         options = {name: value.format(archive=archive) for name, value in ARCHIVING.items()}

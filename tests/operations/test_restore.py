@@ -16,7 +16,7 @@ from tests.support.service import Relay, Subscriber, running, sandboxed, setting
 from tests.support.waiting import eventually
 
 BUSY = "DO $$ BEGIN FOR n IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
-"""Makes the old cluster's numbers higher than those of a new one."""
+"""Raises the old cluster's transaction numbers above those of a new one."""
 
 
 async def do(url: str, script: str) -> None:
@@ -80,7 +80,7 @@ async def test_after_dump_and_restore_streams_continue_and_secrets_decrypt(postg
 
 
 async def dumped(server: Server, database: str, place: Path) -> Path:
-    """Return a dump as `pg_dump -Fc` makes it, readable by whoever restores it."""
+    """Return a dump by `pg_dump -Fc` that PostgreSQL's account can read."""
     into = place / "dump"
     into.mkdir()
     if server.account:
@@ -89,7 +89,7 @@ async def dumped(server: Server, database: str, place: Path) -> Path:
     return into / "relay.dump"
 
 
-async def test_the_offset_is_raised_by_one_step_for_each_restore_alone(database: str) -> None:
+async def test_the_offset_is_raised_by_one_step_per_restore(database: str) -> None:
     assert not await raise_tx_offset(database)
     assert await raise_tx_offset(database, restored=True)
     assert await offset(database) > OFFSET_STEP - 2**32

@@ -1,4 +1,4 @@
-"""Old partitions go whole, also where a pass was cut off, two workers do it at once, or a pooler is between."""
+"""Old partitions are dropped, even after an interruption, by two workers at once, or through a pooler."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def drop(store: Database) -> list[str]:
 
 
 async def left(store: Database) -> set[str]:
-    """Return the tables that look like partitions and are old, whether they are attached or not."""
+    """Return the tables that have the name of an old partition, attached or not."""
     names = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE '%\\_p2%'"
     rows = await store.pool.fetch(names)
     return {row["relname"] for row in rows if row["relname"][-8:] <= f"{LATER - RETENTION:%Y%m%d}"}
@@ -44,7 +44,7 @@ async def oldest(store: Database) -> PartitionRange:
         return (await ranges(connection))[0]
 
 
-async def test_a_pass_drops_what_is_old_and_nothing_else(store: Database) -> None:
+async def test_drop_old_drops_only_old_partitions(store: Database) -> None:
     before = await left(store)
     assert set(await drop(store)) == before
     assert before
@@ -55,7 +55,7 @@ async def test_a_pass_drops_what_is_old_and_nothing_else(store: Database) -> Non
 
 
 @pytest.mark.parametrize("parent", PARTITIONED)
-async def test_a_partition_that_was_taken_out_but_not_dropped_is_dropped(store: Database, parent: str) -> None:
+async def test_a_partition_that_was_detached_but_not_dropped_is_dropped(store: Database, parent: str) -> None:
     name = (await oldest(store)).name(parent)
     await store.pool.execute(f"ALTER TABLE {parent} DETACH PARTITION {name}")
     assert name in await drop(store)
@@ -68,9 +68,7 @@ async def is_cut_off(store: Database) -> bool:
 
 
 @pytest.mark.parametrize("parent", ["tasks", "attempts"])
-async def test_a_partition_that_was_cut_off_while_being_taken_out_is_finished(
-    store: Database, database: str, parent: str
-) -> None:
+async def test_an_interrupted_detachment_is_completed(store: Database, database: str, parent: str) -> None:
     name = (await oldest(store)).name(parent)
     reader = await asyncpg.connect(database)
     try:
@@ -88,7 +86,7 @@ async def test_a_partition_that_was_cut_off_while_being_taken_out_is_finished(
     assert await left(store) == set()
 
 
-async def test_two_workers_at_once_leave_nothing_behind_and_nobody_breaks(store: Database) -> None:
+async def test_two_workers_can_drop_old_partitions_at_once(store: Database) -> None:
     for _ in range(20):
         ended = await asyncio.gather(drop(store), drop(store), return_exceptions=True)
         assert all(isinstance(each, list | CollisionError) for each in ended), ended
@@ -98,16 +96,14 @@ async def test_two_workers_at_once_leave_nothing_behind_and_nobody_breaks(store:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)
-async def test_retention_works_through_a_pooler_and_leaves_no_setting_there(postgres: Server, database: str) -> None:
+async def test_drop_old_works_through_a_pooler_and_leaves_no_setting_behind(postgres: Server, database: str) -> None:
     async with pgbouncer(postgres, database) as pooled, connect(pooled, pooler=True) as through:
         assert await drop(through)
         assert await left(through) == set()
         assert await through.pool.fetchval("SELECT current_setting($1)", "lock_timeout") == "0"
 
 
-async def test_a_role_that_does_not_own_the_tables_serves_and_says_what_it_cannot_do(
-    postgres: Server, database: str
-) -> None:
+async def test_a_role_that_does_not_own_the_tables_gets_an_error_with_advice(postgres: Server, database: str) -> None:
     role = f"lesser_{abs(hash(database)) % 10**8}"
     owner = await asyncpg.connect(database)
     try:

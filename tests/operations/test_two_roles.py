@@ -1,4 +1,4 @@
-"""A role that owns the schema and a lesser one that the service is, as docs/operations.md sets them up."""
+"""One role owns the schema, and the service uses a lesser one, as in docs/operations.md."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ _OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """One database, as its owner and as the service know it."""
+    """The addresses of one database for its owner and for the service."""
 
     owner: str
     service: str
@@ -64,7 +64,7 @@ async def roles(postgres: Server) -> AsyncIterator[Roles]:
 
 
 async def migrated(url: str, *options: str) -> tuple[int | None, str, str]:
-    """Run `kling-relay migrate` as whoever `url` names, and return how it ended and what it said."""
+    """Run `kling-relay migrate` as the role in `url`; return its exit code, output and errors."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kling_relay", "migrate", *options,
         cwd=ROOT,
@@ -81,7 +81,7 @@ async def migrated(url: str, *options: str) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_against_it(roles: Roles) -> None:
+async def test_the_service_and_the_doctor_work_as_the_lesser_role(roles: Roles) -> None:
     assert (await migrated(roles.owner))[0] == 0
     assert (await migrated(roles.service, "--wait"))[0] == 0
     async with (
@@ -101,7 +101,7 @@ async def test_the_service_works_as_the_lesser_role_and_the_doctor_has_nothing_a
             await raise_tx_offset(roles.owner, restored=True)
 
 
-async def test_partitions_are_made_and_dropped_by_the_owner_alone(roles: Roles) -> None:
+async def test_only_the_owner_creates_and_drops_partitions(roles: Roles) -> None:
     assert (await migrated(roles.owner))[0] == 0
     owner = await asyncpg.connect(roles.owner)
     try:
@@ -125,7 +125,7 @@ async def test_partitions_are_made_and_dropped_by_the_owner_alone(roles: Roles) 
 
 
 async def grown_old(owner: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
-    """Leave only partitions of weeks before the retention, and return the names of those of tasks."""
+    """Leave only partitions that are older than the retention, and return the names of those of tasks."""
     for name in await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"):
         await owner.execute(f"DROP TABLE {name[0]}")
     assert await create_missing(owner, NOW - 2 * RETENTION, RETENTION)
@@ -160,7 +160,7 @@ async def keep_house(store: Database, observer: Observer) -> None:
     await sweep.keep_house()
 
 
-async def test_the_lesser_role_cannot_make_the_schema_and_is_told_who_can(roles: Roles) -> None:
+async def test_the_lesser_role_cannot_migrate_and_the_error_names_the_owner(roles: Roles) -> None:
     code, _, err = await migrated(roles.service)
     assert code
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL survives whatever is killed, and is shared by whoever asks."""
+"""The embedded PostgreSQL survives killed processes, and is shared by all of its users."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ async def ask(server: Server, question: str) -> object:
         await connection.close()
 
 
-async def test_the_first_starts_it_and_the_last_stops_it(directory: Path) -> None:
+async def test_the_first_user_starts_the_server_and_the_last_stops_it(directory: Path) -> None:
     async with embedded(directory, QUICK) as first:
         pid = postmaster(first).pid
         async with embedded(directory) as second:
@@ -74,7 +74,7 @@ async def test_the_server_keeps_committed_rows_and_listens_on_no_network(directo
         assert await ask(server, "SELECT answer FROM kept") == 42
 
 
-async def test_a_killed_user_leaves_a_server_that_the_next_one_finds_and_stops(directory: Path) -> None:
+async def test_a_killed_user_leaves_a_server_that_the_next_user_joins_and_stops(directory: Path) -> None:
     user = await asyncio.create_subprocess_exec(
         sys.executable, "-c", USER, str(directory), stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -114,7 +114,7 @@ async def test_a_killed_postmaster_is_replaced_and_loses_nothing(directory: Path
         server.release()
 
 
-async def test_a_number_used_again_is_not_taken_for_the_server(directory: Path) -> None:
+async def test_a_reused_process_id_is_not_taken_for_the_server(directory: Path) -> None:
     async with embedded(directory, QUICK) as server:
         lines = (server.cluster / "postmaster.pid").read_text().splitlines()
     (server.cluster / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]))
@@ -122,7 +122,7 @@ async def test_a_number_used_again_is_not_taken_for_the_server(directory: Path) 
         assert await ask(server, "SELECT 1") == 1
 
 
-async def test_one_half_made_is_made_again(directory: Path) -> None:
+async def test_an_unfinished_cluster_is_created_again(directory: Path) -> None:
     (directory / "postgresql.new" / "base").mkdir(parents=True)
     async with embedded(directory, QUICK) as server:
         assert await ask(server, "SELECT 1") == 1
@@ -141,7 +141,7 @@ async def test_the_server_can_be_restarted_under_its_users(mode: str, directory:
         assert await ask(server, "SELECT 1") == 1
 
 
-async def test_a_path_too_long_for_a_socket_is_no_hindrance(directory: Path) -> None:
+async def test_a_path_too_long_for_a_socket_works(directory: Path) -> None:
     deep = directory / ("d" * 60) / ("e" * 60)
     async with embedded(deep, QUICK) as server:
         assert server.socket_directory.stat().st_mode & 0o077 == 0
@@ -150,7 +150,7 @@ async def test_a_path_too_long_for_a_socket_is_no_hindrance(directory: Path) -> 
     server.socket_directory.rmdir()
 
 
-def test_a_server_that_cannot_start_says_why_in_postgresql_s_words(directory: Path) -> None:
+def test_a_server_that_cannot_start_reports_postgresql_s_reason(directory: Path) -> None:
     acquire(directory, QUICK).release()
     settings = directory / "postgresql" / "postgresql.conf"
     sound = settings.read_text()

@@ -1,4 +1,4 @@
-"""Migrations are safe to run twice at once, and wait for nobody for long."""
+"""Migrations are safe to run twice at once, and never wait for long."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ from kling_relay.store.schema.migrate import (
 from tests.support.postgres import fresh_database
 
 
-async def test_the_template_of_every_test_is_at_the_newest_revision(database: str) -> None:
+async def test_the_template_database_is_at_the_newest_revision(database: str) -> None:
     assert await current(database) == head() is not None
     assert await is_ready(database)
     await wait_until_ready(database, max_wait=1)

@@ -1,4 +1,4 @@
-"""The pool lends in turn and within its size, and whatever befalls a connection costs nobody else one."""
+"""The pool serves borrowers in order and within its size, and a broken connection harms no other borrower."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,17 +21,17 @@ async def backend(pool: Pool) -> int:
     return int(await pool.fetchval("SELECT pg_backend_pid()"))
 
 
-async def test_one_after_the_other_is_served_by_one_connection(pool: Pool) -> None:
+async def test_sequential_queries_use_one_connection(pool: Pool) -> None:
     assert len({await backend(pool) for _ in range(20)}) == 1
     assert pool.get_size() - pool.get_idle_size() == 0
 
 
-async def test_many_at_once_are_all_served_by_no_more_connections_than_there_may_be(pool: Pool) -> None:
+async def test_concurrent_queries_share_at_most_the_pool_s_size(pool: Pool) -> None:
     found = await asyncio.gather(*(pool.fetchrow("SELECT pg_backend_pid() FROM pg_sleep(0.005)") for _ in range(60)))
     assert len({row[0] for row in found if row}) == 3
 
 
-async def test_a_cancelled_statement_leaves_its_connection_fit_for_the_next(pool: Pool) -> None:
+async def test_a_cancelled_statement_leaves_a_usable_pool(pool: Pool) -> None:
     for _ in range(10):
         sleeping = [asyncio.create_task(pool.fetch("SELECT pg_sleep(60)")) for _ in range(3)]
         await eventually(lambda: pool.get_idle_size() == 0)
@@ -55,7 +55,7 @@ async def test_a_cancelled_waiter_occupies_no_place_and_keeps_no_connection(pool
     assert await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(9))) == [1] * 9
 
 
-async def test_waiting_for_a_connection_ends_with_its_time(pool: Pool) -> None:
+async def test_waiting_for_a_connection_times_out(pool: Pool) -> None:
     held = [await pool.acquire() for _ in range(3)]
     with pytest.raises(TimeoutError):
         await pool.acquire(timeout=0.02)
@@ -64,7 +64,7 @@ async def test_waiting_for_a_connection_ends_with_its_time(pool: Pool) -> None:
     assert await pool.fetchval("SELECT 1") == 1
 
 
-async def test_broken_connections_are_made_anew(pool: Pool, database: str) -> None:
+async def test_broken_connections_are_replaced(pool: Pool, database: str) -> None:
     held = [await pool.acquire() for _ in range(3)]
     for each in held:
         await pool.release(each)
@@ -78,26 +78,26 @@ async def test_broken_connections_are_made_anew(pool: Pool, database: str) -> No
         try:
             return await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(12))) == [1] * 12
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-            return False  # a connection that was just ended is found out by whoever uses it next
+            return False  # a terminated connection fails at its next use
 
     await eventually(all_answer)
 
 
-async def test_a_transaction_left_open_is_not_lent_on(pool: Pool) -> None:
+async def test_a_connection_with_an_open_transaction_is_not_lent_again(pool: Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute("BEGIN")
         await connection.execute("CREATE TEMPORARY TABLE mine (x int)")
     assert await pool.fetchval("SELECT to_regclass('mine')") is None
 
 
-async def test_a_closed_pool_lends_nothing_and_lets_nobody_wait(pool: Pool) -> None:
+async def test_a_closed_pool_refuses_to_lend(pool: Pool) -> None:
     await pool.fetchval("SELECT 1")
     await pool.close()
     with pytest.raises(asyncpg.InterfaceError):
         await pool.fetchval("SELECT 1")
 
 
-async def test_closing_waits_for_what_is_lent(pool: Pool) -> None:
+async def test_close_waits_for_lent_connections(pool: Pool) -> None:
     slow = asyncio.create_task(pool.fetchrow("SELECT 7 FROM pg_sleep(0.1)"))
     await eventually(lambda: pool.get_size() - pool.get_idle_size() == 1)
     await pool.close()

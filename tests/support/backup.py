@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs as an operator uses them, and clusters of a test's own to restore into."""
+"""PostgreSQL's programs as an operator uses them, and clusters to restore into."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB"}
 
 @asynccontextmanager
 async def own_place() -> AsyncIterator[Path]:
-    """Give a directory that PostgreSQL's account reaches too, removed at the end."""
+    """Yield a directory that PostgreSQL's account can reach; it is removed at the end."""
     place = Path(tempfile.mkdtemp(prefix="relay-restore-"))
     os.chmod(place, 0o711)  # noqa: PTH101 - the other spelling is refused in a coroutine
     try:
@@ -27,7 +27,7 @@ async def own_place() -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def own_server(directory: Path, options: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
-    """Run a cluster in `directory`, made there or found there, until the end of the block."""
+    """Run a cluster in `directory`, new or existing, until the end of the block."""
     server = await asyncio.to_thread(acquire, directory, {**QUICK, **(options or {})})
     try:
         yield server
@@ -36,7 +36,7 @@ async def own_server(directory: Path, options: Mapping[str, str] | None = None) 
 
 
 async def postgres_program(server: Server, name: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's programs as the server's account; fail with what it said."""
+    """Run one of PostgreSQL's programs as the server's account; if it fails, so does the test, with its output."""
     account = server.account
     process = await asyncio.create_subprocess_exec(
         str(_programs() / name),
@@ -48,5 +48,5 @@ async def postgres_program(server: Server, name: str, *arguments: str) -> None:
         user=account.uid if account else None,
         group=account.gid if account else None,
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()

@@ -1,4 +1,4 @@
-"""Debian's PgBouncer in transaction mode before the run's PostgreSQL, so small that clients have to share."""
+"""Debian's PgBouncer in transaction mode, with fewer server connections than clients."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 MISSING = "PgBouncer is not installed here (Debian: apt-get install pgbouncer)"
 _PORT = 6432
-"""Names a socket in a directory of its own, so that nobody else's can be in the way."""
+"""Part of the name of a socket in a private directory, so it cannot be in use."""
 
 
 def _settings(server: Server, place: Path, size: int) -> str:
@@ -40,7 +40,7 @@ pidfile = {place}/pid
 
 @asynccontextmanager
 async def pgbouncer(server: Server, database: str, size: int = 2) -> AsyncIterator[str]:
-    """Yield an address of `database` (one of the server's addresses) that leads through a PgBouncer of `size`."""
+    """Yield an address of `database` through a PgBouncer with `size` server connections."""
     assert PROGRAM
     place = Path(tempfile.mkdtemp(prefix="relay-bouncer-"))
     account = server.account
@@ -69,17 +69,17 @@ async def pgbouncer(server: Server, database: str, size: int = 2) -> AsyncIterat
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _listens(operation: Path) -> bool:
+def _listens(socket_path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as caller:
         try:
-            caller.connect(str(operation))
+            caller.connect(str(socket_path))
         except OSError:
             return False
     return True
 
 
 async def server_connections(address: str) -> int:
-    """Return how many connections PgBouncer has to the server, as the server sees it."""
+    """Return how many connections PgBouncer has to the server."""
     connection = await asyncpg.connect(address, statement_cache_size=0)
     try:
         rows = (

@@ -1,4 +1,4 @@
-"""One PostgreSQL for a whole test run, however many processes run it, and a database of its own for each test."""
+"""One PostgreSQL per test run, shared by its processes, and a database per test."""
 
 import asyncio
 import fcntl
@@ -21,9 +21,9 @@ from kling_relay.store.schema.migrate import migrate
 
 TEMPLATE = "relay_template"
 _PREFIX = "kling-relay-tests-"
-_STALE_AFTER = 3600.0
+_ABANDONED_AFTER = 3600.0
 _FASTER = {
-    "fsync": "off",  # these databases need not outlive the machine
+    "fsync": "off",  # these databases need not survive a crash
     "shared_buffers": "64MB",
     "max_wal_size": "1GB",
     "autovacuum_naptime": "5min",
@@ -38,12 +38,12 @@ Result = TypeVar("Result")
 def shared_postgres(run: str) -> Iterator[Server]:
     """Start or join the PostgreSQL of the test run named `run`, with the migrated template in it.
 
-    The last process to leave stops it and removes its files; those of killed runs are removed an hour later.
+    The last process to leave stops it and removes its files; files of killed runs are removed after an hour.
     """
     directory = Path(tempfile.gettempdir()) / f"{_PREFIX}{run}"
     with _one_at_a_time():
         directory.mkdir(mode=0o711, exist_ok=True)
-        _remove_stale(directory.stat().st_mtime - _STALE_AFTER)
+        _remove_abandoned(directory.stat().st_mtime - _ABANDONED_AFTER)
         server = acquire(directory, _FASTER)
         try:
             _apart(_make_template(server))
@@ -65,7 +65,7 @@ def _leave(server: Server, directory: Path) -> None:
 
 @asynccontextmanager
 async def fresh_database(server: Server, *, template: str = TEMPLATE) -> AsyncIterator[str]:
-    """Yield the address of a new database cloned from `template`, and drop it afterwards with whoever is in it."""
+    """Yield the address of a new database cloned from `template`; drop it afterwards, with its connections."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     admin = await asyncpg.connect(server.url("postgres"))
     try:
@@ -100,7 +100,7 @@ async def _make_partitions(url: str) -> None:
 
 
 def _apart(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run `work` in a loop of its own thread, so that no test's loop is touched."""
+    """Run `work` in the event loop of another thread, because the test has one of its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
@@ -112,7 +112,7 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def _remove_stale(before: float) -> None:
+def _remove_abandoned(before: float) -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             if directory.stat().st_mtime > before:
@@ -120,6 +120,6 @@ def _remove_stale(before: float) -> None:
             with (directory / "postgresql.users").open("r+") as users:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             acquire(directory).release()
-        except (OSError, EmbeddedError):  # in use, somebody else's, or just gone
+        except (OSError, EmbeddedError):  # in use, another user's, or just removed
             continue
         shutil.rmtree(directory, ignore_errors=True)

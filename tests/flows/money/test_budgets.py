@@ -1,4 +1,4 @@
-"""A limit holds exactly, whoever races; what does not fit is refused before the provider hears of it."""
+"""A limit is exact under concurrency; an order that exceeds it is refused before anything is sent."""
 
 import asyncio
 import random
@@ -42,17 +42,17 @@ async def order(relay: Relay, **more: Any) -> tuple[int, Any]:
 async def test_a_budget_for_ten_sends_the_provider_ten_of_fifty_concurrent_orders(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
-        running(database, provider) as one,
-        running(database, provider, role="api") as two,
+        running(database, provider) as worker,
+        running(database, provider, role="api") as api,
     ):
-        await limit(one, total="10")
-        answers = await asyncio.gather(*(order(relay) for _ in range(25) for relay in (one, two)))
+        await limit(worker, total="10")
+        answers = await asyncio.gather(*(order(relay) for _ in range(25) for relay in (worker, api)))
         assert sorted(status for status, _ in answers) == [200] * 10 + [402] * 40
-        refused = next(said for status, said in answers if status == 402)
+        refused = next(answer for status, answer in answers if status == 402)
         assert (refused["code"], refused["error"]["code"]) == (1102, 1102)
         assert "nothing was sent" in refused["message"]
         assert len(sandbox.tasks) == 10
-        _, usage = await one.call("GET", "/v1/usage")
+        _, usage = await worker.call("GET", "/v1/usage")
         assert sum(line["tasks"] for line in usage["data"]) == 10
 
 
@@ -64,7 +64,7 @@ async def test_a_failed_task_frees_its_share_of_the_budget(database: str) -> Non
         assert (await order(relay))[0] == 402
 
 
-async def test_a_repeated_order_is_no_second_one_and_is_answered_though_the_budget_is_spent(database: str) -> None:
+async def test_a_repeated_order_gets_the_first_task_even_if_the_budget_is_spent(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         await limit(relay, total="1")
         _, first = await order(relay, headers={"Idempotency-Key": "k"})
@@ -88,29 +88,31 @@ async def test_a_charge_above_the_quote_counts_in_full(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         await limit(relay, total="5")
         await relay.final(await relay.submit("x [charge:4.5]"))
-        status, said = await order(relay)
+        status, answer = await order(relay)
         assert status == 402
-        assert "0.5 left of 5 in all" in said["message"]
+        assert "0.5 left of 5 in all" in answer["message"]
 
 
-async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) -> None:
+async def test_each_budget_alert_is_delivered_once_to_its_subscribers(database: str) -> None:
     async with (
         sandboxed() as (_, provider),
-        subscriber() as told,
+        subscriber() as budget_subscriber,
         subscriber() as other,
         running(database, provider) as relay,
     ):
         await limit(relay, total="10")
-        await relay.subscribe(told.url, events=["budget.*"])
+        await relay.subscribe(budget_subscriber.url, events=["budget.*"])
         await relay.subscribe(other.url, events=["task.*"])
         await asyncio.gather(*(order(relay) for _ in range(20)))
-        await eventually(lambda: len(told.heard) == 2)
-        said = sorted((heard.json["data"] for heard in told.heard), key=lambda data: data["percent"])
-        assert [(data["percent"], data["spent"], data["allowed"]) for data in said] == [
+        await eventually(lambda: len(budget_subscriber.heard) == 2)
+        alerts = sorted(
+            (delivery.json["data"] for delivery in budget_subscriber.heard), key=lambda data: data["percent"]
+        )
+        assert [(data["percent"], data["spent"], data["allowed"]) for data in alerts] == [
             (80, "8", "10"),
             (100, "10", "10"),
         ]
-        assert said[0] | {"percent": 80} == {
+        assert alerts[0] | {"percent": 80} == {
             "limit": "total", "percent": 80, "allowed": "10", "spent": "8", "currency": "unit",
             "since": "1970-01-01T00:00:00.000Z", "owner": "client", "name": "bootstrap",
         }  # fmt: skip
@@ -122,7 +124,7 @@ async def test_each_threshold_is_told_once_to_whoever_subscribed(database: str) 
         await eventually(are_logged)
         await limit(relay, total="5")  # another limit has thresholds of its own
         assert sorted(await asyncio.gather(relay_look(relay), relay_look(relay))) == [0, 2]
-        assert not {heard.json["type"] for heard in other.heard} & {"budget.threshold"}
+        assert not {delivery.json["type"] for delivery in other.heard} & {"budget.threshold"}
 
 
 async def relay_look(relay: Relay) -> int:
@@ -144,7 +146,7 @@ def flow(database: Database) -> Budget:
 
 
 async def client_and_key(database: Database, client: str = "tests") -> tuple[UUID, UUID]:
-    """Return client and key, made here."""
+    """Create a client and a key, and return their ids."""
     row = await client_keys.by_digest(database, digest(await add_key(database, Encryptor([b"s" * 32]), client)))
     assert row is not None
     return row.client, row.id
@@ -172,17 +174,17 @@ def record(client: UUID, key: UUID, now: datetime, quote: str, currency: str = "
     )
 
 
-async def ordered(database: Database, budget: Budget, one: NewTask) -> str | None:
-    """Record the order as submit does; return the limit that refused it."""
+async def ordered(database: Database, budget: Budget, task: NewTask) -> str | None:
+    """Record the order as submit does; return the limit that refused it, if one did."""
     try:
-        await BudgetedOrders(database, budget, 10.0)(BudgetedOrder(record=one, keys=(), fingerprint=b""))
+        await BudgetedOrders(database, budget, 10.0)(BudgetedOrder(record=task, keys=(), fingerprint=b""))
     except BudgetExceeded as refusal:
         return refusal.limit
     return None
 
 
 @pytest.mark.parametrize("window", ["day", "month"])
-async def test_a_window_that_is_over_counts_no_more(database: str, window: str) -> None:
+async def test_a_window_that_has_ended_does_not_count(database: str, window: str) -> None:
     later = NOW + timedelta(days=1 if window == "day" else 32)
     async with connect(database) as db:
         async with db.pool.acquire() as connection:
@@ -196,7 +198,7 @@ async def test_a_window_that_is_over_counts_no_more(database: str, window: str) 
         assert await ordered(db, budget, record(client, key, later, "2")) == window
 
 
-async def test_a_key_has_limits_beside_its_clients(database: str) -> None:
+async def test_a_key_has_limits_besides_those_of_its_client(database: str) -> None:
     async with connect(database) as db:
         client, key = await client_and_key(db)
         same, free = await client_and_key(db)
@@ -219,20 +221,20 @@ async def test_amounts_in_another_currency_do_not_count(database: str) -> None:
         assert await ordered(db, flow(db), record(client, key, NOW, "2")) is None
 
 
-async def test_orders_in_hand_together_are_judged_one_by_one_and_repeats_are_no_orders(database: str) -> None:
-    """One transaction holds what fits, what does not, what was ordered before, and what is ordered in it twice."""
+async def test_orders_of_one_transaction_are_admitted_one_by_one_and_repeats_cost_nothing(database: str) -> None:
+    """One transaction has orders that fit and one that does not, a repeat, and an order made twice in it."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(6)), of_key=False)
         limited = BudgetedOrders(db, flow(db), 10.0)
 
         async def order(quote: str, *words: str) -> object:
-            one = BudgetedOrder(record=record(client, key, NOW, quote), keys=words, fingerprint=quote.encode())
+            budgeted = BudgetedOrder(record=record(client, key, NOW, quote), keys=words, fingerprint=quote.encode())
             try:
-                await limited(one)
+                await limited(budgeted)
             except (BudgetExceeded, RepeatedError) as refusal:
                 return refusal.limit if isinstance(refusal, BudgetExceeded) else refusal.found[0].task
-            return one.record.id
+            return budgeted.record.id
 
         first = await order("1", "i:a")
         # the first goes alone; the others wait meanwhile, and go together

@@ -1,4 +1,4 @@
-"""What was closed of the ledger is a sum of its entries at any time: of all that is over, and of nothing under way."""
+"""A checkpoint is the sum of all ledger entries that are final, and of none that is still being written."""
 
 import random
 from datetime import timedelta
@@ -16,8 +16,8 @@ from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, r
 
 
 @pytest.mark.long
-async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) -> None:
-    """Orders over some days, closed at any time by anybody: what is spent never differs from a plain sum."""
+async def test_a_checkpoint_never_changes_what_is_spent(database: str) -> None:
+    """Over some days of orders, checkpoints are written at random; what is spent always equals the plain sum."""
     chance = random.Random(7)
     async with connect(database) as db:
         client, key = await client_and_key(db)
@@ -32,9 +32,9 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
             assert await ordered(db, budget, recorded[-1]) is None
             spent = await balances.spent(db.pool, account, "unit", now, checkpoint_after=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
-            assert spent.total == spent.open == sum(one.quote for one in recorded)
-            assert spent.day == sum(one.quote for one in recorded if one.created_at >= day)
-            assert spent.month == sum(one.quote for one in recorded if one.created_at.month == month)
+            assert spent.total == spent.open == sum(task.quote for task in recorded)
+            assert spent.day == sum(task.quote for task in recorded if task.created_at >= day)
+            assert spent.month == sum(task.quote for task in recorded if task.created_at.month == month)
         assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
         spent, rounds = await balances.spent(db.pool, account, "unit", now), 0
         await db.pool.execute("DELETE FROM ledger_checkpoints")
@@ -47,7 +47,7 @@ async def test_sums_that_were_closed_are_the_sums_of_all_entries(database: str) 
 
 
 async def test_a_checkpoint_excludes_transactions_that_are_still_running(database: str) -> None:
-    """An entry that is committed late, after younger ones were closed, still counts: nothing goes by a clock."""
+    """An entry that is committed late, after a checkpoint of younger ones, still counts: no clock is involved."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
         (account, _) = await budgets.accounts_of(db.pool, client, key)
@@ -61,7 +61,7 @@ async def test_a_checkpoint_excludes_transactions_that_are_still_running(databas
         assert await db.pool.fetchval("SELECT count(*) FROM ledger_checkpoints") == 1
 
 
-async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(database: str) -> None:
+async def test_entries_of_a_restored_database_count_once_beside_new_ones(database: str) -> None:
     """The old cluster's numbers were higher: if the entries kept them, new ones would lie below the checkpoint."""
     async with connect(database) as db:
         client, key = await client_and_key(db)
@@ -76,5 +76,5 @@ async def test_entries_of_a_restored_database_count_once_beside_the_new_ones(dat
         for quote, spent in (("2", 6), ("1", 7)):
             await orders.record(db, [record(client, key, NOW, quote)], 10)
             for checkpoint_after in (None, 1, 1):
-                found = await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=checkpoint_after)
-                assert found.total == found.open == spent
+                sums = await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=checkpoint_after)
+                assert sums.total == sums.open == spent

@@ -19,11 +19,11 @@ from kling_relay.store.tasks import record as orders
 from tests.flows.money.test_budgets import client_and_key, record
 
 TASKS = 12
-WORDS = 10
+OBSERVATIONS = 10
 
 
-def heard(task: UUID, chance: random.Random) -> Observation:
-    """Return anything that can be heard of a task, from anybody."""
+def random_observation(task: UUID, chance: random.Random) -> Observation:
+    """Return a random observation of a task, from any source."""
     charge = chance.choice([None, "1", "2.5", "99999999999", "0"])
     signal = Signal(kind=chance.choice(list(SignalKind)), charge=charge)
     source = chance.choice(["callback", "query", "clock", "submit"])
@@ -31,26 +31,28 @@ def heard(task: UUID, chance: random.Random) -> Observation:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_books_of_every_task_add_up_after_anything_was_heard(database: str, seed: int) -> None:
+async def test_the_ledger_of_every_task_adds_up_after_any_signals(database: str, seed: int) -> None:
     chance = random.Random(seed)
-    async with connect(database) as one, connect(database) as two:
-        client, key = await client_and_key(one)
+    async with connect(database) as first, connect(database) as second:
+        client, key = await client_and_key(first)
         now = datetime.now(UTC)
         records = [record(client, key, now, str(chance.randint(1, 9))) for _ in range(TASKS)]
-        async with transaction(one.pool) as connection:
+        async with transaction(first.pool) as connection:
             await orders.record_on(connection, records, 10)
-        ingests = [Ingest(database, wakeups=[], poll_after=60) for database in (one, two)]
-        words = [heard(each.id, chance) for each in records for _ in range(WORDS)]
-        chance.shuffle(words)
-        await asyncio.gather(*(chance.choice(ingests).apply(word) for word in words))
-        books = [
-            each
-            async for page in reconciliation.task_accounts(one, now - timedelta(1), now + timedelta(1))
-            for each in page
+        ingests = [Ingest(database, wakeups=[], poll_after=60) for database in (first, second)]
+        observations = [random_observation(task.id, chance) for task in records for _ in range(OBSERVATIONS)]
+        chance.shuffle(observations)
+        await asyncio.gather(*(chance.choice(ingests).apply(observation) for observation in observations))
+        accounts = [
+            account
+            async for page in reconciliation.task_accounts(first, now - timedelta(1), now + timedelta(1))
+            for account in page
         ]
-        assert len(books) == TASKS
-        assert [each for one_task in books for each in compare(one_task, NoAnswer("nobody was asked"))] == []
-        whole = await reconciliation.total_spent(one, "unit")
-        open_ = sum((each.quote for each in books if each.status not in FINAL), Decimal(0))
-        assert whole == open_ + sum(each.charged for each in books)
-        assert all(each.charged == 0 for each in books if each.status is not Status.SUCCEED)
+        assert len(accounts) == TASKS
+        assert [
+            difference for account in accounts for difference in compare(account, NoAnswer("nobody was asked"))
+        ] == []
+        whole = await reconciliation.total_spent(first, "unit")
+        open_ = sum((account.quote for account in accounts if account.status not in FINAL), Decimal(0))
+        assert whole == open_ + sum(account.charged for account in accounts)
+        assert all(account.charged == 0 for account in accounts if account.status is not Status.SUCCEED)

@@ -1,4 +1,4 @@
-"""What others' users were charged for without a result, each as a test against the sandbox's own account."""
+"""Known ways in which other services charge for nothing, each tested against the sandbox's own account."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 
 def used(sandbox: Sandbox) -> Decimal:
-    """Return what is gone of the sandbox's account."""
+    """Return what was spent of the sandbox's account."""
     return sandbox.profile.balance - sandbox.balance
 
 
@@ -34,7 +34,7 @@ async def charge(relay: Relay, task: str) -> dict[str, Any]:
     return dict((await relay.task(task))["charge"])
 
 
-async def test_an_omitted_duration_is_priced_as_what_the_provider_makes_of_it(database: str) -> None:
+async def test_an_omitted_duration_is_priced_as_the_provider_s_default(database: str) -> None:
     async with sandboxed() as (sandbox, url), running(database, url) as relay:
         task = await relay.submit(mode="pro")
         assert (await charge(relay, task))["quote"] == "3.5"
@@ -62,7 +62,7 @@ async def test_a_failure_releases_what_it_reserved(database: str, word: str) -> 
         assert used(sandbox) == 0
 
 
-async def test_an_order_that_was_refused_reserves_nothing_for_long(database: str) -> None:
+async def test_a_refused_order_releases_its_reserve(database: str) -> None:
     async with sandboxed() as (sandbox, url), running(database, url) as relay:
         status, _ = await relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": "x [1301]"})
         assert status == 400
@@ -70,20 +70,20 @@ async def test_an_order_that_was_refused_reserves_nothing_for_long(database: str
         assert used(sandbox) == 0
 
 
-async def test_two_processes_that_see_the_same_failure_release_it_once(database: str) -> None:
-    """Every callback comes twice, to both processes at once, and both ask as well."""
+async def test_two_processes_that_receive_the_same_failure_release_it_once(database: str) -> None:
+    """Every callback comes twice, to both processes at once, and both poll as well."""
     profile = Profile(seconds=QUICK, doubling=1.0, failure=0.5)
     async with (
         sandboxed(profile) as (sandbox, url),
-        running(database, url, sweep_after="1s") as one,
-        running(database, url, sweep_after="1s") as two,
+        running(database, url, sweep_after="1s") as first,
+        running(database, url, sweep_after="1s") as second,
     ):
-        tasks = await asyncio.gather(*(relay.submit(f"{n}") for n in range(15) for relay in (one, two)))
-        await asyncio.gather(*(one.final(task) for task in tasks))
-        found = await entries(one)
-        assert len(found) == 2 * len(tasks)
-        assert sum(Decimal(reserved) for _, reserved, _ in found) == 0
-        assert sum(Decimal(charged) for _, _, charged in found) == used(sandbox)
+        tasks = await asyncio.gather(*(relay.submit(f"{n}") for n in range(15) for relay in (first, second)))
+        await asyncio.gather(*(first.final(task) for task in tasks))
+        ledger = await entries(first)
+        assert len(ledger) == 2 * len(tasks)
+        assert sum(Decimal(reserved) for _, reserved, _ in ledger) == 0
+        assert sum(Decimal(charged) for _, _, charged in ledger) == used(sandbox)
 
 
 async def test_a_time_out_is_unknown_and_stays_reserved(database: str) -> None:
@@ -106,7 +106,7 @@ async def test_a_time_out_is_unknown_and_stays_reserved(database: str) -> None:
         assert used(sandbox) == 1
 
 
-async def test_a_success_after_we_gave_up_is_charged_once_and_not_released_again(database: str) -> None:
+async def test_a_success_after_the_deadline_is_charged_once_and_not_released_again(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=(4.0, 4.0))) as (sandbox, url),
         running(database, url, task_deadline="1s", sweep_after="1s") as relay,
@@ -146,26 +146,30 @@ async def test_the_ledger_equals_the_providers_account_after_a_storm(database: s
     )
     async with (
         sandboxed(profile, seed=11) as (sandbox, url),
-        running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as one,
-        running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as two,
+        running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as first,
+        running(database, url, sweep_after="1s", provider_timeout="2s", provider_dialect="kling") as second,
     ):
         prompts = [f"{n} [charge:{n % 5}.5]" if n % 3 else f"{n}" for n in range(60)]
         orders = (
             relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": prompt})
-            for prompt, relay in zip(prompts, [one, two] * 30, strict=True)
+            for prompt, relay in zip(prompts, [first, second] * 30, strict=True)
         )
         answers = await asyncio.gather(*orders)
-        tasks = [said["data"]["task_id"] for status, said in answers if status == 200]
-        await asyncio.gather(*(one.final(task, 150) for task in tasks))
-        found = await entries(one)
-        assert sum(Decimal(reserved) for _, reserved, _ in found) == 0
-        charged = sum(Decimal(amount) for _, _, amount in found)
+        tasks = [answer["data"]["task_id"] for status, answer in answers if status == 200]
+        await asyncio.gather(*(first.final(task, 150) for task in tasks))
+        ledger = await entries(first)
+        assert sum(Decimal(reserved) for _, reserved, _ in ledger) == 0
+        charged = sum(Decimal(amount) for _, _, amount in ledger)
         sandbox.profile = Profile(seconds=QUICK)  # nothing is silent any more
-        async with provider_of(one.settings, url) as provider:
-            compare = Reconcile(one.parts.database, provider, currency="unit", now=lambda: datetime.now(UTC))
+        async with provider_of(first.settings, url) as provider:
+            compare = Reconcile(first.parts.database, provider, currency="unit", now=lambda: datetime.now(UTC))
             report = await compare(datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC), ask_all=True)
         # only where the provider itself told a lie first may anything differ, and then all of it is listed
         liars = {task.order.external_task_id for task in sandbox.tasks.values() if task.schedule.contradict}
-        found_in = {str(each.task): each for each in report.differences if each.theirs is not None}
-        assert set(found_in) <= liars
-        assert used(sandbox) - charged == sum((each.theirs or 0) - each.ours for each in found_in.values())
+        differences = {
+            str(difference.task): difference for difference in report.differences if difference.theirs is not None
+        }
+        assert set(differences) <= liars
+        assert used(sandbox) - charged == sum(
+            (difference.theirs or 0) - difference.ours for difference in differences.values()
+        )

@@ -1,4 +1,4 @@
-"""Of fifty orders at once in two processes exactly ten fit, whichever limit it is, and whosever."""
+"""Of fifty concurrent orders in two processes exactly ten are admitted, for each limit of a client and of a key."""
 
 import asyncio
 from collections import Counter
@@ -20,12 +20,12 @@ RACING = 50
 @pytest.mark.parametrize("of_key", [False, True])
 @pytest.mark.parametrize("limit", LIMIT_NAMES)
 async def test_a_budget_for_ten_admits_ten_of_fifty_concurrent_orders(database: str, limit: str, of_key: bool) -> None:
-    async with connect(database) as one, connect(database) as two:
-        client, key = await client_and_key(one)
-        _, other = await client_and_key(one)
+    async with connect(database) as first, connect(database) as second:
+        client, key = await client_and_key(first)
+        _, other = await client_and_key(first)
         name = str(key) if of_key else "tests"
-        await budgets.set_limits(one, name, Limits(**{limit: Decimal(20)}), of_key=of_key)
-        processes = [BudgetedOrders(db, flow(db), 10.0) for db in (one, two)]
+        await budgets.set_limits(first, name, Limits(**{limit: Decimal(20)}), of_key=of_key)
+        processes = [BudgetedOrders(db, flow(db), 10.0) for db in (first, second)]
 
         async def order(number: int, now: datetime) -> str:
             # what another key of the client orders counts against the client's limit, not against the first key's
@@ -40,9 +40,9 @@ async def test_a_budget_for_ten_admits_ten_of_fifty_concurrent_orders(database: 
 
         answers = Counter(await asyncio.gather(*(order(number, NOW) for number in range(RACING))))
         assert answers == {"recorded": 10, limit: RACING - 10}
-        assert await one.pool.fetchval("SELECT sum(reserved) FROM ledger") == 20
-        assert await one.pool.fetchval("SELECT count(*) FROM tasks") == 10
-        words = await one.pool.fetchval(
+        assert await first.pool.fetchval("SELECT sum(reserved) FROM ledger") == 20
+        assert await first.pool.fetchval("SELECT count(*) FROM tasks") == 10
+        words = await first.pool.fetchval(
             "SELECT count(*) FROM idempotency_keys WHERE task NOT IN (SELECT id FROM tasks)"
         )
         assert words == 0

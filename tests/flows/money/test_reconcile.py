@@ -1,4 +1,4 @@
-"""Our books against the sandbox's own account: in peace nothing differs, and what is planted is found."""
+"""Reconciling with the sandbox's account finds no difference after normal work, and every planted one."""
 
 import asyncio
 import json
@@ -23,19 +23,19 @@ async def reconciled(relay: Relay, provider: Provider | None, *, ask_all: bool =
 
 
 async def settled(relay: Relay, prompts: list[str]) -> list[str]:
-    """Order these and wait until all have ended; return the tasks in their order."""
+    """Order these prompts, wait until all tasks are final, and return the tasks in the same order."""
     tasks = await asyncio.gather(*(relay.submit(prompt) for prompt in prompts))
     await asyncio.gather(*(relay.final(task) for task in tasks))
     return list(tasks)
 
 
 async def spent(relay: Relay) -> Decimal:
-    found: Decimal = await relay.parts.database.pool.fetchval("SELECT sum(reserved + charged) FROM ledger")
-    return found
+    total: Decimal = await relay.parts.database.pool.fetchval("SELECT sum(reserved + charged) FROM ledger")
+    return total
 
 
 def used(sandbox: Sandbox) -> Decimal:
-    """Return what is gone of the sandbox's account."""
+    """Return what was spent of the sandbox's account."""
     return sandbox.profile.balance - sandbox.balance
 
 
@@ -57,7 +57,7 @@ async def test_reconciling_finds_no_difference_after_normal_work(database: str, 
             assert isinstance(report.account, AccountComparison)
             assert report.account.to_json() == {"used": "11.5", "ours": "11.5", "difference": "0"}
         else:
-            assert report.account == "the dialect gateway has no account to ask"
+            assert report.account == "the dialect gateway cannot read the account"
 
 
 async def test_every_planted_difference_is_found_with_its_task(database: str) -> None:
@@ -75,12 +75,18 @@ async def test_every_planted_difference_is_found_with_its_task(database: str) ->
         await pool.execute("DELETE FROM ledger WHERE task = $1 AND entry = 'settle'", UUID(lost))
         for ask_all in (False, True):
             report = await reconciled(relay, provider, ask_all=ask_all)
-            found = {str(each.task): (each.about, each.client, each.detail) for each in report.differences}
-            assert sound not in found
-            assert found[dear] == ("charge", "bootstrap", "the provider charged 3")
-            assert found[twice] == ("books", "bootstrap", "-1 is reserved instead of 0")
-            assert found[lost][0] in {"books", "charge"}
-            assert {each.about for each in report.differences if str(each.task) == lost} == {"books", "charge"}
+            differences = {
+                str(difference.task): (difference.about, difference.client, difference.detail)
+                for difference in report.differences
+            }
+            assert sound not in differences
+            assert differences[dear] == ("charge", "bootstrap", "the provider charged 3")
+            assert differences[twice] == ("books", "bootstrap", "-1 is reserved instead of 0")
+            assert differences[lost][0] in {"books", "charge"}
+            assert {difference.about for difference in report.differences if str(difference.task) == lost} == {
+                "books",
+                "charge",
+            }
             assert len(json.loads(json.dumps(report.to_json()))["differences"]) == len(report.differences)
 
 
@@ -99,7 +105,7 @@ async def test_a_provider_that_contradicts_itself_is_asked(database: str) -> Non
         assert bool(report.differences) == (Decimal(ours) != truth)
 
 
-async def test_without_a_provider_what_it_said_is_compared_and_the_rest_counted(database: str) -> None:
+async def test_without_a_provider_its_callbacks_are_compared_and_other_tasks_are_counted(database: str) -> None:
     async with sandboxed() as (_, url), running(database, url) as relay:
         await settled(relay, ["a", "b"])
         await relay.submit("c [forever]")
@@ -108,7 +114,7 @@ async def test_without_a_provider_what_it_said_is_compared_and_the_rest_counted(
         assert report.account == "there is no provider to ask"
 
 
-async def test_an_account_that_does_not_answer_ends_nothing(database: str) -> None:
+async def test_reconciling_goes_on_without_the_provider_s_account(database: str) -> None:
     async with (
         sandboxed() as (sandbox, url),
         running(database, url, provider_dialect="kling") as relay,

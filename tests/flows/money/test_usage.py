@@ -1,4 +1,4 @@
-"""Usage is the ledger's own sums, however it is cut; it outlives the tasks, and a spreadsheet can read it."""
+"""Usage has the ledger's sums however it is grouped; it outlives the tasks, and spreadsheets can read it."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 
 @pytest.fixture
 async def used(database: str) -> Any:
-    """A house in which three orders ended as orders do, and one is open."""
+    """A server with three tasks that ended, each in its own way, and one that is open."""
     async with serve_api(database) as api:
         await api.send_callback(await api.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
         await api.send_callback(await api.order("b"), "succeed", final_unit_deduction="99999999999")
@@ -30,14 +30,14 @@ async def used(database: str) -> Any:
         yield api
 
 
-async def test_however_usage_is_cut_its_sums_are_the_ledgers(used: ApiServer) -> None:
+async def test_usage_has_the_ledger_s_sums_however_it_is_grouped(used: ApiServer) -> None:
     (whole,) = await used.database.pool.fetch("SELECT sum(reserved) AS reserved, sum(charged) AS charged FROM ledger")
     assert (whole["charged"], whole["reserved"]) == (Decimal("5.25"), Decimal(3))
     for by in [*combinations(GROUPS, 1), *combinations(GROUPS, 2), GROUPS]:
-        _, said = await used.get(f"/v1/usage?by={','.join(by)}")
+        _, answer = await used.get(f"/v1/usage?by={','.join(by)}")
         for figure in ("reserved", "charged"):
-            assert sum(Decimal(line[figure]) for line in said["data"]) == whole[figure], by
-        assert sum(line["tasks"] for line in said["data"]) == 4
+            assert sum(Decimal(line[figure]) for line in answer["data"]) == whole[figure], by
+        assert sum(line["tasks"] for line in answer["data"]) == 4
 
 
 async def test_usage_outlives_the_tasks(used: ApiServer) -> None:
@@ -59,7 +59,7 @@ async def test_usage_outlives_the_tasks(used: ApiServer) -> None:
         ("", "*/*", False),
     ],
 )
-async def test_usage_is_csv_where_that_is_asked_for(used: ApiServer, query: str, accept: str, is_csv: bool) -> None:
+async def test_usage_is_csv_if_the_request_asks_for_it(used: ApiServer, query: str, accept: str, is_csv: bool) -> None:
     status, body, headers = await used.call_with_headers(
         "GET", f"/v1/usage?by=kind,mode{query}", headers={"Accept": accept}
     )
@@ -77,7 +77,7 @@ async def test_usage_is_csv_where_that_is_asked_for(used: ApiServer, query: str,
     }
 
 
-def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
+def test_a_spreadsheet_evaluates_no_text_of_the_csv() -> None:
     line = UsageGroup(
         by={"model": '=HYPERLINK("x")'},
         currency="unit",
@@ -91,38 +91,38 @@ def test_a_spreadsheet_reckons_with_no_text_of_ours() -> None:
     assert row == ['\'=HYPERLINK("x")', "unit", "1", "0", "0", "-1.5", "0"]
 
 
-async def test_a_charge_that_is_no_figure_is_noted_on_its_task(used: ApiServer) -> None:
+async def test_a_charge_that_is_not_a_number_is_noted_on_its_task(used: ApiServer) -> None:
     _, tasks = await used.get("/v1/tasks")
-    found = [(await used.get(f"/v1/tasks/{task['task_id']}"))[1] for task in tasks["data"]]
-    charge = {one["fields"]["prompt"]: one["charge"] for one in found}
-    assert {prompt: (one["state"], one["quote"], one["charged"]) for prompt, one in charge.items()} == {
+    details = [(await used.get(f"/v1/tasks/{task['task_id']}"))[1] for task in tasks["data"]]
+    charge = {detail["fields"]["prompt"]: detail["charge"] for detail in details}
+    assert {prompt: (detail["state"], detail["quote"], detail["charged"]) for prompt, detail in charge.items()} == {
         "a": ("settled", "3.5", "4.25"),
         "b": ("settled", "1", "1"),
         "c": ("released", "2", "0"),
         "d": ("reserved", "3", "0"),
     }
-    assert {one["prices"] for one in charge.values()} == {"seed@2024-09-10"}
+    assert {detail["prices"] for detail in charge.values()} == {"seed@2024-09-10"}
     assert charge["a"]["note"] is None
     assert charge["b"]["note"] == "the provider's charge '99999999999' is not a figure; the quote 1 is charged"
 
 
-async def test_a_client_sees_what_it_may_spend_and_has_spent(used: ApiServer) -> None:
+async def test_a_client_sees_its_limits_and_what_it_has_spent(used: ApiServer) -> None:
     await budgets.set_limits(used.database, "tests", Limits(total=Decimal(5), open=Decimal(10)), of_key=False)
-    status, said = await used.get("/v1/budget")
-    assert (status, said["currency"]) == (200, "unit")
-    assert said["client"] == {
+    status, answer = await used.get("/v1/budget")
+    assert (status, answer["currency"]) == (200, "unit")
+    assert answer["client"] == {
         "name": "tests",
         "limits": {"total": "5", "day": None, "month": None, "open": "10"},
         "spent": {"total": "8.25", "day": "8.25", "month": "8.25", "open": "3"},
         "left": {"total": "0", "day": None, "month": None, "open": "7"},
     }
-    assert said["key"]["spent"] == said["client"]["spent"]
-    assert said["key"]["limits"] == dict.fromkeys(("total", "day", "month", "open"))
+    assert answer["key"]["spent"] == answer["client"]["spent"]
+    assert answer["key"]["limits"] == dict.fromkeys(("total", "day", "month", "open"))
     other = await used.create_key("other")
     assert (await used.get("/v1/budget", other))[1]["client"]["spent"]["total"] == "0"
 
 
-def test_usage_is_drawn_with_its_sums_a_currency_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_is_charted_with_sums_by_currency(capsys: pytest.CaptureFixture[str]) -> None:
     def line(day: str, tasks: int, charged: str, currency: str = "unit") -> UsageLine:
         return UsageLine(
             by={"day": day}, currency=currency, tasks=tasks, succeeded=1, failed=0, reserved="0", charged=charged
