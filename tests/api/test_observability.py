@@ -1,4 +1,4 @@
-"""What a running service says of itself: its lines, its numbers, and no secret in either."""
+"""The log and the metrics of a running service, and no secret in either."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def test_one_order_leaves_one_line_for_each_thing_that_happened(
     assert {line["task"] for line in callbacks} == {task}
     assert {line["outcome"] for line in callbacks} <= {"moved", "stale"}
     assert len({line["request_id"] for line in callbacks}) == len(callbacks)
-    assert '": "' not in text  # every line took the fast way
+    assert '": "' not in text  # orjson rendered every line
     assert sum(line["delivered"] for line in written if line["event"] == "attempts") == told
     assert {line["task_status"] for line in callbacks if line["outcome"] == "moved"} >= {"succeed"}
     assert not [line for line in written if line["event"] == "task moved"]  # the line of a callback has its step
@@ -86,7 +86,7 @@ async def test_a_scrape_of_a_running_service_shows_what_it_did(database: str) ->
 
 
 async def judged(exposition: bytes) -> None:
-    """Let Prometheus' own linter judge a scrape, where there is one; our rules for names have a test of their own."""
+    """Check a scrape with Prometheus' own linter, if it is installed."""
     if promtool := shutil.which("promtool"):
         asked = await asyncio.create_subprocess_exec(
             promtool, "check", "metrics", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

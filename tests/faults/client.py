@@ -1,4 +1,4 @@
-"""A client that orders as a careful one does: with an Idempotency-Key, again and again until it is answered."""
+"""A careful client: it orders with an Idempotency-Key, and repeats the order until it has a response."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _AGAIN_AFTER = 0.1
 
 @dataclass(slots=True)
 class Client:
-    """Calls one address; `None` for an answer that never came."""
+    """Calls one URL. A call returns `None` if no response came."""
 
     url: str
     session: aiohttp.ClientSession
@@ -23,7 +23,7 @@ class Client:
     answers: dict[int, int] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, **request: Any) -> tuple[int, Any] | None:
-        """Call the API and return status and body, or None where the connection broke or nothing listens."""
+        """Return status and body, or None if the connection broke or nothing listens."""
         headers = {"Authorization": f"Bearer {self.key}", **request.pop("headers", {})}
         try:
             async with self.session.request(method, self.url + path, headers=headers, **request) as answer:
@@ -34,7 +34,7 @@ class Client:
             return None
 
     async def order(self, word: str, prompt: str, **members: Any) -> str | None:
-        """Order once and return the task's id, None where the answer was lost or asks to come again."""
+        """Order once and return the task's id, or None if the response was lost or says to try again."""
         said = await self.call(
             "POST",
             "/kling/v1/videos/text2video",
@@ -48,7 +48,7 @@ class Client:
         return str(body["data"]["task_id"])
 
     async def insist(self, word: str, prompt: str, **members: Any) -> str:
-        """Order until there is an answer."""
+        """Order until there is a response."""
         while True:
             task = await self.order(word, prompt, **members)
             if task is not None:
@@ -56,7 +56,7 @@ class Client:
             await asyncio.sleep(_AGAIN_AFTER)
 
     async def got(self, path: str) -> Any:
-        """Return what GET answers, once it answers 200."""
+        """Return the body of GET, once it answers 200."""
 
         async def fact() -> Any:
             said = await self.call("GET", path)
@@ -65,7 +65,7 @@ class Client:
         return (await eventually(fact, 20))[0]
 
     async def final(self, task: str, within: float = 20) -> dict[str, Any]:
-        """Wait until the task is final and return it."""
+        """Wait until the task has ended and return it."""
 
         async def fact() -> dict[str, Any]:
             said = await self.call("GET", f"/v1/tasks/{task}")

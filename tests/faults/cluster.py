@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, durable as in earnest (fsync on), that may be stopped and killed."""
+"""A PostgreSQL for one test, with fsync on, that the test may stop and kill."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ _OPTIONS = {"shared_buffers": "64MB", "max_wal_size": "1GB", "log_min_messages":
 
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Server]:
-    """Give a server with the schema in its database; gone at the end."""
+    """Yield a server with the schema in its database, and remove it at the end."""
     server = await asyncio.to_thread(_made)
     try:
         await migrate(server.url())
@@ -46,10 +46,10 @@ def _gone(server: Server) -> None:
 
 
 async def killed(server: Server) -> None:
-    """Stop it as a power cut would (`immediate`), and leave it so."""
+    """Stop it as a power cut would (`immediate`)."""
     await asyncio.to_thread(embedded._stop, server.cluster, server.account, "immediate")
 
 
 async def back(server: Server) -> None:
-    """Start it again; it first replays what was written."""
+    """Start it again; it first replays its log."""
     await asyncio.to_thread(embedded._start, server.cluster, server.account)

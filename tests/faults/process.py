@@ -1,6 +1,6 @@
 """A process of the service that a test may kill at any moment, or at a named point between two of its writes.
 
-Its points are made here, by wrapping what the flows call; the product knows nothing of them. Processes are forked
+The points are made here, by wrapping what the flows call; the service knows nothing about them. Processes are forked
 from a server that has everything imported, so that a start takes a tenth of a second.
 """
 
@@ -39,7 +39,7 @@ QUICK = Tunables(
     submit=SubmitTunables(unsent_for=1.0),
     send=SendTunables(claimed_for=1.0),
 )
-"""Times that are right for years of service and too long for a test of seconds."""
+"""Shorter times than in production, because a test takes seconds."""
 
 
 def _is_answer(*_: Any, taken: Any = (), **__: Any) -> bool:
@@ -52,7 +52,7 @@ def _is_callback(*_: Any, heard: Any = (), **__: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place to die: before or after `name` of `owner` is called, where `when` says so of its arguments."""
+    """A place to die: before or after the call of `name` of `owner`, if `when` is true for its arguments."""
 
     owner: Any
     name: str
@@ -83,7 +83,7 @@ POINTS: Mapping[str, Point] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a process is to be; `settings` in the texts of the environment, without RELAY_."""
+    """How to start a process. `settings` are texts as in the environment, without RELAY_."""
 
     role: Role
     database: str
@@ -128,7 +128,7 @@ _forks.set_forkserver_preload(["tests.faults.process"])
 
 
 class Process:
-    """One process, started; `port` is where it listens, 0 for a worker."""
+    """A started process. `port` is where it listens, 0 for a worker."""
 
     def __init__(self, role: Part) -> None:
         self._ours, theirs = _forks.Pipe(duplex=False)
@@ -142,7 +142,7 @@ class Process:
         return self._process.pid or 0
 
     async def ready(self) -> bool:
-        """Wait until it serves; False where it ended instead."""
+        """Wait until it serves. Return False if it ended instead."""
         try:
             self.port = await asyncio.to_thread(self._ours.recv)
         except EOFError:
@@ -150,7 +150,7 @@ class Process:
         return True
 
     async def ended(self) -> int:
-        """Wait until it has ended and return its exit code: -9 where it was killed."""
+        """Wait until it has ended and return its exit code: -9 if it was killed."""
         await asyncio.to_thread(self._process.join)
         return self._process.exitcode or 0
 
@@ -163,7 +163,7 @@ class Process:
 
 @asynccontextmanager
 async def started(role: Part) -> AsyncIterator[Process]:
-    """Start a process and wait until it serves; killed at the end, where it still lives."""
+    """Start a process and wait until it serves; kill it at the end."""
     process = Process(role)
     try:
         assert await process.ready(), role.log.read_text()[-2000:]
@@ -174,7 +174,7 @@ async def started(role: Part) -> AsyncIterator[Process]:
 
 
 class Ward:
-    """A process that is started again whenever it ends."""
+    """Supervises a process: starts it again whenever it ends."""
 
     def __init__(self, role: Part) -> None:
         self._role = role
@@ -188,13 +188,13 @@ class Ward:
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     def kill(self) -> None:
-        """Kill what runs now, if anything does."""
+        """Kill the process if it runs now."""
         if self._process is not None:
             self.kills += 1
             self._process.kill()
 
     async def end(self) -> None:
-        """Kill it for good."""
+        """Kill it and do not start it again."""
         self._stopped = True
         self.kill()
         if self._keeping is not None:
@@ -212,7 +212,7 @@ class Ward:
 
 
 def reserved_port() -> socket.socket:
-    """Return a bound socket that does not listen: its port stays the holder's while processes come and go."""
+    """Return a bound socket that does not listen. It reserves its port while processes come and go."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -221,5 +221,5 @@ def reserved_port() -> socket.socket:
 
 
 def dying(role: Part, point: str) -> Part:
-    """Return the same, to die at `point`."""
+    """Return the same process, but one that dies at `point`."""
     return replace(role, dies_at=point)

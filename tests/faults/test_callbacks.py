@@ -16,13 +16,13 @@ SUCCESS = {"task_status": "succeed", "task_result": {"videos": [{"id": "v", "url
 
 
 def path(sandbox: Sandbox, task: str) -> str:
-    """Return the path of the hook that the provider was given for a task."""
+    """Return the path of the callback URL that the provider got for a task."""
     return urlsplit(sandbox.task(task).order.hook).path
 
 
 @asynccontextmanager
 async def lone(database: str, **given: str) -> AsyncIterator[tuple[Sandbox, Relay]]:
-    """A relay whose provider says nothing by itself."""
+    """A relay whose provider sends no callbacks by itself."""
     async with (
         sandboxed(Profile(callbacks=())) as (sandbox, provider),
         running(database, provider, "up", **given) as relay,

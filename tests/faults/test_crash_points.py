@@ -1,4 +1,4 @@
-"""Killed between any two writes: a table of the places, and what the next start makes of each.
+"""Kills a process between any two writes. A table has the points, and what the next start must make of each.
 
 The rows are those of docs/reliability.md. A process is killed (SIGKILL, by itself, at the point), and started again
 without the point; the client repeats its order under the same Idempotency-Key.
@@ -71,7 +71,7 @@ TABLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A provider, a subscriber, a client, and a process to be."""
+    """A provider, a subscriber, a client, and a process to start."""
 
     sandbox: Sandbox
     part: Part
@@ -124,7 +124,7 @@ async def _seen(server: Server, log: Path, point: str, gate: asyncio.Semaphore) 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rows(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exception | None]:
-    """What came of each row; they run side by side, because each waits most of its time."""
+    """The result of each row. Rows run concurrently, because each mostly waits."""
     logs, gate = tmp_path_factory.mktemp("logs"), asyncio.Semaphore(AT_ONCE)
     seen = [_seen(postgres, logs / str(place), point, gate) for place, point in enumerate(TABLE)]
     return dict(zip(TABLE, await asyncio.gather(*seen), strict=True))
@@ -164,7 +164,7 @@ async def _killed_and_mended(database: str, log: Path, point: str) -> None:
             assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
             ids = {event["id"] for event in events}
             await eventually(lambda: on.heard.ids() == ids)
-            if expected.repeated_delivery:  # it comes when the dead one's lease is over
+            if expected.repeated_delivery:  # it comes when the dead process's lease is over
                 await eventually(lambda: len(on.heard.heard) > len(ids))
             copies = Counter(heard.id for heard in on.heard.heard)
             assert {copies[name] for (name,) in settled} <= {1}

@@ -30,7 +30,7 @@ def hook(relay: Relay, task: str) -> str:
 
 
 def orders(sandbox: Sandbox) -> int:
-    """Return how many orders the provider heard of."""
+    """Return how many orders the provider received."""
     return sum(request.method == "POST" for request in sandbox.requests)
 
 
@@ -127,7 +127,7 @@ async def test_a_database_that_hangs_is_answered_in_good_time(figure: Callable[[
 
 @contextmanager
 def _frozen(server: Server) -> Iterator[None]:
-    """Stop every process of the server where it stands, and let them go on at the end."""
+    """Suspend every process of the server, and let them continue at the end."""
     postmaster = int((server.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
     pids = [postmaster, *(child.pid for child in psutil.Process(postmaster).children(recursive=True))]
     for pid in pids:

@@ -1,4 +1,4 @@
-"""Orders that can be repeated: the same word and body is the same task, another body a conflict, two at once one."""
+"""Repeated orders: the same key and body are the same task, another body is a conflict, two at once are one task."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ async def test_another_body_under_the_same_idempotency_key_is_a_conflict_and_cha
         assert len(sandbox.tasks) == 1
 
 
-async def test_words_of_two_tasks_in_one_order_are_a_conflict(database: str) -> None:
+async def test_keys_of_two_tasks_in_one_order_are_a_conflict(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
         await ordered(relay, "a rabbit", "w")
         await ordered(relay, "a rabbit", external_task_id="e")
@@ -51,7 +51,7 @@ async def test_words_of_two_tasks_in_one_order_are_a_conflict(database: str) -> 
         assert len(sandbox.tasks) == 2
 
 
-async def test_a_word_whose_order_was_refused_is_free_again(database: str) -> None:
+async def test_a_key_whose_order_was_refused_is_free_again(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider) as relay:
         assert (await ordered(relay, "a rabbit [1301:1]", "w"))[0] == 400
         status, said = await ordered(relay, "a hare", "w")

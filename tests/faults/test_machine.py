@@ -1,4 +1,4 @@
-"""The machine over the real store, hammered: callbacks in any order, doubled, racing, lost; the clock in between.
+"""The state machine on the real store: callbacks in any order, repeated, racing, lost, and the clock in between.
 
 Whatever happens, a task is where some order of what was heard leads, its events are gapless and never repeat, each
 has its delivery, and its account sums to nothing but a charge.
@@ -71,7 +71,7 @@ def reached(status: Status, kind: list[SignalKind]) -> set[Status]:
 
 
 class Hammered(RuleBasedStateMachine):
-    """Each example has tasks of its own in one database; the loop and the pools are shared."""
+    """Each example has its own tasks in one database. All examples share the event loop and the pools."""
 
     runner: asyncio.Runner
     database: Database

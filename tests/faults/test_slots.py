@@ -16,12 +16,12 @@ SLOTS = 4
 
 
 def posts(sandbox: Sandbox) -> int:
-    """Return how many orders the provider heard of, refused ones too."""
+    """Return how many orders the provider received, including those that it refused."""
     return sum(request.method == "POST" for request in sandbox.requests)
 
 
 async def test_the_provider_never_hears_more_orders_than_it_has_slots(database: str) -> None:
-    """Its own slots are as many as ours: one too many would be refused with 1303, and be one POST more than tasks."""
+    """The provider has as many slots as we do. It refuses one order too many with 1303, a POST without a task."""
     profile = Profile(seconds=(0.02, 0.2), slots=SLOTS)
     async with (
         sandboxed(profile) as (sandbox, provider),
@@ -119,7 +119,7 @@ async def test_slots_are_held_by_what_a_killed_process_had_sent(database: str, t
 
 
 async def test_slots_stay_exact_while_one_of_two_processes_is_killed(database: str, tmp_path: Path) -> None:
-    """It dies in the first POST that it makes; its slot stays taken, and the other's are no more for that."""
+    """It dies in its first POST. Its slot stays taken, and the other process gets no more slots for that."""
     with reserved_port() as one, reserved_port() as other:
         async with (
             sandboxed(Profile(seconds=(0.1, 0.4), slots=2)) as (sandbox, provider),

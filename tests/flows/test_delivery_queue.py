@@ -190,8 +190,8 @@ async def test_a_new_secret_signs_within_two_seconds(box: Outbox) -> None:
     assert [len(signature.split()) for signature in network.signatures] == [1, 2]
 
 
-async def _told(box: Outbox) -> list[tuple[str, str]]:
-    """Return who has been told that a subscription was disabled, and why."""
+async def _announced(box: Outbox) -> list[tuple[str, str]]:
+    """Return the URLs that got an event about a disabled subscription, each with the reason."""
     rows = await box.connection.fetch(
         "SELECT s.url, convert_from(e.body, 'UTF8')::jsonb->'data'->>'reason' AS reason FROM attempts a"
         " JOIN events e USING (subject, sequence) JOIN subscriptions s ON s.id = a.subscription"
@@ -213,8 +213,8 @@ async def test_an_answer_410_disables_the_subscription_and_tells_the_clients_oth
     await box.subscribe("http://stranger.example/", client=stranger)
     await box.events(3, ends)
     async with worker(box.database, network):
-        await eventually(lambda: _told(box))
-    assert await _told(box) == [(GOOD_URL, "the subscriber answered 410 Gone")]
+        await eventually(lambda: _announced(box))
+    assert await _announced(box) == [(GOOD_URL, "the subscriber answered 410 Gone")]
     assert await box.connection.fetchval("SELECT count(*) FROM subscriptions WHERE disabled_at IS NOT NULL") == 1
 
 
@@ -231,9 +231,9 @@ async def test_five_days_of_nothing_but_failures_disable_a_subscription_and_its_
         )
     await box.events(1, ends, young)
     async with worker(box.database, network):
-        await eventually(lambda: _told(box))
+        await eventually(lambda: _announced(box))
         await eventually(lambda: len(network.to("http://young.example/")) >= 3)
-    assert await _told(box) == [(GOOD_URL, "five days of nothing but failures")]
+    assert await _announced(box) == [(GOOD_URL, "five days of nothing but failures")]
     disabled = await box.connection.fetch("SELECT id FROM subscriptions WHERE disabled_at IS NOT NULL")
     assert [row["id"] for row in disabled] == [ends]
     assert len(network.to(OTHER_URL)) <= 2, "what is disabled is left alone"

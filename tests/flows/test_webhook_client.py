@@ -1,4 +1,4 @@
-"""The endpoint over real sockets: nothing inner is dialled, nothing endless is read, nothing is ever raised."""
+"""The webhook client over real sockets: no forbidden address is connected to, reads are bounded, nothing is raised."""
 
 import asyncio
 import socket
@@ -37,7 +37,7 @@ async def serving(answering: Answering) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def raw(meeting: Meeting) -> AsyncIterator[str]:
-    """A server that is rude: it meets each connection as the test says, and its connections end with it."""
+    """A rude server: it treats each connection as the test says, and closes all of them when it stops."""
     met: list[asyncio.StreamWriter] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +62,7 @@ def endpoint(allowed: DialPolicy = LOOPBACK, **more: Any) -> WebhookClient:
 
 
 class Sockets:
-    """Counts the sockets that the endpoint makes."""
+    """Counts the sockets that the client makes."""
 
     def __init__(self) -> None:
         self.made: list[socket.socket] = []
@@ -74,7 +74,7 @@ class Sockets:
 
 @pytest.fixture
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
-    """The guard's own `socket.socket`, counted; everybody else's stays as it is."""
+    """Counts the guard's calls of `socket.socket`, and no others."""
     counted = Sockets()
 
     class Module:
@@ -90,7 +90,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
 
 
 class Telling(AbstractResolver):
-    """A name server of the test's own: each look-up gives the next list of addresses, the last one for ever."""
+    """A resolver for tests: each look-up returns the next list of addresses, and in the end always the last."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -222,7 +222,7 @@ async def test_among_several_addresses_only_those_allowed_are_dialled(sockets: S
 
 
 async def test_a_rebound_name_gains_nothing() -> None:
-    """The name was good when it was checked and at the first dial; then it points inward, where somebody listens."""
+    """The name is fine when it is checked and at the first connection. Then it points to an inner address."""
     inner: list[bytes] = []
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Logs: one line for what happened, with everything in it but secrets."""
+"""Logs: one line for each thing that happened, with all its details and without secrets."""
 
 import io
 import logging
@@ -82,7 +82,7 @@ def request(route: str = "callback", status: int = 200) -> AnsweredRequest:
     return AnsweredRequest(route=route, method="POST", status=status, seconds=0.0123, request_id="r-1", key=KEY, code=0)
 
 
-def test_a_request_is_one_line_with_all_that_was_noted_on_its_way() -> None:
+def test_a_request_is_one_line_with_all_its_fields() -> None:
     written = begun()
     log_context.start()
     log_context.add(task=TASK, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", outcome="moved")
@@ -274,7 +274,7 @@ def test_setting_up_again_replaces_what_was_there() -> None:
     assert len(second.lines) == 1
 
 
-def test_notes_outside_a_request_are_nobodys() -> None:
+def test_fields_outside_a_request_are_dropped() -> None:
     import contextvars
 
     def outside() -> dict[str, Any]:
