@@ -22,7 +22,7 @@ async def box(database: str) -> AsyncIterator[Outbox]:
         yield made
 
 
-async def test_what_another_process_wrote_is_delivered_without_a_wakeup(box: Outbox) -> None:
+async def test_deliveries_that_another_process_wrote_are_made_without_a_wakeup(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
     async with worker(box.database, network) as hand:

@@ -177,7 +177,7 @@ def _print(report: "Report") -> None:
     ]
     output.table(("task", "client", "about", "status", "ours", "theirs", "detail"), rows, "No differences.")
     output.note(
-        f"{report.tasks} tasks, {report.asked} polled, {report.silent} without an answer,"
+        f"{report.tasks} tasks, {report.polled} polled, {report.silent} without an answer,"
         f" {len(report.differences)} differences."
     )
     if isinstance(report.account, str):

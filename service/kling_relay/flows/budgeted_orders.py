@@ -24,10 +24,10 @@ MAX_WAIT = 5.0
 
 
 class RepeatedError(Exception):
-    """The order was made before"""
+    """The order was made before, under `used_keys`."""
 
-    def __init__(self, found: Sequence[UsedKey]) -> None:
-        self.found = found
+    def __init__(self, used_keys: Sequence[UsedKey]) -> None:
+        self.used_keys = used_keys
         super().__init__()
 
 
@@ -83,16 +83,16 @@ class BudgetedOrders:
         async with transaction(self.database.pool) as connection:
             tally = await self.budget.tally(connection, client, [order.record for order in batch])
             keys = [key for order in batch for key in order.keys]
-            taken = await idempotency.used_keys(connection, client, keys) if keys else {}
+            used = await idempotency.used_keys(connection, client, keys) if keys else {}
             claims: dict[str, UsedKey] = {}
             for order in batch:
-                if repeated := [taken[key] for key in order.keys if key in taken]:
+                if repeated := [used[key] for key in order.keys if key in used]:
                     verdicts.append(RepeatedError(repeated))
                     continue
                 verdicts.append(refusal := tally.admit(order.record))
                 if refusal is None:
                     own = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
-                    taken |= own
+                    used |= own
                     claims |= own
                     admitted.append(order.record)
             if admitted:

@@ -42,12 +42,12 @@ class TaskLookup:
         Raises OverloadedError, StoreUnavailableError.
         """
         try:
-            task = read_id(name)
+            identifier = read_id(name)
         except ValueError:
-            found = None
+            task = None
         else:
-            found = await self._by_id(_Query(client, task))
-        return found or await lookup.by_external_id(self.database, client, name)
+            task = await self._by_id(_Query(client, identifier))
+        return task or await lookup.by_external_id(self.database, client, name)
 
     async def _find_all(self, queries: Sequence[_Query]) -> list[TaskView | None]:
         tasks, clients = [query.task for query in queries], [query.client for query in queries]

@@ -58,7 +58,7 @@ class Report:
     """The result. `silent` counts tasks that could not be compared; `account` is why it could not be, if a string."""
 
     tasks: int
-    asked: int
+    polled: int
     silent: int
     differences: Sequence[Discrepancy]
     account: AccountComparison | str
@@ -66,7 +66,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         return {
             "tasks": self.tasks,
-            "asked": self.asked,
+            "polled": self.polled,
             "silent": self.silent,
             "differences": [difference.to_json() for difference in self.differences],
             "account": {"detail": self.account} if isinstance(self.account, str) else self.account.to_json(),
@@ -85,19 +85,19 @@ class Reconcile:
 
     async def __call__(self, since: datetime, until: datetime, *, ask_all: bool = False) -> Report:
         """Compare all tasks recorded in [since, until). Raises StoreUnavailableError."""
-        tasks = asked = silent = 0
+        tasks = polled = silent = 0
         differences: list[Discrepancy] = []
         async for page in reconciliation.task_accounts(self.database, since, until):
             ends = {} if ask_all else await self._stored_ends(page)
             unknown = [account for account in page if account.task not in ends]
             ends |= await self._poll(unknown)
             tasks += len(page)
-            asked += len(unknown) if self.provider else 0
+            polled += len(unknown) if self.provider else 0
             silent += sum(isinstance(end, NoAnswer) for end in ends.values())
             for account in page:
                 differences += compare(account, ends[account.task])
         return Report(
-            tasks=tasks, asked=asked, silent=silent, differences=differences, account=await self._compare_account()
+            tasks=tasks, polled=polled, silent=silent, differences=differences, account=await self._compare_account()
         )
 
     async def _stored_ends(self, page: Sequence[TaskAccount]) -> dict[UUID, PollResult]:

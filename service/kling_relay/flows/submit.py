@@ -87,7 +87,7 @@ class Submit:
         try:
             await self._write(new, now)
         except RepeatedError as repeated:
-            return await self._first_task(caller, repeated.found, new.fingerprint)
+            return await self._first_task(caller, repeated.used_keys, new.fingerprint)
         before = _recorded(record)
         sent = await self._sent(
             OutgoingOrder(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, before=before)
@@ -99,10 +99,10 @@ class Submit:
             return task_json(before.identity, before.task)
         if step := sent.outcome.step:
             return task_json(sent.outcome.before.identity, step.task, step.signal.reason, step.signal.result)
-        found = None
+        view = None
         with suppress(StoreError):  # it is recorded and sent; the client can ask again when the database is back
-            found = await lookup.by_id(self.database, caller.client, record.id)
-        return found.shown if found else task_json(before.identity, before.task)
+            view = await lookup.by_id(self.database, caller.client, record.id)
+        return view.shown if view else task_json(before.identity, before.task)
 
     async def drain(self) -> None:
         """Wait until every order is recorded and sent."""
@@ -153,9 +153,9 @@ class Submit:
             await self._record(record)
             return
         async with transaction(self.database.pool) as connection:
-            found = await idempotency.reserve_keys(connection, record.client, new.keys, record.id, new.fingerprint)
-            if found:
-                raise RepeatedError(found)
+            used_keys = await idempotency.reserve_keys(connection, record.client, new.keys, record.id, new.fingerprint)
+            if used_keys:
+                raise RepeatedError(used_keys)
             await orders.record_on(connection, [record], self._due_in)
 
     async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
@@ -197,11 +197,11 @@ class Submit:
         raise refusal
 
     async def _first_task(
-        self, caller: Caller, found: Sequence[idempotency.UsedKey], fingerprint: bytes
+        self, caller: Caller, used_keys: Sequence[idempotency.UsedKey], fingerprint: bytes
     ) -> Mapping[str, Any]:
         """Return the task of the first order with these keys. Raises Conflict if that was another order."""
-        tasks = {repeated.task for repeated in found}
-        if len(tasks) > 1 or any(repeated.fingerprint != fingerprint for repeated in found):
+        tasks = {repeated.task for repeated in used_keys}
+        if len(tasks) > 1 or any(repeated.fingerprint != fingerprint for repeated in used_keys):
             raise Conflict
         task = await lookup.by_id(self.database, caller.client, tasks.pop())
         if task is None:

@@ -51,7 +51,7 @@ async def test_reconciling_finds_no_difference_after_normal_work(database: str, 
         await settled(relay, prompts)
         report = await reconciled(relay, provider, ask_all=ask_all)
         assert (report.tasks, report.silent, report.differences) == (7, 0, [])
-        assert report.asked == 7 if ask_all else report.asked < 7
+        assert report.polled == 7 if ask_all else report.polled < 7
         assert await spent(relay) == used(sandbox) == Decimal("11.5")
         if dialect == "kling":
             assert isinstance(report.account, AccountComparison)
@@ -99,7 +99,7 @@ async def test_a_provider_that_contradicts_itself_is_asked(database: str) -> Non
         (task,) = await settled(relay, ["a [contradict]"])
         await eventually(lambda: len([callback for callback in sandbox.callbacks if callback.answer]) >= 3)
         report = await reconciled(relay, provider)
-        assert report.asked == 1
+        assert report.polled == 1
         ours = (await relay.task(task))["charge"]["charged"]
         truth = used(sandbox)
         assert bool(report.differences) == (Decimal(ours) != truth)
@@ -110,7 +110,7 @@ async def test_without_a_provider_its_callbacks_are_compared_and_other_tasks_are
         await settled(relay, ["a", "b"])
         await relay.submit("c [forever]")
         report = await reconciled(relay, None)
-        assert (report.tasks, report.asked, report.silent, report.differences) == (3, 0, 1, [])
+        assert (report.tasks, report.polled, report.silent, report.differences) == (3, 0, 1, [])
         assert report.account == "there is no provider to ask"
 
 

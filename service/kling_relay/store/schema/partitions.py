@@ -73,8 +73,8 @@ async def ranges(connection: Connection, parent: str = "tasks") -> list[Partitio
 
 
 def _sorted_ranges(names: Iterator[str]) -> list[PartitionRange]:
-    found = {partition for name in names if (partition := _parse(name)) is not None}
-    return sorted(found, key=lambda partition: partition.start)
+    parsed = {partition for name in names if (partition := _parse(name)) is not None}
+    return sorted(parsed, key=lambda partition: partition.start)
 
 
 def _parse(name: str) -> PartitionRange | None:
