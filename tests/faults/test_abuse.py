@@ -34,7 +34,7 @@ class Besieged:
     process: Process
 
     def memory(self) -> float:
-        """Return what it holds, in MiB."""
+        """Return its memory in MiB."""
         return float(psutil.Process(self.process.pid).memory_info().rss / MIB)
 
     async def knock(self, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -73,13 +73,13 @@ async def besieged(database: str, log: Path, **settings: str) -> AsyncIterator[B
 
 
 def head(length: int | None, path: str = "/kling/v1/videos/text2video") -> bytes:
-    """Return a request's head, its body `length` bytes or in chunks."""
+    """Return the head of a request with a body of `length` bytes, or in chunks."""
     size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     return f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{size}\r\n\r\n".encode()
 
 
 async def closed(reader: asyncio.StreamReader) -> bytes:
-    """Read until the other side hangs up, and return what it said."""
+    """Read until the other side hangs up, and return everything it sent."""
     try:
         return await reader.read(65536)
     except ConnectionError:

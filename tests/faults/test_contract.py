@@ -36,7 +36,7 @@ LENIENT = {
     for operation in ("images_generations", "videos_text2video", "videos_image2video")
     for act in ("order_", "list_")
 } | {"quote": "an order, and taken as one"}
-"""Operations that take more than their schema says, and why; of all others, what is wrong is refused."""
+"""Operations that accept more than their schema says, and why. All others refuse what violates it."""
 MARK = "only-the-owner-may-read-this"
 PICTURE = base64.b64encode(png(300, 300)).decode()
 NOBODYS = "http://127.0.0.1:65535/hook"
@@ -47,7 +47,7 @@ for form, strategy in {
 }.items():
     schemathesis.openapi.format(form, strategy)
 STREAMED = (5.0, 1.0)
-"""Seconds in which a stream must begin, and after which it has been read for long enough."""
+"""Seconds within which a stream must begin, and after which the test stops reading it."""
 CONFIG = SchemathesisConfig(
     projects=ProjectsConfig(
         # the key is always sent, so a case in which it alone is wrong would not be what it seems
@@ -69,7 +69,7 @@ OPERATIONS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """A running service with things of two clients; `own` and `foreign` are ids by the name of their parameter."""
+    """A running service with data of two clients; `own` and `foreign` are ids by the names of their parameters."""
 
     url: str
     schema: Any
@@ -107,7 +107,7 @@ async def ground(postgres: Server) -> AsyncIterator[Ground]:
 
 
 async def _things(client: Client, url: str, prompt: str) -> dict[str, str]:
-    """Return ids of one task, one subscription and one delivery of the client's."""
+    """Return the ids of a task, a subscription and a delivery of the client."""
     subscription = await client.subscribed(url, description=prompt)
     task = await client.insist("word", prompt, external_task_id=prompt)
     await client.final(task)
@@ -158,7 +158,7 @@ def _hammer(ground: Ground, path: str, method: str, scope: Scope, examples: int)
 
 
 def _is_wrong(case: Case[Any]) -> bool:
-    """Whether anything of a case, as it is sent, breaks its schema: a body that was left out does not."""
+    """Whether a case, as it is sent, violates its schema; a missing body does not."""
     wrong = {where for where, part in case.meta.components.items() if part.mode.is_negative} if case.meta else set()
     if isinstance(case.body, NotSet) and not case.operation.definition.raw.get("requestBody", {}).get("required"):
         wrong.discard(ParameterLocation.BODY)
@@ -174,13 +174,13 @@ def _is_wrong(case: Case[Any]) -> bool:
 
 
 def _name(query: Any, things: dict[str, str] | None) -> None:
-    """Put things that are there in the place of ids that were made up."""
+    """Replace invented ids by existing ones."""
     for name in (things or {}).keys() & (query or {}).keys():
         query[name] = (things or {})[name]
 
 
 def _order_in_time(members: Any) -> None:
-    """No schema can say that one member lies before another, or in the past."""
+    """A schema cannot say that one field lies before another, or in the past."""
     if isinstance(members, dict) and "since" in members:
         members["since"] = "2026-01-01T00:00:00Z"
     if isinstance(members, dict) and "until" in members:
@@ -188,7 +188,7 @@ def _order_in_time(members: Any) -> None:
 
 
 def _without_nul(value: Any) -> Any:
-    """Members of an order that nobody knows may be anything, but nowhere in them may be NUL: no schema can say that."""
+    """Unknown fields of an order may be anything without NUL, which a schema cannot say."""
     match value:
         case str():
             return value.replace("\x00", "0")

@@ -1,4 +1,4 @@
-"""What SECURITY.md and docs/reliability.md say is tested, is."""
+"""SECURITY.md and docs/reliability.md name tests that exist."""
 
 import re
 

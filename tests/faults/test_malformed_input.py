@@ -1,4 +1,4 @@
-"""One bad item never fails its batch: poison beside good callbacks and good orders, and what else Hypothesis finds."""
+"""One bad item never fails its batch: malformed callbacks and orders beside good ones, and Hypothesis' findings."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=8), inner, max_size=5),
     max_leaves=20,
 )
-"""Shapes near those that are read, with values of every kind."""
+"""Shapes close to known ones, with values of every kind."""
 
 
 async def test_poisonous_callbacks_spoil_none_of_the_good_ones_beside_them(database: str) -> None:

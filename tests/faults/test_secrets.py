@@ -27,7 +27,7 @@ HEADER = "planted-token-that-lets-us-in-at-the-subscriber"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """A service that has done everything with everything, and the secrets that it was given or made."""
+    """A service that has used all its features, and the secrets that it was given or has created."""
 
     secrets: set[str]
     log: Path
@@ -65,7 +65,7 @@ async def planted(database: str, log: Path) -> AsyncIterator[Planted]:
 
 
 async def _lived(client: Client, url: str) -> set[str]:
-    """Order, fail, subscribe, rotate and forge; return the secrets that came of it."""
+    """Order, fail, subscribe, rotate and forge; return all secrets that this created."""
     headers = {"Authorization": f"Bearer {HEADER}", "X-Team": HEADER}
     _, made = await _said(client, "POST", "/v1/subscriptions", json={"url": url, "events": ["*"], "headers": headers})
     _, rotated = await _said(client, "POST", f"/v1/subscriptions/{made['id']}/rotate-secret", json={})

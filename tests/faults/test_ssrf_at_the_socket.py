@@ -41,7 +41,7 @@ LITERALS = [
     "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[2001:db8::1]", "[2002:7f00:1::1]", "[2002:a9fe:a9fe::]", "[3fff::1]",
     "[fc00::1]", "[fd00:ec2::254]", "[fe80::1]", "[fec0::1]", "[ff02::1]", "[ff0e::1]",
 ]  # fmt: skip
-"""Each is dialled as it is by whoever does not look: what libc takes for an address is one."""
+"""Naive code dials each of these, because libc reads it as an address."""
 DISGUISES = [
     "http://user:secret@127.0.0.1:{port}/", "http://example.com@127.0.0.1:{port}/", "http://127.0.0.1:{port}#@x.org/",
     "http://127.0.0.1:{port}?@x.org/", "http://x.org\\@127.0.0.1:{port}/", "http://127.0.0.1.:{port}/",
@@ -57,7 +57,7 @@ NAMED = [
     "0.0.0.0", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2001:0:4136:e378::",
     "2002:7f00:1::", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1",
 ]  # fmt: skip
-"""Where names of the test's own lead."""
+"""What the test's own names resolve to."""
 
 
 def test_the_corpus_is_large_and_none_of_it_may_be_kept() -> None:
@@ -97,7 +97,7 @@ def test_no_packet_leaves_for_any_form_of_an_inner_address(
 
 
 def test_the_hook_hears_of_what_is_dialled() -> None:
-    """The proof above is worth something only if a packet would have been seen."""
+    """The test above proves something only if a packet would have been seen."""
 
     async def dial(port: int) -> str | None:
         async with WebhookClient(allowed=DialPolicy.parse("127.0.0.1/32"), timeout=0.2) as endpoint:
@@ -116,7 +116,7 @@ def test_the_hook_hears_of_what_is_dialled() -> None:
 def test_a_rebound_name_is_judged_by_the_address_that_is_dialled(
     loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    """The first answer may be dialled, all later ones lead inside, where somebody listens: nobody ever calls there."""
+    """The first answer may be dialled; all later ones are inner addresses with a listener, which must not be called."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -148,7 +148,7 @@ def test_a_rebound_name_is_judged_by_the_address_that_is_dialled(
 
 
 async def test_attempts_say_blocked_and_never_where_a_name_resolves_to(database: str) -> None:
-    """The addresses are put into the table behind the service's back, as if its first wall had a hole."""
+    """The addresses are written into the table directly, as if the check of URLs had a hole."""
     urls = [f"http://{host}:19009/" for host in ("127.0.0.1", "0x7f.1", "[::1]", "169.254.169.254", "localhost")]
     urls += [f"http://{socket.gethostname()}:19009/"] if _is_inner(socket.gethostname()) else []
     async with (
@@ -180,7 +180,7 @@ async def _attempts(relay: Any, limit: int) -> list[dict[str, Any]] | None:
 
 
 def _is_plain(host: str) -> bool:
-    """Return whether every reader of addresses takes this for one; some forms are refused before they are resolved."""
+    """Return whether every parser reads this as an address; some forms are refused before they are resolved."""
     try:
         return bool(ip_address(host.strip("[]")))
     except ValueError:

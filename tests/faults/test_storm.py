@@ -60,12 +60,12 @@ SETTINGS = {
 
 
 HOOKED = 5
-"""Every so manieth order has a `notify_hook`."""
+"""One order in this many has a `notify_hook`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How long and how hard; times in seconds."""
+    """Duration and strength; times in seconds."""
 
     tasks: int
     lasts: float
@@ -79,7 +79,7 @@ LONG = Size(tasks=600, lasts=60.0, calm=1.5, converges=240.0)
 
 @dataclass(slots=True)
 class Flapping(Subscriber):
-    """A subscriber that fails by dice: with a status, by hanging up, or after having heard."""
+    """A subscriber that fails at random: with a status, by hanging up, or after it has stored the event."""
 
     dice: random.Random = field(default_factory=random.Random)
 
@@ -112,7 +112,7 @@ async def flapping(dice: random.Random) -> AsyncIterator[Flapping]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """All that is in it."""
+    """The parts of a storm."""
 
     size: Size
     dice: random.Random
@@ -123,7 +123,7 @@ class Storm:
     heard: list[Subscriber]
 
     async def rage(self) -> dict[str, str]:
-        """Order, kill and restart; return the task of each order's word."""
+        """Order, kill and restart; return the tasks by idempotency key."""
         tasks: dict[str, str] = {}
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kill())
@@ -231,7 +231,7 @@ async def _all_final(weather: Storm, tasks: set[str]) -> None:
 
 
 async def _events(weather: Storm, tasks: Any) -> dict[str, tuple[str, str, str]]:
-    """Return every event of the log by its name, as (task, status, body's results), read as a client reads it."""
+    """Read the log as a client does; return every event by its id, as (task, status, results)."""
     events: dict[str, tuple[str, str, str]] = {}
     cursor, sequences = "0", dict.fromkeys(tasks, 0)
     while True:
@@ -288,7 +288,7 @@ async def _one_with_the_provider(weather: Storm, tasks: set[str], events: dict[s
 
 
 async def _money(weather: Storm) -> None:
-    """The ledger is the provider's account, in all and for each task: charged once, and given back where it failed."""
+    """The ledger equals the provider's account in total and per task: charged once, and released if it failed."""
     account: defaultdict[str, Decimal] = defaultdict(Decimal)
     for entry in weather.sandbox.ledger:
         account[entry.external_task_id] += entry.units

@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 
 DOOR = "/kling/v1/videos/text2video"
 DEAF = Profile(seconds=QUICK, external_ids=False)
-"""A gateway that keeps no external ids: asking by ours is in vain."""
+"""A gateway that keeps no external ids: polls by ours find nothing."""
 
 pytestmark = pytest.mark.long
 """They wait for the sweep, whose shortest interval is a second."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 
 
 def posts(sandbox: Sandbox) -> list[float]:
-    """Return when the provider heard orders, in seconds."""
+    """Return when the provider received orders, in seconds."""
     return [request.at.timestamp() for request in sandbox.requests if request.method == "POST"]
 
 
@@ -33,7 +33,7 @@ async def test_a_wait_is_tried_again_from_a_second_on_without_the_client(databas
 
 
 async def test_an_order_that_waits_holds_no_slot_and_takes_one_again_when_it_is_sent(database: str) -> None:
-    """The provider has as many slots as we have: one order too many at once would be refused, and be one POST more."""
+    """The provider has as many slots as we have. One order too many would be refused, and be an extra POST."""
     async with (
         sandboxed(Profile(seconds=(0.3, 0.5), slots=1)) as (sandbox, provider),
         running(database, provider, provider_slots="1") as relay,

@@ -1,4 +1,4 @@
-"""A cable to PostgreSQL that a test can pull and plug in again, while the server itself goes on running."""
+"""A connection to PostgreSQL that a test can cut and restore while the server keeps running."""
 
 import asyncio
 import tempfile
@@ -11,7 +11,7 @@ _SOCKET = ".s.PGSQL.5432"
 
 
 class Cable:
-    """A Unix socket that is handed on to another; `url` is the database's address by this way."""
+    """A Unix socket that forwards to another one; `url` is the database's address through it."""
 
     def __init__(self, url: str, directory: Path) -> None:
         before, directory_of_server = url.rsplit("host=", 1)
@@ -25,7 +25,7 @@ class Cable:
         self._server = await asyncio.start_unix_server(self._handed_on, self._ours)
 
     async def pull(self) -> None:
-        """Hang up on everybody, and let nobody in."""
+        """Close all connections and accept no new ones."""
         if self._server is not None:
             self._server.close()
             self._ours.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 @asynccontextmanager
 async def cable(url: str) -> AsyncIterator[Cable]:
-    """Give a plugged-in cable to the database at `url` (one that is reached by a Unix socket)."""
+    """Give a connected cable to the database at `url`, which must use a Unix socket."""
     with tempfile.TemporaryDirectory() as directory:
         made = Cable(url, Path(directory))
         await made.plug_in()

@@ -1,4 +1,4 @@
-"""A name server on loopback that may change its mind, and a resolver that asks it over UDP."""
+"""A name server on loopback whose answers may change, and a resolver that queries it over UDP."""
 
 import asyncio
 import socket
@@ -13,12 +13,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
 Router = Mapping[tuple[str, bool], list[list[str]]]
-"""For a name, and whether its IPv6 addresses are asked for: what each question gets, the last answer for ever."""
+"""By name, and whether IPv6 addresses are wanted: the answers to successive queries. The last one repeats."""
 _A, _AAAA = 1, 28
 
 
 class Nameserver:
-    """Answers A and AAAA from a table with a time to live of nothing; what is not in it does not exist."""
+    """Answers A and AAAA queries from a table, with a time to live of 0. Other names do not exist."""
 
     def __init__(self, table: Router, bound: socket.socket) -> None:
         self._left = {key: list(answers) for key, answers in table.items()}
@@ -29,11 +29,11 @@ class Nameserver:
 
     @property
     def asked(self) -> int:
-        """How many questions were answered with addresses."""
+        """How many queries were answered with addresses."""
         return self.answered.total()
 
     def run(self) -> None:
-        """Answer until an empty datagram comes."""
+        """Answer queries until an empty datagram arrives."""
         while True:
             question, who = self._bound.recvfrom(512)
             if not question:
@@ -69,7 +69,7 @@ def nameserver(table: Router) -> Iterator[Nameserver]:
 
 
 class Asking(AbstractResolver):
-    """As libc resolves: what it takes for a number is one, without asking; all else is asked of the name server."""
+    """Resolves as libc does: whatever libc reads as a numeric address is one; other names go to the name server."""
 
     def __init__(self, server: Nameserver) -> None:
         self._at = server.address
@@ -118,7 +118,7 @@ class Asking(AbstractResolver):
 
 
 def _name(question: bytes) -> tuple[str, int]:
-    """Return the name asked for, and where what follows it begins."""
+    """Return the queried name, and the offset after it."""
     at, labels = 12, []
     while length := question[at]:
         labels.append(question[at + 1 : at + 1 + length].decode())

@@ -1,4 +1,4 @@
-"""Processes of the service as they run in earnest: `python -m kling_relay ROLE`, with settings in the environment."""
+"""Real processes of the service: `python -m kling_relay ROLE`, with settings in the environment."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ _START_WITHIN = 30.0
 
 @dataclass(slots=True)
 class Running:
-    """A process of the service and what it said so far."""
+    """A process of the service and its output."""
 
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
     listening: asyncio.Task[None] | None = None
 
     async def leave(self, within: float = 30.0) -> int:
-        """Ask it to stop and return its exit code."""
+        """Stop it with SIGTERM and return its exit code."""
         if self.process.returncode is None:
             self.process.terminate()
         try:
@@ -41,14 +41,14 @@ class Running:
 
 @dataclass(slots=True)
 class Fleet:
-    """Processes that share their settings; all that were started are stopped at the end."""
+    """Processes that share their settings; all of them are stopped at the end."""
 
     settings: dict[str, str]
     code: Path = ROOT
     started: list[Running] = field(default_factory=list)
 
     async def start(self, role: Role) -> Running:
-        """Start a process and return when it serves; fails with what it said where it ends instead."""
+        """Start a process and return once it serves; fail with its output if it ends instead."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -84,7 +84,7 @@ async def _listen(one: Running, word: str, begun: "asyncio.Future[None]") -> Non
 
 @asynccontextmanager
 async def fleet(settings: dict[str, str], code: Path = ROOT) -> AsyncIterator[Fleet]:
-    """Give a fleet whose settings are `settings`, names in full; its code is found in `code`."""
+    """Give a fleet with these settings (full names), running the code in the directory `code`."""
     all_of_them = Fleet(settings, code)
     try:
         yield all_of_them

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 
 def newest_tag() -> str | None:
-    """Return the newest release's tag (v1.2.3), or None where there is none, or no git."""
+    """Return the newest release's tag (v1.2.3), or None without releases or git."""
     try:
         said = _git("tag", "--list", "v[0-9]*", "--sort=-version:refname")
     except (OSError, subprocess.CalledProcessError):
@@ -22,7 +22,7 @@ def newest_tag() -> str | None:
 
 @asynccontextmanager
 async def code_of(reference: str) -> AsyncIterator[Path]:
-    """Give a directory with the tree of `reference`, as `git archive` writes it."""
+    """Give a directory with the files of the commit `reference`."""
     with TemporaryDirectory(prefix="relay-release-") as place:
         await asyncio.to_thread(_unpack, reference, Path(place))
         yield Path(place)

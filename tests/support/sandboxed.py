@@ -44,7 +44,7 @@ class Scene:
     answers: list[int] = field(default_factory=list)
 
     async def submit(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **members: Any) -> str:
-        """Submit as the gateway's clients do, and return the task's id."""
+        """Submit like a client of the gateway, and return the task's id."""
         status, reply = await self.post(f"/kling/v1/{operation}", prompt=prompt, **members)
         assert status == 200, reply
         return str(reply["data"]["task_id"])

@@ -1,4 +1,4 @@
-"""The whole service in the test's own loop, with sandbox and subscribers, on real sockets and a real database."""
+"""The whole service in the test's event loop, with sandbox and subscribers, real sockets and a real database."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ QUICK = (0.0, 0.01)
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A delivery as a subscriber got it."""
+    """A delivery as a subscriber received it."""
 
     path: str
     headers: dict[str, str]
@@ -44,13 +44,13 @@ class Heard:
         return said
 
     def verified(self, secret: str) -> Any:
-        """Return the body as the `standardwebhooks` package reads it, once it has verified the signature."""
+        """Verify the signature with the `standardwebhooks` package, and return the body that it reads."""
         return Webhook(secret).verify(self.raw.decode(), self.headers)
 
 
 @dataclass(slots=True)
 class Subscriber:
-    """A subscriber; `answers` are its next statuses, then always 200; `retry_after` goes along with failures."""
+    """A subscriber. `answers` are its next statuses, then 200; `retry_after` is sent with failures."""
 
     url: str = ""
     heard: list[Heard] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Subscriber:
 
 @asynccontextmanager
 async def subscriber(answers: Sequence[int] = ()) -> AsyncIterator[Subscriber]:
-    """Listen on a port of its own; every path is the subscriber's."""
+    """Run a subscriber on a free port; it answers every path."""
     one = Subscriber(answers=list(answers))
     app = web.Application()
     app.router.add_post("/{path:.*}", one.answer)
@@ -85,7 +85,7 @@ async def subscriber(answers: Sequence[int] = ()) -> AsyncIterator[Subscriber]:
 
 @dataclass(slots=True, kw_only=True)
 class Relay:
-    """A running service and a client that holds its bootstrap key."""
+    """A running service, and a client with its bootstrap key."""
 
     url: str
     settings: Settings
@@ -94,19 +94,19 @@ class Relay:
     stop: Callable[[], None]
 
     async def call(self, method: str, path: str, **request: Any) -> tuple[int, Any]:
-        """Call the API; return status and parsed body (None where there is none)."""
+        """Call the API; return the status and the parsed body, None if it is empty."""
         async with self.client.request(method, self.url + path, **request) as answer:
             body = await answer.read()
             return answer.status, orjson.loads(body) if body else None
 
     async def submit(self, prompt: str = "a rabbit", operation: str = "videos/text2video", **members: Any) -> str:
-        """Submit as a client does and return the task's id."""
+        """Submit an order and return the task's id."""
         status, said = await self.call("POST", f"/kling/v1/{operation}", json={"prompt": prompt, **members})
         assert status == 200, said
         return str(said["data"]["task_id"])
 
     async def subscribe(self, url: str, **members: Any) -> dict[str, Any]:
-        """Make a subscription to everything and return it, with its secret."""
+        """Subscribe to all events; return the subscription with its secret."""
         status, said = await self.call("POST", "/v1/subscriptions", json={"url": url, "events": ["*"], **members})
         assert status == 201, said
         return dict(said)
@@ -135,7 +135,7 @@ class Relay:
 
 @asynccontextmanager
 async def sandboxed(profile: Profile | None = None, seed: int = 1) -> AsyncIterator[tuple[Sandbox, str]]:
-    """Start a quick sandbox, or one of `profile`; give it and its address."""
+    """Start a quick sandbox, or one with `profile`; give it and its address."""
     sandbox = Sandbox(profile or Profile(seconds=QUICK), now=lambda: datetime.now(UTC), rng=random.Random(seed))
     url = await sandbox.start()
     try:
@@ -145,7 +145,7 @@ async def sandboxed(profile: Profile | None = None, seed: int = 1) -> AsyncItera
 
 
 def settings_for(database: str, provider_url: str, **given: Any) -> Settings:
-    """Return the settings of a service under test; `given` in the texts of the environment, without RELAY_."""
+    """Return the settings of a service under test; `given` are texts as in the environment, without RELAY_."""
     return Settings(
         **{
             "port": "0",

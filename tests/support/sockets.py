@@ -1,4 +1,4 @@
-"""What the interpreter does with sockets, heard by an audit hook: nothing of the code under test is replaced."""
+"""The interpreter's socket operations, seen by an audit hook, so that no code under test is replaced."""
 
 import socket
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Heard:
-    """`reached` are the internet addresses connected to or sent to; `streams` counts the TCP sockets made."""
+    """`reached` are the internet addresses that were connected or sent to; `streams` counts new TCP sockets."""
 
     def __init__(self, besides: tuple[str, int] | None) -> None:
         self.reached: list[tuple[str, int]] = []
@@ -42,7 +42,7 @@ sys.addaudithook(_hook)  # for good: there is no taking one away, so it asks who
 
 @contextmanager
 def heard(besides: tuple[str, int] | None = None) -> Iterator[Heard]:
-    """Hear of every socket of this process until the end of the block, but for datagrams to and from `besides`."""
+    """Record every socket operation of this process until the end of the block, except datagrams with `besides`."""
     one = Heard(besides)
     _listening.append(one)
     try:

@@ -1,4 +1,4 @@
-"""Tiers of tests: the markers that can be derived from a test are derived, so that nobody can forget them.
+"""Tiers of tests. Markers follow from what a test uses, so that nobody can forget them.
 
 `db`: it uses a PostgreSQL. `process`: it starts processes of its own. `browser`: it drives one. Only `long`, for a
 test that takes more than about five seconds, is written beside the test.
