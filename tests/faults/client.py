@@ -75,7 +75,7 @@ class Client:
         return dict(await eventually(fact, within))
 
     async def subscribed(self, url: str, **members: Any) -> str:
-        """Subscribe to everything and return the subscription's id."""
+        """Subscribe to all events and return the subscription's id."""
         said = await self.call("POST", "/v1/subscriptions", json={"url": url, "events": ["*"], **members})
         assert said is not None, "nobody listens"
         assert said[0] == 201, said

@@ -56,7 +56,7 @@ def signal(kind: SignalKind) -> Signal:
 
 
 def reached(status: Status, kind: list[SignalKind]) -> set[Status]:
-    """Return where a task may be after these signals in any order, each any number of times but at least once."""
+    """Return the states that a task may have after these signals in any order, each at least once."""
     found, seen = set(), set()
     waiting = [(status, frozenset(kind))]
     while waiting:

@@ -50,7 +50,7 @@ class Network:
         return await answer(name) if answer else GOOD
 
     def to(self, url: str) -> list[str]:
-        """Return the webhook-ids that came to `url`, in order."""
+        """Return the webhook-ids of the deliveries to `url`, in order."""
         return [name for at, name in self.posts if at == url]
 
 
@@ -81,7 +81,7 @@ class Outbox:
         return UUID(str(row["id"]))
 
     async def step(self, subject: UUID, sequence: int, *subscriptions: UUID, late_by: float = 0.0) -> None:
-        """Add an event and its delivery to each subscription, due `late_by` seconds ago."""
+        """Add an event with a delivery to each subscription, due since `late_by` seconds."""
         async with self.connection.transaction():
             await self.connection.execute(
                 "INSERT INTO events (subject, sequence, client, tx, at, type, body)"
@@ -137,7 +137,7 @@ class RunningWorker:
     tasks: list["asyncio.Task[None]"]
 
     async def stop(self) -> None:
-        """Stop cleanly: finish, settle, leave."""
+        """Stop cleanly: finish the attempts, settle them, release the shards."""
         self.fetch.stop()
         self.deliver.stop()
         self.tasks[1].cancel()
