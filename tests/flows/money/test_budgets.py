@@ -233,7 +233,7 @@ async def test_orders_of_one_transaction_are_admitted_one_by_one_and_repeats_cos
             try:
                 await limited(budgeted)
             except (BudgetExceeded, RepeatedError) as refusal:
-                return refusal.limit if isinstance(refusal, BudgetExceeded) else refusal.found[0].task
+                return refusal.limit if isinstance(refusal, BudgetExceeded) else refusal.used_keys[0].task
             return budgeted.record.id
 
         first = await order("1", "i:a")
