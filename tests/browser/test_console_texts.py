@@ -44,8 +44,8 @@ def test_every_text_in_a_table_has_a_chinese_translation() -> None:
 
 def test_a_translation_has_the_placeholders_of_its_text() -> None:
     pairs = [(text, translation) for text, translation in chinese().items() if "type, timestamp" not in text]
-    wrong = [text for text, other in pairs if set(PLACEHOLDER.findall(text)) != set(PLACEHOLDER.findall(other))]
-    assert wrong == []
+    mismatched = [text for text, other in pairs if set(PLACEHOLDER.findall(text)) != set(PLACEHOLDER.findall(other))]
+    assert mismatched == []
 
 
 def test_a_line_has_at_most_120_characters() -> None:

@@ -30,7 +30,7 @@ async def test_the_overview_shows_rates_latencies_slots_and_errors(
         await expect(page.locator(".ranking").nth(1)).to_contain_text("503")
         await page.get_by_role("tab", name="Day").click()
         await expect(page.get_by_role("heading", name="Tasks created per 30 minutes")).to_be_visible()
-    assert complaints.heard == []
+    assert complaints.errors == []
 
 
 async def test_usage_is_shown_by_day_by_order_type_and_against_budgets(
@@ -51,7 +51,7 @@ async def test_usage_is_shown_by_day_by_order_type_and_against_budgets(
     await relay.parts.database.pool.execute("UPDATE clients SET limit_month = 8")
     await page.reload()
     await expect(usage.locator(".ranking").last).to_contain_text("this month all your keys7.5 / 8")
-    assert complaints.heard == []
+    assert complaints.errors == []
 
 
 async def test_amounts_are_added_exactly(open_page: Open) -> None:

@@ -24,7 +24,7 @@ async def test_a_task_ordered_elsewhere_appears_and_ends_live(
     await expect(row).to_be_visible()
     await expect(row).to_contain_text("Succeeded")
     await expect(row.locator("video")).to_be_visible()
-    assert complaints.heard == []
+    assert complaints.errors == []
 
 
 async def test_the_list_is_filtered_by_status_type_and_text_and_the_filters_are_in_the_address(
@@ -79,7 +79,7 @@ async def test_a_task_shows_its_timeline_raw_callbacks_attempts_and_price(
         await expect(attempts).to_have_count(2)
         await expect(attempts.first).to_contain_text("503")
         await expect(attempts.last).to_contain_text("200")
-    assert complaints.heard == []
+    assert complaints.errors == []
 
 
 async def test_another_clients_task_is_not_found(open_page: Open) -> None:

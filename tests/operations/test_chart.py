@@ -49,27 +49,27 @@ def changed(given: Manifest, path: str, value: Any) -> Manifest:
 def test_lint_reports_no_warning(name: str) -> None:
     report = helm_python.lint(CHART, values(name), strict=True, namespace="prod")
     assert report["errors"] == []
-    assert [it for it in report["messages"] if it["severity"] > 1] == []
+    assert [item for item in report["messages"] if item["severity"] > 1] == []
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @each_values_file
 def test_every_object_is_valid_for_kubernetes(name: str, version: str) -> None:
-    for found in objects(name):
-        if found["kind"] in CRDS:
-            jsonschema.validate(found, CRDS[found["kind"]])
+    for manifests in objects(name):
+        if manifests["kind"] in CRDS:
+            jsonschema.validate(manifests, CRDS[manifests["kind"]])
         else:
-            assert kubernetes_validate.validate(found, version, strict=True) == version
+            assert kubernetes_validate.validate(manifests, version, strict=True) == version
 
 
 @each_values_file
 def test_no_two_objects_share_a_name_and_all_are_labelled(name: str) -> None:
-    found = objects(name)
-    names = [(it["kind"], it["metadata"].get("namespace"), it["metadata"]["name"]) for it in found]
+    manifests = objects(name)
+    names = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in manifests]
     assert len(set(names)) == len(names)
-    for it in found:
-        if it["metadata"].get("namespace"):  # not what extraObjects brings
-            assert it["metadata"]["labels"].items() >= {"app.kubernetes.io/instance": "demo"}.items()
+    for item in manifests:
+        if item["metadata"].get("namespace"):  # not what extraObjects brings
+            assert item["metadata"]["labels"].items() >= {"app.kubernetes.io/instance": "demo"}.items()
 
 
 @each_values_file
@@ -80,70 +80,70 @@ def test_every_container_meets_the_restricted_standard(name: str) -> None:
         assert spec["enableServiceLinks"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(spec)
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert {next(iter(set(it) - {"name"})) for it in spec["volumes"]} <= {"projected", "emptyDir", "configMap"}
-        for it in containers(template):
-            context = it["securityContext"]
+        assert {next(iter(set(item) - {"name"})) for item in spec["volumes"]} <= {"projected", "emptyDir", "configMap"}
+        for item in containers(template):
+            context = item["securityContext"]
             assert context["runAsNonRoot"] is context["readOnlyRootFilesystem"] is True
             assert context["allowPrivilegeEscalation"] is False
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert context.get("runAsUser") != 0
-            assert not any("hostPort" in port for port in it.get("ports", []))
+            assert not any("hostPort" in port for port in item.get("ports", []))
 
 
 @each_values_file
-def test_replicas_are_left_to_the_autoscaler_where_there_is_one(name: str) -> None:
-    found = objects(name)
-    scaled = {it["spec"]["scaleTargetRef"]["name"] for it in found if "scaleTargetRef" in it.get("spec", {})}
-    deployments = of_kind(found, "Deployment")
-    assert scaled <= {it["metadata"]["name"] for it in deployments}
-    for it in deployments:
-        assert ("replicas" in it["spec"]) is (it["metadata"]["name"] not in scaled)
+def test_an_autoscaled_deployment_has_no_replicas(name: str) -> None:
+    manifests = objects(name)
+    scaled = {item["spec"]["scaleTargetRef"]["name"] for item in manifests if "scaleTargetRef" in item.get("spec", {})}
+    deployments = of_kind(manifests, "Deployment")
+    assert scaled <= {item["metadata"]["name"] for item in deployments}
+    for item in deployments:
+        assert ("replicas" in item["spec"]) is (item["metadata"]["name"] not in scaled)
 
 
-def test_autoscalers_are_rendered_where_they_are_asked_for() -> None:
+def test_autoscalers_are_rendered_if_enabled() -> None:
     assert one(objects("hpa"), "HorizontalPodAutoscaler", "-api")["spec"]["minReplicas"] == 3
     trigger = one(objects("keda"), "ScaledObject", "-worker")["spec"]["triggers"][0]
     reference = one(objects("keda"), "TriggerAuthentication", trigger["authenticationRef"]["name"])
     assert reference["spec"]["secretTargetRef"][0] == {
         "parameter": "connection", "name": "kling-relay-reader", "key": "uri"
     }  # fmt: skip
-    (asked,) = one(objects("keda-prometheus"), "ScaledObject")["spec"]["triggers"]
-    assert asked["type"] == "prometheus"
-    assert 'namespace="prod"' in asked["metadata"]["query"]
-    assert not [it for it in objects("minimal") if "scaleTargetRef" in it.get("spec", {})]
+    (trigger,) = one(objects("keda-prometheus"), "ScaledObject")["spec"]["triggers"]
+    assert trigger["type"] == "prometheus"
+    assert 'namespace="prod"' in trigger["metadata"]["query"]
+    assert not [item for item in objects("minimal") if "scaleTargetRef" in item.get("spec", {})]
 
 
 def test_a_drain_evicts_one_pod_at_a_time() -> None:
     budgets = of_kind(objects("minimal"), "PodDisruptionBudget")
-    assert [it["spec"]["maxUnavailable"] for it in budgets] == [1, 1]
+    assert [item["spec"]["maxUnavailable"] for item in budgets] == [1, 1]
 
 
 def test_every_selector_matches_its_own_pods_and_no_other_releases() -> None:
     given = values("full") | {"fullnameOverride": "", "serviceAccount": {"name": ""}, "extraObjects": []}
-    mine, other = render(given, "blue"), render(given, "blue-two")
-    pods = {role: it["metadata"]["labels"] for role, it in templates(mine).items()}
-    strangers = [it["metadata"]["labels"] for it in templates(other).values()]
-    taken: dict[str, set[str]] = {}
-    for it in mine:
-        spec = it.get("spec", {})
+    first, second = render(given, "blue"), render(given, "blue-two")
+    pods = {role: item["metadata"]["labels"] for role, item in templates(first).items()}
+    other_labels = [item["metadata"]["labels"] for item in templates(second).values()]
+    matched: dict[str, set[str]] = {}
+    for item in first:
+        spec = item.get("spec", {})
         for key in ("selector", "podSelector"):
             if isinstance(spec, dict) and key in spec:
                 own = {role for role, labels in pods.items() if selects(spec[key], labels)}
-                taken[f"{it['kind']}/{it['metadata']['name']}"] = own
-                assert not any(selects(spec[key], labels) for labels in strangers)
-    for role, template in templates(mine).items():
+                matched[f"{item['kind']}/{item['metadata']['name']}"] = own
+                assert not any(selects(spec[key], labels) for labels in other_labels)
+    for role, template in templates(first).items():
         for spread in template["spec"].get("topologySpreadConstraints", []):
             assert [other for other, labels in pods.items() if selects(spread["labelSelector"], labels)] == [role]
     name = "blue-kling-relay"
-    assert taken.pop(f"Service/{name}") == {"api"}
-    assert taken.pop(f"PodMonitor/{name}") == {"api", "worker"}
-    assert taken == {
+    assert matched.pop(f"Service/{name}") == {"api"}
+    assert matched.pop(f"PodMonitor/{name}") == {"api", "worker"}
+    assert matched == {
         f"{kind}/{name}-{role}": {role}
         for role in ROLES
         for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")
         if kind == "NetworkPolicy" or role != "migrate"
     }
-    names = [{(it["kind"], it["metadata"]["name"]) for it in found} for found in (mine, other)]
+    names = [{(item["kind"], item["metadata"]["name"]) for item in manifests} for manifests in (first, second)]
     assert names[0].isdisjoint(names[1])
 
 
@@ -158,7 +158,7 @@ def test_every_selector_matches_its_own_pods_and_no_other_releases() -> None:
         ("secrets.bootstrapKey.value", "another-trial-key"),
     ],
 )
-def test_a_changed_setting_or_image_rolls_the_pods_and_runs_a_new_migration(path: str, value: Any) -> None:
+def test_a_changed_setting_or_image_restarts_the_pods_and_creates_a_new_job(path: str, value: Any) -> None:
     before, after = objects("minimal"), render(changed(values("minimal"), path, value))
     for role in ROLES:
         assert templates(before)[role] != templates(after)[role]
@@ -179,65 +179,65 @@ def test_values_that_a_pod_does_not_use_leave_it_unchanged(tmp_path: Path) -> No
 
 @each_values_file
 def test_the_schema_is_a_plain_job_that_every_pod_waits_for(name: str) -> None:
-    found = objects(name)
-    assert "helm.sh/hook" not in json.dumps(found)
-    job = one(found, "Job")
+    manifests = objects(name)
+    assert "helm.sh/hook" not in json.dumps(manifests)
+    job = one(manifests, "Job")
     assert re.fullmatch(r".*-migrate-[0-9a-f]{10}", job["metadata"]["name"])
     assert job["spec"]["template"]["spec"]["containers"][0]["args"][0] == "migrate"
     for role in ("api", "worker"):
-        waiting = templates(found)[role]["spec"]["initContainers"][0]
+        waiting = templates(manifests)[role]["spec"]["initContainers"][0]
         assert waiting["args"] == ["migrate", "--wait"]
         assert waiting["image"] == job["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
 def test_without_the_job_pods_still_wait() -> None:
-    found = render(changed(MIN, "migrations.enabled", value=False))
-    assert of_kind(found, "Job") == of_kind(found, "NetworkPolicy", "-migrate") == []
-    assert templates(found)["api"]["spec"]["initContainers"][0]["args"] == ["migrate", "--wait"]
+    manifests = render(changed(MIN, "migrations.enabled", value=False))
+    assert of_kind(manifests, "Job") == of_kind(manifests, "NetworkPolicy", "-migrate") == []
+    assert templates(manifests)["api"]["spec"]["initContainers"][0]["args"] == ["migrate", "--wait"]
 
 
 @each_values_file
 def test_rendering_twice_gives_the_same_objects(name: str) -> None:
-    with helm_python.Chart.load(CHART) as again:
-        assert render(values(name), source=again) == objects(name)
+    with helm_python.Chart.load(CHART) as loaded:
+        assert render(values(name), source=loaded) == objects(name)
 
 
 def test_probes_use_the_port_of_the_api_and_the_metrics_port_of_the_worker() -> None:
     for role, port in (("api", "http"), ("worker", "metrics")):
         container = templates(objects("minimal"))[role]["spec"]["containers"][0]
-        asked = {it: container[f"{it}Probe"]["httpGet"] for it in ("startup", "liveness", "readiness")}
-        assert asked["startup"] == asked["liveness"] == {"path": "/livez", "port": port}
-        assert asked["readiness"] == {"path": "/readyz", "port": port}
-        assert port in {it["name"] for it in container["ports"]}
+        probes = {item: container[f"{item}Probe"]["httpGet"] for item in ("startup", "liveness", "readiness")}
+        assert probes["startup"] == probes["liveness"] == {"path": "/livez", "port": port}
+        assert probes["readiness"] == {"path": "/readyz", "port": port}
+        assert port in {item["name"] for item in container["ports"]}
 
 
-def test_alerts_and_dashboard_are_the_files_less_what_is_switched_off() -> None:
+def test_alerts_and_dashboard_are_the_files_without_disabled_alerts() -> None:
     groups = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
-    there = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     rendered = one(objects("full"), "PrometheusRule")["spec"]["groups"]
     rules = [rule for group in rendered for rule in group["rules"] if "alert" in rule]
     disabled = set(values("full")["metrics"]["rules"]["disabled"])
-    assert {rule["alert"] for rule in rules} == there - disabled
+    assert {rule["alert"] for rule in rules} == alerts - disabled
     assert all(rule["labels"].items() >= {"team": "media"}.items() for rule in rules)
     dashboard = one(objects("full"), "ConfigMap", "-dashboard")["data"]["kling-relay.json"]
     assert json.loads(dashboard) == json.loads((CHART / "files" / "dashboard.json").read_text())
 
 
 def test_long_names_stay_within_kubernetes_limits() -> None:
-    found = render(values("full") | {"fullnameOverride": "", "nameOverride": "n" * 60}, "r" * 53)
-    assert max(len(it["metadata"]["name"]) for it in found) <= 63
-    assert all(len(it["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")) <= 63 for it in found)
+    manifests = render(values("full") | {"fullnameOverride": "", "nameOverride": "n" * 60}, "r" * 53)
+    assert max(len(item["metadata"]["name"]) for item in manifests) <= 63
+    assert all(len(item["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")) <= 63 for item in manifests)
 
 
-def test_a_packaged_chart_has_all_that_renders_and_nothing_of_ci(tmp_path: Path) -> None:
+def test_a_packaged_chart_renders_and_does_not_contain_ci(tmp_path: Path) -> None:
     with helm_python.Chart.load(helm_python.package(CHART, destination=tmp_path)) as packed:
         assert render(values("full"), source=packed) == objects("full")
-        names = {it["name"] for it in packed.files}
+        names = {item["name"] for item in packed.files}
     assert {"README.md", "UPGRADING.md", "files/alerts.yaml", "files/dashboard.json"} <= names
-    assert not [it for it in names if it.startswith("ci/")]
+    assert not [item for item in names if item.startswith("ci/")]
 
 
 def test_every_template_is_rendered_by_some_values_file() -> None:
     used = {path for name in CI for path, text in chart().render(values(name)).items() if text.strip()}
-    sources = {f"kling-relay/{it['name']}" for it in chart().templates if not it["name"].endswith(".tpl")}
+    sources = {f"kling-relay/{item['name']}" for item in chart().templates if not item["name"].endswith(".tpl")}
     assert used == sources

@@ -10,8 +10,8 @@ each_values_file = pytest.mark.parametrize("name", CI)
 
 
 def test_only_callbacks_are_public() -> None:
-    operation = one(objects("full"), "Ingress", "-callbacks")["spec"]["rules"]
-    assert [(rule["host"], [it["path"] for it in rule["http"]["paths"]]) for rule in operation] == [
+    rules = one(objects("full"), "Ingress", "-callbacks")["spec"]["rules"]
+    assert [(rule["host"], [item["path"] for item in rule["http"]["paths"]]) for rule in rules] == [
         ("hooks.example.com", ["/callbacks"])
     ]
     route = one(objects("gateway"), "HTTPRoute", "-callbacks")["spec"]
@@ -26,16 +26,16 @@ def reaches(policy: Manifest, address: str) -> bool:
     """Return whether a policy allows egress to `address` on ports other than those of PostgreSQL and DNS."""
     target = ipaddress.ip_address(address)
     blocks = [
-        it["ipBlock"]
+        item["ipBlock"]
         for rule in policy["spec"]["egress"]
         if {port["port"] for port in rule.get("ports", [])}.isdisjoint({53, 5432, 6432})
-        for it in rule["to"]
-        if "ipBlock" in it
+        for item in rule["to"]
+        if "ipBlock" in item
     ]
     return any(
-        target in ipaddress.ip_network(it["cidr"])
-        and not any(target in ipaddress.ip_network(hole) for hole in it.get("except", []))
-        for it in blocks
+        target in ipaddress.ip_network(item["cidr"])
+        and not any(target in ipaddress.ip_network(hole) for hole in item.get("except", []))
+        for item in blocks
     )
 
 
@@ -46,8 +46,8 @@ def test_egress_excludes_private_addresses(name: str, role: str) -> None:
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     private = "10.1.2.3 127.0.0.1 169.254.169.254 172.20.0.1 192.168.1.1 100.64.0.1 0.0.0.1 224.0.0.1 255.255.255.255"
     special = "::1 fd00::1 fe80::1 fec0::1 ff02::1 64:ff9b::a00:1 2002:a00:1:: 2001:0:a00:1:: fd00:ec2::254"
-    assert [it for it in f"{private} {special}".split() if reaches(policy, it)] == []
-    assert all(reaches(policy, it) for it in ("93.184.215.14", "2606:2800:21f:cb07::1"))
+    assert [item for item in f"{private} {special}".split() if reaches(policy, item)] == []
+    assert all(reaches(policy, item) for item in ("93.184.215.14", "2606:2800:21f:cb07::1"))
 
 
 def test_allowed_networks_are_allowed_in_the_network_policy() -> None:

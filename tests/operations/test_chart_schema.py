@@ -7,26 +7,26 @@ from tests.support.chart import CI, MIN, Manifest, objects, of_kind, one, render
 
 
 def arguments(template: Manifest) -> list[str]:
-    found: list[str] = template["spec"]["containers"][0]["args"]
-    return found
+    manifests: list[str] = template["spec"]["containers"][0]["args"]
+    return manifests
 
 
 def address_of(template: Manifest) -> str:
     """Return the Secret that holds a pod's database URL."""
-    (volume,) = [it for it in template["spec"]["volumes"] if it["name"] == "secrets"]
+    (volume,) = [item for item in template["spec"]["volumes"] if item["name"] == "secrets"]
     (secret,) = [
-        it["secret"]["name"]
-        for it in volume["projected"]["sources"]
-        if it["secret"]["items"][0]["path"] == "RELAY_DATABASE_URL"
+        item["secret"]["name"]
+        for item in volume["projected"]["sources"]
+        if item["secret"]["items"][0]["path"] == "RELAY_DATABASE_URL"
     ]
     return str(secret)
 
 
 def test_after_a_restore_only_the_job_runs() -> None:
-    found = objects("restored")
-    assert arguments(templates(found)["migrate"]) == ["migrate", "--restored"]
-    assert [it["spec"]["replicas"] for it in of_kind(found, "Deployment")] == [0, 0]
-    assert not [it for it in found if "scaleTargetRef" in it.get("spec", {})]
+    manifests = objects("restored")
+    assert arguments(templates(manifests)["migrate"]) == ["migrate", "--restored"]
+    assert [item["spec"]["replicas"] for item in of_kind(manifests, "Deployment")] == [0, 0]
+    assert not [item for item in manifests if "scaleTargetRef" in item.get("spec", {})]
     assert of_kind(render(MIN | {"migrations": {"restored": True, "partitions": {"enabled": True}}}), "CronJob") == []
 
 
@@ -38,14 +38,14 @@ def test_after_the_restored_job_everything_is_as_before() -> None:
 
 
 def test_a_cronjob_manages_partitions_as_the_owner_if_enabled() -> None:
-    found = objects("two-roles")
-    cron = one(found, "CronJob")
+    manifests = objects("two-roles")
+    cron = one(manifests, "CronJob")
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
-    pods = templates(found)
+    pods = templates(manifests)
     assert arguments(pods["partitions"]) == ["migrate", "--drop-old"]
     assert address_of(pods["partitions"]) == address_of(pods["migrate"]) == "kling-relay-owner"
     assert address_of(pods["api"]) == address_of(pods["worker"]) == "kling-relay"
-    policy = one(found, "NetworkPolicy", "-migrate")
+    policy = one(manifests, "NetworkPolicy", "-migrate")
     assert selects(policy["spec"]["podSelector"], pods["partitions"]["metadata"]["labels"])
     assert [name for name in CI if of_kind(objects(name), "CronJob")] == ["two-roles"]
 
@@ -56,5 +56,5 @@ def test_every_command_of_the_chart_exists() -> None:
             for container in template["spec"].get("initContainers", [])[:1] + template["spec"]["containers"][:1]:
                 command = program.commands[container["args"][0]]
                 assert isinstance(command, click.Command)
-                options = {option for each in command.params for option in each.opts}
+                options = {option for parameter in command.params for option in parameter.opts}
                 assert {word for word in container["args"][1:] if word.startswith("--")} <= options

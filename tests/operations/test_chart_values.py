@@ -99,7 +99,7 @@ def test_every_setting_of_the_service_is_a_value_and_every_value_a_setting() -> 
     secret = {setting(name): name for name in DEFAULTS["secrets"] if name != "existingSecret"}
     assert plain.keys() == service_settings(secret=False).keys()
     assert secret.keys() == service_settings(secret=True).keys()
-    used = set(re.findall(r"RELAY_[A-Z_]*[A-Z]", "".join(it["data"] for it in chart().templates)))
+    used = set(re.findall(r"RELAY_[A-Z_]*[A-Z]", "".join(item["data"] for item in chart().templates)))
     assert used <= {row.name for row in describe()}
 
 
@@ -112,8 +112,8 @@ def test_the_documented_defaults_are_those_of_the_service() -> None:
 
 @pytest.mark.parametrize("name", CI)
 def test_the_service_reads_the_rendered_settings(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    found = objects(name)
-    rendered = next(it for it in found if it["kind"] == "ConfigMap" and "RELAY_PORT" in it["data"])["data"]
+    manifests = objects(name)
+    rendered = next(item for item in manifests if item["kind"] == "ConfigMap" and "RELAY_PORT" in item["data"])["data"]
     for key, value in rendered.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("RELAY_SECRETS_DIR", str(tmp_path))
@@ -138,27 +138,27 @@ def test_an_empty_setting_is_left_to_the_service() -> None:
 @pytest.mark.parametrize("name", CI)
 def test_secret_settings_are_files_and_never_environment(name: str) -> None:
     secret = set(service_settings(secret=True))
-    for found in objects(name):
-        assert found["kind"] != "ConfigMap" or secret.isdisjoint(found["data"])
+    for manifests in objects(name):
+        assert manifests["kind"] != "ConfigMap" or secret.isdisjoint(manifests["data"])
     for template in templates(objects(name)).values():
-        (volume,) = [it for it in template["spec"]["volumes"] if it["name"] == "secrets"]
-        files = {item["path"] for it in volume["projected"]["sources"] for item in it["secret"]["items"]}
+        (volume,) = [item for item in template["spec"]["volumes"] if item["name"] == "secrets"]
+        files = {item["path"] for item in volume["projected"]["sources"] for item in item["secret"]["items"]}
         required = {
             item["path"]
-            for it in volume["projected"]["sources"]
-            for item in it["secret"]["items"]
-            if not it["secret"]["optional"]
+            for item in volume["projected"]["sources"]
+            for item in item["secret"]["items"]
+            if not item["secret"]["optional"]
         }
         assert {"RELAY_DATABASE_URL", "RELAY_SIGNING_KEYS"} <= required <= files <= secret
         for container in template["spec"]["containers"][:1] + template["spec"].get("initContainers", [])[:1]:
-            assert secret.isdisjoint(it["name"] for it in container["env"])
-            (mount,) = [it for it in container["volumeMounts"] if it["name"] == "secrets"]
-            environment = {it["name"]: it.get("value") for it in container["env"]}
+            assert secret.isdisjoint(item["name"] for item in container["env"])
+            (mount,) = [item for item in container["volumeMounts"] if item["name"] == "secrets"]
+            environment = {item["name"]: item.get("value") for item in container["env"]}
             assert environment["RELAY_SECRETS_DIR"] == mount["mountPath"]
 
 
 def test_the_chart_makes_a_secret_only_from_values_in_plain_text() -> None:
-    assert [it for it in objects("minimal") if it["kind"] == "Secret"] == []
+    assert [item for item in objects("minimal") if item["kind"] == "Secret"] == []
     assert one(objects("full"), "Secret")["stringData"] == {"RELAY_BOOTSTRAP_KEY": "a-trial-key-that-nobody-has"}
     notes = chart().render(values("full"))["kling-relay/templates/NOTES.txt"]
     assert "a-trial-key-that-nobody-has" not in notes
@@ -166,15 +166,15 @@ def test_the_chart_makes_a_secret_only_from_values_in_plain_text() -> None:
 
 
 def test_the_migration_may_have_its_own_database_url() -> None:
-    found = templates(objects("full"))
+    manifests = templates(objects("full"))
     sources = {
         role: {
-            item["path"]: it["secret"]["name"]
+            item["path"]: item["secret"]["name"]
             for volume in template["spec"]["volumes"]
-            for it in volume.get("projected", {}).get("sources", [])
-            for item in it["secret"]["items"]
+            for item in volume.get("projected", {}).get("sources", [])
+            for item in item["secret"]["items"]
         }
-        for role, template in found.items()
+        for role, template in manifests.items()
     }
     assert sources["migrate"]["RELAY_DATABASE_URL"] == "relay-db-superuser"
     assert sources["api"]["RELAY_DATABASE_URL"] == sources["worker"]["RELAY_DATABASE_URL"] == "relay-db-app"
@@ -192,8 +192,8 @@ async def test_the_scaling_query_runs_on_the_schema(database: str) -> None:
 def test_a_digest_wins_over_the_tag() -> None:
     digest = values("restricted")["image"]["digest"]
     for template in templates(objects("restricted")).values():
-        for it in containers(template):
-            assert it["image"] == f"registry.example.com/media/kling-relay:{chart().metadata['appVersion']}@{digest}"
+        for item in containers(template):
+            assert item["image"] == f"registry.example.com/media/kling-relay:{chart().metadata['appVersion']}@{digest}"
 
 
 def test_the_values_schema_lists_exactly_the_values() -> None:
@@ -235,8 +235,8 @@ def test_every_value_is_documented_and_the_readme_is_not_stale() -> None:
 
 
 def test_values_in_the_docs_can_be_rendered() -> None:
-    shown = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
-    for given in [it for it in map(yaml.safe_load, shown) if "apiVersion" not in it]:
+    examples = re.findall(r"```yaml\n(.*?)```", (HELM.parent / "docs" / "kubernetes.md").read_text(), re.DOTALL)
+    for given in [item for item in map(yaml.safe_load, examples) if "apiVersion" not in item]:
         complete = {**MIN, **given, **{key: MIN[key] | given.get(key, {}) for key in ("callbacks", "settings")}}
         assert render(complete)
 

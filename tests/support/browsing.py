@@ -24,15 +24,15 @@ FLAGS = (
 class Complaints:
     """Errors of a page: on its console, uncaught exceptions, and violations of its Content-Security-Policy."""
 
-    heard: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def listen(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.heard.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._console)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.heard.append(message.text)
+            self.errors.append(message.text)
 
 
 @asynccontextmanager

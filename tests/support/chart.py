@@ -46,7 +46,7 @@ def objects(name: str) -> list[Manifest]:
 
 def of_kind(manifests: list[Manifest], kind: str, ending: str = "") -> list[Manifest]:
     """Return the objects of a kind whose names end in `ending`."""
-    return [it for it in manifests if it["kind"] == kind and it["metadata"]["name"].endswith(ending)]
+    return [item for item in manifests if item["kind"] == kind and item["metadata"]["name"].endswith(ending)]
 
 
 def one(manifests: list[Manifest], kind: str, ending: str = "") -> Manifest:
@@ -57,8 +57,8 @@ def one(manifests: list[Manifest], kind: str, ending: str = "") -> Manifest:
 
 def templates(manifests: list[Manifest]) -> dict[str, Manifest]:
     """Return the pod templates by role: api, worker, migrate, and partitions if there is a CronJob."""
-    owners = [it["spec"]["template"] for it in manifests if it["kind"] in {"Deployment", "Job"}]
-    roles = {it["spec"]["containers"][0]["name"]: it for it in owners}
+    owners = [item["spec"]["template"] for item in manifests if item["kind"] in {"Deployment", "Job"}]
+    roles = {item["spec"]["containers"][0]["name"]: item for item in owners}
     for cron in of_kind(manifests, "CronJob"):
         roles["partitions"] = cron["spec"]["jobTemplate"]["spec"]["template"]
     return roles
@@ -83,7 +83,7 @@ def selects(selector: Manifest, labels: dict[str, str]) -> bool:
     plain = "matchLabels" not in selector and "matchExpressions" not in selector
     required = selector if plain else selector.get("matchLabels", {})
     expressions = [] if plain else selector.get("matchExpressions", [])
-    assert all(it["operator"] == "In" for it in expressions)
+    assert all(item["operator"] == "In" for item in expressions)
     return all(labels.get(key) == value for key, value in required.items()) and all(
-        labels.get(it["key"]) in it["values"] for it in expressions
+        labels.get(item["key"]) in item["values"] for item in expressions
     )

@@ -49,7 +49,7 @@ function Parameters({ parameters, document }) {
               <span class="limit">${parameter.in}</span>
               <span class="type">
                 ${typeOf(parameter.schema, document)}
-                ${parameter.schema.type === "array" ? ", with commas between" : ""}
+                ${parameter.schema.type === "array" ? ", separated by commas" : ""}
               </span>
               ${parameter.required && html`<span class="needed">required</span>`}
               ${limits(parameter.schema, document).map((limit) => html`<span class="limit">${limit}</span>`)}
@@ -130,7 +130,7 @@ function Operation({ operation, document, isHook }) {
   `;
 }
 
-function Contents({ tags, wanted: search, onSearch }) {
+function Contents({ tags, search, onSearch }) {
   const matches = (operation) =>
     !search ||
     `${operation.summary} ${operation.path} ${operation.method}`.toLowerCase().includes(search.toLowerCase());
@@ -167,7 +167,7 @@ function Contents({ tags, wanted: search, onSearch }) {
         })}
         <h4>Webhooks</h4>
         <ul>
-          <li><a href="#event"><span class="method small post">post</span><span>What a subscriber gets</span></a></li>
+          <li><a href="#event"><span class="method small post">post</span><span>Event webhook</span></a></li>
         </ul>
       </nav>
     </aside>
@@ -191,7 +191,7 @@ function Reference() {
   const tags = operations(openapi);
   const hook = { ...openapi.webhooks.event.post, method: "post", path: "your address" };
   return html`
-    <${Contents} tags=${tags} wanted=${search} onSearch=${setSearch} />
+    <${Contents} tags=${tags} search=${search} onSearch=${setSearch} />
     <main class="reference">
       <header>
         <h1>API reference</h1>
@@ -219,7 +219,7 @@ function Reference() {
         `,
       )}
       <section>
-        <h2 class="tag" id="Webhooks">Webhooks<span>What comes to a subscriber</span></h2>
+        <h2 class="tag" id="Webhooks">Webhooks<span>Requests to your subscribers</span></h2>
         <${Operation} operation=${hook} document=${openapi} isHook />
       </section>
     </main>

@@ -195,15 +195,15 @@ export function OverviewPage({ query }) {
           <div class="halves">
             <${Ranking}
               title=${t("Task failures by cause")} empty=${t("No task failed in this period.")}
-              rows=${value.reasons.map((each) => ({ title: each.reason || t("no reason given"), count: each.count }))}
+              rows=${value.reasons.map(({ reason, count }) => ({ title: reason || t("no reason given"), count }))}
               hrefOf=${() => link("tasks", { status: "failed", since: period })}
             />
             <${Ranking}
               title=${t("Delivery failures by cause")} empty=${t("All attempts succeeded.")}
-              rows=${value.errors.map((each) => ({
-                title: html`<code>${each.code}</code>`,
-                hint: HINTS[each.code] && t(HINTS[each.code]),
-                count: each.count,
+              rows=${value.errors.map(({ code, count }) => ({
+                title: html`<code>${code}</code>`,
+                hint: HINTS[code] && t(HINTS[code]),
+                count,
               }))}
             />
           </div>

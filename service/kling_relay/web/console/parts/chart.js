@@ -4,7 +4,7 @@ import { clock, moment } from "../lib/format.js";
 import { locale, t } from "../lib/i18n.js";
 
 const HEIGHT = 168;
-const TIMES = [2, 4, 10, 20, 30, 60, 120, 240, 360, 600, 1200, 1800, 3600].map((each) => each * 1000);
+const TIMES = [2, 4, 10, 20, 30, 60, 120, 240, 360, 600, 1200, 1800, 3600].map((seconds) => seconds * 1000);
 const PAD = { top: 10, right: 4, bottom: 22, left: 46 };
 
 /** Return a round number at or above `max`, and the values of the grid lines. */
