@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
         """Return what the provider sent, as it is stored."""
         observation = self.observation
         outcome = "moved" if self.step and observation.outcome == "stale" else observation.outcome
-        body = observation.body[: steps.CALLBACK_KEPT]
+        body = observation.body[: steps.MAX_STORED_CALLBACK]
         return steps.RawCallback(observation.task, observation.at, observation.source, outcome, body)
 
 

@@ -25,7 +25,7 @@ FROM walk
 WHERE due_at < 'infinity'::timestamptz;
 
 -- name: list_fresh
--- The subscriptions that got something new lately.
+-- The subscriptions with new deliveries since a moment ago.
 SELECT DISTINCT subscription, shard
 FROM pending_deliveries
 WHERE attempt = 0 AND due_at > now() - :since::interval AND due_at <= now() AND shard = ANY(:shards::smallint[]);
@@ -56,7 +56,7 @@ JOIN LATERAL (
 JOIN events ON events.subject = due.subject AND events.sequence = due.sequence;
 
 -- name: settle
--- Logs attempts, and deletes their deliveries or makes them due again; the attempt number fences off older workers.
+-- Log attempts, and delete their deliveries or make them due again. The attempt number fences off former owners.
 WITH done AS NOT MATERIALIZED (
     SELECT *
     FROM unnest(

@@ -1,5 +1,5 @@
 -- name: read_recipients
--- What delivering to these subscriptions needs to know.
+-- Everything that delivering to these subscriptions needs.
 SELECT
     subscriptions.id, subscriptions.client, subscriptions.hook, subscriptions.url, {stored_headers} AS headers,
     subscriptions.format, subscriptions.ordering, subscriptions.max_in_flight, subscriptions.secrets,
@@ -10,11 +10,11 @@ JOIN clients ON clients.id = subscriptions.client
 WHERE subscriptions.id = ANY(:ids::uuid[]);
 
 -- name: set_failing
--- Since when every attempt has failed; NULL means healthy.
+-- Set since when every attempt has failed; NULL means healthy.
 UPDATE subscriptions SET failing_since = :since::timestamptz WHERE id = :id::uuid;
 
 -- name: disable
--- Disables a subscription, and sends its client's others an event about it.
+-- Disable a subscription, and send its client's others an event about it.
 WITH disabled AS (
     UPDATE subscriptions SET disabled_at = :at::timestamptz, disabled_reason = :reason::text
     WHERE id = :id::uuid AND disabled_at IS NULL

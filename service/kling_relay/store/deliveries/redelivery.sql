@@ -1,5 +1,5 @@
 -- name: put_back
--- Makes deliveries of one subscription due: pending ones at once, finished ones again, counting their attempts on.
+-- Make deliveries of one subscription due: pending ones at once, finished ones again, with their attempts counted.
 INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)
 SELECT delivery.subject, delivery.sequence, :subscription::uuid, :shard::smallint,
     (
@@ -12,7 +12,7 @@ FROM unnest(:delivery_subject::uuid[], :delivery_sequence::smallint[]) AS delive
 ON CONFLICT (subject, sequence, subscription) DO UPDATE SET due_at = now();
 
 -- name: replay_failed
--- Makes due what is exhausted or waits for another attempt, of events of a time.
+-- Make due what is exhausted or waits for another attempt, of the events of a time.
 UPDATE pending_deliveries
 SET due_at = now()
 FROM (
@@ -47,7 +47,7 @@ ORDER BY tx, subject, sequence
 LIMIT :limit::bigint;
 
 -- name: publish_to
--- Writes an event of its own subject, and its delivery to one subscription alone.
+-- Write an event with its own subject, and its delivery to one subscription alone.
 WITH event AS (
     SELECT :subject::uuid AS subject, 1 AS sequence, :client::uuid AS client, :at::timestamptz AS at,
         :type::text AS type, :body::bytea AS body, NULL::text AS trace

@@ -1,9 +1,9 @@
 -- name: register
--- This worker is alive.
+-- Note that this worker is alive.
 INSERT INTO workers (id, seen_at) VALUES (:worker::uuid, now()) ON CONFLICT (id) DO UPDATE SET seen_at = now();
 
 -- name: forget_dead
--- Forgets the workers that were not seen for a whole lease.
+-- Delete the workers that were not seen for a whole lease.
 DELETE FROM workers WHERE seen_at < now() - :lease::interval;
 
 -- name: count_workers
@@ -11,11 +11,11 @@ DELETE FROM workers WHERE seen_at < now() - :lease::interval;
 SELECT count(*) FROM workers;
 
 -- name: renew
--- Renews this worker's leases.
+-- Renew this worker's leases.
 UPDATE shards SET leased_until = now() + :lease::interval WHERE owner = :worker::uuid RETURNING shard;
 
 -- name: take_free
--- Takes shards without an owner, or whose owner let the lease run out.
+-- Take shards without an owner, or whose lease has run out.
 UPDATE shards SET owner = :worker::uuid, leased_until = now() + :lease::interval
 WHERE shard IN (
     SELECT shard FROM shards
@@ -27,13 +27,13 @@ WHERE shard IN (
 RETURNING shard;
 
 -- name: release
--- Lets other workers take these shards.
+-- Let other workers take these shards.
 UPDATE shards SET owner = NULL, leased_until = NULL WHERE owner = :worker::uuid AND shard = ANY(:shards::smallint[]);
 
 -- name: release_all
--- Lets other workers take all of this worker's shards.
+-- Let other workers take all of this worker's shards.
 UPDATE shards SET owner = NULL, leased_until = NULL WHERE owner = :worker::uuid;
 
 -- name: unregister
--- This worker has stopped.
+-- Delete this worker, which has stopped.
 DELETE FROM workers WHERE id = :worker::uuid;

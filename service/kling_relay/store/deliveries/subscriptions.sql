@@ -1,5 +1,5 @@
 -- name: create
--- Writes a subscription unless the client has too many.
+-- Write a subscription unless the client has too many.
 INSERT INTO subscriptions (
     id, client, hook, url, events, description, format, ordering, max_in_flight, encrypted_headers, secrets,
     created_at, updated_at
@@ -22,7 +22,7 @@ ORDER BY id DESC
 LIMIT :limit::bigint;
 
 -- name: update
--- Changes what is not NULL. New headers clear what a release before 0004 stored as plaintext.
+-- Change what is not NULL. New headers clear what a release before 0004 stored as plaintext.
 UPDATE subscriptions
 SET url = coalesce(:url::text, url),
     events = coalesce(:events::text[], events),
@@ -37,26 +37,26 @@ WHERE id = :id::uuid AND client = :client::uuid
 RETURNING {columns};
 
 -- name: set_secrets
--- Replaces the secrets if nobody else has meanwhile.
+-- Replace the secrets, unless they were replaced meanwhile.
 UPDATE subscriptions
 SET secrets = :new_secrets::bytea, old_secrets_until = :old_secrets_until::timestamptz, updated_at = :now::timestamptz
 WHERE id = :id::uuid AND client = :client::uuid AND NOT hook AND secrets = :old_secrets::bytea;
 
 -- name: pause
--- Lets deliveries wait.
+-- Pause a subscription, so that its deliveries wait.
 UPDATE subscriptions SET paused_at = coalesce(paused_at, :now::timestamptz), updated_at = :now::timestamptz
 WHERE id = :id::uuid AND client = :client::uuid
 RETURNING {columns};
 
 -- name: resume
--- Delivers again, from a clean record.
+-- Resume a paused or disabled subscription, with a clean record.
 UPDATE subscriptions
 SET paused_at = NULL, disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, updated_at = :now::timestamptz
 WHERE id = :id::uuid AND client = :client::uuid
 RETURNING {columns};
 
 -- name: ensure_hook
--- Writes a hook, or enables it again.
+-- Write a hook, or enable it again.
 INSERT INTO subscriptions (
     id, client, hook, url, events, format, ordering, max_in_flight, secrets, created_at, updated_at
 )

@@ -19,7 +19,7 @@ ORDER BY tx, subject, sequence
 LIMIT :limit::bigint;
 
 -- name: list_after_of_types
--- Looks at a window of a client's events, and returns those of some types; then the window's last, if it was full.
+-- The events of some types in a window of a client's events, then the window's last event if the window was full.
 -- It is one statement, because an end that is found a moment later could lie behind events that nobody looked at.
 WITH near AS (
     SELECT tx, subject, sequence, type FROM events

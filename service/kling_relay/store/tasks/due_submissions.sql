@@ -1,5 +1,5 @@
 -- name: claim
--- Takes due submissions of one state for a while, in which nobody else takes them.
+-- Claim due submissions of one state for a while; nobody else claims them meanwhile.
 WITH picked AS MATERIALIZED (
     SELECT task FROM submissions
     WHERE state = :state::text AND due_at <= now()
@@ -19,7 +19,7 @@ FROM claimed
 JOIN tasks ON tasks.id = claimed.task;
 
 -- name: claim_overdue
--- Marks submissions of old tasks that were never sent, so that nobody sends them any more.
+-- Claim submissions of old tasks that were never sent, so that nobody sends them.
 WITH overdue AS MATERIALIZED (
     SELECT task FROM submissions
     WHERE state = 'recorded' AND task < :bound::uuid
@@ -33,12 +33,12 @@ WHERE submissions.task = overdue.task AND submissions.state = 'recorded'
 RETURNING submissions.task;
 
 -- name: postpone
--- Puts off asking the provider about these tasks.
+-- Set when the provider is next asked about these tasks.
 UPDATE submissions SET due_at = now() + later.due_in, attempt = later.attempt
 FROM unnest(:later_task::uuid[], :later_due_in::interval[], :later_attempt::smallint[]) AS later(task, due_in, attempt)
 WHERE submissions.task = later.task AND submissions.state IN ('accepted', 'unknown');
 
 -- name: poll_now
--- Has the provider asked about a task at once.
+-- Make a task due for the next poll, if the provider may have it.
 UPDATE submissions SET due_at = now(), attempt = greatest(attempt, 1)
 WHERE task = :task::uuid AND state IN ('accepted', 'unknown');

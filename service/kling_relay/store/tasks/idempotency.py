@@ -36,9 +36,9 @@ async def reserve_keys(
     If something is returned, the transaction must be rolled back: some of the keys may now be taken. A key that is
     given back between two looks is tried again. Raises CollisionError if that goes on.
     """
-    reserved, wanted = 0, dict.fromkeys(keys, UsedKey(task=task, fingerprint=fingerprint))
+    reserved, own = 0, dict.fromkeys(keys, UsedKey(task=task, fingerprint=fingerprint))
     for _ in range(_TURNS):
-        reserved += await _reserve(connection, client, wanted)
+        reserved += await _reserve(connection, client, own)
         if reserved == len(keys):
             return []
         used = await used_keys(connection, client, keys)
@@ -62,7 +62,7 @@ async def claim_keys(connection: Connection, client: UUID, keys: Mapping[str, Us
 async def _reserve(connection: Connection, client: UUID, keys: Mapping[str, UsedKey]) -> int:
     """Take those of these keys that are free, each for its task; return how many."""
     rows = [(key, keys[key].task, keys[key].fingerprint) for key in sorted(keys)]
-    return await _RESERVE.run(connection, client=client, **columns_of("taken", ["key", "task", "fingerprint"], rows))
+    return await _RESERVE.run(connection, client=client, **columns_of("new", ["key", "task", "fingerprint"], rows))
 
 
 async def release_keys(database: Database, client: UUID, keys: Sequence[str], task: UUID) -> None:

@@ -1,8 +1,8 @@
 -- name: reserve
--- Takes those of these keys that are free, each for its task.
+-- Take those of these keys that are free, each for its task.
 INSERT INTO idempotency_keys (client, key, task, fingerprint)
-SELECT :client::uuid, taken.key, taken.task, taken.fingerprint
-FROM unnest(:taken_key::text[], :taken_task::uuid[], :taken_fingerprint::bytea[]) AS taken(key, task, fingerprint)
+SELECT :client::uuid, new.key, new.task, new.fingerprint
+FROM unnest(:new_key::text[], :new_task::uuid[], :new_fingerprint::bytea[]) AS new(key, task, fingerprint)
 ON CONFLICT DO NOTHING;
 
 -- name: find_used
@@ -10,5 +10,5 @@ ON CONFLICT DO NOTHING;
 SELECT key, task, fingerprint FROM idempotency_keys WHERE client = :client::uuid AND key = ANY(:keys::text[]);
 
 -- name: release
--- Gives a task's keys back.
+-- Delete a task's keys.
 DELETE FROM idempotency_keys WHERE client = :client::uuid AND key = ANY(:keys::text[]) AND task = :task::uuid;

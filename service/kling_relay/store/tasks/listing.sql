@@ -13,7 +13,7 @@ LEFT JOIN LATERAL (
 ORDER BY hits.id DESC;
 
 -- name: list_matching_tasks
--- The same of those that match a filter, looked for in a window of the newest tasks.
+-- A client's newest tasks that match a filter, looked for in a window.
 SELECT hits.*, last.body
 FROM (
     SELECT {near} FROM (

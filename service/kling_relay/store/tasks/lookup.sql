@@ -1,5 +1,5 @@
 -- name: get_task
--- A client's task with its last event. The event is joined by the given id, so that its partition is found by it too.
+-- A client's task with its last event, which is joined by the given id so that one partition is opened.
 SELECT {lean}, events.body
 FROM tasks
 LEFT JOIN events ON events.subject = :id::uuid AND events.sequence = tasks.sequence
@@ -13,7 +13,7 @@ JOIN tasks ON tasks.id = task.id AND tasks.client = task.client AND tasks.id >= 
 LEFT JOIN events ON events.subject = task.id AND events.sequence = tasks.sequence AND events.subject >= :first::uuid;
 
 -- name: get_task_by_external_id
--- A client's task by its own id for it. The subquery is run before a partition is opened; a join would open them all.
+-- A client's task by its external id. The subquery runs before a partition is opened; a join would open them all.
 SELECT {lean}, events.body
 FROM tasks
 LEFT JOIN events

@@ -1,5 +1,5 @@
 -- name: record
--- Writes tasks with their submissions and reservations.
+-- Write tasks with their submissions and reservations.
 WITH new AS NOT MATERIALIZED (
     SELECT *
     FROM unnest(

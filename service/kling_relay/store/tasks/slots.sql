@@ -1,5 +1,5 @@
 -- name: lock
--- Locks the count of slots until the transaction ends.
+-- Lock the count of slots until the transaction ends.
 SELECT pg_advisory_xact_lock(7307498);
 
 -- name: count_used
@@ -22,11 +22,11 @@ ORDER BY line.place + coalesce(in_flight.tasks, 0), clients.served_at ASC NULLS 
 LIMIT :limit::integer;
 
 -- name: claim
--- Marks submissions as being sent.
+-- Mark recorded submissions as being sent.
 UPDATE submissions SET state = 'sending', claim_id = :claim_id::uuid, due_at = now() + :due_in::interval
 WHERE task = ANY(:ids::uuid[]) AND state = 'recorded'
 RETURNING task, kind, attempt, payload, (SELECT trace FROM tasks WHERE tasks.id = submissions.task) AS trace;
 
 -- name: note_served
--- These clients have just had their turn.
+-- Note that these clients have just had their turn.
 UPDATE clients SET served_at = clock_timestamp() WHERE id = ANY(:clients::uuid[]);

@@ -21,8 +21,8 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement, columns_of, first_of
 
-CALLBACK_KEPT = 65_536
-"""Bytes of a raw callback that are kept."""
+MAX_STORED_CALLBACK = 65_536
+"""Bytes of a raw callback that are stored; the rest is cut off."""
 
 _SQL = load_sql(__name__, fan_out=FAN_OUT, subscribers=subscribers("task"))
 _READ = Statement(_SQL["read_tasks"])
@@ -76,7 +76,7 @@ _NO_ENTRY = (None,) * 4
 class RawCallback(NamedTuple):
     """What the provider sent about a task, unchanged, as a row of its batch.
 
-    `outcome` is moved, stale, unreadable or unconfirmed. `body` has at most `CALLBACK_KEPT` bytes.
+    `outcome` is moved, stale, unreadable or unconfirmed. `body` has at most `MAX_STORED_CALLBACK` bytes.
     """
 
     task: UUID

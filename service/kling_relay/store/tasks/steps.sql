@@ -9,7 +9,7 @@ FROM unnest(:task_id::uuid[]) AS task(id)
 JOIN tasks ON tasks.id = task.id AND tasks.id >= :first::uuid;
 
 -- name: write_steps
--- Moves the tasks that still have the sequence they were read with, and writes all that goes with a step.
+-- Move the tasks that still have the sequence they were read with, and write all that goes with a step.
 WITH moved AS (
     UPDATE tasks
     SET status = move.status, sequence = move.expected + 1, updated_at = move.at
