@@ -153,7 +153,7 @@ async def keep_house(store: Database, observer: Observer) -> None:
     absent: Any = None
     sweep = Sweep(
         store, absent, absent, absent,
-        now=lambda: NOW, chance=absent, new_id=absent,
+        now=lambda: NOW, random_fraction=absent, new_id=absent,
         sweep_after=timedelta(minutes=1), deadline=timedelta(hours=6), retention=RETENTION,
         observer=observer,
     )  # fmt: skip

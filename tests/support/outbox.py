@@ -166,7 +166,7 @@ async def worker(
         network,
         schedule=Schedule(waits),
         now=now,
-        chance=lambda: 0.5,
+        random_fraction=lambda: 0.5,
         source="https://relay.example.com",
         concurrency=concurrency,
     )

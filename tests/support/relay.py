@@ -189,7 +189,7 @@ async def serve_api(
             ingest,
             hook_of=lambda task: f"http://relay/callbacks/{task}/{callback_token.make([CALLBACK_KEY], task)}",
             now=clock,
-            chance=random.random,
+            random_fraction=random.random,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             poll_after=60,
         )

@@ -71,14 +71,14 @@ class _Round:
 
 @dataclass(frozen=True, eq=False)
 class Deliver:
-    """The runners and the queues. `source` is our public URL; `chance` returns a random number in [0, 1)."""
+    """The runners and the queues. `source` is our public URL; `random_fraction` returns a random number in [0, 1)."""
 
     database: Database
     client: SubscriberClient
     _: KW_ONLY
     schedule: Schedule
     now: Callable[[], datetime]
-    chance: Callable[[], float]
+    random_fraction: Callable[[], float]
     source: str
     concurrency: int
     observer: Observer = field(default_factory=Observer)
@@ -178,7 +178,7 @@ class Deliver:
 
     def _settle(self, queue: DeliveryQueue, claim: DueDelivery, response: SubscriberResponse, now: datetime) -> None:
         attempt = claim.attempt + 1
-        verdict = settle(attempt, response, self.schedule, self.chance())
+        verdict = settle(attempt, response, self.schedule, self.random_fraction())
         outcome = OUTCOME[type(verdict)]
         self.observer.attempt_made(outcome, response)
         before, queue.health = queue.health, queue.health.after(verdict, now)

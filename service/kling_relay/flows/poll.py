@@ -44,14 +44,14 @@ class SweepCounts:
 
 @dataclass(frozen=True, eq=False)
 class Poll:
-    """Polls a submission that is due. `chance` returns a random number in [0, 1)."""
+    """Polls a submission that is due. `random_fraction` returns a random number in [0, 1)."""
 
     database: Database
     provider: ProviderClient
     ingest: Ingest
     _: KW_ONLY
     now: Callable[[], datetime]
-    chance: Callable[[], float]
+    random_fraction: Callable[[], float]
     sweep_after: timedelta
     deadline: timedelta
     tunables: PollTunables = PollTunables()
@@ -127,7 +127,7 @@ class Poll:
     def _pause(self, attempt: int) -> float:
         """Return seconds until the next poll: `sweep_after`, growing by half each time up to an hour, with jitter."""
         base = min(self.sweep_after.total_seconds() * 1.5 ** min(attempt, 30), self.tunables.max_pause)
-        return base * (0.75 + self.chance() / 2)
+        return base * (0.75 + self.random_fraction() / 2)
 
     def _deadline_reason(self, state: str) -> str:
         return f"given up after {self.deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"

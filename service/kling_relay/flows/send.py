@@ -93,7 +93,7 @@ class Send:
     _: KW_ONLY
     hook_of: Callable[[UUID], str]
     now: Callable[[], datetime]
-    chance: Callable[[], float]
+    random_fraction: Callable[[], float]
     new_id: Callable[[datetime], UUID]
     poll_after: float
     slots_limit: int | None = None
@@ -212,7 +212,7 @@ class Send:
                 outcome = await self._apply(order, signal)
             case RetryLater(code, reason, retry_after):
                 attempt = order.attempt + 1
-                wait = max(backoff(attempt, self.chance()), retry_after or 0.0)
+                wait = max(backoff(attempt, self.random_fraction()), retry_after or 0.0)
                 await submissions.set_waiting(self.database, order.task, claim_id, attempt, f"{reason} ({code})", wait)
             case Unknown(reason):
                 await submissions.set_unknown(self.database, order.task, claim_id, reason, self.poll_after)

@@ -55,7 +55,7 @@ class Sweep:
     send: Send
     _: KW_ONLY
     now: Callable[[], datetime]
-    chance: Callable[[], float]
+    random_fraction: Callable[[], float]
     new_id: Callable[[datetime], UUID]
     sweep_after: timedelta
     deadline: timedelta
@@ -72,7 +72,7 @@ class Sweep:
             self.provider,
             self.ingest,
             now=self.now,
-            chance=self.chance,
+            random_fraction=self.random_fraction,
             sweep_after=self.sweep_after,
             deadline=self.deadline,
             tunables=self.poll_tunables,
