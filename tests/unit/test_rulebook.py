@@ -37,9 +37,9 @@ def test_a_books_description_lists_what_each_model_accepts() -> None:
     operation = load_rulebook("kling-2026").to_json()["operations"]["videos/text2video"]
     assert operation["unknown_models"] == "forward"
     assert "mode" not in operation["models"]["kling-v2-master"]
-    assert operation["models"]["kling-v3"]["duration"]["of"][-1] == "15"
+    assert operation["models"]["kling-v3"]["duration"]["values"][-1] == "15"
     assert operation["models"]["kling-v1"]["prompt"] == {
-        "takes": "text",
+        "type": "text",
         "max_length": 2500,
         "required": True,
         "default": None,
@@ -57,12 +57,12 @@ def test_an_operators_own_book_is_loaded_by_its_path(tmp_path: Path) -> None:
 def test_a_wrong_book_is_refused_with_all_its_faults() -> None:
     data = seed() | {"hooks": "notify_hook", "unknown_members": "perhaps", "unknown_member": "drop"}
     video = data["operations"]["videos/text2video"]
-    video["fields"]["prompt"] = {"takes": "poetry"}
-    video["fields"]["cfg_scale"] = {"takes": "number", "low": 2, "high": 1}
-    video["fields"]["mode"] = {"takes": "choice", "of": ["std"], "default": "pro"}
-    video["fields"]["duration"] = {"takes": "choice", "of": "5"}
-    video["fields"]["aspect_ratio"] = {"takes": "choice"}
-    video["fields"]["negative_prompt"] = {"takes": "text", "max_length": 9, "low": 1}
+    video["fields"]["prompt"] = {"type": "poetry"}
+    video["fields"]["cfg_scale"] = {"type": "number", "low": 2, "high": 1}
+    video["fields"]["mode"] = {"type": "choice", "values": ["std"], "default": "pro"}
+    video["fields"]["duration"] = {"type": "choice", "values": "5"}
+    video["fields"]["aspect_ratio"] = {"type": "choice"}
+    video["fields"]["negative_prompt"] = {"type": "text", "max_length": 9, "low": 1}
     video["default_model"] = "kling-v0"
     video["models"]["kling-v1"] = {"sound": False, "camera_control": {"span": "wide"}}
     video["models"]["kling-v3"] = True
@@ -75,11 +75,11 @@ def test_a_wrong_book_is_refused_with_all_its_faults() -> None:
         "unknown_member": "is not known here",
         "operations.videos/lip-sync": "is not known here",
         "operations.images/generations": "is required",
-        f"{at}.fields.prompt.takes": "must be one of text, number, choice, picture, camera",
+        f"{at}.fields.prompt.type": "must be one of text, number, choice, picture, camera",
         f"{at}.fields.cfg_scale.high": "must not be below low",
         f"{at}.fields.mode.default": "must be one of the choices",
-        f"{at}.fields.duration.of": "must be a list",
-        f"{at}.fields.aspect_ratio.of": "is required",
+        f"{at}.fields.duration.values": "must be a list",
+        f"{at}.fields.aspect_ratio.values": "is required",
         f"{at}.fields.negative_prompt.low": "is not known here",
         f"{at}.models.kling-v1.sound": "is not a field of this operation",
         f"{at}.models.kling-v1.camera_control.span": "must be a number",
@@ -101,7 +101,7 @@ def test_a_default_model_that_is_refused_or_unlisted_is_a_fault() -> None:
 def test_an_override_is_checked_together_with_the_rule_that_it_changes() -> None:
     data = seed()
     data["operations"]["videos/text2video"]["models"]["kling-v1"] = {
-        "mode": {"of": ["pro"]},
+        "mode": {"values": ["pro"]},
         "cfg_scale": {"low": 3},
         "prompt": "no",
     }

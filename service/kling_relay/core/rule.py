@@ -8,7 +8,7 @@ from typing import ClassVar
 class Text:
     """Text; `max_length` counts characters, not bytes."""
 
-    takes: ClassVar = "text"
+    type: ClassVar = "text"
     max_length: int
     required: bool = False
     default: None = None
@@ -18,7 +18,7 @@ class Text:
 class Number:
     """A number in [low, high]."""
 
-    takes: ClassVar = "number"
+    type: ClassVar = "number"
     low: float
     high: float
     whole: bool = False
@@ -30,8 +30,8 @@ class Number:
 class Choice:
     """One of several words. A number counts as its digits, because clients send `duration` as a number."""
 
-    takes: ClassVar = "choice"
-    of: tuple[str, ...]
+    type: ClassVar = "choice"
+    values: tuple[str, ...]
     required: bool = False
     default: str | None = None
 
@@ -40,7 +40,7 @@ class Choice:
 class Picture:
     """An image, as a URL or Base64. Sides are in pixels; `max_ratio` is the longer side divided by the shorter."""
 
-    takes: ClassVar = "picture"
+    type: ClassVar = "picture"
     max_bytes: int
     min_side: int | None = None
     max_ratio: float | None = None
@@ -55,7 +55,7 @@ class Camera:
     `only` lists when it is allowed: each entry is a set of fields and their values. An empty list means always.
     """
 
-    takes: ClassVar = "camera"
+    type: ClassVar = "camera"
     types: tuple[str, ...]
     axes: tuple[str, ...]
     span: float

@@ -43,7 +43,7 @@ class OperationRules:
             "at_least_one": [list(group) for group in self.at_least_one],
             "exclusive": [list(group) for group in self.exclusive],
             "models": {
-                model: {name: {"takes": rule.takes, **asdict(rule)} for name, rule in rules.items() if rule is not None}
+                model: {name: {"type": rule.type, **asdict(rule)} for name, rule in rules.items() if rule is not None}
                 for model, rules in self.models.items()
             },
         }

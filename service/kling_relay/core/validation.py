@@ -83,11 +83,11 @@ def _number(rule: Number, value: object, name: str) -> int | float:
 
 def _choice(rule: Choice, value: object, name: str) -> str:
     word = value.strip() if isinstance(value, str) else str(number(value))
-    if word not in rule.of and isinstance(value, str):
+    if word not in rule.values and isinstance(value, str):
         word = str(number(value)) if number(value) is not None else word
-    if word not in rule.of:
+    if word not in rule.values:
         actual = f", is {printable(word)}" if isinstance(value, str | int | float) else ""
-        raise _refuse(name, f"must be one of {', '.join(rule.of)}{actual}")
+        raise _refuse(name, f"must be one of {', '.join(rule.values)}{actual}")
     return word
 
 

@@ -31,7 +31,7 @@ AnyNumber = Annotated[float, PlainValidator(_number)]
 class TextFile(FileModel):
     """A rule for text, as written in a file."""
 
-    takes: Literal["text"]
+    type: Literal["text"]
     max_length: Positive
     required: StrictBool = False
     default: None = None
@@ -43,7 +43,7 @@ class TextFile(FileModel):
 class NumberFile(FileModel):
     """A rule for a number, as written in a file."""
 
-    takes: Literal["number"]
+    type: Literal["number"]
     low: AnyNumber
     high: AnyNumber
     whole: StrictBool = False
@@ -64,26 +64,26 @@ class NumberFile(FileModel):
 class ChoiceFile(FileModel):
     """A rule for one of several words, as written in a file."""
 
-    takes: Literal["choice"]
-    of: Names
+    type: Literal["choice"]
+    values: Names
     required: StrictBool = False
     default: StrictStr | None = None
 
     @field_validator("default")
     @classmethod
     def _check_default(cls, default: str | None, info: ValidationInfo) -> str | None:
-        if default is not None and default not in info.data.get("of", [default]):
+        if default is not None and default not in info.data.get("values", [default]):
             raise ValueError("must be one of the choices")
         return default
 
     def rule(self) -> Rule:
-        return Choice(of=self.of, required=self.required, default=self.default)
+        return Choice(values=self.values, required=self.required, default=self.default)
 
 
 class PictureFile(FileModel):
     """A rule for an image, as written in a file."""
 
-    takes: Literal["picture"]
+    type: Literal["picture"]
     max_bytes: Positive
     min_side: Positive | None = None
     max_ratio: AnyNumber | None = None
@@ -99,7 +99,7 @@ class PictureFile(FileModel):
 class CameraFile(FileModel):
     """A rule for camera control, as written in a file."""
 
-    takes: Literal["camera"]
+    type: Literal["camera"]
     types: Names
     axes: Names
     span: AnyNumber
@@ -113,22 +113,22 @@ class CameraFile(FileModel):
 
 RuleFile = TextFile | NumberFile | ChoiceFile | PictureFile | CameraFile
 _RULE_FILES: dict[object, type[RuleFile]] = {
-    Text.takes: TextFile,
-    Number.takes: NumberFile,
-    Choice.takes: ChoiceFile,
-    Picture.takes: PictureFile,
-    Camera.takes: CameraFile,
+    Text.type: TextFile,
+    Number.type: NumberFile,
+    Choice.type: ChoiceFile,
+    Picture.type: PictureFile,
+    Camera.type: CameraFile,
 }
 
 
 def _rule(value: object) -> Rule:
-    """Return the rule in `value`, by its `takes`."""
-    takes = value.get("takes") if isinstance(value, dict) else None
-    model = _RULE_FILES.get(takes) if isinstance(takes, str) else None
+    """Return the rule in `value`, by its `type`."""
+    name = value.get("type") if isinstance(value, dict) else None
+    model = _RULE_FILES.get(name) if isinstance(name, str) else None
     if model is None:
-        fault = PydanticCustomError("takes", f"must be one of {', '.join(map(str, _RULE_FILES))}")
+        fault = PydanticCustomError("type", f"must be one of {', '.join(map(str, _RULE_FILES))}")
         raise ValidationError.from_exception_data(
-            "rule", [InitErrorDetails(type=fault, loc=("takes",), input=takes)], hide_input=True
+            "rule", [InitErrorDetails(type=fault, loc=("type",), input=name)], hide_input=True
         )
     return model.model_validate(value).rule()
 

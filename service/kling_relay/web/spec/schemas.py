@@ -84,7 +84,7 @@ def _rule_schema(rule: Rule) -> dict[str, Any]:
             kind = "integer" if rule.whole else "number"
             return {"type": kind, "minimum": rule.low, "maximum": rule.high, **default}
         case Choice():
-            choice = {"type": "string", "enum": list(rule.of)}
+            choice = {"type": "string", "enum": list(rule.values)}
             return choice if rule.default is None else choice | {"default": rule.default}
         case Picture():
             about = f"A URL or Base64, JPEG or PNG, at most {rule.max_bytes} bytes"

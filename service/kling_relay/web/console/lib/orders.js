@@ -36,7 +36,7 @@ export function modelsOf(rulebook, kind) {
 export function fieldsOf(rulebook, kind, model) {
   const operation = rulebook.operations[operationOf(kind)];
   const rules = operation.models[model] || operation.models["*"] || operation.models[operation.default_model];
-  const isPicture = (rule) => rule.takes === "picture";
+  const isPicture = (rule) => rule.type === "picture";
   const place = (name) => (FIELD_ORDER.includes(name) ? FIELD_ORDER.indexOf(name) : FIELD_ORDER.length);
   return Object.entries(rules)
     .filter(([name, rule]) => kind !== "text2image" || !(isPicture(rule) || name === "image_fidelity"))
@@ -50,7 +50,7 @@ export function valuesOf(fields, chosen) {
   for (const [name, rule] of fields) {
     const value = chosen[name] ?? rule.default ?? undefined;
     if (value === undefined || value === "") continue;
-    values[name] = rule.takes === "picture" ? value.sent : value;
+    values[name] = rule.type === "picture" ? value.sent : value;
   }
   return values;
 }
@@ -61,8 +61,8 @@ export function orderOf(fields, chosen, model, extras = {}) {
   for (const [name, rule] of fields) {
     const value = chosen[name];
     if (value === undefined || value === "") continue;
-    if (rule.takes === "camera" && value.type === "simple" && !Object.keys(value.config).length) continue;
-    order[name] = rule.takes === "picture" ? value.sent : value;
+    if (rule.type === "camera" && value.type === "simple" && !Object.keys(value.config).length) continue;
+    order[name] = rule.type === "picture" ? value.sent : value;
   }
   for (const [name, value] of Object.entries(extras)) if (value) order[name] = value;
   return order;
@@ -75,9 +75,9 @@ export function faultsOf(fields, chosen, operation, t) {
     const value = chosen[name];
     const isSet = value !== undefined && value !== "";
     if (rule.required && !isSet) faults[name] = t("Required.");
-    if (rule.takes === "text" && [...(value || "")].length > rule.max_length)
+    if (rule.type === "text" && [...(value || "")].length > rule.max_length)
       faults[name] = t("At most {max} characters.", { max: rule.max_length });
-    if (rule.takes === "camera" && value?.type === "simple" && !Object.keys(value.config).length)
+    if (rule.type === "camera" && value?.type === "simple" && !Object.keys(value.config).length)
       faults[name] = t("Move one of the sliders.");
   }
   for (const group of operation.at_least_one) {

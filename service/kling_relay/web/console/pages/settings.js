@@ -82,11 +82,11 @@ export function SettingsPage() {
       <${Card} title=${t("Appearance")}>
         <div class="stack">
           <${ChoiceField}
-            title=${t("Language")} rule=${{ of: ["en", "zh"], default: language(), required: true }}
+            title=${t("Language")} rule=${{ values: ["en", "zh"], default: language(), required: true }}
             names=${{ en: "English", zh: "中文" }} value=${language()} onChange=${(name) => change({ language: name })}
           />
           <${ChoiceField}
-            title=${t("Theme")} rule=${{ of: Object.keys(THEMES), default: "auto", required: true }}
+            title=${t("Theme")} rule=${{ values: Object.keys(THEMES), default: "auto", required: true }}
             names=${Object.fromEntries(Object.entries(THEMES).map(([name, title]) => [name, t(title)]))}
             value=${settings.theme} onChange=${(theme) => change({ theme })}
           />

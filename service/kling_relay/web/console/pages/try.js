@@ -30,7 +30,7 @@ function fieldFor({ name, rule, chosen, choose, fault, values, takesPaste }) {
     onChange: (value) => choose(name, value),
     fault,
   };
-  switch (rule.takes) {
+  switch (rule.type) {
     case "text":
       return html`<${TextField} ...${shared} isShort=${name !== "prompt"} />`;
     case "number":
@@ -45,7 +45,7 @@ function fieldFor({ name, rule, chosen, choose, fault, values, takesPaste }) {
         ...${shared} draw=${name === "aspect_ratio" ? ratio : undefined}
         names=${
           name === "duration"
-            ? Object.fromEntries(rule.of.map((value) => [value, t("{seconds} s", { seconds: value })]))
+            ? Object.fromEntries(rule.values.map((value) => [value, t("{seconds} s", { seconds: value })]))
             : name === "mode"
               ? Object.fromEntries(Object.entries(MODES).map(([mode, title]) => [mode, t(title)]))
               : {}
@@ -99,7 +99,7 @@ function Form({ rulebook, kind, form, onForm, faults, onSend, isBusy, error, pri
           models.length > 1 &&
           html`
             <${ChoiceField}
-              title=${t("Model")} rule=${{ of: models, required: true, default: models[0] }} value=${model}
+              title=${t("Model")} rule=${{ values: models, required: true, default: models[0] }} value=${model}
               onChange=${(value) => onForm({ ...form, model: value })}
             />
           `
@@ -175,7 +175,7 @@ export function TryPage({ query }) {
     const model = form.model || modelsOf(rulebook, kind)[0];
     const fields = fieldsOf(rulebook, kind, model);
     const values = valuesOf(fields, form.chosen);
-    const shownFields = fields.filter(([, rule]) => rule.takes !== "camera" || isAvailable(rule, values));
+    const shownFields = fields.filter(([, rule]) => rule.type !== "camera" || isAvailable(rule, values));
     return {
       fields: shownFields,
       order: orderOf(shownFields, form.chosen, model, form.extras),

@@ -60,7 +60,7 @@ export function TextField({
 /** A choice of values; without a default, "Auto" leaves it to the provider. */
 export function ChoiceField({ title, hint, rule, value, onChange, fault, names = {}, draw }) {
   const name = useId("choice");
-  const options = rule.required || rule.default !== null ? rule.of : [null, ...rule.of];
+  const options = rule.required || rule.default !== null ? rule.values : [null, ...rule.values];
   const chosen = value ?? rule.default ?? null;
   if (options.length > 9) {
     return html`

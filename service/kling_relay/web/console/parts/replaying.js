@@ -38,11 +38,11 @@ export function Replay({ id, onClose, onDone }) {
         ${t("Events of this period are delivered again with the same webhook-id, so subscribers can skip duplicates.")}
       </p>
       <${ChoiceField}
-        title=${t("Deliveries")} rule=${{ of: Object.keys(ONLY), default: "failed", required: true }}
+        title=${t("Deliveries")} rule=${{ values: Object.keys(ONLY), default: "failed", required: true }}
         names=${translated(ONLY)} value=${only} onChange=${setOnly}
       />
       <${ChoiceField}
-        title=${t("Period")} rule=${{ of: Object.keys(HOURS), default: "24", required: true }}
+        title=${t("Period")} rule=${{ values: Object.keys(HOURS), default: "24", required: true }}
         names=${translated(HOURS)} value=${hours} onChange=${setHours}
       />
       <${Failure} error=${error} />
@@ -69,7 +69,7 @@ export function Rotate({ id, onClose, onMade }) {
         )}
       </p>
       <${ChoiceField}
-        title=${t("Old secret expires")} rule=${{ of: Object.keys(OVERLAPS), default: "86400", required: true }}
+        title=${t("Old secret expires")} rule=${{ values: Object.keys(OVERLAPS), default: "86400", required: true }}
         names=${translated(OVERLAPS)} value=${seconds} onChange=${setSeconds}
       />
       <${Failure} error=${error} />

@@ -128,7 +128,7 @@ export function Create({ subscription, onClose, onMade }) {
       <${EventsField} value=${form.events} onChange=${field("events").onChange} />
       ${ownFaults.events && html`<span class="fault" role="alert">${ownFaults.events}</span>`}
       <${ChoiceField}
-        title=${t("Format")} rule=${{ of: Object.keys(FORMATS), default: "standard", required: true }} names=${FORMATS}
+        title=${t("Format")} rule=${{ values: Object.keys(FORMATS), default: "standard", required: true }} names=${FORMATS}
         hint=${t(FORMAT_HINTS[form.format])} ...${field("format")}
       />
       <${TextField} isSingleLine title=${t("Description")} ...${field("description")} />
@@ -140,7 +140,7 @@ export function Create({ subscription, onClose, onMade }) {
         </summary>
         <div class="inner">
           <${ChoiceField}
-            title=${t("Ordering")} rule=${{ of: ["none", "task"], default: "none", required: true }}
+            title=${t("Ordering")} rule=${{ values: ["none", "task"], default: "none", required: true }}
             names=${Object.fromEntries(Object.entries(ORDERINGS).map(([name, title]) => [name, t(title)]))}
             ...${field("ordering")}
           />
