@@ -25,7 +25,7 @@ Attributes = Mapping[str, str | int | float | bool | None]
 
 
 class MissingExtraError(Exception):
-    """RELAY_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install kling-relay[tracing]"""
+    """RELAY_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'kling-relay[tracing]'"""
 
 
 @dataclass(frozen=True, slots=True)
