@@ -29,7 +29,7 @@ from tests.faults.process import Part, Ward, reserved_port
 from tests.support.service import Subscriber, sandboxed, subscriber
 from tests.support.waiting import eventually
 
-TEMPER = Profile(
+PROFILE = Profile(
     seconds=(0.2, 1.5),
     loss=0.3,
     doubling=0.3,
@@ -162,7 +162,7 @@ async def storm(size: Size, seed: int, log: Path) -> AsyncIterator[Storm]:
         port = held.getsockname()[1]
         async with (
             cluster() as server,
-            sandboxed(TEMPER, seed) as (sandbox, provider),
+            sandboxed(PROFILE, seed) as (sandbox, provider),
             subscriber() as sound,
             flapping(dice) as flaps,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=8)) as session,

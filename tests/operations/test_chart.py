@@ -55,11 +55,11 @@ def test_lint_reports_no_warning(name: str) -> None:
 @pytest.mark.parametrize("version", KUBERNETES)
 @each_values_file
 def test_every_object_is_valid_for_kubernetes(name: str, version: str) -> None:
-    for manifests in objects(name):
-        if manifests["kind"] in CRDS:
-            jsonschema.validate(manifests, CRDS[manifests["kind"]])
+    for manifest in objects(name):
+        if manifest["kind"] in CRDS:
+            jsonschema.validate(manifest, CRDS[manifest["kind"]])
         else:
-            assert kubernetes_validate.validate(manifests, version, strict=True) == version
+            assert kubernetes_validate.validate(manifest, version, strict=True) == version
 
 
 @each_values_file

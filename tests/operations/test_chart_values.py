@@ -138,16 +138,16 @@ def test_an_empty_setting_is_left_to_the_service() -> None:
 @pytest.mark.parametrize("name", CI)
 def test_secret_settings_are_files_and_never_environment(name: str) -> None:
     secret = set(service_settings(secret=True))
-    for manifests in objects(name):
-        assert manifests["kind"] != "ConfigMap" or secret.isdisjoint(manifests["data"])
+    for manifest in objects(name):
+        assert manifest["kind"] != "ConfigMap" or secret.isdisjoint(manifest["data"])
     for template in templates(objects(name)).values():
         (volume,) = [item for item in template["spec"]["volumes"] if item["name"] == "secrets"]
-        files = {item["path"] for item in volume["projected"]["sources"] for item in item["secret"]["items"]}
+        files = {item["path"] for source in volume["projected"]["sources"] for item in source["secret"]["items"]}
         required = {
             item["path"]
-            for item in volume["projected"]["sources"]
-            for item in item["secret"]["items"]
-            if not item["secret"]["optional"]
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+            if not source["secret"]["optional"]
         }
         assert {"RELAY_DATABASE_URL", "RELAY_SIGNING_KEYS"} <= required <= files <= secret
         for container in template["spec"]["containers"][:1] + template["spec"].get("initContainers", [])[:1]:
@@ -169,10 +169,10 @@ def test_the_migration_may_have_its_own_database_url() -> None:
     manifests = templates(objects("full"))
     sources = {
         role: {
-            item["path"]: item["secret"]["name"]
+            item["path"]: source["secret"]["name"]
             for volume in template["spec"]["volumes"]
-            for item in volume.get("projected", {}).get("sources", [])
-            for item in item["secret"]["items"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["secret"]["items"]
         }
         for role, template in manifests.items()
     }
