@@ -26,6 +26,7 @@ from kling_relay.store.embedded.server import Server
 from tests.faults.client import Client
 from tests.faults.cluster import cluster
 from tests.faults.process import Part, Ward, reserved_port
+from tests.support.postgres import restart
 from tests.support.service import Subscriber, sandboxed, subscriber
 from tests.support.waiting import eventually
 
@@ -152,7 +153,7 @@ class Storm:
     async def _restart(self) -> None:
         for _ in range(2):
             await asyncio.sleep(self.size.lasts / 3)
-            await asyncio.to_thread(self.server.restart, "immediate")
+            await asyncio.to_thread(restart, self.server, "immediate")
 
 
 @asynccontextmanager

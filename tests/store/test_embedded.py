@@ -16,6 +16,7 @@ import pytest
 
 from kling_relay.store.embedded.server import EmbeddedError, Server, acquire, embedded
 from tests.support.paths import ROOT
+from tests.support.postgres import restart
 from tests.support.waiting import eventually
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_size": "256MB"}
@@ -133,7 +134,7 @@ async def test_the_server_can_be_restarted_under_its_users(mode: str, directory:
     async with embedded(directory, QUICK) as server:
         connection = await asyncpg.connect(server.url())
         before = postmaster(server).pid
-        await asyncio.to_thread(server.restart, mode)
+        await asyncio.to_thread(restart, server, mode)
         assert postmaster(server).pid != before
         with pytest.raises((asyncpg.PostgresError, OSError, asyncpg.InterfaceError)):
             await connection.fetchval("SELECT 1")

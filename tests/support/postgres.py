@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kling_relay.store.embedded.server import EmbeddedError, Server, acquire
+from kling_relay.store.embedded.server import EmbeddedError, Server, _locked, _start, _stop, acquire
 from kling_relay.store.schema import partitions
 from kling_relay.store.schema.migrate import migrate
 
@@ -61,6 +61,13 @@ def _leave(server: Server, directory: Path) -> None:
     server.release()
     if not (server.cluster / "postmaster.pid").exists():
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def restart(server: Server, mode: str = "fast") -> None:
+    """Stop the server in `mode` (pg_ctl's smart, fast, immediate) and start it again, while others use it."""
+    with _locked(server.cluster):
+        _stop(server.cluster, server.account, mode)
+        _start(server.cluster, server.account)
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
         return count
 
 
-async def limited_spenders(settings: Settings) -> list[tuple[LedgerAccount, Spending]]:
+async def limited_accounts(settings: Settings) -> list[tuple[LedgerAccount, Spending]]:
     """Return every client and key that has a limit, with its present spending."""
     currency, now = load_prices(settings.prices).currency, clock.now()
     async with open_database(settings) as database:

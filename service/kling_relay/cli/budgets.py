@@ -49,7 +49,7 @@ def list_(as_json: bool) -> None:
     with plain_errors(as_json=as_json):
         from kling_relay.app import billing  # noqa: PLC0415 - the whole service, half a second
 
-        accounts = _run(billing.limited_spenders)
+        accounts = _run(billing.limited_accounts)
     output = Output(as_json)
     if as_json:
         output.document(

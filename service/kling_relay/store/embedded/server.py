@@ -95,12 +95,6 @@ class Server:
             finally:
                 os.close(self.lock)
 
-    def restart(self, mode: str = "fast") -> None:
-        """Stop the server in `mode` (pg_ctl's smart, fast, immediate) and start it again, while others use it."""
-        with _locked(self.cluster):
-            _stop(self.cluster, self.account, mode)
-            _start(self.cluster, self.account)
-
 
 @asynccontextmanager
 async def embedded(directory: Path, options: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
