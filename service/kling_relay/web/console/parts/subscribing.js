@@ -128,8 +128,8 @@ export function Create({ subscription, onClose, onMade }) {
       <${EventsField} value=${form.events} onChange=${field("events").onChange} />
       ${ownFaults.events && html`<span class="fault" role="alert">${ownFaults.events}</span>`}
       <${ChoiceField}
-        title=${t("Format")} rule=${{ values: Object.keys(FORMATS), default: "standard", required: true }} names=${FORMATS}
-        hint=${t(FORMAT_HINTS[form.format])} ...${field("format")}
+        title=${t("Format")} rule=${{ values: Object.keys(FORMATS), default: "standard", required: true }}
+        names=${FORMATS} hint=${t(FORMAT_HINTS[form.format])} ...${field("format")}
       />
       <${TextField} isSingleLine title=${t("Description")} ...${field("description")} />
       <details class="more" open=${Boolean(form.headers) || form.ordering !== "none"}>
