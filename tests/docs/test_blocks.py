@@ -41,6 +41,8 @@ NOT_RUN = {
     f"{NAME} listen": "goes on until Ctrl-C; tests/cli/test_cli.py listens",
     f"{NAME} doctor": "judges a deployment, which this is not; it has tests of its own",
     f"{NAME} migrate --restored": "is for a restored database; tests/operations/test_restore.py",
+    f'eval "$({NAME} completion zsh': "is for zsh; tests/cli/test_cli_alone.py",
+    f"{NAME} completion fish": "writes into the home directory; tests/cli/test_cli_alone.py",
     "make ": "a gate, or starts everything; tests/docs/test_links_and_names.py checks that the target exists",
     "pg_restore": "overwrites a database; tests/operations/test_restore.py restores one",
     "kubectl ": "needs a cluster",
