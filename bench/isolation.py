@@ -70,7 +70,8 @@ async def measure(environment: Environment, turns: int, seconds: float, backlog:
     samples = await in_turns(turns, {"with": with_others, "without": without_others})
     return [
         Figure(
-            name=f"p99 of {HEALTHY} subscriptions; one hangs 15 s, one has {backlog:,} pending",
+            # older results have this name, and are compared by it
+            name=f"p99 of {HEALTHY} subscriptions; one hangs 15 s, one has {backlog:,} outstanding",
             unit="ms",
             ours=samples["with"],
             against=samples["without"],
