@@ -38,10 +38,6 @@ class NewTask(NamedTuple):
     payload: bytes
 
 
-_ENTRY = ("entry", "reserved", "charged")
-_COLUMNS = (*NewTask._fields, *_ENTRY)
-
-
 async def record(database: Database, tasks: Sequence[NewTask], due_in: float) -> None:
     """Record these tasks in one transaction. Their sender has `due_in` seconds before another process sends them."""
     await record_on(database.ingest, tasks, due_in)  # one statement is a transaction
@@ -49,8 +45,13 @@ async def record(database: Database, tasks: Sequence[NewTask], due_in: float) ->
 
 async def record_on(runner: Runner, tasks: Sequence[NewTask], due_in: float) -> None:
     """Record these tasks in the transaction that `runner` is in."""
-    rows = [(*task, *on_record(task.quote)[: len(_ENTRY)]) for task in tasks]
-    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **columns_of("new", _COLUMNS, rows))
+    entries = [on_record(task.quote) for task in tasks]
+    arguments = columns_of("new", NewTask._fields, tasks)
+    arguments["new_quote"] = [str(task.quote) for task in tasks]
+    arguments["new_entry"] = [entry.entry for entry in entries]
+    arguments["new_reserved"] = [str(entry.reserved) for entry in entries]
+    arguments["new_charged"] = [str(entry.charged) for entry in entries]
+    await _RECORD.run(runner, due_in=timedelta(seconds=due_in), **arguments)
 
 
 async def are_recorded(database: Database, ids: Sequence[UUID]) -> bool:
