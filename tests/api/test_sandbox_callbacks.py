@@ -109,12 +109,12 @@ async def test_a_lost_callback_is_in_the_record_but_never_sent() -> None:
         await stage.submit("[lose:processing] rabbit")
         bodies = await stage.called(2)
         assert [body["task_status"] for body in bodies] == ["submitted", "succeed"]
-        assert [(callback.status, callback.lost) for callback in stage.sandbox.callbacks if callback.lost] == [
+        assert [(callback.status, callback.is_lost) for callback in stage.sandbox.callbacks if callback.is_lost] == [
             ("processing", True)
         ]
         quiet = await stage.submit("[lose]")
         await stage.final(quiet)
-        assert all(callback.lost for callback in stage.sandbox.callbacks if callback.task_id == quiet)
+        assert all(callback.is_lost for callback in stage.sandbox.callbacks if callback.task_id == quiet)
 
 
 async def test_a_doubled_callback_comes_twice_and_keeps_its_place() -> None:
@@ -210,7 +210,7 @@ async def test_dice_lose_double_and_delay_their_share() -> None:
         await stage.until(
             lambda: {(callback.task_id, callback.status) for callback in stage.sandbox.callbacks} == expected
         )
-        lost = sum(callback.lost for callback in stage.sandbox.callbacks)
+        lost = sum(callback.is_lost for callback in stage.sandbox.callbacks)
         assert 60 <= lost <= 120
         assert 30 <= len(stage.sandbox.callbacks) - 300 <= 110
         came = [(call.json["task_id"], call.json["task_status"]) for call in stage.calls]

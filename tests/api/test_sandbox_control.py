@@ -56,7 +56,7 @@ async def test_options_can_be_changed_while_the_sandbox_runs() -> None:
             shown = await answer.json()
         assert (shown["loss"], shown["callbacks"], shown["external_ids"]) == ("1", "succeed", "no")
         await stage.final(await stage.submit())
-        assert [(callback.status, callback.lost) for callback in stage.sandbox.callbacks] == [("succeed", True)]
+        assert [(callback.status, callback.is_lost) for callback in stage.sandbox.callbacks] == [("succeed", True)]
         async with stage.client.patch(stage.url + "/sandbox/profile", json={"loss": 2, "odd": 1}) as answer:
             reply = await answer.json()
         assert (answer.status, reply["code"]) == (400, 1201)

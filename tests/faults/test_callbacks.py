@@ -78,7 +78,7 @@ async def test_an_unsigned_end_is_confirmed_by_a_poll(database: str) -> None:
     async with lone(database, confirm_callbacks="1", sweep_after="0.3s") as (sandbox, relay):
         task = await relay.submit("a rabbit [forever]")
         assert (await relay.call("POST", path(sandbox, task), json=SUCCESS))[0] == 200
-        await eventually(lambda: sandbox.task(task).polled >= 1)
+        await eventually(lambda: sandbox.task(task).poll_count >= 1)
         assert (await relay.task(task))["task_status"] in {"submitted", "processing"}
         sandbox.finish(task)
         assert (await relay.final(task))["task_status"] == "succeed"
@@ -90,7 +90,7 @@ async def test_a_callback_without_a_required_signature_is_stored_and_not_trusted
     async with lone(database, provider_webhook_secret=secret, sweep_after="0.3s") as (sandbox, relay):
         task = await relay.submit("a rabbit [forever]")
         assert (await relay.call("POST", path(sandbox, task), json=SUCCESS))[0] == 200
-        await eventually(lambda: sandbox.task(task).polled >= 1)
+        await eventually(lambda: sandbox.task(task).poll_count >= 1)
         assert (await relay.task(task))["task_status"] != "succeed"
         _, said = await relay.call("GET", f"/v1/tasks/{task}/callbacks")
         assert "unsigned" in {each["outcome"] for each in said["data"]}

@@ -109,7 +109,7 @@ async def test_a_failed_poll_changes_nothing(database: str, trouble: str) -> Non
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit(f"a rabbit [lose][{trouble}]")
         assert (await relay.final(task))["task_status"] == "succeed"
-        assert sandbox.task(task).polled >= 3
+        assert sandbox.task(task).poll_count >= 3
 
 
 async def test_a_strange_id_in_a_callback_does_not_mislead_polls(database: str) -> None:
@@ -148,6 +148,6 @@ async def test_many_silent_tasks_are_polled_a_few_at_a_time(database: str, monke
 async def test_silent_tasks_are_polled_at_growing_intervals(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, sweep_after="0.1s") as relay:
         task = await relay.submit("a rabbit [forever][lose]")
-        await eventually(lambda: sandbox.task(task).polled >= 3)
+        await eventually(lambda: sandbox.task(task).poll_count >= 3)
         asked = [request.at for request in sandbox.requests if request.method == "GET"]
         assert (asked[2] - asked[1]) > (asked[1] - asked[0]) / 2

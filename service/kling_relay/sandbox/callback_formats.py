@@ -1,4 +1,4 @@
-"""How the provider writes a task: the `data` of an answer, and callbacks in every style met in the wild.
+"""How the provider writes a task: the `data` of an answer, and callbacks in every style that providers use.
 
 `flat` is Kling's own; `enveloped`, `newer` and `midjourney` are what gateways in front of it send; `camel` and
 `shouting` are odd spellings of the same content.
@@ -18,7 +18,7 @@ from kling_relay.sandbox.state import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """The content of a callback; `id` may be another task's, and `status` may be false."""
+    """The content of a callback; `id` may be another task's, and `status` may be wrong."""
 
     id: str
     status: str
@@ -32,17 +32,17 @@ class Notice:
     """From 0 to 1: selects one of several spellings."""
 
 
-def answer_data(task: Task, *, gateway: bool, brief: bool = False) -> dict[str, Any]:
-    """Return `data` of an answer, with the gateway's members or Kling's own; `brief` is the answer to a submit."""
+def answer_data(task: Task, *, is_gateway_dialect: bool, brief: bool = False) -> dict[str, Any]:
+    """Return the `data` of an answer, with the gateway's members or Kling's own; `brief` is the answer to a submit."""
     data: dict[str, Any] = {"task_id": task.id, "task_status": task.status}
     if not brief:
         data["task_status_msg"] = task.reason
     data["created_at"] = milliseconds(task.created_at)
     data["updated_at"] = milliseconds(task.updated_at)
-    if not gateway:
+    if not is_gateway_dialect:
         data["task_info"] = _task_info(task.order.external_task_id)
     if task.result is not None:
-        data["task_result"] = {"images": None, "videos": None} | task.result if gateway else task.result
+        data["task_result"] = {"images": None, "videos": None} | task.result if is_gateway_dialect else task.result
     if task.charge is not None:
         data["final_unit_deduction"] = units(task.charge)
     return data

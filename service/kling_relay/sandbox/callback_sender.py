@@ -89,7 +89,7 @@ class CallbackSender:
             return
         callback = self._write(task, status, reason, result if false else task.result, false=false)
         if status in task.schedule.lose or happens(profile.loss, self.rng):
-            self._record(callback, lost=True)
+            self._record(callback, is_lost=True)
         elif task.schedule.reorder:
             self._held.setdefault(task.id, []).append(callback)
         elif happens(profile.reorder, self.rng):
@@ -122,14 +122,14 @@ class CallbackSender:
             body = _GARBAGE
         if schedule.huge:
             body = body.ljust(_HUGE_SIZE)  # padded with spaces, so that it is still JSON
-        late = happens(profile.delay, rng)
+        is_delayed = happens(profile.delay, rng)
         return _Callback(
             task_id=task.id,
             status=status,
             url=task.order.hook,
             body=body,
             headers=self._headers(task, body),
-            wait=schedule.delay + (rng.uniform(*profile.delay_seconds) if late else 0.0),
+            wait=schedule.delay + (rng.uniform(*profile.delay_seconds) if is_delayed else 0.0),
             copies=max(schedule.copies, 2 if happens(profile.doubling, rng) else 1),
         )
 
@@ -193,7 +193,9 @@ class CallbackSender:
         self._record(callback, answer=response.status)
         return 200 <= response.status < 300
 
-    def _record(self, callback: _Callback, *, lost: bool = False, answer: int | None = None, error: str = "") -> None:
+    def _record(
+        self, callback: _Callback, *, is_lost: bool = False, answer: int | None = None, error: str = ""
+    ) -> None:
         self.state.callbacks.append(
             SentCallback(
                 at=self.now(),
@@ -202,7 +204,7 @@ class CallbackSender:
                 url=callback.url,
                 headers=callback.headers,
                 body=callback.body[:_MAX_KEPT_BODY],
-                lost=lost,
+                is_lost=is_lost,
                 answer=answer,
                 error=error,
             )

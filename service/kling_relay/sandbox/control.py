@@ -132,13 +132,13 @@ def _task_json(task: Task) -> dict[str, Any]:
     """Return a task's true state, in Kling's members and a few of the sandbox's."""
     order = task.order
     return {
-        **answer_data(task, gateway=task.gateway),
+        **answer_data(task, is_gateway_dialect=task.is_gateway_dialect),
         "operation": order.operation.value,
         "external_task_id": order.external_task_id,
         "hook": order.hook,
         "prompt": order.prompt,
         "price": units(order.price),
-        "polled": task.polled,
+        "polled": task.poll_count,
     }
 
 
@@ -158,7 +158,7 @@ def _callback_json(callback: SentCallback) -> dict[str, Any]:
         "task_id": callback.task_id,
         "status": callback.status,
         "url": callback.url,
-        "lost": callback.lost,
+        "lost": callback.is_lost,
         "answer": callback.answer,
         "error": callback.error,
         "body": callback.body[:4096].decode("utf-8", "replace"),

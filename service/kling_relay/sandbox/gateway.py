@@ -55,18 +55,18 @@ class Gateway:
     def routes(self) -> list[web.RouteDef]:
         """Return the API's routes; every other path answers 1202."""
         routes = []
-        for prefix, gateway in (("/kling", True), ("", False)):
+        for prefix, is_gateway_dialect in (("/kling", True), ("", False)):
             for operation in Operation:
                 path = f"{prefix}/v1/{operation.value}"
                 routes += [
-                    web.post(path, self._recorded(partial(self._submit, operation, gateway))),
-                    web.get(path, self._recorded(partial(self._page, operation, gateway))),
-                    web.get(path + "/{key}", self._recorded(partial(self._task, operation, gateway))),
+                    web.post(path, self._record_requests(partial(self._submit, operation, is_gateway_dialect))),
+                    web.get(path, self._record_requests(partial(self._page, operation, is_gateway_dialect))),
+                    web.get(path + "/{key}", self._record_requests(partial(self._task, operation, is_gateway_dialect))),
                 ]
-            routes.append(web.get(f"{prefix}/account/costs", self._recorded(self._costs)))
-        return [*routes, web.route("*", "/{rest:.*}", self._recorded(self._unknown))]
+            routes.append(web.get(f"{prefix}/account/costs", self._record_requests(self._costs)))
+        return [*routes, web.route("*", "/{rest:.*}", self._record_requests(self._unknown))]
 
-    def _recorded(self, answer: Handler) -> Handler:
+    def _record_requests(self, answer: Handler) -> Handler:
         """Wrap a handler: record every request, check its authorization, and write refusals as Kling does."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -90,8 +90,8 @@ class Gateway:
 
         return handle
 
-    async def _submit(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
-        order = self._read(operation, gateway, await request.read())
+    async def _submit(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
+        order = self._read(operation, is_gateway_dialect, await request.read())
         profile = self.current.profile
         schedule = randomize(read_directives(order.prompt), profile, self.rng)
         fault = _next_fault(schedule.submit_faults, self._count(order)) if schedule.submit_faults else None
@@ -100,15 +100,15 @@ class Gateway:
         if fault is not None and not fault.accepted:
             return await self._answer_fault(request, fault)
         url = self.url or f"{request.scheme}://{request.host}"
-        task = self.lifecycle.accept(order, schedule, gateway=gateway, url=url)
+        task = self.lifecycle.accept(order, schedule, is_gateway_dialect=is_gateway_dialect, url=url)
         if fault is not None:
             return await self._answer_fault(request, fault)
-        data = answer_data(task, gateway=gateway, brief=True)
+        data = answer_data(task, is_gateway_dialect=is_gateway_dialect, brief=True)
         if schedule.overtake:
-            await self._all_called_back(task)
-        return self._ok(data, gateway, task.id)
+            await self._wait_for_callbacks(task)
+        return self._ok(data, is_gateway_dialect, task.id)
 
-    def _read(self, operation: Operation, gateway: bool, raw: bytes) -> Order:
+    def _read(self, operation: Operation, is_gateway_dialect: bool, raw: bytes) -> Order:
         profile = self.current.profile
         try:
             body = orjson.loads(raw)
@@ -117,37 +117,41 @@ class Gateway:
         return read_order(
             operation,
             body,
-            hook_fields=profile.hook_fields or (("notify_hook",) if gateway else ("callback_url",)),
-            external_ids=profile.external_ids or not gateway,
+            hook_fields=profile.hook_fields or (("notify_hook",) if is_gateway_dialect else ("callback_url",)),
+            external_ids=profile.external_ids or not is_gateway_dialect,
         )
 
     def _count(self, order: Order) -> int:
-        """Return how often this order came before; an order is known by its external id, hook and prompt."""
+        """Return how many times this order was sent before. Its external id, hook and prompt identify an order."""
         key = (order.external_task_id, order.hook, order.prompt)
-        before = self._submits.pop(key, 0)
-        self._submits[key] = before + 1
+        earlier_count = self._submits.pop(key, 0)
+        self._submits[key] = earlier_count + 1
         if len(self._submits) > _MAX_COUNTED_ORDERS:
             del self._submits[next(iter(self._submits))]
-        return before
+        return earlier_count
 
-    async def _task(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
+    async def _task(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
         task = self.state.find(request.match_info["key"])
         if task is None or task.order.operation is not operation:
             raise RefusalError(1203, "task not found")
-        task.polled += 1
-        if task.schedule.poll_faults and (fault := _next_fault(task.schedule.poll_faults, task.polled - 1)):
+        task.poll_count += 1
+        if task.schedule.poll_faults and (fault := _next_fault(task.schedule.poll_faults, task.poll_count - 1)):
             return await self._answer_fault(request, fault)
         if happens(self.current.profile.poll_html, self.rng):
             return await self._answer_fault(request, Fault(FaultKind.HTML))
         if happens(self.current.profile.poll_error, self.rng):
             raise RefusalError(5000)
-        return self._ok(answer_data(task, gateway=gateway), gateway, task.id)
+        return self._ok(answer_data(task, is_gateway_dialect=is_gateway_dialect), is_gateway_dialect, task.id)
 
-    async def _page(self, operation: Operation, gateway: bool, request: web.Request) -> web.StreamResponse:
+    async def _page(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
         number, size = _number(request, "pageNum", 1, 1000), _number(request, "pageSize", 30, 500)
         newest = reversed(self.state.by_operation[operation].values())
         tasks = islice(newest, (number - 1) * size, number * size)
-        return self._ok([answer_data(task, gateway=gateway) for task in tasks], gateway, self.lifecycle.new_id())
+        return self._ok(
+            [answer_data(task, is_gateway_dialect=is_gateway_dialect) for task in tasks],
+            is_gateway_dialect,
+            self.lifecycle.new_id(),
+        )
 
     async def _costs(self, _: web.Request) -> web.StreamResponse:
         """Answer GET /account/costs as Kling does, with the account as one resource pack."""
@@ -169,9 +173,9 @@ class Gateway:
     async def _unknown(self, _: web.Request) -> web.StreamResponse:
         raise RefusalError(1202)
 
-    def _ok(self, data: object, gateway: bool, task_id: str) -> web.Response:
+    def _ok(self, data: object, is_gateway_dialect: bool, task_id: str) -> web.Response:
         """Return Kling's envelope. The gateway's `request_id` is the task's id, Kling's is a new one."""
-        message, request_id = ("成功", task_id) if gateway else ("SUCCEED", self.lifecycle.new_id())
+        message, request_id = ("成功", task_id) if is_gateway_dialect else ("SUCCEED", self.lifecycle.new_id())
         return _json(orjson.dumps({"code": 0, "message": message, "request_id": request_id, "data": data}), 200)
 
     async def _answer_fault(self, request: web.Request, fault: Fault) -> web.StreamResponse:
@@ -197,7 +201,7 @@ class Gateway:
             return True
         return False
 
-    async def _all_called_back(self, task: Task) -> None:
+    async def _wait_for_callbacks(self, task: Task) -> None:
         try:
             async with asyncio.timeout(self.current.profile.hang_seconds):
                 await self.state.until(
@@ -208,7 +212,10 @@ class Gateway:
 
 
 def _next_fault(faults: tuple[Fault, ...], requests: int) -> Fault | None:
-    """Return the fault after this many requests: faults with a count come in order, one without a count stays."""
+    """Return the fault after this many requests.
+
+    A fault with a count applies to that many requests, one without to all later ones.
+    """
     for fault in faults:
         if fault.times is None or requests < fault.times:
             return fault

@@ -100,17 +100,17 @@ def _write(pen: ImageDraw.ImageDraw, size: tuple[int, int], caption: str) -> Non
     """Write the caption at the bottom; characters that no installed font has are left out, not drawn as boxes."""
     width, height = size
     letters = min(width, height) // 18
-    wide = any(ord(callback) > 0xFF for callback in caption)
+    wide = any(ord(character) > 0xFF for character in caption)
     font = _font(letters, wide)
     if font is None:
         font = _font(letters, False)
-        caption = "".join(callback for callback in caption if ord(callback) <= 0xFF)
+        caption = "".join(character for character in caption if ord(character) <= 0xFF)
     caption = " ".join(caption.split())
     lines: list[str] = [""]
-    for callback in caption:
-        if pen.textlength(lines[-1] + callback, font=font) > width * 0.9:
+    for character in caption:
+        if pen.textlength(lines[-1] + character, font=font) > width * 0.9:
             lines.append("")
-        lines[-1] += callback
+        lines[-1] += character
     for index, line in enumerate(reversed(lines[:4])):
         at = (width * 0.05, height - letters * (1.6 + 1.4 * index))
 

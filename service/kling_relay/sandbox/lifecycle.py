@@ -37,14 +37,14 @@ class Lifecycle:
         """Return an id that looks like Kling's: 128 bits in 22 letters."""
         return urlsafe_b64encode(self.rng.getrandbits(128).to_bytes(16)).rstrip(b"=").decode()
 
-    def accept(self, order: Order, schedule: TaskSchedule, *, gateway: bool, url: str) -> Task:
+    def accept(self, order: Order, schedule: TaskSchedule, *, is_gateway_dialect: bool, url: str) -> Task:
         """Accept an order and return its task; result addresses start with `url`. Raise RefusalError as State does."""
         at = self.now()
         task = Task(
             id=self.new_id(),
             order=order,
             schedule=schedule,
-            gateway=gateway,
+            is_gateway_dialect=is_gateway_dialect,
             url=url,
             created_at=at,
             updated_at=at,

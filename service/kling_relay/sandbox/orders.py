@@ -100,10 +100,10 @@ def _text(body: Mapping[str, Any], name: str, *, max_length: int | None = None) 
     return value
 
 
-def _one_of(body: Mapping[str, Any], name: str, allowed: frozenset[str], default: str) -> str:
+def _one_of(body: Mapping[str, Any], name: str, values: frozenset[str], default: str) -> str:
     value = _text(body, name) or default
-    if value not in allowed:
-        raise RefusalError(1201, f"{name}: one of {', '.join(sorted(allowed))}")
+    if value not in values:
+        raise RefusalError(1201, f"{name}: one of {', '.join(sorted(values))}")
     return value
 
 

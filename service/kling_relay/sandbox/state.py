@@ -1,6 +1,6 @@
 """The sandbox's state: tasks, account, callbacks and requests, in bounded memory.
 
-Beyond `keep` tasks the oldest finished task is forgotten, as a provider would, and polls for it answer 1203.
+Beyond `keep` tasks the oldest finished task is forgotten, as a provider would: polls for it get 1203.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ FINAL = frozenset({"succeed", "failed"})
 class Task:
     """The provider's side of a task; `status` is one of Kling's four, `charge` is its final price.
 
-    `gateway` is the dialect of its order; its result addresses start with `url`.
+    `is_gateway_dialect` says in which dialect it was ordered. Its result addresses start with `url`.
     """
 
     id: str
     order: Order
     schedule: TaskSchedule
-    gateway: bool
+    is_gateway_dialect: bool
     url: str
     created_at: datetime
     updated_at: datetime
@@ -38,7 +38,7 @@ class Task:
     result: dict[str, Any] | None = None
     charge: Decimal | None = None
     timer: asyncio.TimerHandle | None = None
-    polled: int = 0
+    poll_count: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -61,9 +61,9 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentCallback:
-    """A callback that was sent, or `lost` on purpose; `answer` is the receiver's HTTP status, None without an answer.
+    """A callback that was sent, or lost on purpose (`is_lost`).
 
-    `body` is its first 64 KiB.
+    `answer` is the receiver's HTTP status, None without an answer. `body` is its first 64 KiB.
     """
 
     at: datetime
@@ -72,7 +72,7 @@ class SentCallback:
     url: str
     headers: Mapping[str, str]
     body: bytes
-    lost: bool = False
+    is_lost: bool = False
     answer: int | None = None
     error: str = ""
 
@@ -90,7 +90,7 @@ class ReceivedRequest:
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Everything that the sandbox knows. Each change calls `changed()`, which wakes those whose condition holds."""
+    """All state of the sandbox. Each change calls `changed()`, which wakes the waiters whose condition holds."""
 
     balance: Decimal
     keep: int

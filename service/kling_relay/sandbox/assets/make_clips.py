@@ -19,7 +19,7 @@ def make(ratio: str, seconds: int, width: int) -> None:
             picture = draw("clip", ratio, "", frame / frames * seconds / 10)
             picture.save(Path(folder) / f"{frame:03}.png")
         scale = f"scale={width}:-2:flags=lanczos"
-        coding = [
+        codec_options = [
             "-c:v",
             "libx264",
             "-preset",
@@ -33,10 +33,10 @@ def make(ratio: str, seconds: int, width: int) -> None:
         ]
         source = ["-framerate", str(_FRAMES_PER_SECOND), "-i", f"{folder}/%03d.png", "-vf", scale]
         target = str(_HERE / f"{ratio}-{seconds}.mp4")
-        subprocess.run(["ffmpeg", "-v", "error", "-y", *source, *coding, target], check=True)  # noqa: S603, S607 - fixed arguments, run by hand
+        subprocess.run(["ffmpeg", "-v", "error", "-y", *source, *codec_options, target], check=True)  # noqa: S603, S607 - fixed arguments, run by hand
 
 
 if __name__ == "__main__":
-    for shape, wide in _WIDTHS.items():
+    for shape, width in _WIDTHS.items():
         for length in (5, 10):
-            make(shape, length, wide)
+            make(shape, length, width)
