@@ -1,7 +1,7 @@
 """The log: one line for each request, callback, batch of attempts and pass of the sweep.
 
-Levels: `debug` is every single thing, `info` is the record of a day, `warning` is for a look if it repeats, `error`
-needs somebody to act.
+Levels: `debug` logs everything, `info` normal work, `warning` what to look into if it repeats, `error` what needs
+action.
 """
 
 import logging

@@ -25,12 +25,12 @@ async def export(
     async def readiness(_: web.Request) -> web.Response:
         try:
             reason = await ready()
-        except Exception as error:  # noqa: BLE001 - a check that fails is an answer
+        except Exception as error:  # noqa: BLE001 - a failing check means not ready
             reason = type(error).__name__
         return web.json_response({"status": reason or "ready"}, status=503 if reason else 200)
 
-    # they double the lines, and process_start_time_seconds says the same
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types here
+    # `_created` series double the output and repeat process_start_time_seconds
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no type hints here
     app = web.Application()
     app.router.add_get("/metrics", make_aiohttp_handler(metrics.registry))
     app.router.add_get("/livez", live)

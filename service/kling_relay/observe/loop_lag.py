@@ -8,6 +8,6 @@ async def watch(observe: Callable[[float], None], every: float = 0.25) -> None:
     """Call `observe` with the lag in seconds, every `every` seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + every
+        due_at = loop.time() + every
         await asyncio.sleep(every)
-        observe(max(0.0, loop.time() - due))
+        observe(max(0.0, loop.time() - due_at))

@@ -60,7 +60,7 @@ _CODES = frozenset({0, *RETRY_CODES, *ACCOUNT_CODES, *UNKNOWN_CODES, *REFUSED_ST
 
 
 class ConnectionPool(Protocol):
-    """A pool of database connections, asked during each scrape."""
+    """A pool of database connections, read during each scrape."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...
@@ -122,10 +122,10 @@ class Metrics(Observer):
     @property
     def catalogue(self) -> tuple[InstrumentDescription, ...]:
         """Every instrument of ours, by name."""
-        return tuple(sorted(self._catalogue, key=lambda described: described.name))
+        return tuple(sorted(self._catalogue, key=lambda instrument: instrument.name))
 
     def _start_at_zero(self) -> None:
-        """Show at 0 what alerts divide by, so that a first failure is an increase."""
+        """Create the series that alerts use at 0, so that the first failure is an increase."""
         for outcome in (*CALLBACK_OUTCOME.values(), "malformed", "failed"):
             self._callbacks(outcome)
         for status in Status:
@@ -155,7 +155,7 @@ class Metrics(Observer):
             histogram.observe(request.seconds)
 
     def _children(self, route: str, status: int) -> tuple[list[CounterChild], list[HistogramChild]]:
-        """Return what counts and what times requests to this route with this status."""
+        """Return the counters and histograms of requests to this route with this status."""
         counters, histograms = [self._requests(route, str(status))], [self._request_seconds(route)]
         if route == CALLBACK:
             outcome = callback_outcome(status)

@@ -1,6 +1,6 @@
 """Redaction: keeps secrets out of the log, in fields, texts, tracebacks and nested values.
 
-Three nets: fields with a secret's name, texts that look like a secret, and this process's own secrets.
+It hides fields with a secret's name, texts that look like a secret, and this process's own secrets.
 """
 
 import re
@@ -19,10 +19,10 @@ _TRUSTED = frozenset(
 )
 """Fields that we make of numbers, ids and constants; they are not searched."""
 _SHORT = 8
-"""A shorter text is not a secret."""
+"""Shorter texts are not searched."""
 _MAX_DEPTH = 6
 
-_LOOKS = re.compile(
+_SECRET_PATTERN = re.compile(
     r"""
       whsec_[A-Za-z0-9+/=_-]+
     | (?:(?i:bearer|basic)\s+)[A-Za-z0-9._~+/=:-]{6,}
@@ -42,21 +42,21 @@ class Redactor:
     """A processor for structlog. `secrets` are this process's own, which are removed wherever they occur."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= _SHORT}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        own_secrets = sorted({secret for secret in secrets if len(secret) >= _SHORT}, key=len, reverse=True)
+        self._own_secrets = re.compile("|".join(map(re.escape, own_secrets))) if own_secrets else None
 
     def __call__(self, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Return the line with every secret replaced."""
         for name, value in line.items():
             if name not in _TRUSTED and value is not None:
-                line[name] = HIDDEN if hides(name) else self._redact(value, 0)
+                line[name] = HIDDEN if is_secret_name(name) else self._redact(value, 0)
         return line
 
     def text(self, text: str) -> str:
         """Return `text` without what is or looks like a secret."""
-        if self._known is not None:
-            text = self._known.sub(HIDDEN, text)
-        return _LOOKS.sub(HIDDEN, text)
+        if self._own_secrets is not None:
+            text = self._own_secrets.sub(HIDDEN, text)
+        return _SECRET_PATTERN.sub(HIDDEN, text)
 
     def _redact(self, value: Any, depth: int) -> Any:
         match value:
@@ -68,7 +68,7 @@ class Redactor:
                 return f"{len(value)} bytes"
             case Mapping() if depth < _MAX_DEPTH:
                 return {
-                    self.text(str(key)): HIDDEN if hides(str(key)) else self._redact(inner, depth + 1)
+                    self.text(str(key)): HIDDEN if is_secret_name(str(key)) else self._redact(inner, depth + 1)
                     for key, inner in value.items()
                 }
             case list() | tuple() | set() | frozenset() if depth < _MAX_DEPTH:
@@ -77,7 +77,7 @@ class Redactor:
                 return self.text(str(value))
 
 
-def hides(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Return whether a field with this name is or contains a secret."""
     plain = name.lower().replace("-", "_")
     return plain in _NAMES or plain.endswith(_ENDINGS)

@@ -1,4 +1,4 @@
-"""Spans of a task's life: wrappers around what does the work. Without a tracer nothing is wrapped.
+"""Wrappers that add spans to orders, callbacks, provider requests and deliveries. None are used without a tracer.
 
 Flows know a trace only as a text that is stored with a task. Each wrapper takes that text as the parent of its span,
 and passes the text of its own span on.
@@ -46,13 +46,13 @@ class TracedSubmit:
 
 @dataclass(frozen=True, slots=True)
 class TracedIngest:
-    """The request of a callback. Its parent is known only once the task was read, so the span is made at the end."""
+    """The request of a callback. Its parent is known only after the task has been read: the span is made at the end."""
 
     ingest: Ingest
     tracer: Tracer
 
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
-        began = self.tracer.clock()
+        started_at = self.tracer.clock()
         fault: str | None = None
         try:
             await self.ingest.callback(task, body, headers, now)
@@ -65,7 +65,7 @@ class TracedIngest:
                 "callback",
                 {"relay.task": str(task), "relay.outcome": fields.get("outcome")},
                 parent=fields.get("trace"),
-                seconds=self.tracer.clock() - began,
+                seconds=self.tracer.clock() - started_at,
                 link=headers.get(HEADER),
                 fault=fault,
             )

@@ -30,20 +30,20 @@ class MissingExtraError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tracer:
-    """Makes spans whose parents are texts, because minutes and processes lie between the spans of a task."""
+    """Makes spans. A parent is a traceparent text, because a task's spans may be minutes and processes apart."""
 
     tracer: "OpenTelemetryTracer"
     now: Callable[[], datetime]
 
     def clock(self) -> float:
-        """Return seconds by a clock that never goes back, to measure how long something took."""
+        """Return monotonic seconds, to measure how long something took."""
         return asyncio.get_running_loop().time()
 
     @contextmanager
     def span(self, name: str, attributes: Attributes, *, parent: str | None, server: bool = False) -> "Iterator[Span]":
         """Yield a span that lasts as long as the block. An exception that leaves the block fails the span.
 
-        A `server` span answers a request; any other makes one.
+        `server` marks a request that we answer; other spans are requests that we send.
         """
         span = Span(self._start(name, attributes, parent, server=server))
         try:
@@ -66,14 +66,14 @@ class Tracer:
     ) -> None:
         """NewTask a server span that took `seconds` and ended now, for when the parent is known only at the end.
 
-        `link` is the traceparent of the caller, whose trace is another one.
+        `link` is the traceparent of the caller, which is in another trace.
         """
-        ended = round(self.now().timestamp() * 1e9)
-        begun = ended - round(seconds * 1e9)
-        span = Span(self._start(name, attributes, parent, server=True, link=link, begun=begun))
+        end_ns = round(self.now().timestamp() * 1e9)
+        start_ns = end_ns - round(seconds * 1e9)
+        span = Span(self._start(name, attributes, parent, server=True, link=link, start_ns=start_ns))
         if fault:
             span.fail(fault)
-        span.end(ended)
+        span.end(end_ns)
 
     def _start(
         self,
@@ -83,19 +83,19 @@ class Tracer:
         *,
         server: bool,
         link: str | None = None,
-        begun: int | None = None,
+        start_ns: int | None = None,
     ) -> "OpenTelemetrySpan":
         from opentelemetry.context import Context  # noqa: PLC0415 - the extra may not be installed
         from opentelemetry.trace import NonRecordingSpan, SpanKind, set_span_in_context  # noqa: PLC0415
 
-        above = _context(parent)
+        parent_context = _context(parent)
         return self.tracer.start_span(
             name,
-            context=set_span_in_context(NonRecordingSpan(above), Context()) if above else Context(),
+            context=set_span_in_context(NonRecordingSpan(parent_context), Context()) if parent_context else Context(),
             kind=SpanKind.SERVER if server else SpanKind.CLIENT,
             attributes=_without_none(attributes),
             links=_links(link, parent),
-            start_time=begun,
+            start_time=start_ns,
         )
 
 
@@ -182,5 +182,5 @@ async def tracing(
     try:
         yield Tracer(provider.get_tracer(SERVICE, version), now)
     finally:
-        # a collector that is away must not delay the end; spans that it does not take by then are lost
+        # an unavailable collector must not delay the end; spans that are not sent by then are lost
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(provider.shutdown))], timeout=FLUSH_SECONDS)
