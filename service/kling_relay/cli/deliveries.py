@@ -91,14 +91,14 @@ async def retry(
     """Attempt deliveries again now: the given ones, or those that the options select."""
     if bool(delivery_ids) == any(filters.values()):
         raise click.UsageError("Give either deliveries or options that select them, e.g. --status exhausted.")
-    selected = list(delivery_ids) or [delivery.id async for delivery in relay.deliveries(**filters, limit=limit)]
-    for delivery_id in selected:
+    selected_ids = list(delivery_ids) or [delivery.id async for delivery in relay.deliveries(**filters, limit=limit)]
+    for delivery_id in selected_ids:
         delivery = await relay.retry_delivery(delivery_id)
         if output.as_json:
             output.line(delivery)
         else:
             click.echo(f"{delivery.id} {coloured(delivery.status)}")
-    if not selected:
+    if not selected_ids:
         output.note("No deliveries delivery.")
 
 

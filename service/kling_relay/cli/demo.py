@@ -1,4 +1,4 @@
-"""`demo`: everything on this machine: the service, a provider, a client and a subscriber.
+"""`demo`: runs the service, a provider, a client and a subscriber on this machine.
 
 The service is the real one. The client and the subscriber use its HTTP API, as any user's would.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kling_relay.settings import Settings
 
 SANDBOX_PORT = 8090
-"""Fixed, so that the URLs of yesterday's pictures still work."""
+"""Fixed, so that the URLs of pictures from earlier demos still work."""
 SUBSCRIBER_PORT = 8091
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _GRACE = timedelta(seconds=2)
@@ -47,7 +47,7 @@ def _adapted(settings: "Settings") -> "Settings":
     if settings.provider_url:
         advice = "Unset RELAY_PROVIDER_URL and RELAY_PROVIDER_KEY, or run the service: `kling-relay up`."
         raise UsageFailure("The demo has a provider of its own.", advice=advice)
-    from ipaddress import ip_network  # noqa: PLC0415 - beside its one use
+    from ipaddress import ip_network  # noqa: PLC0415 - used only here
 
     changes: dict[str, object] = {
         "allowed_networks": (*settings.allowed_networks, *map(ip_network, _LOOPBACK)),
@@ -71,28 +71,28 @@ async def _demo(settings: "Settings", *, once: bool) -> None:
     from kling_relay.cli.demo_script import DemoScript  # noqa: PLC0415 - imports aiohttp
 
     click.echo("Starting PostgreSQL, the sandbox and the service. The first start takes about ten seconds.")
-    stopping = asyncio.Event()
-    async with _provider(settings) as url, _serving(settings, url, stopping) as (parts, current, end):
+    stop_event = asyncio.Event()
+    async with _provider(settings) as url, _serving(settings, url, stop_event) as (parts, current, serve_task):
         async with DemoScript.prepared(parts, current, SUBSCRIBER_PORT) as script:
-            playing = asyncio.ensure_future(script.play(is_last=once))
-            signalled = asyncio.ensure_future(stopping.wait())
-            futures: list[asyncio.Future[Any]] = [playing, signalled, end]
+            play_task = asyncio.ensure_future(script.play(is_last=once))
+            signal_task = asyncio.ensure_future(stop_event.wait())
+            futures: list[asyncio.Future[Any]] = [play_task, signal_task, serve_task]
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-            if playing.done() and not once and not playing.exception():
+            if play_task.done() and not once and not play_task.exception():
                 await asyncio.wait(futures[1:], return_when=asyncio.FIRST_COMPLETED)
-            signalled.cancel()
-            playing.cancel()
+            signal_task.cancel()
+            play_task.cancel()
             if not once:
                 click.echo("\nStopping.")
             with suppress(asyncio.CancelledError):
-                await playing
-        stopping.set()
+                await play_task
+        stop_event.set()
 
 
 @asynccontextmanager
 async def _provider(settings: "Settings") -> AsyncIterator[str]:
     """Run the sandbox, on its usual port if that is free, and give its address."""
-    from kling_relay.app.serving import sandbox  # noqa: PLC0415 - imported by now
+    from kling_relay.app.serving import sandbox  # noqa: PLC0415 - already imported
 
     provider = sandbox(settings)
     try:
@@ -108,10 +108,10 @@ async def _provider(settings: "Settings") -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _serving(
-    settings: "Settings", provider_url: str, stopping: asyncio.Event
+    settings: "Settings", provider_url: str, stop_event: asyncio.Event
 ) -> AsyncIterator[tuple["Parts", "Settings", "asyncio.Future[None]"]]:
     """Run the service until the end of the block. Raises the error that stops it before."""
-    from pydantic import SecretStr  # noqa: PLC0415 - imported by now
+    from pydantic import SecretStr  # noqa: PLC0415 - already imported
 
     from kling_relay.app import database  # noqa: PLC0415 - as above
     from kling_relay.app.serving import SANDBOX_KEY, serve  # noqa: PLC0415 - as above
@@ -120,15 +120,15 @@ async def _serving(
     if settings.database_url is not None:
         await database.prepare_database(settings.database_url.get_secret_value(), settings)
     ready: asyncio.Future[tuple[Parts, Settings]] = asyncio.get_running_loop().create_future()
-    end = asyncio.ensure_future(
-        serve(settings, "up", stopping=stopping, started=lambda parts, current: ready.set_result((parts, current)))
+    serve_task = asyncio.ensure_future(
+        serve(settings, "up", stopping=stop_event, started=lambda parts, current: ready.set_result((parts, current)))
     )
     async with AsyncExitStack() as stack:
-        stack.callback(stopping.set)
-        futures: list[asyncio.Future[Any]] = [end, ready]
+        stack.callback(stop_event.set)
+        futures: list[asyncio.Future[Any]] = [serve_task, ready]
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             parts, current = ready.result()
-            yield parts, current, end
-            stopping.set()
-        await end
+            yield parts, current, serve_task
+            stop_event.set()
+        await serve_task

@@ -17,7 +17,7 @@ from kling_relay.cli.connection import DEMO_FILE
 from kling_relay.cli.errors import Failure
 from kling_relay.cli.output import COLOURS
 from kling_relay.cli.subscriber import DemoSubscriber, listening
-from kling_relay.cli.watch import FINAL, steps
+from kling_relay.cli.watch import FINAL, task_events
 from kling_relay.client import Event, Kind, NotFoundError, Relay, Task, UnauthenticatedError
 from kling_relay.sandbox.images import draw
 
@@ -41,7 +41,7 @@ class DemoData:
 
 @dataclass(slots=True)
 class DemoScript:
-    """A client and a subscriber of a running service, and the steps they have seen."""
+    """A client and a subscriber of a running service, and the events that they have received."""
 
     relay: Relay
     subscriber: DemoSubscriber
@@ -55,17 +55,20 @@ class DemoScript:
     @classmethod
     @asynccontextmanager
     async def prepared(cls, parts: "Parts", settings: "Settings", port: int) -> AsyncIterator[Self]:
-        """Give a client with a key, and a subscriber that is subscribed. Both reuse what the last demo stored."""
+        """Yield a script whose client has a key and whose subscriber has a subscription.
+
+        Both are those of the last demo if they are still valid.
+        """
         path = Path(settings.data_dir) / DEMO_FILE
-        stored = _read(path)
-        subscriber = DemoSubscriber(lambda event: script.on_event(event), stored.secret)  # noqa: PLW0108 - defined below
+        demo_data = _read(path)
+        subscriber = DemoSubscriber(lambda event: script.on_event(event), demo_data.secret)  # noqa: PLW0108 - defined below
         url = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
         async with listening(subscriber, port):
-            key = await _working_key(parts, url, stored.key)
+            key = await _working_key(parts, url, demo_data.key)
             async with Relay(url, key) as relay:
                 script = cls(relay, subscriber, key)
-                stored = await _subscribe(relay, subscriber, DemoData(key, stored.subscription, stored.secret))
-                _write(path, stored)
+                demo_data = await _subscribe(relay, subscriber, DemoData(key, demo_data.subscription, demo_data.secret))
+                _write(path, demo_data)
                 yield script
 
     async def play(self, *, is_last: bool) -> None:
@@ -80,9 +83,9 @@ class DemoScript:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
-            late = ", ".join(_short(task) for task in sorted(set(self.tasks) - self._delivered))
+            late_tasks = ", ".join(_short(task) for task in sorted(set(self.tasks) - self._delivered))
             advice = "The console shows how far they are."
-            raise Failure(f"Not delivered within {WITHIN:g} s: {late}.", advice=advice) from None
+            raise Failure(f"Not delivered within {WITHIN:g} s: {late_tasks}.", advice=advice) from None
         finally:
             for follower in followers:
                 follower.cancel()
@@ -117,7 +120,7 @@ class DemoScript:
         return task
 
     async def _follow(self, task: Task) -> None:
-        async with aclosing(steps(self.relay, task.task_id)) as events:
+        async with aclosing(task_events(self.relay, task.task_id)) as events:
             async for event in events:
                 status = str(event.data["task_status"])
                 self._print_step(task.task_id, status)
@@ -153,24 +156,24 @@ def _orders() -> list[tuple[Kind, dict[str, Any]]]:
     ]
 
 
-async def _working_key(parts: "Parts", url: str, stored: str) -> str:
+async def _working_key(parts: "Parts", url: str, stored_key: str) -> str:
     """Return the stored key if it is still valid, otherwise a new one."""
-    if stored:
-        async with Relay(url, stored) as relay:
+    if stored_key:
+        async with Relay(url, stored_key) as relay:
             try:
                 await anext(relay.tasks(limit=1), None)
             except UnauthenticatedError:
                 pass  # another database, or the key was revoked
             else:
-                return stored
+                return stored_key
     return await keys.create_key(parts.database, parts.encryptor, "demo")
 
 
-async def _subscribe(relay: Relay, subscriber: DemoSubscriber, stored: DemoData) -> DemoData:
-    """Subscribe the subscriber at its present address. The stored subscription is reused if it still exists."""
-    if stored.subscription and stored.secret:
+async def _subscribe(relay: Relay, subscriber: DemoSubscriber, demo_data: DemoData) -> DemoData:
+    """Create or update the subscription for the subscriber's URL."""
+    if demo_data.subscription and demo_data.secret:
         try:
-            subscription = await relay.subscription(stored.subscription)
+            subscription = await relay.subscription(demo_data.subscription)
         except NotFoundError:
             pass  # another database, or the subscription was deleted
         else:
@@ -178,10 +181,10 @@ async def _subscribe(relay: Relay, subscriber: DemoSubscriber, stored: DemoData)
                 await relay.change_subscription(subscription.id, url=subscriber.url)
             if subscription.status != "active":
                 await relay.resume(subscription.id)
-            return stored
+            return demo_data
     subscription = await relay.subscribe(subscriber.url, description="the demo's subscriber")
     subscriber.secret = subscription.secret or ""
-    return DemoData(stored.key, subscription.id, subscriber.secret)
+    return DemoData(demo_data.key, subscription.id, subscriber.secret)
 
 
 def _short(task: str) -> str:

@@ -10,7 +10,7 @@ class ListingGroup(click.Group):
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # a shell completes the line: a command may still follow
+        if ctx.resilient_parsing:  # during shell completion, a command may still follow
             return super().parse_args(ctx, args)
         if not args or (args[0].startswith("-") and not set(args) & set(self.get_help_option_names(ctx))):
             args = ["list", *args]
@@ -22,6 +22,8 @@ class ListingGroup(click.Group):
         listing = self.get_command(ctx, "list")
         if listing is None or not incomplete.startswith("-"):
             return items
-        offered = {item.value for item in items}
+        offered_values = {item.value for item in items}
         with click.Context(listing, parent=ctx, info_name="list", resilient_parsing=True) as inner:
-            return items + [item for item in listing.shell_complete(inner, incomplete) if item.value not in offered]
+            return items + [
+                item for item in listing.shell_complete(inner, incomplete) if item.value not in offered_values
+            ]

@@ -54,11 +54,21 @@ def _subscription_options(command: "Callable[..., Any]") -> "Callable[..., Any]"
 @calls_service
 async def list_(relay: "Relay", output: Output, *, limit: int | None) -> None:
     """List subscriptions, newest first."""
-    listed = [subscription async for subscription in relay.subscriptions(limit=limit)]
+    listing = [subscription async for subscription in relay.subscriptions(limit=limit)]
     if output.as_json:
-        output.document(listed)
+        output.document(listing)
         return
-    rows = [(one.id, one.status, one.url, one.events, one.format, one.description) for one in listed]
+    rows = [
+        (
+            subscription.id,
+            subscription.status,
+            subscription.url,
+            subscription.events,
+            subscription.format,
+            subscription.description,
+        )
+        for subscription in listing
+    ]
     empty = "No subscriptions. Create one with `kling-relay subscriptions create ADDRESS`."
     output.table(("subscription", "status", "address", "events", "format", "description"), rows, empty)
 
@@ -204,9 +214,9 @@ def _secret(output: Output, secret: str) -> None:
 
 
 def _headers(pairs: tuple[str, ...]) -> dict[str, str] | None:
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise click.BadParameter(f"{wrong[0]!r} is not NAME=VALUE.", param_hint="--header")
+    invalid_pairs = [pair for pair in pairs if "=" not in pair]
+    if invalid_pairs:
+        raise click.BadParameter(f"{invalid_pairs[0]!r} is not NAME=VALUE.", param_hint="--header")
     return dict(pair.split("=", 1) for pair in pairs) or None
 
 

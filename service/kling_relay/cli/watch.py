@@ -16,7 +16,7 @@ from kling_relay.cli.output import Output, coloured, local_time, safe
 if TYPE_CHECKING:
     from kling_relay.client import Event, Relay, Task, TaskDetail
 
-STEPS = ("submitted", "processing", "succeed")
+STATUSES = ("submitted", "processing", "succeed")
 FINAL = ("succeed", "failed")
 
 
@@ -29,20 +29,20 @@ async def wait(relay: "Relay", output: Output, task: "Task", within: timedelta |
 
     columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(task.task_status, total=len(STEPS), completed=1)
-        drawing = asyncio.ensure_future(_draw(relay, task.task_id, progress.update, bar))
+        bar = progress.add_task(task.task_status, total=len(STATUSES), completed=1)
+        draw_task = asyncio.ensure_future(_draw(relay, task.task_id, progress.update, bar))
         try:
             return await relay.wait(task.task_id, within=_seconds(within))
         finally:
-            drawing.cancel()
-            await asyncio.gather(drawing, return_exceptions=True)
+            draw_task.cancel()
+            await asyncio.gather(draw_task, return_exceptions=True)
 
 
 async def follow(relay: "Relay", output: Output, task_id: str, within: timedelta | None) -> str:
     """Print each step of a task, and return its last status. Raises Failure after `within`."""
     status = ""
     try:
-        async with asyncio.timeout(_seconds(within)), aclosing(steps(relay, task_id)) as events:
+        async with asyncio.timeout(_seconds(within)), aclosing(task_events(relay, task_id)) as events:
             async for event in events:
                 status = str(event.data["task_status"])
                 _print(output, event)
@@ -80,24 +80,26 @@ async def download(task: "Task", directory: Path) -> list[Path]:
     return files
 
 
-async def steps(relay: "Relay", task_id: str) -> "AsyncGenerator[Event, None]":
+async def task_events(relay: "Relay", task_id: str) -> "AsyncGenerator[Event, None]":
     """Yield the task's events: those in the log, then new ones as they come."""
-    after: str | None = "0"
+    cursor: str | None = "0"
     for event in await relay.history(task_id):
-        after = event.cursor
+        cursor = event.cursor
         yield event
         if event.data["task_status"] in FINAL:
             return
-    async with aclosing(relay.stream(after=after, task=task_id)) as stream:
+    async with aclosing(relay.stream(after=cursor, task=task_id)) as stream:
         async for event in stream:
             yield event
 
 
 async def _draw(relay: "Relay", task_id: str, update: Callable[..., None], bar: int) -> None:
-    async with aclosing(steps(relay, task_id)) as events:
+    async with aclosing(task_events(relay, task_id)) as events:
         async for event in events:
             status = str(event.data["task_status"])
-            update(bar, description=status, completed=STEPS.index(status) + 1 if status in STEPS else len(STEPS))
+            update(
+                bar, description=status, completed=STATUSES.index(status) + 1 if status in STATUSES else len(STATUSES)
+            )
 
 
 def _print(output: Output, event: "Event") -> None:
