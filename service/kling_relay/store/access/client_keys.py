@@ -126,5 +126,5 @@ async def set_hook_secret(database: Database, client: UUID, ciphertext: bytes) -
 
 
 def _read(row: Row) -> KeyRow:
-    known = frozenset(Scope)
-    return KeyRow(**{**row, "scopes": frozenset(Scope(word) for word in row["scopes"] if word in known)})
+    known_scopes = frozenset(Scope)
+    return KeyRow(**{**row, "scopes": frozenset(Scope(word) for word in row["scopes"] if word in known_scopes)})

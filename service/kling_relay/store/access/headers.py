@@ -1,7 +1,7 @@
 """A subscription's own headers at rest: one encrypted JSON object, since they may authenticate us to the subscriber.
 
-Releases before 0004 stored them as plaintext in the column `headers`. That column is still read, also while such a
-release runs beside this one, until the headers change or `keys reencrypt` runs. This release never writes it.
+Releases before 0004 stored them as plaintext in the column `headers`. This release still reads that
+column, for old rows and old processes, until the headers change or `keys reencrypt` runs. It never writes it.
 """
 
 import json
@@ -32,15 +32,19 @@ def encrypt(encryptor: Encryptor, subscription: UUID, headers: Mapping[str, str]
     )
 
 
-def decrypt(encryptor: Encryptor, subscription: UUID, stored: bytes) -> dict[str, str]:
+def decrypt(encryptor: Encryptor, subscription: UUID, stored_bytes: bytes) -> dict[str, str]:
     """Return a subscription's headers; raises DecryptionError."""
-    if not stored:
+    if not stored_bytes:
         return {}
-    plaintext = stored if is_plaintext(stored) else encryptor.decrypt(stored, associated_data(COLUMN, subscription))
+    plaintext = (
+        stored_bytes
+        if is_plaintext(stored_bytes)
+        else encryptor.decrypt(stored_bytes, associated_data(COLUMN, subscription))
+    )
     headers: dict[str, Any] = json.loads(plaintext)
     return headers
 
 
-def is_plaintext(stored: bytes) -> bool:
+def is_plaintext(stored_bytes: bytes) -> bool:
     """Return whether an older release stored this as plaintext; no ciphertext starts like JSON."""
-    return stored.startswith(b"{")
+    return stored_bytes.startswith(b"{")

@@ -40,11 +40,11 @@ class _SecretColumn:
     """One kind of secret: `page` reads rows in order of id, `change` is a compare-and-set on one row."""
 
     def __init__(
-        self, name: str, table: Table, stored: ColumnElement[bytes], changes: Mapping[str, ColumnElement[Any]]
+        self, name: str, table: Table, stored_column: ColumnElement[bytes], changes: Mapping[str, ColumnElement[Any]]
     ) -> None:
         self.name = name
         self.page = Statement(
-            select(table.c.id, stored.label("stored"))
+            select(table.c.id, stored_column.label("stored"))
             .where(table.c.id > bindparam("after", type_=Uuid))
             .order_by(table.c.id)
             .limit(bindparam("limit", type_=Integer))
@@ -52,7 +52,7 @@ class _SecretColumn:
         self.change = Statement(
             update(table)
             .values(**changes)
-            .where(table.c.id == bindparam("row_id", type_=Uuid), stored == bindparam("old", type_=LargeBinary))
+            .where(table.c.id == bindparam("row_id", type_=Uuid), stored_column == bindparam("old", type_=LargeBinary))
         )
 
 
@@ -101,25 +101,27 @@ async def _visit(
     encryptor: Encryptor,
     column: _SecretColumn,
     row: UUID,
-    stored: bytes,
+    stored_bytes: bytes,
     counts: ReencryptionCounts,
     *,
     change: bool,
 ) -> None:
-    if not stored:  # the hook of one order has no secret of its own, and most subscriptions have no headers
+    if not stored_bytes:  # the hook of one order has no secret of its own, and most subscriptions have no headers
         return
     try:
         plaintext = (
-            stored if headers.is_plaintext(stored) else encryptor.decrypt(stored, associated_data(column.name, row))
+            stored_bytes
+            if headers.is_plaintext(stored_bytes)
+            else encryptor.decrypt(stored_bytes, associated_data(column.name, row))
         )
     except DecryptionError:
         counts.undecryptable += 1
         return
-    if not encryptor.is_outdated(stored):
+    if not encryptor.is_outdated(stored_bytes):
         counts.current += 1
     elif not change:
         counts.outdated += 1
     else:
-        new = encryptor.encrypt(plaintext, associated_data(column.name, row))
+        ciphertext = encryptor.encrypt(plaintext, associated_data(column.name, row))
         # if somebody changed the row meanwhile, it is under the newest key already and this updates nothing
-        counts.reencrypted += await column.change.run(database.pool, row_id=row, old=stored, new=new)
+        counts.reencrypted += await column.change.run(database.pool, row_id=row, old=stored_bytes, new=ciphertext)

@@ -1,6 +1,6 @@
 """Fan-out: the SQL by which one statement writes events together with a delivery to each of their recipients.
 
-Such a statement has two CTEs that it fills itself and `{fan_out}` reads: `event` (subject, sequence, client, at, type,
+Such a statement must define two CTEs, which `{fan_out}` reads: `event` (subject, sequence, client, at, type,
 body, trace) and `recipient` (subject, sequence, subscription). NOT MATERIALIZED keeps them from being copied.
 """
 

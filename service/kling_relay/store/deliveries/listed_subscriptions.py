@@ -33,18 +33,18 @@ class DeliveryFilter:
 
 
 async def subscriptions_to_list(
-    database: Database, client: UUID, chosen: DeliveryFilter, high: UUID, *, window: int = WINDOW
+    database: Database, client: UUID, delivery_filter: DeliveryFilter, newest_subject: UUID, *, window: int = WINDOW
 ) -> tuple[list[UUID], UUID, bool]:
     """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
-    if chosen.subscription is not None:
-        rows = await _GET.rows(database.pool, client=client, id=chosen.subscription)
-        return [row[0] for row in rows], chosen.subject or MIN_ID, True
-    if chosen.subject is not None:
-        rows = await _WITH_HOOK_OF.rows(database.pool, client=client, subject=chosen.subject)
-        return [row[0] for row in rows], chosen.subject, True
-    if chosen.status in {"pending", "exhausted"}:
+    if delivery_filter.subscription is not None:
+        rows = await _GET.rows(database.pool, client=client, id=delivery_filter.subscription)
+        return [row[0] for row in rows], delivery_filter.subject or MIN_ID, True
+    if delivery_filter.subject is not None:
+        rows = await _WITH_HOOK_OF.rows(database.pool, client=client, subject=delivery_filter.subject)
+        return [row[0] for row in rows], delivery_filter.subject, True
+    if delivery_filter.status in {"pending", "exhausted"}:
         rows = await _ALL.rows(database.pool, client=client)
         return [row[0] for row in rows], MIN_ID, True
-    rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=high, window=window)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=high, window=window)
+    rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=newest_subject, window=window)
+    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=newest_subject, window=window)
     return [row[0] for row in rows], end or MIN_ID, end is None

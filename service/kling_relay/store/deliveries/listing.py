@@ -1,4 +1,4 @@
-"""Deliveries as their client sees them, newest first: pending ones, and from the log of attempts the delivered ones.
+"""Deliveries as their client sees them, newest first: pending ones, and delivered ones from the attempts table.
 
 A list first finds the subscriptions that can have something on the page, then reads the newest of each by its index, so
 that another subscription's million rows are never in the way.
@@ -68,36 +68,38 @@ class DeliveryListing:
 async def page(
     database: Database,
     client: UUID,
-    chosen: DeliveryFilter,
+    delivery_filter: DeliveryFilter,
     before: Delivery | None,
     limit: int,
     *,
     window: int = WINDOW,
 ) -> DeliveryListing:
-    """Return up to `limit` of the client's deliveries, newest task first, before the one named.
+    """Return up to `limit` of the client's deliveries, newest task first, starting after `before`.
 
     If little matches, a page may be short or even empty; its `after` says where to go on.
     """
-    high = before or _last_of(chosen.subject or MAX_ID)
-    ids, low, is_end = await subscriptions_to_list(database, client, chosen, high.subject, window=window)
+    start = before or _last_of(delivery_filter.subject or MAX_ID)
+    ids, oldest_subject, is_end = await subscriptions_to_list(
+        database, client, delivery_filter, start.subject, window=window
+    )
     rows = await _LIST.rows(
         database.pool,
         mine_id=ids,
-        subject=high.subject,
-        sequence=high.sequence,
-        before=high.subscription,
-        low=low,
-        only=chosen.sequence,
-        pending=chosen.status in {None, "pending"},
-        exhausted=chosen.status in {None, "exhausted"},
-        delivered=chosen.status in {None, "delivered"},
+        subject=start.subject,
+        sequence=start.sequence,
+        before=start.subscription,
+        low=oldest_subject,
+        only=delivery_filter.sequence,
+        pending=delivery_filter.status in {None, "pending"},
+        exhausted=delivery_filter.status in {None, "exhausted"},
+        delivered=delivery_filter.status in {None, "delivered"},
         limit=limit + 1,
     )
     deliveries = [ListedDelivery(**row) for row in rows[:limit]]
     if len(rows) > limit:
         return DeliveryListing(deliveries, deliveries[-1].key)
     # nothing below the window's end was looked at: the next page begins with that task
-    return DeliveryListing(deliveries, None if is_end else _last_of(UUID(int=low.int - 1)))
+    return DeliveryListing(deliveries, None if is_end else _last_of(UUID(int=oldest_subject.int - 1)))
 
 
 def _last_of(subject: UUID) -> Delivery:
@@ -115,6 +117,6 @@ async def attempts_of(database: Database, key: Delivery) -> list[AttemptRow]:
 
 async def get(database: Database, client: UUID, key: Delivery) -> ListedDelivery | None:
     """Return the client's delivery of this id, or None."""
-    chosen = DeliveryFilter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
-    listing = await page(database, client, chosen, None, 1)
+    delivery_filter = DeliveryFilter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
+    listing = await page(database, client, delivery_filter, None, 1)
     return listing.deliveries[0] if listing.deliveries else None

@@ -140,7 +140,7 @@ _LOCK_ORDER = attrgetter("subject", "sequence", "subscription")
 
 async def settle(database: Database, attempts: Sequence[SettledAttempt]) -> None:
     """Log attempts, and delete their deliveries, make them due again or exhausted; one transaction for all."""
-    done = [
+    rows = [
         (
             attempt.subscription,
             attempt.subject,
@@ -156,4 +156,4 @@ async def settle(database: Database, attempts: Sequence[SettledAttempt]) -> None
         )
         for attempt in sorted(attempts, key=_LOCK_ORDER)
     ]
-    await _SETTLE.run(database.settle, **columns_of("done", _DONE, done))
+    await _SETTLE.run(database.settle, **columns_of("done", _DONE, rows))

@@ -69,19 +69,19 @@ class SubscriptionUpdate:
     max_in_flight: int | None = None
 
 
-async def create(database: Database, new: Subscription) -> bool:
+async def create(database: Database, subscription: Subscription) -> bool:
     """Write a subscription; False if the client has `MAX_PER_CLIENT` already."""
     identifier = await _CREATE.scalar(
         database.pool,
-        id=new.id,
-        client=new.client,
-        hook=new.hook,
-        encrypted_headers=new.headers,
-        secrets=new.secrets,
-        created_at=new.created_at,
-        updated_at=new.updated_at,
+        id=subscription.id,
+        client=subscription.client,
+        hook=subscription.hook,
+        encrypted_headers=subscription.headers,
+        secrets=subscription.secrets,
+        created_at=subscription.created_at,
+        updated_at=subscription.updated_at,
         limit=MAX_PER_CLIENT,
-        **_options(new.options),
+        **_options(subscription.options),
     )
     return identifier is not None
 
@@ -108,15 +108,15 @@ async def update(
 
 
 async def set_secrets(
-    database: Database, old: Subscription, secrets: bytes, old_until: datetime | None, now: datetime
+    database: Database, subscription: Subscription, secrets: bytes, old_until: datetime | None, now: datetime
 ) -> bool:
     """Replace the secrets of a subscription as it was read; False if they were replaced meanwhile."""
     count = await _SET_SECRETS.run(
         database.pool,
-        id=old.id,
-        client=old.client,
+        id=subscription.id,
+        client=subscription.client,
         new_secrets=secrets,
-        old_secrets=old.secrets,
+        old_secrets=subscription.secrets,
         old_secrets_until=old_until,
         now=now,
     )

@@ -112,7 +112,7 @@ async def after(
     window: int = WINDOW,
 ) -> EventSlice:
     """Return up to `limit` events of the client after `cursor`; if given, only those of these types or this task."""
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "client": client,
         "tx": cursor.tx,
         "subject": cursor.subject,
@@ -120,16 +120,16 @@ async def after(
         "limit": limit + 1,
         "tx_offset": database.tx_offset,
     }
-    end = None
+    window_end = None
     if task is not None:
-        rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **given)
+        rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **arguments)
     elif types is not None:
-        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=window, **given)
-        end = event_from_row(rows.pop()).at if rows and rows[-1]["is_end"] else None
+        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=window, **arguments)
+        window_end = event_from_row(rows.pop()).at if rows and rows[-1]["is_end"] else None
     else:
-        rows = await _AFTER.rows(database.pool, **given)
+        rows = await _AFTER.rows(database.pool, **arguments)
     events = [event_from_row(row) for row in rows[:limit]]
-    return EventSlice(events, events[-1].at if len(rows) > limit else end)
+    return EventSlice(events, events[-1].at if len(rows) > limit else window_end)
 
 
 async def after_many(database: Database, cursors: Mapping[UUID, Cursor], limit: int) -> list[LoggedEvent]:

@@ -18,7 +18,7 @@ MAX_CALLBACKS = 20
 
 _SQL = load_sql(__name__)
 _TASK_ACCOUNTS = Statement(_SQL["task_accounts"])
-_BELIEVED_CALLBACKS = Statement(_SQL["believed_callbacks"])
+_ACCEPTED_CALLBACKS = Statement(_SQL["accepted_callbacks"])
 _TOTAL_SPENT = Statement(_SQL["total_spent"])
 
 
@@ -35,10 +35,10 @@ async def task_accounts(database: Database, since: datetime, until: datetime) ->
         after = rows[-1]["id"]
 
 
-async def believed_callbacks(database: Database, tasks: Sequence[UUID]) -> dict[UUID, list[bytes]]:
-    """Return by task the bodies of its newest callbacks that could be believed, oldest first."""
+async def accepted_callbacks(database: Database, tasks: Sequence[UUID]) -> dict[UUID, list[bytes]]:
+    """Return by task the bodies of its newest accepted callbacks (outcome moved or stale), oldest first."""
     bodies: dict[UUID, list[bytes]] = {}
-    for row in await _BELIEVED_CALLBACKS.rows(database.pool, tasks=list(tasks), limit=MAX_CALLBACKS):
+    for row in await _ACCEPTED_CALLBACKS.rows(database.pool, tasks=list(tasks), limit=MAX_CALLBACKS):
         bodies.setdefault(row["task"], []).append(row["body"])
     return bodies
 

@@ -19,7 +19,7 @@ WHERE tasks.id >= :lowest::uuid AND tasks.id < :below::uuid AND tasks.id > :afte
 ORDER BY tasks.id
 LIMIT :limit::integer;
 
--- name: believed_callbacks
+-- name: accepted_callbacks
 -- The newest callbacks of these tasks that could be believed, oldest first.
 SELECT newest.task, newest.body
 FROM unnest(:tasks::uuid[]) AS wanted (task)

@@ -83,8 +83,8 @@ async def is_ready(database_url: str) -> bool:
     revision = await current(database_url)
     if revision is None:
         return False
-    known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
-    return revision == head() or revision not in known
+    known_revisions = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
+    return revision == head() or revision not in known_revisions
 
 
 async def wait_until_ready(database_url: str, max_wait: float) -> None:
@@ -122,8 +122,8 @@ async def downgrade(
 async def _run(
     database_url: str, alembic_command: Callable[[Config], None], max_wait: float, lock_timeout: float = LOCK_TIMEOUT
 ) -> None:
-    async def attempt(left: float) -> None:
-        async with locked_connection(database_url, left, lock_timeout) as connection:
+    async def attempt(seconds_left: float) -> None:
+        async with locked_connection(database_url, seconds_left, lock_timeout) as connection:
             await connection.run_sync(lambda sync: alembic_command(_with_connection(sync)))
 
     await retry_while_busy(attempt, max_wait)

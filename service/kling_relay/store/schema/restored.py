@@ -2,10 +2,10 @@
 
 The event log is ordered by the number of the writing transaction plus `database_info.tx_offset`. A new cluster starts
 at low numbers, so new events would sort before restored ones, and readers whose cursor is past the backup would miss
-them. So the offset is raised until the next event gets the next multiple of OFFSET_STEP above all known numbers.
+them. So the offset is raised so that the next event gets the next multiple of OFFSET_STEP above all known numbers.
 
-A ledger entry carries the transaction number without the offset; it tells only whether the entry can still be joined
-by others of its time. Restored entries are final, so theirs becomes 0, and the checkpoints are deleted.
+A ledger entry carries the transaction number without the offset; it tells only whether older transactions may still
+add entries. Restored entries are final, so their number becomes 0, and the checkpoints are deleted.
 """
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,8 +33,8 @@ async def raise_tx_offset(database_url: str, *, restored: bool = False, max_wait
     Raises MigrationError if processes of this service are connected: they would go on with the old offset.
     """
 
-    async def attempt(left: float) -> bool:
-        async with locked_connection(database_url, left) as connection:
+    async def attempt(seconds_left: float) -> bool:
+        async with locked_connection(database_url, seconds_left) as connection:
             return await _raise(connection, restored=restored)
 
     return await retry_while_busy(attempt, max_wait)

@@ -1,4 +1,4 @@
-"""Idempotency keys: what makes a repeated order find the task of the first one instead of making another.
+"""Idempotency keys: they let a repeated order find the first order's task instead of creating a second.
 
 A key is an Idempotency-Key (`i:…`) or an external_task_id (`e:…`). An order takes its keys first, in the transaction
 that records it: of two equal orders at once, one waits for the other and then finds its task.
@@ -34,16 +34,16 @@ async def reserve_keys(
     """Take these keys for `task`; return what they belonged to before, nothing if all were free.
 
     If something is returned, the transaction must be rolled back: some of the keys may now be taken. A key that is
-    given back between two looks is tried again. Raises CollisionError if that goes on.
+    released between the insert and the look-up is tried again. Raises CollisionError if that goes on.
     """
-    reserved, own = 0, dict.fromkeys(keys, UsedKey(task=task, fingerprint=fingerprint))
+    reserved_count, new_keys = 0, dict.fromkeys(keys, UsedKey(task=task, fingerprint=fingerprint))
     for _ in range(_TURNS):
-        reserved += await _reserve(connection, client, own)
-        if reserved == len(keys):
+        reserved_count += await _reserve(connection, client, new_keys)
+        if reserved_count == len(keys):
             return []
-        used = await used_keys(connection, client, keys)
-        if others := [key for key in used.values() if key.task != task]:
-            return others
+        taken_keys = await used_keys(connection, client, keys)
+        if foreign_keys := [key for key in taken_keys.values() if key.task != task]:
+            return foreign_keys
     raise CollisionError("keys come and go")
 
 
@@ -54,7 +54,10 @@ async def used_keys(connection: Connection, client: UUID, keys: Iterable[str]) -
 
 
 async def claim_keys(connection: Connection, client: UUID, keys: Mapping[str, UsedKey]) -> None:
-    """Take these keys, each for its task. Raises CollisionError if one was taken meanwhile; then nothing holds."""
+    """Take these keys, each for its task.
+
+    Raises CollisionError if one is taken; then the transaction must be rolled back.
+    """
     if keys and await _reserve(connection, client, keys) < len(keys):
         raise CollisionError("a key was taken meanwhile")
 

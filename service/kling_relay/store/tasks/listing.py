@@ -54,15 +54,15 @@ def statuses_of(client_status: str) -> list[Status]:
 
 
 async def page(
-    database: Database, client: UUID, chosen: TaskFilter, after: UUID | None, limit: int, *, window: int = WINDOW
+    database: Database, client: UUID, task_filter: TaskFilter, after: UUID | None, limit: int, *, window: int = WINDOW
 ) -> TaskListing:
     """Return up to `limit` tasks, newest first, older than `after`.
 
     A filter looks at `window` tasks. If few match, a page may be short or even empty; its `after` says where to go on.
     """
-    since = lower_bound(chosen.since) if chosen.since else MIN_ID
-    before = min(after or MAX_ID, lower_bound(chosen.until) if chosen.until else MAX_ID)
-    if not chosen.is_selective:
+    since = lower_bound(task_filter.since) if task_filter.since else MIN_ID
+    before = min(after or MAX_ID, lower_bound(task_filter.until) if task_filter.until else MAX_ID)
+    if not task_filter.is_selective:
         rows = await _LIST.rows(database.pool, client=client, since=since, before=before, limit=limit + 1)
     else:
         rows = await _LIST_MATCHING.rows(
@@ -72,14 +72,14 @@ async def page(
             before=before,
             limit=limit + 1,
             window=window,
-            statuses=chosen.statuses,
-            kinds=chosen.kinds,
-            text=_escaped(chosen.text),
+            statuses=task_filter.statuses,
+            kinds=task_filter.kinds,
+            text=_escaped(task_filter.text),
         )
     tasks = [task_view(row) for row in rows[:limit]]
     if len(rows) > limit:
         return TaskListing(tasks, tasks[-1].id)
-    if not chosen.is_selective:
+    if not task_filter.is_selective:
         return TaskListing(tasks, None)
     end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, since=since, before=before, window=window)
     # tasks that came meanwhile move the end of the window up; the last task of the page is the limit
