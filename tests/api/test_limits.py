@@ -131,7 +131,7 @@ async def test_the_length_of_a_header_is_limited_by_a_setting(database: str, lim
 
 async def test_the_ports_of_urls_are_limited_by_a_setting(database: str) -> None:
     few = DialPolicy(ports=(range(443, 444),))
-    async with serve_api(database, change=lambda context: replace(context, allowed=few)) as api:
+    async with serve_api(database, change=lambda context: replace(context, dial_policy=few)) as api:
         closed = "https://x.example:22/"
         for path, body in (
             ("/v1/subscriptions", {"url": closed}),
@@ -186,7 +186,7 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
         "allowed_networks": "10.9.0.0/16",
     }
     async with sandboxed() as (_, provider), running(database, provider, **settings) as relay:
-        limits, allowed = relay.parts.context.limits, relay.parts.context.allowed
+        limits, allowed = relay.parts.context.limits, relay.parts.context.dial_policy
     assert limits == replace(
         RequestLimits(),
         order_bytes=3 << 20,

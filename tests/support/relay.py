@@ -214,7 +214,7 @@ async def serve_api(
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             wakeup=wakeup,
             limits=limits,
-            allowed=DialPolicy.parse("127.0.0.0/8"),
+            dial_policy=DialPolicy.parse("127.0.0.0/8"),
             observer=requests,
         )
         context = change(context)

@@ -109,9 +109,9 @@ def test_only_allowed_ports_are_accepted() -> None:
 def test_only_an_allowed_network_admits_private_addresses() -> None:
     loopback = DialPolicy.parse("127.0.0.0/8, ::1/128")
     for url in ("http://127.0.0.1:8080/", "http://[::1]/", "http://localhost:1/"):
-        assert isinstance(check_url(url, allowed=loopback), Address)
+        assert isinstance(check_url(url, dial_policy=loopback), Address)
     for url in ("http://10.0.0.1/", "http://[::ffff:127.0.0.1]/", "http://0x7f.1/", "http://169.254.169.254/"):
-        assert isinstance(check_url(url, allowed=loopback), str)
+        assert isinstance(check_url(url, dial_policy=loopback), str)
 
 
 def test_all_wrong_networks_are_reported_at_once() -> None:

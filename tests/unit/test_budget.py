@@ -42,7 +42,7 @@ def test_an_order_may_use_up_a_limit_but_not_exceed_it() -> None:
 
 def test_the_tightest_limit_is_the_one_that_is_named() -> None:
     budget = Limits(total=d(100), month=d(50), open=d(5))
-    refusal = budget_refusal(budget, Spending(total=d(98), month=d(30), open=d("4.5")), d(3), whose="this key")
+    refusal = budget_refusal(budget, Spending(total=d(98), month=d(30), open=d("4.5")), d(3), owner="this key")
     assert refusal is not None
     assert refusal.limit == "open"
     assert "this key has 0.5 left of 5 reserved at once" in refusal.message

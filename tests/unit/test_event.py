@@ -77,7 +77,7 @@ def test_an_event_without_a_task_has_no_flat_form() -> None:
         subject=UUID(int=9),
         sequence=1,
         client=UUID(int=7),
-        kind=EventType.SUBSCRIPTION_DISABLED,
+        event_type=EventType.SUBSCRIPTION_DISABLED,
         at=NOW,
         content={"a": 1},
     )

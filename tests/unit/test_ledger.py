@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kling_relay.core.discrepancy import TaskAccount, compare
 from kling_relay.core.ledger import Entry, charge_of, ledger_state, on_record, on_step
-from kling_relay.core.money import MAX_AMOUNT, money, plain
+from kling_relay.core.money import MAX_AMOUNT, format_amount, parse_amount
 from kling_relay.core.submission import NoAnswer
 from kling_relay.core.task import FINAL, Signal, SignalKind, Status, Task, advance
 
@@ -140,9 +140,9 @@ def test_the_ledger_state_follows_the_task() -> None:
 
 @given(st.decimals(0, MAX_AMOUNT, places=6))
 def test_money_that_is_written_plainly_is_read_back_exactly(amount: Decimal) -> None:
-    assert money(plain(amount)) == amount
+    assert parse_amount(format_amount(amount)) == amount
 
 
 @pytest.mark.parametrize("value", [1.5, True, None, -1, 10**10, "10000000000", "1e5", [], b"1"])
 def test_anything_but_a_plain_figure_is_not_money(value: object) -> None:
-    assert money(value) is None
+    assert parse_amount(value) is None

@@ -78,14 +78,14 @@ def _run_several(
     with listening("127.0.0.1", 0) as free:
         sandbox_port = free.getsockname()[1]
     with listening(settings.host, settings.port) as held:
-        one = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
+        child_settings = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
         children = []
         if settings.provider_url is None:  # one sandbox for all: each knows only its own tasks
             children.append(_fork(lambda: in_loop(play_provider(settings, sandbox_port))))
-            one = one.model_copy(update={"provider_url": f"http://127.0.0.1:{sandbox_port}"})
+            child_settings = child_settings.model_copy(update={"provider_url": f"http://127.0.0.1:{sandbox_port}"})
         for number in range(settings.processes):
             port = settings.metrics_port + number if settings.metrics_port else 0
-            child = one.model_copy(update={"metrics_port": port})
+            child = child_settings.model_copy(update={"metrics_port": port})
             children.append(_fork(partial(run, child, role, started, tunables)))
         return _watch(children)
 
@@ -113,10 +113,10 @@ def _watch(children: list[int]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     worst = 0
-    left = set(children)
-    while left:
+    running = set(children)
+    while running:
         child, status = os.wait()
-        left.discard(child)
+        running.discard(child)
         worst = max(worst, abs(os.waitstatus_to_exitcode(status)))
         stop()
     return worst

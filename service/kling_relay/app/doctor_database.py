@@ -75,13 +75,13 @@ def _advice(error: Exception) -> str:
 async def _check_server(url: str, settings: Settings) -> list[Finding]:
     connection = await connect_once(url)
     try:
-        before = clock.now()
+        sent_at = clock.now()
         server = await server_check.check_server(connection)
-        after = clock.now()
+        answered_at = clock.now()
     finally:
         await connection.close()
-    milliseconds = (after - before).total_seconds() * 1000
-    clock_difference = abs((server.at - (before + (after - before) / 2)).total_seconds())
+    milliseconds = (answered_at - sent_at).total_seconds() * 1000
+    clock_difference = abs((server.at - (sent_at + (answered_at - sent_at) / 2)).total_seconds())
     return [
         Finding("database", CheckState.OK, f"PostgreSQL {server.version} answers within {milliseconds:.0f} ms"),
         *(Finding("database", CheckState.ERROR, fault, _SERVER_ADVICE) for fault in server.faults),

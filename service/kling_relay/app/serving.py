@@ -111,10 +111,10 @@ async def _unready(parts: Parts) -> str | None:
 
 async def _until(stopping: asyncio.Event, working: "asyncio.Future[None] | None") -> None:
     """Wait until the process shall stop, or the worker ends by itself, which means that it failed."""
-    ended = asyncio.ensure_future(stopping.wait())
-    waited: list[asyncio.Future[Any]] = [ended, working] if working else [ended]
+    stop_wait = asyncio.ensure_future(stopping.wait())
+    waited: list[asyncio.Future[Any]] = [stop_wait, working] if working else [stop_wait]
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    ended.cancel()
+    stop_wait.cancel()
 
 
 def _listen_for_signals(stopping: asyncio.Event) -> None:

@@ -82,10 +82,10 @@ async def assemble(
     observer, tracer = telemetry.observer, telemetry.tracer
     client = await stack.enter_async_context(provider_of(settings, provider_url))
     provider = TracedProvider(client, tracer) if tracer else client
-    ports = tuple(range(each.first, each.last + 1) for each in settings.allowed_ports)
-    allowed = DialPolicy(networks=tuple(settings.allowed_networks), ports=ports)
+    ports = tuple(range(span.first, span.last + 1) for span in settings.allowed_ports)
+    dial_policy = DialPolicy(networks=tuple(settings.allowed_networks), ports=ports)
     webhooks = await stack.enter_async_context(
-        WebhookClient(allowed=allowed, timeout=settings.delivery_timeout.total_seconds())
+        WebhookClient(allowed=dial_policy, timeout=settings.delivery_timeout.total_seconds())
     )
     prices = load_prices(settings.prices)
     budget = Budget(
@@ -132,7 +132,7 @@ async def assemble(
         public_url=settings.own_url,
         delivery_wakeup=delivery_wakeup,
         limits=_limits(settings),
-        allowed=allowed,
+        dial_policy=dial_policy,
         slots=settings.provider_slots,
         is_draining=draining.is_set,
         observer=observer,

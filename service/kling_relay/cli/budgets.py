@@ -15,7 +15,7 @@ from kling_relay.cli.output import Output
 from kling_relay.cli.time_arguments import Moment
 from kling_relay.cli.usage import GROUPS
 from kling_relay.core.budget import LIMIT_NAMES, Limits
-from kling_relay.core.money import money, plain
+from kling_relay.core.money import format_amount, parse_amount
 
 if TYPE_CHECKING:
     from kling_relay.flows.reconcile import Report
@@ -31,7 +31,7 @@ class Amount(click.ParamType[Decimal]):
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        amount = value if isinstance(value, Decimal) else money(value)
+        amount = value if isinstance(value, Decimal) else parse_amount(value)
         if amount is None:
             self.fail(f"{value!r} is not an amount. Examples: 99, 99.5.")
         return amount
@@ -72,7 +72,7 @@ def list_(as_json: bool) -> None:
             *(
                 ""
                 if (limit := getattr(account.limits, name)) is None
-                else f"{plain(getattr(spent, name))}/{plain(limit)}"
+                else f"{format_amount(getattr(spent, name))}/{format_amount(limit)}"
                 for name in LIMIT_NAMES
             ),
         )
@@ -110,7 +110,7 @@ def set_(
     if as_json:
         Output(as_json).document({"set": count, "limits": limits.to_json()})
     else:
-        limits_set = ", ".join(f"{limit} {plain(getattr(limits, limit))}" for limit in limits.names)
+        limits_set = ", ".join(f"{limit} {format_amount(getattr(limits, limit))}" for limit in limits.names)
         click.echo(f"{name}: {limits_set or 'no limit'}")
 
 
@@ -172,7 +172,7 @@ def reconcile(since: datetime, until: datetime | None, ask_all: bool, as_json: b
 def _print(report: "Report") -> None:
     output = Output()
     rows = [
-        (it.task, it.client, it.about, it.status, plain(it.ours), _or_unknown(it.theirs), it.detail)
+        (it.task, it.client, it.about, it.status, format_amount(it.ours), _or_unknown(it.theirs), it.detail)
         for it in report.differences
     ]
     output.table(("task", "client", "about", "status", "ours", "theirs", "detail"), rows, "No differences.")
@@ -190,7 +190,7 @@ def _print(report: "Report") -> None:
 
 
 def _or_unknown(amount: Decimal | None) -> str:
-    return "?" if amount is None else plain(amount)
+    return "?" if amount is None else format_amount(amount)
 
 
 def _run(work: "Callable[[Settings], Coroutine[Any, Any, Result]]") -> Result:

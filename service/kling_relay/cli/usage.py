@@ -9,7 +9,7 @@ import click
 from kling_relay.cli.connection import calls_service
 from kling_relay.cli.output import Output
 from kling_relay.cli.time_arguments import Moment
-from kling_relay.core.money import plain
+from kling_relay.core.money import format_amount
 
 if TYPE_CHECKING:
     from kling_relay.client import Relay, Usage
@@ -85,7 +85,7 @@ def _figures(line: "UsageLine") -> list[str]:
 
 
 def _sums(lines: "list[UsageLine]") -> list[str]:
-    return [plain(sum((Decimal(getattr(line, name)) for line in lines), Decimal(0))) for name in _FIGURES]
+    return [format_amount(sum((Decimal(getattr(line, name)) for line in lines), Decimal(0))) for name in _FIGURES]
 
 
 def _bar(charged: Decimal, most: Decimal) -> str:

@@ -84,14 +84,14 @@ class DialPolicy:
     def parse(cls, cidrs: str | Iterable[str]) -> "DialPolicy":
         """Return the networks in a list of CIDRs or in a comma-separated text. Raises ValueError with every fault."""
         texts = [text.strip() for text in (cidrs.split(",") if isinstance(cidrs, str) else cidrs)]
-        networks, wrong = [], []
+        networks, invalid_texts = [], []
         for text in filter(None, texts):
             try:
                 networks.append(ip_network(text))
             except ValueError:
-                wrong.append(text)
-        if wrong:
-            raise ValueError(f"not a network like 10.0.0.0/8: {', '.join(wrong)}")
+                invalid_texts.append(text)
+        if invalid_texts:
+            raise ValueError(f"not a network like 10.0.0.0/8: {', '.join(invalid_texts)}")
         return cls(tuple(networks))
 
     def admits(self, ip: Ip) -> bool:
@@ -121,15 +121,15 @@ class _AddressError(ValueError):
     """The message is the sentence for the client."""
 
 
-def check_url(url: str, allowed: DialPolicy = PUBLIC_ONLY) -> Address | str:
+def check_url(url: str, dial_policy: DialPolicy = PUBLIC_ONLY) -> Address | str:
     """Return the address in `url`, or a sentence that says what is wrong with it."""
     try:
-        return _read(url, allowed)
+        return _read(url, dial_policy)
     except _AddressError as error:
         return str(error)
 
 
-def _read(url: str, allowed: DialPolicy) -> Address:
+def _read(url: str, dial_policy: DialPolicy) -> Address:
     if not url or len(url) > MAX_URL:
         raise _AddressError(f"must be a URL of at most {MAX_URL} characters")
     if any(character <= " " or character in "\\\x7f" for character in url) or not _is_encodable(url):
@@ -148,9 +148,9 @@ def _read(url: str, allowed: DialPolicy) -> Address:
     if not name:
         raise _AddressError("must name a host")
     port = {"http": 80, "https": 443}[parts.scheme] if port is None else port
-    if port == 0 or not allowed.admits_port(port):
+    if port == 0 or not dial_policy.admits_port(port):
         raise _AddressError(f"must not use port {port}")
-    host = _host(name, "[" in parts.netloc, allowed)
+    host = _host(name, "[" in parts.netloc, dial_policy)
     netloc = f"[{host}]" if ":" in host else host
     if parts.port is not None:
         netloc += f":{port}"
@@ -158,16 +158,16 @@ def _read(url: str, allowed: DialPolicy) -> Address:
     return Address(f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else ""), parts.scheme, host, port)
 
 
-def _host(name: str, bracketed: bool, allowed: DialPolicy) -> str:
+def _host(name: str, bracketed: bool, dial_policy: DialPolicy) -> str:
     """Return a host as it will be dialled, in ASCII and lower case."""
     if "%" in name:
         raise _AddressError("must not contain % in its host")
     if bracketed:
-        return _literal(IPv6Address, name, allowed)
+        return _literal(IPv6Address, name, dial_policy)
     # Resolvers accept other characters for digits and dots, so those are normalised first.
     name = unicodedata.normalize("NFKC", name).replace("\u3002", ".").lower().removesuffix(".")
     if _ends_in_a_number(name):
-        return _literal(IPv4Address, name, allowed)
+        return _literal(IPv4Address, name, dial_policy)
     try:
         name = name.encode("idna").decode("ascii").lower()
     except UnicodeError:
@@ -176,7 +176,7 @@ def _host(name: str, bracketed: bool, allowed: DialPolicy) -> str:
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or _ends_in_a_number(name):
         raise _AddressError(_NO_HOST)
     if labels[-1] == "localhost":
-        _literal(IPv4Address, "127.0.0.1", allowed)
+        _literal(IPv4Address, "127.0.0.1", dial_policy)
     return name
 
 
@@ -188,13 +188,13 @@ def _ends_in_a_number(name: str) -> bool:
     return _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
 
 
-def _literal(family: type[Ip], text: str, allowed: DialPolicy) -> str:
+def _literal(family: type[Ip], text: str, dial_policy: DialPolicy) -> str:
     try:
         ip = family(text)
     except AddressValueError:
         not_decimal = "must write an IPv4 address as four decimal numbers"
         raise _AddressError(not_decimal if family is IPv4Address else _NO_HOST) from None
-    if not allowed.admits(ip):
+    if not dial_policy.admits(ip):
         raise _AddressError("must not point to an address that is not public")
     return str(ip)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from kling_relay.core.errors import BudgetExceeded
-from kling_relay.core.money import plain
+from kling_relay.core.money import format_amount
 
 THRESHOLDS = (80, 100)
 """Percentages of a limit that cause an alert."""
@@ -37,7 +37,7 @@ class Limits:
         return Limits(**remaining)
 
     def to_json(self) -> dict[str, str | None]:
-        return {name: None if (limit := getattr(self, name)) is None else plain(limit) for name in LIMIT_NAMES}
+        return {name: None if (limit := getattr(self, name)) is None else format_amount(limit) for name in LIMIT_NAMES}
 
 
 LIMIT_NAMES = tuple(field.name for field in fields(Limits))
@@ -55,7 +55,7 @@ class Spending:
     open: Decimal = Decimal(0)
 
     def to_json(self) -> dict[str, str]:
-        return {name: plain(getattr(self, name)) for name in LIMIT_NAMES}
+        return {name: format_amount(getattr(self, name)) for name in LIMIT_NAMES}
 
     def plus(self, amount: Decimal) -> "Spending":
         """Return the spending after another order that costs `amount`."""
@@ -77,13 +77,13 @@ class BudgetAlert:
         return {
             "limit": self.limit,
             "percent": self.percent,
-            "allowed": plain(self.allowed),
-            "spent": plain(self.spent),
+            "allowed": format_amount(self.allowed),
+            "spent": format_amount(self.spent),
         }
 
 
 def budget_refusal(
-    limits: Limits, spent: Spending, amount: Decimal, *, whose: str = "this client"
+    limits: Limits, spent: Spending, amount: Decimal, *, owner: str = "this client"
 ) -> BudgetExceeded | None:
     """Return the refusal of an order that costs `amount`, which names the tightest limit; None if the order fits.
 
@@ -96,8 +96,8 @@ def budget_refusal(
     left = max(remaining[tightest], Decimal(0))
     words = {"total": "in all", "day": "today", "month": "this month", "open": "reserved at once"}
     return BudgetExceeded(
-        f"The order costs {plain(amount)}, but {whose} has {plain(left)} left"
-        f" of {plain(getattr(limits, tightest))} {words[tightest]}; nothing was sent.",
+        f"The order costs {format_amount(amount)}, but {owner} has {format_amount(left)} left"
+        f" of {format_amount(getattr(limits, tightest))} {words[tightest]}; nothing was sent.",
         limit=tightest,
     )
 

@@ -1,7 +1,8 @@
-"""A delivery is one event on its way to one subscription, and an attempt is one POST of it. `settle` is the whole rule.
+"""A delivery is one event on its way to one subscription, and an attempt is one POST of it.
 
-2xx is success and 410 ends the subscription. Everything else is a failure that the schedule retries; redirects are
-failures too and never followed. A circuit breaker probes a failing subscriber instead of sending its whole queue.
+`settle` decides what follows an attempt: 2xx is success and 410 ends the subscription. Everything else is a failure
+that the schedule retries; redirects are failures too and never followed. A circuit breaker probes a failing
+subscriber instead of sending its whole queue.
 """
 
 from dataclasses import dataclass

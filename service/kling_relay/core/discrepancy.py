@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal, assert_never
 from uuid import UUID
 
-from kling_relay.core.money import money, plain
+from kling_relay.core.money import format_amount, parse_amount
 from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind, Status
 
@@ -52,8 +52,8 @@ class Discrepancy:
             "client": self.client,
             "about": self.about,
             "status": self.status,
-            "ours": plain(self.ours),
-            "theirs": None if self.theirs is None else plain(self.theirs),
+            "ours": format_amount(self.ours),
+            "theirs": None if self.theirs is None else format_amount(self.theirs),
             "detail": self.detail,
         }
 
@@ -67,8 +67,8 @@ def compare(account: TaskAccount, result: PollResult) -> list[Discrepancy]:
         case NoSuchTask():
             if account.status not in {Status.FAILED, Status.EXPIRED}:
                 is_open = account.status not in FINAL
-                ours = f"{plain(account.quote)} reserved" if is_open else f"{plain(account.charged)} charged"
-                detail = f"the provider has no such task; {ours} here"
+                amount, state = (account.quote, "reserved") if is_open else (account.charged, "charged")
+                detail = f"the provider has no such task; {format_amount(amount)} {state} here"
                 discrepancies.append(_discrepancy(account, "missing", Decimal(0), detail))
         case NoAnswer(reason):
             if account.is_unknown:
@@ -93,31 +93,33 @@ def agreed_end(signals: Sequence[Signal]) -> Signal | None:
 def _faults(account: TaskAccount) -> list[str]:
     """Return what is wrong with a task's entries by themselves."""
     entries = sorted(account.entries)
-    allowed = {
+    valid_entries = {
         Status.SUCCEED: (["reserve", "settle"], ["release", "reserve", "settle"]),
         Status.FAILED: (["release", "reserve"],),
         Status.EXPIRED: (["release", "reserve"],),
     }.get(account.status, (["reserve"],))
     faults = []
-    if entries not in allowed:
+    if entries not in valid_entries:
         faults.append(f"entries {', '.join(entries) or 'none'} of a task that is {account.status}")
     expected = Decimal(0) if account.status in FINAL else account.quote
     if account.reserved != expected:
-        faults.append(f"{plain(account.reserved)} is reserved instead of {plain(expected)}")
+        faults.append(f"{format_amount(account.reserved)} is reserved instead of {format_amount(expected)}")
     if account.charged and account.status is not Status.SUCCEED:
-        faults.append(f"{plain(account.charged)} is charged for a task that is {account.status}")
+        faults.append(f"{format_amount(account.charged)} is charged for a task that is {account.status}")
     return faults
 
 
 def _compare_signal(account: TaskAccount, signal: Signal) -> list[Discrepancy]:
     """Compare the ledger with the provider's signal."""
-    cost = None if signal.charge is None else money(signal.charge)
+    cost = None if signal.charge is None else parse_amount(signal.charge)
     is_final, is_charged = account.status in FINAL, account.status is Status.SUCCEED
     findings: list[tuple[About, str]]
     match signal.kind:
         case SignalKind.SUCCEED if is_charged:
             findings = (
-                [("charge", f"the provider charged {plain(cost)}")] if cost not in {None, account.charged} else []
+                [("charge", f"the provider charged {format_amount(cost)}")]
+                if cost not in {None, account.charged}
+                else []
             )
         case SignalKind.SUCCEED if is_final:
             cost = account.quote if cost is None else cost

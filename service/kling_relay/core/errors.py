@@ -1,4 +1,4 @@
-"""Errors that a caller gets. `CODES` says once what each code means; an error class names its code.
+"""Errors returned to callers. `CODES` defines each code; an error class names its code.
 
 The docstring of an error class is its default message. The codes are Kling's wherever Kling has one; 1204, 1205 and
 5003 are ours, in Kling's families for resources (12xx) and servers (50xx).
@@ -67,7 +67,7 @@ def join_faults(faults: Iterable[Fault]) -> str:
     return "; ".join(lines[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an expected answer, not an accident
+class Refusal(Exception):  # noqa: N818 - a refusal is an expected answer, not a failure
     """The request was refused."""
 
     code: int = 5000
@@ -111,7 +111,7 @@ class InvalidRequest(Refusal):
     type = "invalid_request"
 
     def __init__(self, message: str | None = None, *, faults: Iterable[Fault] = ()) -> None:
-        """Without a message, the faults make one."""
+        """Without a message, the faults are joined into one."""
         self.faults = tuple(faults)
         super().__init__(message or join_faults(self.faults) or None)
 

@@ -20,7 +20,7 @@ from kling_relay.core.task import CLIENT_STATUS, Signal, Status, Task
 
 _EVENT_TYPES = {status: f"task.{word}" for status, word in CLIENT_STATUS.items()}
 RESULT_LIFE = timedelta(days=30)
-"""How long the provider keeps results, according to Kling's documents."""
+"""How long the provider keeps results, according to Kling's documentation."""
 _RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
 
 
@@ -36,7 +36,7 @@ class EventType(StrEnum):
     BUDGET_THRESHOLD = "budget.threshold"
 
 
-PATTERNS = frozenset({"*", *(f"{kind.split('.')[0]}.*" for kind in EventType), *EventType})
+PATTERNS = frozenset({"*", *(f"{event_type.split('.')[0]}.*" for event_type in EventType), *EventType})
 """What a subscription may filter by."""
 
 
@@ -44,9 +44,9 @@ def matching_types(patterns: Iterable[str]) -> list[str]:
     """Return the event types that match any of `patterns`."""
     names = set(patterns)
     return [
-        kind.value
-        for kind in EventType
-        if "*" in names or kind.value in names or f"{kind.value.split('.')[0]}.*" in names
+        event_type.value
+        for event_type in EventType
+        if "*" in names or event_type.value in names or f"{event_type.value.split('.')[0]}.*" in names
     ]
 
 
@@ -100,7 +100,7 @@ def task_json(
     identity: TaskIdentity, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return a task as clients see it in events and under /v1/tasks."""
-    done = task.status is Status.SUCCEED
+    is_succeeded = task.status is Status.SUCCEED
     updated_at = milliseconds(task.updated_at)
     return {
         "task_id": str(identity.id),
@@ -110,19 +110,19 @@ def task_json(
         "task_status_msg": reason,
         "created_at": milliseconds(identity.created_at),
         "updated_at": updated_at,
-        "task_result": result if done else None,
-        "expires_at": updated_at + _RESULT_LIFE if done else None,
+        "task_result": result if is_succeeded else None,
+        "expires_at": updated_at + _RESULT_LIFE if is_succeeded else None,
         "sequence": task.sequence,
     }
 
 
 def rfc3339(at: datetime) -> str:
     """Return an aware UTC time as RFC 3339 with milliseconds."""
-    return f"{_to_the_second(floor(at.timestamp()))}.{at.microsecond // 1000:03d}Z"
+    return f"{_format_second(floor(at.timestamp()))}.{at.microsecond // 1000:03d}Z"
 
 
 @lru_cache(maxsize=64)
-def _to_the_second(second: int) -> str:
+def _format_second(second: int) -> str:
     """Return a second since 1970 as text without its zone. Cached, because thousands of events share a second."""
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
@@ -133,18 +133,18 @@ def make_task_event(identity: TaskIdentity, task: Task, signal: Signal) -> Event
         identity.id,
         task.sequence,
         client=identity.client,
-        kind=_EVENT_TYPES[task.status],
+        event_type=_EVENT_TYPES[task.status],
         at=task.updated_at,
         content=task_json(identity, task, signal.reason, signal.result),
     )
 
 
 def make_event(
-    subject: UUID, sequence: int, *, client: UUID, kind: str, at: datetime, content: Mapping[str, Any]
+    subject: UUID, sequence: int, *, client: UUID, event_type: str, at: datetime, content: Mapping[str, Any]
 ) -> Event:
     """Return an event of any type, with its bytes."""
-    body = to_json_bytes({"type": kind, "timestamp": rfc3339(at), "data": content})
-    return Event(subject, sequence, client, kind, at, body)
+    body = to_json_bytes({"type": event_type, "timestamp": rfc3339(at), "data": content})
+    return Event(subject, sequence, client, event_type, at, body)
 
 
 def render(event: Event, form: BodyFormat, source: str) -> bytes:

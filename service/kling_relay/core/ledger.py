@@ -8,11 +8,11 @@ task can have.
 from decimal import Decimal
 from typing import Literal, NamedTuple, assert_never
 
-from kling_relay.core.money import money, plain
+from kling_relay.core.money import format_amount, parse_amount
 from kling_relay.core.task import FINAL, Status
 
 _ZERO = Decimal(0)
-_ENDED = frozenset({Status.SUCCEED, Status.FAILED})
+_IRREVERSIBLE = frozenset({Status.SUCCEED, Status.FAILED})
 LedgerState = Literal["reserved", "unknown", "settled", "released"]
 
 
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
     reserved: Decimal
     charged: Decimal
     note: str = ""
-    """Why the charge differs from the provider's figure, or an empty text."""
+    """Why the charge differs from the provider's figure, or empty."""
 
 
 def on_record(quote: Decimal) -> Entry:
@@ -37,7 +37,7 @@ def on_step(before: Status, after: Status, quote: Decimal, charge: str | None) -
     `charge` is the provider's `final_unit_deduction`. Without a valid figure the quote is charged; if the figure is
     invalid, the entry's note says so.
     """
-    if after not in FINAL or before in _ENDED:
+    if after not in FINAL or before in _IRREVERSIBLE:
         return None
     reserved = _ZERO if before is Status.EXPIRED else quote
     if after is Status.SUCCEED:
@@ -50,9 +50,10 @@ def charge_of(charge: str | None, quote: Decimal) -> tuple[Decimal, str]:
     """Return the cost of a success, and a note if the provider's figure is invalid."""
     if charge is None or not charge.strip():
         return quote, ""
-    figure = money(charge)
+    figure = parse_amount(charge)
     if figure is None:
-        return quote, f"the provider's charge {charge[:40]!a} is not a figure; the quote {plain(quote)} is charged"
+        note = f"the provider's charge {charge[:40]!a} is not a figure; the quote {format_amount(quote)} is charged"
+        return quote, note
     return figure, ""
 
 

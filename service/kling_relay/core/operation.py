@@ -41,7 +41,7 @@ def operation_of(kind: Kind) -> Operation:
 
 
 def kind_of(operation: Operation, has_image: bool) -> Kind:
-    """Return the kind of an order at `operation`. An image turns an image order into image2image."""
+    """Return the kind of an order at `operation`. An image order that contains an image is image2image."""
     match operation:
         case Operation.GENERATIONS:
             return Kind.IMAGE2IMAGE if has_image else Kind.TEXT2IMAGE

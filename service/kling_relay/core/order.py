@@ -23,7 +23,7 @@ __all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of"]
 
 MAX_EXTERNAL_ID = 128
 _LONG = 4096
-"""Longer text is an image in Base64, not a prompt, in whichever member it is."""
+"""Longer text is treated as a Base64 image, not as a prompt, in any member."""
 MODEL_NAME = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 _MODEL_NAME = re.compile(MODEL_NAME)
 
@@ -78,10 +78,10 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
     if not isinstance(body, dict):
         raise InvalidOrder([Fault("body", "must be a JSON object")])
     faults: list[Fault] = []
-    members, refused = _set_members(body, rulebook, faults)
+    members, refused_names = _set_members(body, rulebook, faults)
     hook = _hook(members, rulebook.hooks, faults)
     external_task_id = _external_id(members.pop("external_task_id", None), faults)
-    fields = _fields(operation, rulebook, members, refused, faults)
+    fields = _fields(operation, rulebook, members, refused_names, faults)
     if faults:
         raise InvalidOrder(faults)
     kind = kind_of(operation, has_image="image" in fields)
@@ -89,7 +89,10 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
 
 
 def fingerprint(order: Order) -> bytes:
-    """Return 32 bytes that are equal exactly if two orders ask for the same. Takes about 20 ms for 20 MB of images."""
+    """Return a 32-byte digest, equal exactly if two orders ask for the same thing.
+
+    Takes about 20 ms for 20 MB of images.
+    """
     content = [order.kind, _digest(order.fields), order.external_task_id, order.hook]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
 
@@ -97,13 +100,13 @@ def fingerprint(order: Order) -> bytes:
 def _set_members(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) -> tuple[dict[str, Any], set[str]]:
     """Return the members that are set, under their canonical names, and the names of those that must be refused."""
     members: dict[str, Any] = {}
-    refused: set[str] = set()
+    refused_names: set[str] = set()
     for name, value in body.items():
         if not isinstance(name, str):
             faults.append(Fault("body", "has a member whose name is not text"))
         elif fault := find_fault(name, value):
             faults.append(fault)
-            refused.add(rulebook.aliases.get(name, name))
+            refused_names.add(rulebook.aliases.get(name, name))
         elif value is not None and value != "":
             members[name] = value
     for alias, name in rulebook.aliases.items():
@@ -111,7 +114,7 @@ def _set_members(body: dict[Any, Any], rulebook: Rulebook, faults: list[Fault]) 
             value = members.pop(alias)
             if members.setdefault(name, value) != value:
                 faults.append(Fault(alias, f"contradicts {name}"))
-    return members, refused
+    return members, refused_names
 
 
 def _hook(members: dict[str, Any], spellings: tuple[str, ...], faults: list[Fault]) -> str | None:
@@ -130,7 +133,7 @@ def _hook(members: dict[str, Any], spellings: tuple[str, ...], faults: list[Faul
 
 
 def _external_id(value: object, faults: list[Fault]) -> str | None:
-    """Return the client's own name for the task. A number is taken as its digits."""
+    """Return the client's own name for the task. A number becomes its digits."""
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -147,20 +150,20 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
 
 
 def _fields(
-    operation: Operation, rulebook: Rulebook, members: dict[str, Any], refused: set[str], faults: list[Fault]
+    operation: Operation, rulebook: Rulebook, members: dict[str, Any], refused_names: set[str], faults: list[Fault]
 ) -> dict[str, Any]:
     rules = rulebook.operations[operation]
     model = members.pop("model_name", rules.default_model)
-    model_rules = _rules_of_model(rules, model, faults) if "model_name" not in refused else rules.fields
+    model_rules = _rules_of_model(rules, model, faults) if "model_name" not in refused_names else rules.fields
     fields: dict[str, Any] = {"model_name": model}
-    wrong = set(refused)
+    faulty_names = set(refused_names)
     for name, rule in model_rules.items():
-        if name not in members and rule is not None and not rule.required:  # as most fields of most orders
+        if name not in members and rule is not None and not rule.required:  # the common case
             if rule.default is not None:
                 fields[name] = rule.default
             continue
-        before = len(faults)
-        value = _field(name, rule or rules.fields[name], members, refused, faults)
+        fault_count = len(faults)
+        value = _field(name, rule or rules.fields[name], members, refused_names, faults)
         if value is not None and rule is None:
             if value != rules.fields[name].default:  # real clients send the default to every model
                 faults.append(Fault(name, f"is not supported by {model}"))
@@ -168,10 +171,10 @@ def _fields(
             fields[name] = value
         elif rule is not None and rule.default is not None:
             fields[name] = rule.default
-        if len(faults) > before:
-            wrong.add(name)
+        if len(faults) > fault_count:
+            faulty_names.add(name)
     unknown = {name: value for name, value in members.items() if name not in rules.fields}
-    _check_combinations(rules, {**unknown, **fields}, model_rules, wrong, faults)
+    _check_combinations(rules, {**unknown, **fields}, model_rules, faulty_names, faults)
     if rulebook.unknown_members == "refuse":
         faults += [Fault(printable(name), "is not known here") for name in unknown]
     return {**fields, **unknown} if rulebook.unknown_members == "forward" else fields
@@ -188,10 +191,10 @@ def _rules_of_model(rules: OperationRules, model: object, faults: list[Fault]) -
     return rules.fields
 
 
-def _field(name: str, rule: Rule, members: dict[str, Any], refused: set[str], faults: list[Fault]) -> Any:
+def _field(name: str, rule: Rule, members: dict[str, Any], refused_names: set[str], faults: list[Fault]) -> Any:
     """Return the canonical value of a field, or None if it is unset or wrong."""
     if name not in members:
-        if rule.required and name not in refused:
+        if rule.required and name not in refused_names:
             faults.append(Fault(name, "is required"))
         return None
     try:
@@ -205,21 +208,23 @@ def _check_combinations(
     rules: OperationRules,
     fields: dict[str, Any],
     model_rules: Mapping[str, Rule | None],
-    wrong: set[str],
+    faulty_names: set[str],
     faults: list[Fault],
 ) -> None:
     """Add the faults of combinations, except for fields that are already reported as wrong."""
     faults += [
         Fault(" or ".join(group), "is required")
         for group in rules.at_least_one
-        if not any(name in fields or name in wrong for name in group)
+        if not any(name in fields or name in faulty_names for name in group)
     ]
     present = [[name for name in group if name in fields] for group in rules.exclusive]
     if sum(map(bool, present)) > 1:
         faults.append(Fault(" and ".join(name for group in present for name in group), "exclude one another"))
     for name, rule in model_rules.items():
         if isinstance(rule, Camera) and name in fields and rule.only:
-            matching = [case for case in rule.only if all(k in wrong or fields.get(k) == v for k, v in case.items())]
+            matching = [
+                case for case in rule.only if all(k in faulty_names or fields.get(k) == v for k, v in case.items())
+            ]
             if not matching:
                 cases = " or ".join(" and ".join(f"{k} {v}" for k, v in case.items()) for case in rule.only)
                 faults.append(Fault(name, f"is supported only with {cases}"))
@@ -243,7 +248,7 @@ def _describe(value: Any, *, always: bool = False) -> Any:
 
 
 def _digest(value: Any) -> Any:
-    """Return `value` with its digest in place of every long text, which spares JSON the copying and escaping."""
+    """Return `value` with its digest in place of every long text, so that long texts are not copied and escaped."""
     match value:
         case str() if len(value) > _LONG:
             return {"sha256": hashlib.sha256(value.encode()).hexdigest()}

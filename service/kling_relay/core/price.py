@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.money import money, plain
+from kling_relay.core.money import format_amount, parse_amount
 from kling_relay.core.operation import Kind
 from kling_relay.core.order import Order
 
@@ -30,15 +30,17 @@ class Factor:
         """Return the factor for `value`, and whether it is listed."""
         if value in self.listed:
             return self.listed[value], True
-        amount = money(value)
+        amount = parse_amount(value)
         if self.per and amount is not None:
             return amount / self.per, not self.listed
         return self.otherwise, False
 
     def to_json(self) -> dict[str, str]:
         """Return the factor as it is written in a file."""
-        unlisted = {"otherwise": plain(self.otherwise)} if self.per is None else {"per": plain(self.per)}
-        return {value: plain(factor) for value, factor in self.listed.items()} | unlisted
+        unlisted = (
+            {"otherwise": format_amount(self.otherwise)} if self.per is None else {"per": format_amount(self.per)}
+        )
+        return {value: format_amount(factor) for value, factor in self.listed.items()} | unlisted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class PriceRule:
             "kinds": sorted(self.kinds),
             "models": sorted(self.models),
             "listed": self.listed,
-            "price": plain(self.price),
+            "price": format_amount(self.price),
             "times": {field: factor.to_json() for field, factor in self.factors.items()},
         }
 
@@ -98,7 +100,7 @@ class Quote:
     def to_json(self) -> dict[str, Any]:
         """Return the quote as JSON. The amount is text, because most JSON readers turn numbers into floats."""
         return {
-            "amount": plain(self.amount),
+            "amount": format_amount(self.amount),
             "currency": self.currency,
             "prices": self.version,
             "listed": self.listed,
@@ -114,7 +116,7 @@ def quote(order: Order, prices: Prices) -> Quote:
         if order.kind in rule.kinds and (order.model in rule.models or ANY_MODEL in rule.models)
     )
     unit = "picture" if order.kind.makes_images else f"{order.model} video"
-    amount, listed, lines = rule.price, rule.listed, [f"{plain(rule.price)} per {unit}"]
+    amount, listed, lines = rule.price, rule.listed, [f"{format_amount(rule.price)} per {unit}"]
     values = {"n": str(order.n), "mode": order.mode, "duration": order.duration}
     for field, factor in rule.factors.items():
         value = values[field]
@@ -123,9 +125,11 @@ def quote(order: Order, prices: Prices) -> Quote:
         multiplier, is_listed = factor.factor_for(value)
         amount, listed = amount * multiplier, listed and is_listed
         if multiplier != 1:
-            lines.append(f"x {plain(multiplier)} for {field} {value}" + ("" if is_listed else " (not in the list)"))
+            lines.append(
+                f"x {format_amount(multiplier)} for {field} {value}" + ("" if is_listed else " (not in the list)")
+            )
     return Quote(
-        amount=Decimal(plain(amount)),
+        amount=Decimal(format_amount(amount)),
         currency=prices.currency,
         version=f"{prices.name}@{prices.version}",
         listed=listed,
@@ -148,9 +152,9 @@ class Quoter:
     def __call__(self, order: Order) -> Quote:
         """Return what `order` costs, as `quote` does."""
         fields = (order.kind, order.model, order.n, order.mode, order.duration)
-        cached = self._quotes.get(fields)
-        if cached is None:
+        order_quote = self._quotes.get(fields)
+        if order_quote is None:
             if len(self._quotes) >= MAX_QUOTES:  # unlisted models may have any name
                 self._quotes.clear()
-            cached = self._quotes[fields] = quote(order, self._prices)
-        return cached
+            order_quote = self._quotes[fields] = quote(order, self._prices)
+        return order_quote

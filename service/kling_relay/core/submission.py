@@ -171,14 +171,14 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Submit
 
 def _by_status(status: int, code: int | None, message: str, retry_after: float | None) -> SubmitOutcome:
     """Return the outcome by the HTTP status, if the body has no code that Kling documents."""
-    known = code or 0
+    known_code = code or 0
     if status == 429:
-        return RetryLater(known, message or "too many requests", retry_after)
+        return RetryLater(known_code, message or "too many requests", retry_after)
     if status in _UNKNOWN_STATUSES or not 300 <= status < 500:
         return Unknown(_describe(status, code, message))
     if status < 400 or status in _ACCOUNT_STATUSES:
-        return AccountRefused(known, _describe(status, code, message))
-    return Refused(known if known > 0 else 1200, message or f"refused with HTTP {status}", status)
+        return AccountRefused(known_code, _describe(status, code, message))
+    return Refused(known_code if known_code > 0 else 1200, message or f"refused with HTTP {status}", status)
 
 
 def _describe(status: int, code: int | None, message: str) -> str:

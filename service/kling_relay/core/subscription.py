@@ -93,21 +93,21 @@ def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def restore_hidden(headers: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str] | list[str]:
+def restore_hidden(headers: Mapping[str, str], stored_headers: Mapping[str, str]) -> dict[str, str] | list[str]:
     """Return `headers` with the stored value in place of every hidden one; or every fault, as sentences."""
-    known = {name.lower(): text for name, text in stored.items()}
+    text_by_name = {name.lower(): text for name, text in stored_headers.items()}
     faults = [
         f"{name} must have a value: no stored value exists for {HIDDEN}"
         for name, text in headers.items()
-        if text == HIDDEN and name.lower() not in known
+        if text == HIDDEN and name.lower() not in text_by_name
     ]
-    return faults or {name: known[name.lower()] if text == HIDDEN else text for name, text in headers.items()}
+    return faults or {name: text_by_name[name.lower()] if text == HIDDEN else text for name, text in headers.items()}
 
 
 def event_faults(events: Any) -> list[str]:
     """Return every fault of an event filter, as sentences."""
     if not isinstance(events, list | tuple) or not events:
         return ["must be a list of at least one event type or pattern"]
-    unknown = [str(kind) for kind in events if kind not in PATTERNS]
-    known = ", ".join(sorted(PATTERNS))
-    return [f"must be known events, not {', '.join(unknown)} (known: {known})"] if unknown else []
+    unknown = [str(event_type) for event_type in events if event_type not in PATTERNS]
+    known_types = ", ".join(sorted(PATTERNS))
+    return [f"must be known events, not {', '.join(unknown)} (known: {known_types})"] if unknown else []

@@ -15,7 +15,7 @@ SIMPLE = "simple"
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _EXACT = 2**53
-"""From here on every float is whole, so being whole says nothing about what the client meant."""
+"""Floats from here on have no fraction, so they are not converted to int."""
 
 
 def validate(rule: Rule, value: object, name: str) -> Any:
@@ -112,8 +112,10 @@ def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
     if image.size > rule.max_bytes:
         faults.append(f"must be at most {rule.max_bytes / 2**20:g} MB, is {image.size / 2**20:.1f} MB")
     if image.facts is None:
-        other = other_format(image.read(0, 16))
-        faults.append(f"must be jpg or png, is {other}" if other else "is not a readable jpg or png")
+        other_format_name = other_format(image.read(0, 16))
+        faults.append(
+            f"must be jpg or png, is {other_format_name}" if other_format_name else "is not a readable jpg or png"
+        )
     else:
         faults += _side_faults(rule, image.facts)
     return faults

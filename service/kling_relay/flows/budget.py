@@ -1,7 +1,7 @@
 """Budget: orders of a limited client or key are checked in the transaction that records those that fit.
 
 The transaction locks the row of the client or key, sums up the ledger, and records only what fits. So the limit holds
-exactly, however many processes there are. A client without a limit pays one small look-up every other second.
+exactly, however many processes there are. A client without a limit costs one small query every two seconds.
 """
 
 import asyncio
@@ -53,12 +53,12 @@ class BudgetTally:
         """Count the order, or return why it does not fit."""
         day, _ = windows(record.created_at)
         keys = [(account, record.currency, day) for account in (record.client, record.key)]
-        limited = [self._balances[key] for key in keys if key in self._balances]
-        for balance in limited:
-            whose = "this key" if balance.account.key else "this client"
-            if refusal := budget_refusal(balance.account.limits, balance.spent, record.quote, whose=whose):
+        limited_balances = [self._balances[key] for key in keys if key in self._balances]
+        for balance in limited_balances:
+            owner = "this key" if balance.account.key else "this client"
+            if refusal := budget_refusal(balance.account.limits, balance.spent, record.quote, owner=owner):
                 return refusal
-        for balance in limited:
+        for balance in limited_balances:
             balance.spent = balance.spent.plus(record.quote)
             for alert in self.budget.new_alerts(balance.account, balance.spent, record.created_at, self._alerts):
                 self._alerts[alert.identity] = alert
@@ -83,9 +83,9 @@ class Budget:
 
     async def is_limited(self, client: UUID, key: UUID, now: datetime) -> bool:
         """Return whether orders of this key must be checked. The answer may be two seconds old."""
-        cached = self._cache.get((client, key))
-        if cached is not None and timedelta() <= now - cached[0] < CACHED_FOR:
-            return cached[1]
+        entry = self._cache.get((client, key))
+        if entry is not None and timedelta() <= now - entry[0] < CACHED_FOR:
+            return entry[1]
         is_limited = await budgets.is_limited(self.database, client, key)
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
@@ -95,7 +95,7 @@ class Budget:
     async def tally(self, connection: Connection, client: UUID, records: Sequence[NewTask]) -> BudgetTally:
         """Lock the client and the keys of these orders of one client, and return a tally that admits the orders.
 
-        Call it in the transaction that records them, before it does, and `announce` the tally's alerts there.
+        Call it in the transaction that records them, before recording, and `announce` the tally's alerts there.
         """
         spent_by: dict[tuple[UUID, str, datetime], _Balance] = {}
         for account in await budgets.lock_accounts(connection, client, {record.key for record in records}):
@@ -109,18 +109,18 @@ class Budget:
                     spent_by[key] = _Balance(account, spent)
         return BudgetTally(self, spent_by)
 
-    async def announce(self, connection: Connection, reached: Sequence[AlertRecord]) -> int:
+    async def announce(self, connection: Connection, records: Sequence[AlertRecord]) -> int:
         """Announce the alerts that are new, in the transaction of `connection`; return how many."""
-        if not reached:
+        if not records:
             return 0
-        count = await budgets.record_alerts(connection, self.database.tx_offset, reached)
+        count = await budgets.record_alerts(connection, self.database.tx_offset, records)
         if count:
             for wakeup in self.wakeups:
                 wakeup.notify()
         return count
 
     async def check(self) -> int:
-        """Announce thresholds that were reached without an order, and close the sums; return how many alerts."""
+        """Announce thresholds reached without an order and update ledger checkpoints; return the number of alerts."""
         now, count = self.now(), 0
         for account in await budgets.limited_accounts(self.database):
             spent = await balances.spent(self.database.pool, account, self.currency, now, checkpoint_after=1)
@@ -129,7 +129,7 @@ class Budget:
         return count
 
     async def run(self) -> None:
-        """Check again and again until cancelled. While the database is away, try again."""
+        """Check every minute until cancelled. While the database is away, try again."""
         while True:
             try:
                 await self.check()
@@ -138,20 +138,24 @@ class Budget:
             await asyncio.sleep(CHECK_EVERY)
 
     def new_alerts(
-        self, account: LedgerAccount, spent: Spending, now: datetime, known: Container[tuple[object, ...]] = ()
+        self,
+        account: LedgerAccount,
+        spent: Spending,
+        now: datetime,
+        known_identities: Container[tuple[object, ...]] = (),
     ) -> list[AlertRecord]:
-        """Return an alert for each threshold that was reached, except those with a `known` identity."""
-        new = []
+        """Return an alert for each threshold that was reached, except those with one of `known_identities`."""
+        records = []
         for alert in alerts(account.limits, spent):
             since = window_of(alert.limit, now)
             identity = (account.id, alert.limit, since, alert.allowed, alert.percent)
-            if identity in known:
+            if identity in known_identities:
                 continue
             event = make_event(
                 subject=self.new_id(now),
                 sequence=1,
                 client=account.client,
-                kind=EventType.BUDGET_THRESHOLD,
+                event_type=EventType.BUDGET_THRESHOLD,
                 at=now,
                 content={
                     **alert.to_json(),
@@ -161,7 +165,7 @@ class Budget:
                     "name": account.name,
                 },
             )
-            new.append(
+            records.append(
                 AlertRecord(
                     account=account.id,
                     limit_name=alert.limit,
@@ -171,4 +175,4 @@ class Budget:
                     event=event,
                 )
             )
-        return new
+        return records

@@ -83,17 +83,17 @@ class BudgetedOrders:
         async with transaction(self.database.pool) as connection:
             tally = await self.budget.tally(connection, client, [order.record for order in batch])
             keys = [key for order in batch for key in order.keys]
-            used = await idempotency.used_keys(connection, client, keys) if keys else {}
+            used_keys = await idempotency.used_keys(connection, client, keys) if keys else {}
             claims: dict[str, UsedKey] = {}
             for order in batch:
-                if repeated := [used[key] for key in order.keys if key in used]:
+                if repeated := [used_keys[key] for key in order.keys if key in used_keys]:
                     verdicts.append(RepeatedError(repeated))
                     continue
                 verdicts.append(refusal := tally.admit(order.record))
                 if refusal is None:
-                    own = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
-                    used |= own
-                    claims |= own
+                    order_keys = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
+                    used_keys |= order_keys
+                    claims |= order_keys
                     admitted.append(order.record)
             if admitted:
                 await idempotency.claim_keys(connection, client, claims)

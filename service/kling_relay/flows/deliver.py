@@ -181,12 +181,12 @@ class Deliver:
         verdict = settle(attempt, response, self.schedule, self.random_fraction())
         outcome = OUTCOME[type(verdict)]
         self.observer.attempt_made(outcome, response)
-        before, queue.health = queue.health, queue.health.after(verdict, now)
+        previous_health, queue.health = queue.health, queue.health.after(verdict, now)
         if wait := queue.health.probe_wait():
             queue.probe_at = asyncio.get_running_loop().time() + wait
             queue.wake_at = min(queue.wake_at, queue.probe_at)
-        if queue.health is not HEALTHY or before is not HEALTHY:
-            self._track_health(queue, before, verdict, now)
+        if queue.health is not HEALTHY or previous_health is not HEALTHY:
+            self._track_health(queue, previous_health, verdict, now)
         self.settlement.add(
             SettledAttempt(
                 subscription=queue.id,
@@ -206,8 +206,10 @@ class Deliver:
         if queue.may_have_more and len(queue.ready) < queue.low_water:
             self.needs_refill.set()
 
-    def _track_health(self, queue: DeliveryQueue, before: SubscriptionHealth, verdict: Verdict, now: datetime) -> None:
-        was_healthy = before.failing_since is None
+    def _track_health(
+        self, queue: DeliveryQueue, previous_health: SubscriptionHealth, verdict: Verdict, now: datetime
+    ) -> None:
+        was_healthy = previous_health.failing_since is None
         is_healthy = queue.health.failing_since is None
         if was_healthy != is_healthy or isinstance(verdict, Gone) or queue.health.is_hopeless(now):
             self.health_changes[queue.id] = HealthChange(queue, verdict)

@@ -102,19 +102,19 @@ class DeliveryQueue:
         self.may_have_more = True
         self.settled_during_read = None
 
-    def finish_read(self, wanted: DueQuery, claims: list[DueDelivery]) -> None:
-        """Add the deliveries that were read for `wanted` and are not here yet.
+    def finish_read(self, query: DueQuery, deliveries: list[DueDelivery]) -> None:
+        """Add the deliveries that were read for `query` and are not here yet.
 
         The read may return a delivery as it was before it was settled meanwhile. That one must not be sent again.
         """
         settled, self.settled_during_read = self.settled_during_read or {}, None
-        for claim in claims:
-            if claim.key not in self.claimed and claim.attempt >= settled.get(claim.key, 0):
-                self.claimed.add(claim.key)
-                self.ready.append(claim)
-        self.may_have_more = self.may_have_more or len(claims) >= wanted.limit
-        if claims:
-            self.cursor = claims[-1].due_at
+        for delivery in deliveries:
+            if delivery.key not in self.claimed and delivery.attempt >= settled.get(delivery.key, 0):
+                self.claimed.add(delivery.key)
+                self.ready.append(delivery)
+        self.may_have_more = self.may_have_more or len(deliveries) >= query.limit
+        if deliveries:
+            self.cursor = deliveries[-1].due_at
 
     @property
     def low_water(self) -> int:

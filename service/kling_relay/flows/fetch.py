@@ -25,7 +25,7 @@ from kling_relay.store.postgres.statement import StoreError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchTunables:
-    """How often Fetch does what; in seconds."""
+    """Intervals and limits; times in seconds."""
 
     lease: float = 10.0
     heartbeat: float = 2.5
@@ -33,7 +33,7 @@ class FetchTunables:
     check_every: float = 0.03
     """Between checks of the newest rows."""
     tail: float = 0.3
-    """How far back a check looks. A row that was written earlier and missed waits for the scan."""
+    """How far back a check looks. The scan finds older rows that a check missed."""
     late: timedelta = timedelta(seconds=2)
     """How long a transaction that wrote a delivery may take to commit before the cursor passes it."""
     scan_every: float = 1.0
@@ -43,7 +43,7 @@ class FetchTunables:
     max_queues: int = 256
     """Queues that are read in one statement."""
     forget_after: float = 60.0
-    """Without anything to do, a queue is forgotten."""
+    """How long an idle queue is kept."""
 
 
 @dataclass(slots=True)
@@ -104,25 +104,25 @@ class Fetch:
 
     async def _renew_lease(self) -> None:
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        owned, share = await shards.hold(self.database, self.worker, self.tunables.lease)
-        self._progress.owned_until = begun + self.tunables.lease * 0.8
-        surplus = len(owned) - share
+        started_at = loop.time()
+        owned_shards, share = await shards.hold(self.database, self.worker, self.tunables.lease)
+        self._progress.owned_until = started_at + self.tunables.lease * 0.8
+        surplus = len(owned_shards) - share
         if surplus > 0:
-            busy = {queue.shard for queue in self.deliver.queues.values() if queue.in_flight or queue.claimed}
-            given = set(sorted(owned, key=lambda shard: (shard in busy, shard))[:surplus])
-            owned -= given
-            self._forget(lambda queue: queue.shard in given)
+            busy_shards = {queue.shard for queue in self.deliver.queues.values() if queue.in_flight or queue.claimed}
+            released_shards = set(sorted(owned_shards, key=lambda shard: (shard in busy_shards, shard))[:surplus])
+            owned_shards -= released_shards
+            self._forget(lambda queue: queue.shard in released_shards)
             # settle what is in flight there first, so that the next owner does not send it again
             await self.deliver.settlement.drain()
-            await shards.release(self.database, self.worker, given)
-        lost = self.shards - owned
-        self._forget(lambda queue: queue.shard in lost)
-        new = owned - self.shards
+            await shards.release(self.database, self.worker, released_shards)
+        lost_shards = self.shards - owned_shards
+        self._forget(lambda queue: queue.shard in lost_shards)
+        new_shards = owned_shards - self.shards
         self.shards.clear()
-        self.shards.update(owned)
-        if new:
-            await self._add_pending(await outbox.discover(self.database, sorted(new)))
+        self.shards.update(owned_shards)
+        if new_shards:
+            await self._add_pending(await outbox.discover(self.database, sorted(new_shards)))
 
     def _forget(self, is_forgotten: Callable[[DeliveryQueue], bool]) -> None:
         for queue in [queue for queue in self.deliver.queues.values() if is_forgotten(queue)]:
@@ -133,13 +133,13 @@ class Fetch:
     async def _run_scans(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._progress.is_stopping:
-            begun = loop.time()
+            started_at = loop.time()
             try:
                 if self.shards:
                     await self._add_pending(await outbox.discover(self.database, sorted(self.shards)))
             except StoreError as error:
                 self.observer.database_failed("fetch", error)
-            await asyncio.sleep(max(self.tunables.scan_every, 20 * (loop.time() - begun)))
+            await asyncio.sleep(max(self.tunables.scan_every, 20 * (loop.time() - started_at)))
 
     async def _add_pending(self, pending: Sequence[outbox.PendingSubscription]) -> None:
         loop_now = asyncio.get_running_loop().time()
@@ -167,9 +167,9 @@ class Fetch:
         size = self.tunables.max_queues * 4
         for start in range(0, len(queues), size):
             part = queues[start : start + size]
-            known = await recipients.read(self.database, [queue.id for queue in part])
+            recipients_by_id = await recipients.read(self.database, [queue.id for queue in part])
             for queue in part:
-                self._set_recipient(queue, known.get(queue.id))
+                self._set_recipient(queue, recipients_by_id.get(queue.id))
         loop_now = asyncio.get_running_loop().time()
         for queue in queues:
             if not queue.is_idle() or queue.wake_at < float("inf") or queue.health is not HEALTHY:
@@ -219,16 +219,16 @@ class Fetch:
 
     async def _wait_for_work(self) -> bool:
         """Wait for a wakeup, a queue that runs low, or the next check. Return whether there may be new deliveries."""
-        woken = asyncio.ensure_future(self.wakeup.wait(self.tunables.check_every))
-        low = asyncio.ensure_future(self.deliver.needs_refill.wait())
-        await asyncio.wait({woken, low}, return_when=asyncio.FIRST_COMPLETED)
-        was_low = low.done()
-        low.cancel()
+        wakeup_wait = asyncio.ensure_future(self.wakeup.wait(self.tunables.check_every))
+        refill_wait = asyncio.ensure_future(self.deliver.needs_refill.wait())
+        await asyncio.wait({wakeup_wait, refill_wait}, return_when=asyncio.FIRST_COMPLETED)
+        is_refill_needed = refill_wait.done()
+        refill_wait.cancel()
         self.deliver.needs_refill.clear()
-        if not woken.done():
-            woken.cancel()
+        if not wakeup_wait.done():
+            wakeup_wait.cancel()
             return False
-        return woken.result() or not was_low
+        return wakeup_wait.result() or not is_refill_needed
 
     async def _check(self, *, is_woken: bool) -> None:
         loop_now = asyncio.get_running_loop().time()
@@ -260,29 +260,29 @@ class Fetch:
             return
         for queue, _ in reads:
             queue.start_read()
-        claims: dict[UUID, list[outbox.DueDelivery]] = {}
+        deliveries_by_queue: dict[UUID, list[outbox.DueDelivery]] = {}
         try:
-            due = await outbox.read(self.database, [wanted for _, wanted in reads])
+            deliveries = await outbox.read(self.database, [query for _, query in reads])
         except BaseException:
             for queue, _ in reads:
                 queue.abort_read()
             raise
-        for claim in due:
-            claims.setdefault(claim.subscription, []).append(claim)
-        for queue, wanted in reads:
+        for delivery in deliveries:
+            deliveries_by_queue.setdefault(delivery.subscription, []).append(delivery)
+        for queue, query in reads:
             if self.deliver.queues.get(queue.id) is queue:
-                queue.finish_read(wanted, claims.get(queue.id, []))
+                queue.finish_read(query, deliveries_by_queue.get(queue.id, []))
                 self.deliver.offer(queue)
 
     def _next_reads(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.DueQuery]]:
-        """Return the queues to fill. If there are too many, these go behind the others for the next time."""
+        """Return the queues to fill. If there are too many, the returned queues go to the end of the order."""
         late_from = self.now() - self.tunables.late
         queues, max_queues = self.deliver.queues, self.tunables.max_queues
         reads = []
         for queue in queues.values():
-            wanted = queue.next_read(loop_now, late_from)
-            if wanted is not None:
-                reads.append((queue, wanted))
+            query = queue.next_read(loop_now, late_from)
+            if query is not None:
+                reads.append((queue, query))
                 if len(reads) == max_queues:
                     break
         if len(reads) == max_queues:
@@ -310,7 +310,7 @@ class Fetch:
             subject=self.new_id(now),
             sequence=1,
             client=queue.recipient.client,
-            kind=EventType.SUBSCRIPTION_DISABLED,
+            event_type=EventType.SUBSCRIPTION_DISABLED,
             at=now,
             content={"subscription_id": str(queue.id), "url": queue.recipient.url, "reason": reason},
         )

@@ -1,8 +1,8 @@
 """Follows the end of the event log, once per process, for event streams and for requests that wait for a task.
 
-One statement every few hundredths of a second serves all clients, and runs only while somebody waits. A wakeup makes
-it run at once. Events of other processes are found the same way, so that several processes behind one address behave
-as one.
+One statement every few hundredths of a second serves all clients, and runs only while there are listeners or
+waiters. A wakeup makes it run at once. Events of other processes are found the same way, so that several processes
+behind one address behave as one.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class LogFollower:
 
     @asynccontextmanager
     async def listening(self, listener: Listener) -> AsyncIterator[Cursor]:
-        """Put every event behind the yielded cursor into `listener`, each once and in order."""
+        """Put every event after the yielded cursor into `listener`, each once and in order."""
         async with self._following(listener.client) as cursor:
             self._listeners[listener.client].add(listener)
             if self.is_closed:
@@ -105,25 +105,27 @@ class LogFollower:
 
     @asynccontextmanager
     async def watching(self, client: UUID, task: UUID) -> AsyncIterator[asyncio.Event]:
-        """Yield an event that is set when the client's task ends. Read the task after this began, not before."""
-        ended = asyncio.Event()
+        """Yield an event that is set when the client's task ends. Read the task inside the block, so that
+        its end is not missed.
+        """
+        end_event = asyncio.Event()
         async with self._following(client):
-            self._waiters[task].add(ended)
+            self._waiters[task].add(end_event)
             if self.is_closed:
-                ended.set()
+                end_event.set()
             try:
-                yield ended
+                yield end_event
             finally:
-                self._waiters[task].discard(ended)
+                self._waiters[task].discard(end_event)
                 if not self._waiters[task]:
                     del self._waiters[task]
 
     async def run(self) -> None:
-        """Follow the log until cancelled. While the database is away, everybody waits."""
+        """Follow the log until cancelled. While the database is away, listeners and waiters wait."""
         loop = asyncio.get_running_loop()
         while True:
             await self._has_users.wait()
-            began = loop.time()
+            started_at = loop.time()
             try:
                 has_more = await self._check()
             except (StoreUnavailableError, CollisionError) as error:
@@ -136,7 +138,7 @@ class LogFollower:
                 continue
             if not has_more:
                 await self._wakeup.wait(CHECK_EVERY)
-                await asyncio.sleep(max(0.0, began + MIN_INTERVAL - loop.time()))
+                await asyncio.sleep(max(0.0, started_at + MIN_INTERVAL - loop.time()))
 
     def close(self) -> None:
         """End every stream and wake every waiter, now and from now on, because the process stops."""
@@ -145,8 +147,8 @@ class LogFollower:
             for listener in listeners:
                 listener.close()
         for waiters in self._waiters.values():
-            for ended in waiters:
-                ended.set()
+            for end_event in waiters:
+                end_event.set()
 
     async def _check(self) -> bool:
         """Hand out the new events; return whether there may be more at once."""
@@ -162,8 +164,8 @@ class LogFollower:
             for listener in self._listeners.get(event.client, ()):
                 listener.put(event)
             if event.type in _FINAL:
-                for ended in self._waiters.get(event.at.subject, ()):
-                    ended.set()
+                for end_event in self._waiters.get(event.at.subject, ()):
+                    end_event.set()
         return any(count >= _LIMIT for count in counts.values())
 
     @asynccontextmanager

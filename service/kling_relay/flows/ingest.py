@@ -1,8 +1,7 @@
 """Ingest: what is learned about a task becomes at most one step, with its event and deliveries, exactly once.
 
 Everything that waits goes into one write: read the tasks, ask the state machine, write the steps. An observation that
-lost a race is decided again on the task as it is then. What the provider sent is kept as it came, even if nothing
-moved.
+lost a race is applied again to the new state. The provider's callback is stored unchanged, even if nothing moved.
 """
 
 import asyncio
@@ -31,8 +30,7 @@ class Observation(NamedTuple):
     """Something learned about a task, as it came. `signal` is None if it is unreadable or must not be believed.
 
     `source` is callback, query, submit or clock. `outcome` is why nothing moved; anything but `stale` makes us poll
-    the provider. `before` is the task as the sender believes it to be: if given, the task is not read first. If it is
-    wrong, nothing moves, and the task is read then.
+    the provider. `before` is the expected task, which saves a read; if it is outdated, the task is read.
     """
 
     task: UUID
@@ -78,7 +76,7 @@ class Ingest:
     """`apply` is for flows that have a signal already, `callback` for the provider's own calls.
 
     `poll_after`: seconds of silence until a task is polled. `secrets` verify callbacks. With `confirm`, the provider
-    is asked before an unsigned callback ends a task.
+    is polled before an unsigned callback ends a task.
     """
 
     database: Database
@@ -150,54 +148,68 @@ class Ingest:
         except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
         if self.confirm and not is_signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
-            # believe that the provider has the task, as with any callback, but ask how it ended
-            submitted = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
-            return Observation(task=task, signal=submitted, source="callback", at=now, body=body, outcome="unconfirmed")
+            # record that the provider has the task, as with any callback, but poll for how it ended
+            signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
+            return Observation(task=task, signal=signal, source="callback", at=now, body=body, outcome="unconfirmed")
         return Observation(task=task, signal=signal, source="callback", at=now, body=body)
 
     async def _apply_batch(self, observations: Sequence[Observation]) -> list[Outcome | BaseException]:
         """Write a batch with at most one observation per task. The result for an unknown task is NotFound."""
         results: dict[UUID, Outcome | BaseException] = {}
-        pending = list(observations)
-        for read in range(self.tunables.max_reads):
-            tasks = {each.task: each.before for each in pending if each.before} if read == 0 else {}
-            if unread := [each.task for each in pending if each.task not in tasks]:
-                tasks |= await steps.read(self.database, unread)
-            decided = [_decide(each, tasks[each.task]) for each in pending if each.task in tasks]
-            moved = await self._write(decided, is_first=read == 0)
-            results.update({each.task: NotFound() for each in pending if each.task not in tasks})
-            for outcome in decided:
+        open_observations = list(observations)
+        for round_number in range(self.tunables.max_reads):
+            tasks = (
+                {observation.task: observation.before for observation in open_observations if observation.before}
+                if round_number == 0
+                else {}
+            )
+            if tasks_to_read := [
+                observation.task for observation in open_observations if observation.task not in tasks
+            ]:
+                tasks |= await steps.read(self.database, tasks_to_read)
+            outcomes = [
+                _decide(observation, tasks[observation.task])
+                for observation in open_observations
+                if observation.task in tasks
+            ]
+            moved_tasks = await self._write(outcomes, is_first=round_number == 0)
+            results.update(
+                {observation.task: NotFound() for observation in open_observations if observation.task not in tasks}
+            )
+            for outcome in outcomes:
                 observation = outcome.observation
-                if outcome.move is None or observation.task in moved:
+                if outcome.move is None or observation.task in moved_tasks:
                     results[observation.task] = outcome
                     self.observer.observation_applied(
                         observation.source, "moved" if outcome.move else observation.outcome
                     )
-            pending = [each for each in pending if each.task not in results]
-            if not pending:
+            open_observations = [observation for observation in open_observations if observation.task not in results]
+            if not open_observations:
                 break
         else:
-            results.update({each.task: StoreUnavailableError("too many racing moves") for each in pending})
-        return [results[each.task] for each in observations]
+            results.update(
+                {observation.task: StoreUnavailableError("too many racing moves") for observation in open_observations}
+            )
+        return [results[observation.task] for observation in observations]
 
-    async def _write(self, decided: Sequence[Outcome], *, is_first: bool) -> set[UUID]:
-        moves = [outcome.move for outcome in decided if outcome.move]
-        raw = [outcome.raw_callback() for outcome in decided if outcome.observation.body] if is_first else []
+    async def _write(self, outcomes: Sequence[Outcome], *, is_first: bool) -> set[UUID]:
+        moves = [outcome.move for outcome in outcomes if outcome.move]
+        raw = [outcome.raw_callback() for outcome in outcomes if outcome.observation.body] if is_first else []
         acceptances = [
             _acceptance(outcome.observation, outcome.observation.signal)
-            for outcome in decided
+            for outcome in outcomes
             if outcome.observation.signal and outcome.task.status not in FINAL
         ]
         if not (moves or raw or acceptances):
             return set()
-        moved = await steps.write(self.database, moves, raw, acceptances, ask_in=self.poll_after)
-        if moved:
+        moved_tasks = await steps.write(self.database, moves, raw, acceptances, ask_in=self.poll_after)
+        if moved_tasks:
             for wakeup in self.wakeups:
                 wakeup.notify()
-            for outcome in decided:
-                if outcome.step and outcome.observation.task in moved:
+            for outcome in outcomes:
+                if outcome.step and outcome.observation.task in moved_tasks:
                     self.observer.task_moved(outcome.step, outcome.observation.source)
-        return moved
+        return moved_tasks
 
 
 def _decide(observation: Observation, before: steps.TaskState) -> Outcome:

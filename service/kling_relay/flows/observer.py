@@ -93,7 +93,9 @@ def combine(*observers: Observer) -> Observer:
     combined = Observer()
     for fact in FACTS:
         methods = [
-            getattr(each, fact) for each in observers if getattr(type(each), fact) is not getattr(Observer, fact)
+            getattr(observer, fact)
+            for observer in observers
+            if getattr(type(observer), fact) is not getattr(Observer, fact)
         ]
         if methods:
             setattr(combined, fact, methods[0] if len(methods) == 1 else _in_turn(methods))

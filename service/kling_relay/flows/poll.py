@@ -26,9 +26,9 @@ class PollTunables:
     max_pause: float = 3600.0
     """Seconds between polls of one task at most."""
     max_not_found: int = 5
-    """After that many "no such task" a task was surely not taken, since the provider knows our ids."""
+    """After this many "no such task" answers, the provider certainly did not accept the task: it knows our ids."""
     grace: float = 0.25
-    """Share of the deadline that a task gets on top if the provider cannot be asked."""
+    """Fraction of the deadline that a task gets in addition if the provider does not answer."""
 
 
 @dataclass(slots=True)
@@ -56,23 +56,23 @@ class Poll:
     deadline: timedelta
     tunables: PollTunables = PollTunables()
 
-    async def __call__(self, due: DueSubmission, counts: SweepCounts) -> None:
-        """Poll a task that was accepted, or of which nobody knows. One that is not silent yet is postponed."""
-        quiet = self.now() - due.updated_at
-        if due.state == "accepted" and due.attempt == 0 and quiet < self.sweep_after:
+    async def __call__(self, submission: DueSubmission, counts: SweepCounts) -> None:
+        """Poll a task that is accepted or unknown. One that is not silent yet is postponed."""
+        quiet = self.now() - submission.updated_at
+        if submission.state == "accepted" and submission.attempt == 0 and quiet < self.sweep_after:
             wait = (self.sweep_after - quiet).total_seconds()
-            await due_submissions.postpone(self.database, [(due.task, wait, 0)])
+            await due_submissions.postpone(self.database, [(submission.task, wait, 0)])
             counts.postponed += 1
             return
         counts.polled += 1
-        result = await self._ask(due, due.provider_task_id)
-        if isinstance(result, NoSuchTask) and due.provider_task_id is not None:
+        result = await self._ask(submission, submission.provider_task_id)
+        if isinstance(result, NoSuchTask) and submission.provider_task_id is not None:
             # a callback may have brought an id that is not the provider's own: ask by ours, too
-            result = await self._ask(due, None)
+            result = await self._ask(submission, None)
         match result:
             case Signal():
                 counts.answered += 1
-                observation = Observation(task=due.task, signal=result, source="query", at=self.now())
+                observation = Observation(task=submission.task, signal=result, source="query", at=self.now())
                 outcome = await self.ingest.apply(observation)
                 if outcome.task.status in FINAL:
                     return
@@ -80,20 +80,22 @@ class Poll:
                 pass
             case _:
                 assert_never(result)
-        if reason := self._reason_to_end(due, result):
-            await self.end(due.task, counts, reason)
+        if reason := self._reason_to_end(submission, result):
+            await self.end(submission.task, counts, reason)
         else:
-            await due_submissions.postpone(self.database, [(due.task, self._pause(due.attempt), due.attempt + 1)])
+            await due_submissions.postpone(
+                self.database, [(submission.task, self._pause(submission.attempt), submission.attempt + 1)]
+            )
 
-    async def abandon(self, due: DueSubmission, counts: SweepCounts) -> None:
-        """Note that the process that claimed the order is gone, so that nobody knows whether the POST left."""
-        if due.claim_id is not None:
+    async def abandon(self, submission: DueSubmission, counts: SweepCounts) -> None:
+        """Note that the process that claimed the order is gone, so it is unknown whether the order was sent."""
+        if submission.claim_id is not None:
             reason = "the process that sent it stopped before it had an answer"
-            await submissions.set_abandoned(self.database, due.task, due.claim_id, reason)
+            await submissions.set_abandoned(self.database, submission.task, submission.claim_id, reason)
         counts.postponed += 1
 
     async def end_unsent(self, task: UUID, counts: SweepCounts) -> None:
-        """End a task whose order was surely never sent."""
+        """End a task whose order was certainly never sent."""
         await self.end(task, counts, self._deadline_reason("recorded"))
 
     async def end(self, task: UUID, counts: SweepCounts, reason: str) -> None:
@@ -105,23 +107,23 @@ class Poll:
     def is_overdue(self, created_at: datetime) -> bool:
         return self.now() - created_at > self.deadline
 
-    async def _ask(self, due: DueSubmission, provider_task_id: str | None) -> PollResult:
-        operation = operation_of(Kind(due.kind))
-        return await self.provider.poll(operation, provider_task_id, due.task, self.now(), due.trace)
+    async def _ask(self, submission: DueSubmission, provider_task_id: str | None) -> PollResult:
+        operation = operation_of(Kind(submission.kind))
+        return await self.provider.poll(operation, provider_task_id, submission.task, self.now(), submission.trace)
 
-    def _reason_to_end(self, due: DueSubmission, result: PollResult) -> str | None:
+    def _reason_to_end(self, submission: DueSubmission, result: PollResult) -> str | None:
         """Return why the task ends after this result, or None if it goes on.
 
-        If the provider cannot be asked, the task gets some time beyond the deadline, so that an outage costs no task.
+        If the provider does not answer, the task gets some time beyond the deadline, so that an outage costs no task.
         """
-        is_unknown = due.state == "unknown" and due.provider_task_id is None
-        polls = due.attempt + 1
+        is_unknown = submission.state == "unknown" and submission.provider_task_id is None
+        polls = submission.attempt + 1
         if is_unknown and isinstance(result, NoSuchTask) and polls >= self.tunables.max_not_found:
             return f"the provider was asked {polls} times and has no such order; it was not charged"
         no_answer = isinstance(result, NoAnswer) and not is_unknown
         grace = self.deadline * self.tunables.grace if no_answer else timedelta()
-        if self.is_overdue(due.created_at + grace):
-            return self._deadline_reason(due.state)
+        if self.is_overdue(submission.created_at + grace):
+            return self._deadline_reason(submission.state)
         return None
 
     def _pause(self, attempt: int) -> float:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from kling_relay.core import callback
 from kling_relay.core.discrepancy import Discrepancy, TaskAccount, agreed_end, compare
-from kling_relay.core.money import plain
+from kling_relay.core.money import format_amount
 from kling_relay.core.operation import Kind, operation_of
 from kling_relay.core.resource_packs import ResourcePack
 from kling_relay.core.submission import NoAnswer, PollResult
@@ -50,7 +50,11 @@ class AccountComparison:
         return sum((pack.used for pack in self.packs), Decimal(0))
 
     def to_json(self) -> dict[str, Any]:
-        return {"used": plain(self.used), "ours": plain(self.ours), "difference": plain(self.used - self.ours)}
+        return {
+            "used": format_amount(self.used),
+            "ours": format_amount(self.ours),
+            "difference": format_amount(self.used - self.ours),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,7 @@ class Reconcile:
         """Return the ends of these tasks on which everything that the provider sent agrees."""
         ends: dict[UUID, PollResult] = {}
         for task, bodies in (
-            await reconciliation.believed_callbacks(self.database, [account.task for account in page])
+            await reconciliation.accepted_callbacks(self.database, [account.task for account in page])
         ).items():
             if end := agreed_end([signal for body in bodies if (signal := _read(body))]):
                 ends[task] = end

@@ -1,7 +1,7 @@
 """Send: gives one recorded order to the provider, once, and writes down what came of it.
 
 Exactly one process claims an order before its POST leaves. From then on the order is never sent again unless the
-provider surely did not take it. Sending goes on if the client that ordered goes away.
+provider certainly did not accept it. Sending continues if the client disconnects.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class SendTunables:
     """Times in seconds."""
 
     claimed_for: float = 90.0
-    """After this an order that was claimed and has no outcome is anybody's; longer than any POST."""
+    """After this, any process may take over a claimed order without an outcome. Longer than any POST."""
     persist_for: float = 600.0
     """How long an outcome is held while the database is away."""
     persist_in_stop: float = 20.0
@@ -134,7 +134,7 @@ class Send:
         return {order.task: self(order) for order in orders}
 
     async def drain(self) -> None:
-        """Wait until nothing is being sent. From now on outcomes are not held for long."""
+        """Wait until nothing is being sent. From now on, unwritten outcomes are dropped after `persist_in_stop`."""
         self._stopping.set()
         while self._sending:
             await asyncio.wait(self._sending)
@@ -160,7 +160,7 @@ class Send:
         return [_OrderClaim(claim_id, attempts[task]) if task in attempts else None for task in tasks]
 
     async def _give_back(self, claim_id: UUID) -> None:
-        """Undo a claim whose confirmation was lost: it may be written, but surely nothing was sent under it."""
+        """Undo a claim whose confirmation was lost: it may be in the database, but nothing was sent under it."""
         await self._persist(lambda: submissions.release_claim(self.database, claim_id))
 
     async def _send(self, order: OutgoingOrder) -> Sent | None:
@@ -170,7 +170,7 @@ class Send:
                 return None
             order = order._replace(claim_id=claim.claim_id, attempt=claim.attempt)
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        started_at = loop.time()
         answer = await self.provider.submit(
             operation_of(order.kind),
             order.payload,
@@ -179,22 +179,22 @@ class Send:
             self.now(),
             order.trace,
         )
-        self.observer.order_sent(answer, loop.time() - begun)
+        self.observer.order_sent(answer, loop.time() - started_at)
         if isinstance(answer, AccountRefused):
             self.observer.provider_refused_account(order.task, answer)
         return await self._persist(lambda: self._settle(order, answer))
 
     async def _persist(self, write: Callable[[], Awaitable[Written]]) -> Written:
-        """Write again and again while the database is away: a lost outcome would cost the task."""
+        """Try to write until the database is back, because a lost outcome would cost the task."""
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        started_at = loop.time()
         while True:
             try:
                 return await write()
             except _TRANSIENT:
                 tunables = self.tunables
                 limit = tunables.persist_in_stop if self._stopping.is_set() else tunables.persist_for
-                if loop.time() - begun > limit:
+                if loop.time() - started_at > limit:
                     raise
                 await asyncio.sleep(tunables.retry_after)
 

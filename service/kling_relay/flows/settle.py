@@ -21,7 +21,7 @@ RETRY_AFTER = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Settlement:
-    """Writes attempts without making anyone wait. `on_settled` is called with each batch that is on disk."""
+    """Writes attempts in the background. `on_settled` is called with each batch that is on disk."""
 
     database: Database
     on_settled: Callable[[Sequence[SettledAttempt]], None]
@@ -29,7 +29,7 @@ class Settlement:
     _flushes: "set[asyncio.Task[None]]" = field(init=False, default_factory=set)
 
     def add(self, attempt: SettledAttempt) -> None:
-        """Have an attempt written soon."""
+        """Queue an attempt to be written."""
         self._buffer.append(attempt)
         self._start_flushes()
 
@@ -67,7 +67,7 @@ class Settlement:
                 return
 
     async def _write(self, batch: Sequence[SettledAttempt]) -> None:
-        """Write the batch; on a bad row halve it. The bad attempt is dropped, and its delivery is read again."""
+        """Write the batch, or its halves on a bad row. The bad attempt is dropped, and its delivery is read again."""
         try:
             await outbox.settle(self.database, batch)
         except BadRowError:

@@ -82,19 +82,19 @@ class Submit:
 
         Raises Conflict, ProviderRefused, ProviderUnavailable, BudgetExceeded, OverloadedError, StoreUnavailableError.
         """
-        new = await self._new_order(caller, order, idempotency_key, trace, now)
-        record = new.record
+        budgeted_order = await self._new_order(caller, order, idempotency_key, trace, now)
+        record = budgeted_order.record
         try:
-            await self._write(new, now)
+            await self._write(budgeted_order, now)
         except RepeatedError as repeated:
-            return await self._first_task(caller, repeated.used_keys, new.fingerprint)
-        before = _recorded(record)
+            return await self._first_task(caller, repeated.used_keys, budgeted_order.fingerprint)
+        before = _initial_state(record)
         sent = await self._sent(
             OutgoingOrder(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, before=before)
         )
         if sent is None:
             return task_json(before.identity, before.task)
-        await self._raise_refusal(caller, new, sent)
+        await self._raise_refusal(caller, budgeted_order, sent)
         if sent.outcome is None:
             return task_json(before.identity, before.task)
         if step := sent.outcome.step:
@@ -143,17 +143,19 @@ class Submit:
             record=record, keys=tuple(keys), fingerprint=orders_core.fingerprint(order) if keys else b""
         )
 
-    async def _write(self, new: BudgetedOrder, now: datetime) -> None:
+    async def _write(self, order: BudgetedOrder, now: datetime) -> None:
         """Record the order. Without keys it shares a transaction with others; with a budget, with its client's."""
-        record = new.record
+        record = order.record
         if self.budget and self._budgeted and await self.budget.is_limited(record.client, record.key, now):
-            await self._budgeted(new)
+            await self._budgeted(order)
             return
-        if not new.keys:
+        if not order.keys:
             await self._record(record)
             return
         async with transaction(self.database.pool) as connection:
-            used_keys = await idempotency.reserve_keys(connection, record.client, new.keys, record.id, new.fingerprint)
+            used_keys = await idempotency.reserve_keys(
+                connection, record.client, order.keys, record.id, order.fingerprint
+            )
             if used_keys:
                 raise RepeatedError(used_keys)
             await orders.record_on(connection, [record], self._due_in)
@@ -182,7 +184,7 @@ class Submit:
         except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
             return None
 
-    async def _raise_refusal(self, caller: Caller, new: BudgetedOrder, sent: Sent) -> None:
+    async def _raise_refusal(self, caller: Caller, order: BudgetedOrder, sent: Sent) -> None:
         """Raise the provider's refusal, if it is one. The keys are free again, because nothing came of the order."""
         match sent.answer:
             case Refused(code, message, http_status):
@@ -191,9 +193,9 @@ class Submit:
                 refusal = ProviderUnavailable()
             case _:
                 return
-        if new.keys:
+        if order.keys:
             with suppress(StoreError):  # a repeated order then finds the failed task, with the same reason
-                await idempotency.release_keys(self.database, caller.client, new.keys, new.record.id)
+                await idempotency.release_keys(self.database, caller.client, order.keys, order.record.id)
         raise refusal
 
     async def _first_task(
@@ -209,7 +211,7 @@ class Submit:
         return task.shown
 
 
-def _recorded(record: NewTask) -> TaskState:
+def _initial_state(record: NewTask) -> TaskState:
     """Return the task of an order that was recorded just now."""
     identity = TaskIdentity(
         id=record.id,

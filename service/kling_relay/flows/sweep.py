@@ -111,9 +111,9 @@ class Sweep:
 
     async def _timed(self, act: Callable[[SweepCounts], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
-        begun, counts = loop.time(), SweepCounts()
+        started_at, counts = loop.time(), SweepCounts()
         await act(counts)
-        self.observer.sweep_finished(counts, loop.time() - begun)
+        self.observer.sweep_finished(counts, loop.time() - started_at)
 
     async def _send_due(self, counts: SweepCounts) -> None:
         if self.send.slots_limit is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, PlainValidator, StrictBool, StrictStr, model_validator
 
 from kling_relay.core.errors import ConfigurationError, Fault
-from kling_relay.core.money import money
+from kling_relay.core.money import parse_amount
 from kling_relay.core.operation import Kind
 from kling_relay.core.price import ANY_MODEL, Factor, PriceRule, Prices
 from kling_relay.provider.data_file import FileModel, load_json, parse
@@ -17,7 +17,7 @@ PRICES = Path(__file__).parent / "prices"
 
 
 def _figure(value: object) -> Decimal:
-    figure = money(value) if isinstance(value, str) else None
+    figure = parse_amount(value) if isinstance(value, str) else None
     if figure is None:
         raise ValueError('must be a figure as text, such as "3.5"')
     return figure

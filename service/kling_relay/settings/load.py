@@ -100,14 +100,14 @@ def read() -> Settings:
     values: dict[str, Any] = EnvSettingsSource(Settings)()
     if directory and Path(directory).is_dir():
         values = {**SecretsSettingsSource(Settings, secrets_dir=directory)(), **values}
-    wrong: set[str] = set()
+    faulty_names: set[str] = set()
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        wrong = {str(fault["loc"][0]) for fault in error.errors()}
+        faulty_names = {str(fault["loc"][0]) for fault in error.errors()}
         faults += _sentences(error, values)
-        settings = Settings(**{name: value for name, value in values.items() if name not in wrong})
-    faults += [sentence for names, sentence in _contradictions(settings) if not names & wrong]
+        settings = Settings(**{name: value for name, value in values.items() if name not in faulty_names})
+    faults += [sentence for names, sentence in _contradictions(settings) if not names & faulty_names]
     if faults:
         raise SettingsError(faults)
     return settings
@@ -130,12 +130,12 @@ def _sentences(error: ValidationError, values: Mapping[str, Any]) -> Iterator[st
 
 
 def _unknown_names(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    setting_names = [PREFIX + name.upper() for name in Settings.model_fields]
     for name in sorted(names):
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in known or _KUBERNETES.fullmatch(upper):
+        if not upper.startswith(PREFIX) or upper in setting_names or _KUBERNETES.fullmatch(upper):
             continue
-        nearest = get_close_matches(upper, known, n=1)
+        nearest = get_close_matches(upper, setting_names, n=1)
         yield f"{name}{where} is not a setting{f'; did you mean {nearest[0]}?' if nearest else '.'}"
 
 

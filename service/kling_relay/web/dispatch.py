@@ -50,7 +50,7 @@ class Dispatcher:
     async def answer(self, http: web.BaseRequest) -> AnyResponse:
         """Return the response to a request; it never raises for anything in the request."""
         context = self._state.context
-        began = self._clock()
+        started_at = self._clock()
         now = context.now()
         segments = _segments(http.rel_url.raw_path)
         match = self._router.match(segments)
@@ -82,7 +82,7 @@ class Dispatcher:
                 route.name if route else _NO_ROUTE,
                 http.method,
                 response.status,
-                self._clock() - began,
+                self._clock() - started_at,
                 request.request_id,
                 request.caller.key if request.caller is not ANONYMOUS else None,
                 request.error_code,

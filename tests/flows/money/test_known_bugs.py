@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from kling_relay.app.wiring import provider_of
-from kling_relay.core.money import plain
+from kling_relay.core.money import format_amount
 from kling_relay.flows.reconcile import Reconcile
 from kling_relay.sandbox import Profile, Sandbox
 from tests.support.service import QUICK, Relay, running, sandboxed
@@ -27,7 +27,7 @@ async def entries(relay: Relay, task: str | None = None) -> list[tuple[str, str,
         "SELECT entry, reserved, charged FROM ledger WHERE $1::uuid IS NULL OR task = $1 ORDER BY task, at, entry",
         UUID(task) if task else None,
     )
-    return [(row["entry"], plain(row["reserved"]), plain(row["charged"])) for row in rows]
+    return [(row["entry"], format_amount(row["reserved"]), format_amount(row["charged"])) for row in rows]
 
 
 async def charge(relay: Relay, task: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, Text, Uuid, and_, bindparam, cast, func, literal_column, select
 
-from kling_relay.core.money import plain
+from kling_relay.core.money import format_amount
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tables import Time, clients, ledger
@@ -112,8 +112,8 @@ def to_json(group: UsageGroup) -> dict[str, Any]:
         "tasks": group.tasks,
         "succeeded": group.succeeded,
         "failed": group.failed,
-        "reserved": plain(group.reserved),
-        "charged": plain(group.charged),
+        "reserved": format_amount(group.reserved),
+        "charged": format_amount(group.charged),
     }
 
 

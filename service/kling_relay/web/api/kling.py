@@ -60,7 +60,7 @@ async def checked_order(request: AnyRequest, unpack: Callable[[object], tuple[Op
 
     # a long body takes tens of milliseconds to parse and its images to decode, so that happens in a thread
     order = await asyncio.to_thread(check_content) if len(content) > THREAD_FROM else check_content()
-    if order.hook is not None and isinstance(fault := check_url(order.hook, allowed=request.context.allowed), str):
+    if order.hook is not None and isinstance(fault := check_url(order.hook, request.context.dial_policy), str):
         raise InvalidOrder([Fault("notify_hook", fault)])
     return order
 
@@ -99,9 +99,9 @@ def task_json(task: Mapping[str, Any]) -> dict[str, Any]:
     content["task_result"] = {}
     if task["task_status"] == "succeed":
         result = task["task_result"] or {}
-        own = "images" if Kind(task["kind"]).makes_images else "videos"
+        result_name = "images" if Kind(task["kind"]).makes_images else "videos"
         content["task_result"] = {"images": result.get("images"), "videos": result.get("videos")}
-        content["task_result"][own] = result.get(own) or []
+        content["task_result"][result_name] = result.get(result_name) or []
     return content
 
 

@@ -100,8 +100,8 @@ async def show_budget(request: Request[EmptyQuery]) -> Response:
         "key": None,
     }
     for account in await budgets.accounts_of(database.pool, caller.client, caller.key):
-        # the old part of a ledger is summed up here too: nothing else does that for a client without limits, and
-        # summing up years takes a second
+        # this also writes ledger checkpoints: nothing else does so for a client without limits, and summing up years
+        # takes a second
         spent = await balances.spent(
             database.pool, account, currency, request.now, checkpoint_after=balances.CHECKPOINT_AFTER
         )

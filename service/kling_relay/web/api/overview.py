@@ -73,12 +73,12 @@ def _bins(
     open_then = _count_per_bin(tasks.spans, window.count, open_now)
     bins = []
     for number in range(window.count):
-        began = window.since + number * window.width
+        bin_start = window.since + number * window.width
         ordered, attempted = tasks.bins.get(number, _NO_STATS), attempts.bins.get(number, _NO_STATS)
-        total, is_estimate = estimate(ordered, began, window.width)
+        total, is_estimate = estimate(ordered, bin_start, window.width)
         bins.append(
             {
-                "at": rfc3339(began),
+                "at": rfc3339(bin_start),
                 "ordered": total,
                 "is_estimate": is_estimate,
                 "succeeded": round(ordered.succeeded * total / max(1, ordered.total)),
@@ -94,7 +94,7 @@ def _bins(
     return bins
 
 
-def estimate(stats: SampleStats, began: datetime, width: timedelta) -> tuple[int, bool]:
+def estimate(stats: SampleStats, bin_start: datetime, width: timedelta) -> tuple[int, bool]:
     """Return how many tasks a bin has, and whether that is an estimate.
 
     Only the first `MAX_PER_BIN` tasks are counted. If there are more, the part of the bin that they cover gives the
@@ -102,7 +102,7 @@ def estimate(stats: SampleStats, began: datetime, width: timedelta) -> tuple[int
     """
     if stats.total < MAX_PER_BIN or stats.last_at is None:
         return stats.total, False
-    covered = max(stats.last_at - began, timedelta(milliseconds=1))
+    covered = max(stats.last_at - bin_start, timedelta(milliseconds=1))
     return round(stats.total * (width / covered)), True
 
 
@@ -112,7 +112,7 @@ def _pending_per_bin(
     """Return how many deliveries were pending at the end of each bin."""
     spans = Counter(attempts.spans)
     spans.update((int((created_at - window.since) / window.width), NOT_ENDED) for created_at in untried)
-    return _count_per_bin(spans, window.count, sum(waiting.pending for waiting in work.values()))
+    return _count_per_bin(spans, window.count, sum(counts.pending for counts in work.values()))
 
 
 def _count_per_bin(spans: Mapping[tuple[int, int], int], count: int, now: int) -> list[int]:
@@ -120,8 +120,8 @@ def _count_per_bin(spans: Mapping[tuple[int, int], int], count: int, now: int) -
 
     `spans` counts them by the bins in which they began and ended.
     """
-    counts = [sum(number for (began, ended), number in spans.items() if began <= at < ended) for at in range(count)]
-    older = max(0, now - sum(number for (_, ended), number in spans.items() if ended == NOT_ENDED))
+    counts = [sum(number for (first, last), number in spans.items() if first <= at < last) for at in range(count)]
+    older = max(0, now - sum(number for (_, last), number in spans.items() if last == NOT_ENDED))
     return [*(number + older for number in counts[:-1]), now]
 
 
@@ -137,7 +137,7 @@ def _tasks_json(bins: Sequence[Mapping[str, Any]], tasks: WindowStats, open_task
 
 
 def _deliveries_json(attempts: WindowStats, work: Mapping[UUID, PendingCounts]) -> dict[str, Any]:
-    next_at = min((waiting.next_at for waiting in work.values() if waiting.next_at), default=None)
+    next_at = min((counts.next_at for counts in work.values() if counts.next_at), default=None)
     return {
         "attempts": attempts.overall.total,
         "delivered": attempts.overall.succeeded,
@@ -145,8 +145,8 @@ def _deliveries_json(attempts: WindowStats, work: Mapping[UUID, PendingCounts]) 
             stats.total >= attempts_store.MAX_PER_SUBSCRIPTION for stats in attempts.subscriptions.values()
         ),
         **_percentiles("latency", attempts.overall),
-        "pending": sum(waiting.pending for waiting in work.values()),
-        "exhausted": sum(waiting.exhausted for waiting in work.values()),
+        "pending": sum(counts.pending for counts in work.values()),
+        "exhausted": sum(counts.exhausted for counts in work.values()),
         "next_attempt_at": rfc3339(next_at) if next_at else None,
     }
 

@@ -74,7 +74,7 @@ async def test_subscription(request: Request[None, EmptyRequest]) -> Response:
         subject=new_id(request.now, request.context.random_bits(RANDOM_BITS)),
         sequence=1,
         client=request.caller.client,
-        kind=EventType.SUBSCRIPTION_TEST,
+        event_type=EventType.SUBSCRIPTION_TEST,
         at=request.now,
         content={"subscription_id": str(subscription.id), "message": "It works."},
     )

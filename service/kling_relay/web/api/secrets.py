@@ -1,4 +1,4 @@
-"""Signing secrets: rotating that of a subscription, and showing and rotating the one of a client's hooks.
+"""Signing secrets: rotate a subscription's secret; show or rotate the secret of a client's hooks.
 
 A hook is the `notify_hook` of an order. All hooks of a client share one secret.
 """
@@ -30,22 +30,22 @@ async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response
     context = request.context
     overlap = timedelta(seconds=request.body.overlap_seconds)
     try:
-        old = secrets.decrypt_secrets(context.encryptor, subscription.id, subscription.secrets)
-    except DecryptionError:  # their key is lost, so nothing can be signed with them any more
-        old = []
+        old_secrets = secrets.decrypt_secrets(context.encryptor, subscription.id, subscription.secrets)
+    except DecryptionError:  # their key is lost, so they can sign nothing more
+        old_secrets = []
     if subscription.old_secrets_until is None or subscription.old_secrets_until <= request.now:
-        old = old[:1]
-    overlapping = old[: _MAX_SECRETS - 1] if overlap else []
+        old_secrets = old_secrets[:1]
+    overlap_secrets = old_secrets[: _MAX_SECRETS - 1] if overlap else []
     until = request.now + overlap if overlap else None
     secret = generate_secret(context)
-    ciphertext = secrets.encrypt_secrets(context.encryptor, subscription.id, [secret, *overlapping])
+    ciphertext = secrets.encrypt_secrets(context.encryptor, subscription.id, [secret, *overlap_secrets])
     if not await subscriptions.set_secrets(context.database, subscription, ciphertext, until, request.now):
         raise Conflict("Another request is rotating this secret.")
     return json_response({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
 
 async def show_hook_secret(request: Request[EmptyQuery]) -> Response:
-    """Return the secret of the client's hooks; clients cannot get it in another way."""
+    """Return the secret of the client's hooks; there is no other way to get it."""
     context, client = request.context, request.caller.client
     ciphertext = await client_keys.hook_secret(context.database, client)
     if ciphertext is None:

@@ -164,7 +164,7 @@ def _to_json(context: Context, subscription: Subscription) -> dict[str, Any]:
 
 
 def _checked_url(context: Context, url: str) -> str:
-    address = check_url(url, allowed=context.allowed)
+    address = check_url(url, context.dial_policy)
     if isinstance(address, str):
         raise InvalidRequest(faults=[Fault("url", address)])
     return address.url
@@ -178,9 +178,9 @@ def _headers(context: Context, subscription: Subscription) -> dict[str, str]:
         return {}
 
 
-def _with_hidden_values(given: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
+def _with_hidden_values(new_headers: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
     """Return headers in which each hidden value is replaced by the current one."""
-    match restore_hidden(given, current):
+    match restore_hidden(new_headers, current):
         case dict(restored):
             return restored
         case faults:

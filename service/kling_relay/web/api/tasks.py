@@ -12,7 +12,7 @@ import orjson
 from kling_relay.core import ledger
 from kling_relay.core.errors import NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
-from kling_relay.core.money import plain as money
+from kling_relay.core.money import format_amount
 from kling_relay.core.task import FINAL
 from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
@@ -113,17 +113,17 @@ async def _wait_until_final(request: AnyRequest, task: UUID, wait: float) -> Tas
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     follower = request.state.log_follower
-    async with _counted_waiter(request), follower.watching(request.caller.client, task) as ended:
+    async with _counted_waiter(request), follower.watching(request.caller.client, task) as end_event:
         while True:
             detail = await _detail(request, task)
             remaining = deadline - loop.time()
             is_over = request.is_disconnected or follower.is_closed or not await request.is_still_authorized()
             if detail.view.status in FINAL or remaining <= 0 or is_over:
                 return detail
-            ended.clear()
+            end_event.clear()
             try:
                 async with asyncio.timeout(min(remaining, _CHECK_CLIENT_EVERY)):
-                    await ended.wait()
+                    await end_event.wait()
             except TimeoutError:
                 continue
 
@@ -165,8 +165,8 @@ def _detail_json(detail: TaskDetails) -> dict[str, Any]:
         "is_final": status in FINAL,
         "submission": submission,
         "charge": {
-            "quote": money(detail.quote),
-            "charged": money(detail.charged),
+            "quote": format_amount(detail.quote),
+            "charged": format_amount(detail.charged),
             "currency": detail.currency,
             "prices": detail.prices,
             "state": ledger.ledger_state(status, is_unknown=detail.state == "unknown"),

@@ -123,9 +123,9 @@ class Authenticator:
     async def _find(self, name: bytes | UUID) -> KeyRow | None:
         """Return a key by its digest or id, from the cache or the database."""
         now = self._clock()
-        cached = self._cache.get(name)
-        if cached is not None and cached[0] > now:
-            return cached[1]
+        entry = self._cache.get(name)
+        if entry is not None and entry[0] > now:
+            return entry[1]
         row = await (
             client_keys.by_id(self._database, name)
             if isinstance(name, UUID)

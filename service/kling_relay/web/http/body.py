@@ -1,7 +1,7 @@
 """Request bodies: read within bounds of size, time and memory, and parsed without stalling the event loop.
 
-A JSON parser is slow for many values, not for many bytes. So the values are counted before parsing, and a long body is
-parsed in a thread. If a member appears twice, the last one counts, as in JavaScript.
+A JSON parser is slow for many values, not for many bytes. So the values are counted before parsing, and callers run
+`parse` in a thread for bodies over THREAD_FROM. If a member appears twice, the last one counts, as in JavaScript.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _BYTES = "bytes"
 
 
 class BodyLimit(StrEnum):
-    """Which limit of size applies to the body of a route."""
+    """Which size limit applies to the body of a route."""
 
     ORDER = "order"
     CALLBACK = "callback"
@@ -66,7 +66,7 @@ async def read(request: web.BaseRequest, max_bytes: int, seconds: float, load: C
     if not request.body_exists:
         return b""
     if request.headers.get("Expect", "").lower() == "100-continue":
-        await send_continue(request)  # curl waits a second for it before a large body, other clients for ever
+        await send_continue(request)  # curl waits a second for it before a large body, other clients forever
     chunks: list[bytes] = []
     size = 0
     with _counted(load) as sizes:

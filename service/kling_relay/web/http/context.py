@@ -65,7 +65,7 @@ class RequestLimits:
     stream_stall: float = 10.0
     heartbeat: float = 15.0
     rate: float | None = None
-    """Requests per second, key and process; None is without limit."""
+    """Requests per second for each key in each process; None means no limit."""
     burst: int = 100
 
 
@@ -74,8 +74,8 @@ class Context:
     """What `kling_relay.app` gives to the handlers, created once per process.
 
     `callback_keys` sign callback tokens, newest first; `random_bits` makes secrets, `new_id` names requests; `slots`
-    is the number of tasks that may be in flight at the provider, None without limit. `delivery_wakeup` wakes the
-    worker of this process if a delivery may be due. `is_draining` is true before shutdown.
+    is the number of tasks that may be in flight at the provider; None means no limit. `delivery_wakeup` wakes the
+    worker of this process if a delivery may be due. `is_draining` is true while the process prepares to stop.
     """
 
     submit: OrderFlow
@@ -90,7 +90,7 @@ class Context:
     new_id: Callable[[datetime], UUID]
     wakeup: Wakeup
     limits: RequestLimits = RequestLimits()
-    allowed: DialPolicy = PUBLIC_ONLY
+    dial_policy: DialPolicy = PUBLIC_ONLY
     public_url: str = ""
     slots: int | None = None
     delivery_wakeup: Wakeup = field(default_factory=Wakeup)

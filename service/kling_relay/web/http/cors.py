@@ -17,14 +17,14 @@ _ONE_DAY = "86400"
 
 def preflight_response(methods: Iterable[str]) -> Response:
     """Return the response to a browser's OPTIONS."""
-    allowed = ", ".join([*sorted(methods), "OPTIONS"])
+    allowed_methods = ", ".join([*sorted(methods), "OPTIONS"])
     return Response(
         status=204,
         headers={
             **CORS_HEADERS,
-            "Access-Control-Allow-Methods": allowed,
+            "Access-Control-Allow-Methods": allowed_methods,
             "Access-Control-Allow-Headers": _REQUEST_HEADERS,
             "Access-Control-Max-Age": _ONE_DAY,
-            "Allow": allowed,
+            "Allow": allowed_methods,
         },
     )

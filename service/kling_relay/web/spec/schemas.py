@@ -69,9 +69,11 @@ _NO_NUL = "^[^\\u0000]*$"
 
 
 def _model(rules: OperationRules) -> dict[str, Any]:
-    known = list(rules.known_models)
-    accepted = {"pattern": MODEL_NAME, "examples": known} if ANY_MODEL in rules.models else {"enum": known}
-    return {"type": "string", "default": rules.default_model, **accepted}
+    model_names = list(rules.known_models)
+    constraint = (
+        {"pattern": MODEL_NAME, "examples": model_names} if ANY_MODEL in rules.models else {"enum": model_names}
+    )
+    return {"type": "string", "default": rules.default_model, **constraint}
 
 
 def _rule_schema(rule: Rule) -> dict[str, Any]:
@@ -103,13 +105,13 @@ def _camera(rule: Camera) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": dict.fromkeys(rule.axes, axis),
     }
-    others = [kind for kind in rule.types if kind != SIMPLE]
+    other_types = [kind for kind in rule.types if kind != SIMPLE]
     empty = {"type": "object", "maxProperties": 0}
     return {
         "type": "object",
         "anyOf": [
             {"required": ["config"], "properties": {"type": {"const": SIMPLE}, "config": config}},
-            {"required": ["type"], "properties": {"type": {"enum": others}, "config": empty}},
+            {"required": ["type"], "properties": {"type": {"enum": other_types}, "config": empty}},
         ],
     }
 
@@ -119,8 +121,8 @@ def _field_combinations(rules: OperationRules) -> dict[str, Any]:
     cases: list[dict[str, Any]] = [{"anyOf": [{"required": [name]} for name in group]} for group in rules.at_least_one]
     for name, rule in rules.fields.items():
         if isinstance(rule, Camera) and rule.only:
-            allowed = [_with_values(rules, values) for values in rule.only]
-            cases.append({"anyOf": [{"not": {"required": [name]}}, *allowed]})
+            alternatives = [_with_values(rules, values) for values in rule.only]
+            cases.append({"anyOf": [{"not": {"required": [name]}}, *alternatives]})
     return {"allOf": cases} if cases else {}
 
 
