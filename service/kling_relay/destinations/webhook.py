@@ -1,67 +1,44 @@
-"""POSTs to subscribers. An address is checked when its socket is made, redirects are not followed, reads are bounded.
+"""POSTs to subscribers. An attempt ends in a `SubscriberResponse`, not an exception, and redirects are not followed.
 
-A name is resolved just before the connection, and only the address that we connect to counts. Whatever a URL or a DNS
-answer hides, no socket is made for a forbidden address. An attempt ends in a `SubscriberResponse`, not an exception.
+`http_client` resolves, judges and connects. The texts of errors are for the subscriber's owner: they come from the URL
+or the protocol, never from a look-up, and name no class of ours.
 """
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from errno import EACCES, errorcode
-from functools import lru_cache
-from ipaddress import ip_address
+from errno import errorcode
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from aiohttp import (
-    ClientConnectorCertificateError,
-    ClientConnectorDNSError,
-    ClientConnectorError,
-    ClientOSError,
-    ClientPayloadError,
-    ClientResponse,
-    ClientSession,
-    ClientSSLError,
-    ClientTimeout,
-    ConnectionTimeoutError,
-    DummyCookieJar,
-    InvalidURL,
-    ServerDisconnectedError,
-    TCPConnector,
-)
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
-from yarl import URL
 
 from kling_relay.core.address import DialPolicy
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.untrusted import retry_after_seconds
+from kling_relay.destinations.http_client import (
+    BlockedAddressError,
+    BlockedPortError,
+    HTTPClient,
+    InvalidRequestError,
+    UnresolvedNameError,
+)
+from kling_relay.destinations.http_connection import ConnectionEndedError, NotHTTPError
 
 MAX_KEPT = 16 * 1024
-"""Bytes of a response that are kept. The rest is dropped, and so is the connection if the rest is still coming."""
-_MAX_HEADERS = 100
-_MAX_HEADER = 8190
+"""Bytes of a response's body that are kept. The rest is not read, and the connection is closed."""
 _LOOKUPS = 64
-_HEADERS = {"User-Agent": "kling-relay", "Content-Type": "application/json", "Accept-Encoding": "identity"}
-# (family, type, protocol, canonical name, socket address), as getaddrinfo has it
-_AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
-
-
-class BlockedAddressError(OSError):
-    """The address is neither public nor in RELAY_ALLOWED_NETWORKS. The text omits it, or it would map our network."""
-
-    def __init__(self) -> None:
-        super().__init__(EACCES, "connections to this address are not allowed")
-
-
-class BlockedPortError(OSError):
-    """The port is not in RELAY_ALLOWED_PORTS."""
-
-    def __init__(self) -> None:
-        super().__init__(EACCES, "connections to this port are not allowed")
+_HEADERS = {
+    "User-Agent": "kling-relay",
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
 
 
 class WebhookClient:
@@ -72,52 +49,28 @@ class WebhookClient:
         *,
         allowed: DialPolicy,
         timeout: float = 15.0,
-        limit_per_host: int = 0,
         keepalive: float = 4.0,
-        dns_ttl: int = 10,
+        dns_ttl: float = 10.0,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """`timeout` is for a whole attempt, including the body of the response.
-
-        `keepalive` is below the five seconds after which common servers close connections, so that an attempt seldom
-        uses one that is just being closed. `limit_per_host` 0 means no limit: deliveries are limited by subscription.
-        """
-        self._allowed = allowed
-        self._timeout = ClientTimeout(total=timeout)
-        self._limit_per_host = limit_per_host
-        self._keepalive = keepalive
-        self._dns_ttl = dns_ttl
-        self._resolver = resolver
-        self._session: ClientSession | None = None
+        """`timeout` is for a whole attempt, including the body of the response. See HTTPClient for the others."""
+        self._http = HTTPClient(
+            allowed=allowed,
+            resolver=resolver or GuardedResolver(),
+            timeout=timeout,
+            max_body=MAX_KEPT,
+            keepalive=keepalive,
+            dns_ttl=dns_ttl,
+            headers=_HEADERS,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._session = ClientSession(
-            connector=TCPConnector(
-                limit=0,
-                limit_per_host=self._limit_per_host,
-                keepalive_timeout=self._keepalive,
-                ttl_dns_cache=self._dns_ttl,
-                use_dns_cache=self._dns_ttl > 0,
-                resolver=self._resolver or GuardedResolver(),
-                socket_factory=self._guard,
-            ),
-            cookie_jar=DummyCookieJar(),
-            headers=_HEADERS,
-            timeout=self._timeout,
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=MAX_KEPT,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
-            max_headers=_MAX_HEADERS,
-        )
+        self._http.start()
 
     async def stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -130,37 +83,22 @@ class WebhookClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> SubscriberResponse:
         """POST `body` and return the response or why there is none. Raises nothing but `CancelledError`."""
-        if self._session is None or self._loop is None:
+        if self._loop is None:
             raise RuntimeError("the webhook client is not started")
         began = self._loop.time()
         try:
-            async with self._session.post(_url(url), data=body, headers=headers, allow_redirects=False) as response:
-                kept = await _read_start(response)
-                wait = response.headers.get("Retry-After")
-                return SubscriberResponse(
-                    status=response.status,
-                    error=None,
-                    retry_after=None if wait is None else retry_after_seconds(wait, now),
-                    body=kept,
-                    latency=self._loop.time() - began,
-                )
+            status, wait, kept = await self._http.post(url, headers, body)
         except Exception as fault:  # noqa: BLE001 - whatever a subscriber's server causes must be recorded
             return SubscriberResponse(
                 status=None, error=_describe(fault), retry_after=None, body=b"", latency=self._loop.time() - began
             )
-
-    def _guard(self, info: _AddressInfo) -> socket.socket:
-        """Return a socket for an allowed address. Raises BlockedAddressError or BlockedPortError for any other."""
-        family, kind, protocol, _, address = info
-        try:
-            admitted = self._allowed.admits(ip_address(address[0]))
-        except ValueError:
-            admitted = False
-        if not admitted or family not in {socket.AF_INET, socket.AF_INET6}:
-            raise BlockedAddressError
-        if not self._allowed.admits_port(address[1]):
-            raise BlockedPortError
-        return socket.socket(family, kind, protocol)
+        return SubscriberResponse(
+            status=status,
+            error=None,
+            retry_after=None if wait is None else retry_after_seconds(wait, now),
+            body=kept,
+            latency=self._loop.time() - began,
+        )
 
 
 class GuardedResolver(AbstractResolver):
@@ -223,57 +161,28 @@ def _look_up(
         loop.call_soon_threadsafe(set_result)
 
 
-@lru_cache(maxsize=8192)
-def _url(url: str) -> URL:
-    """Return `url` parsed, without quoting it again. Cached, because a subscription has many deliveries."""
-    return URL(url, encoded=True)
-
-
-async def _read_start(response: ClientResponse) -> bytes:
-    """Return the first 16 KiB of the body. If it breaks off, return what came, because the status is what counts."""
-    content, kept = response.content, b""
-    if content.is_eof() and content.exception() is None:  # a short body arrives together with the headers
-        return content.read_nowait()[:MAX_KEPT]
-    try:
-        while len(kept) < MAX_KEPT:
-            part = await content.read(MAX_KEPT - len(kept))
-            if not part:
-                return kept
-            kept += part
-        content.read_nowait()
-    except (ClientPayloadError, ClientOSError, ServerDisconnectedError):
-        pass
-    if not content.at_eof():
-        response.close()
-    return kept
-
-
 _ERRORS: tuple[tuple[type[Exception], str], ...] = (
-    (ConnectionTimeoutError, "timeout: no connection"),
-    (TimeoutError, "timeout"),
-    (ClientSSLError, "tls: the handshake failed"),
-    (ClientConnectorDNSError, "dns: the name cannot be resolved"),
+    (UnresolvedNameError, "dns: the name cannot be resolved"),
     (BlockedAddressError, "blocked: the address is neither public nor allowed"),
     (BlockedPortError, "blocked: the port is not allowed"),
+    (TimeoutError, "timeout"),
     (ConnectionRefusedError, "refused"),
-    (ConnectionResetError, "reset: the connection broke"),
-    (ServerDisconnectedError, "reset: the connection ended without a response"),
-    (ClientOSError, "reset: the connection broke"),
-    (InvalidURL, "protocol: the URL is not valid"),
+    (ConnectionEndedError, "reset: the connection ended without a response"),
+    (ConnectionError, "reset: the connection broke"),
+    (ssl.SSLError, "tls: the handshake failed"),
+    (InvalidRequestError, "protocol: the URL is not valid"),
+    (NotHTTPError, "protocol: the response is not HTTP, or its head is too long"),
 )
 """The first match counts, so specific errors stand before general ones."""
 
 
 def _describe(fault: Exception) -> str:
-    """Return the class of an error and a detail, which comes from the URL or the protocol, never from a look-up."""
-    if isinstance(fault, ClientConnectorCertificateError):
-        return f"tls: {getattr(fault.certificate_error, 'verify_message', '')[:200]}"
-    cause: Exception = fault
-    if isinstance(fault, ClientConnectorError) and not isinstance(fault, ClientConnectorDNSError | ClientSSLError):
-        cause = fault.os_error
+    """Return the class of an error and a detail."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"tls: {fault.verify_message[:200]}"
     for kind, text in _ERRORS:
-        if isinstance(cause, kind):
+        if isinstance(fault, kind):
             return text
-    if isinstance(cause, OSError):
-        return f"unreachable: {errorcode.get(cause.errno or 0, 'no connection')}"
-    return f"protocol: {type(cause).__name__}"
+    if isinstance(fault, OSError):
+        return f"unreachable: {errorcode.get(fault.errno or 0, 'no connection')}"
+    return "protocol: the request failed"
