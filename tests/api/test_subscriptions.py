@@ -11,7 +11,7 @@ import pytest
 from kling_relay.core.delivery import parse_delivery_id
 from kling_relay.core.ids import hook_id
 from kling_relay.core.key import Scope
-from kling_relay.store.access import headers, secrets
+from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.deliveries import outbox, subscriptions
 from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.web.http.context import RequestLimits
@@ -141,7 +141,7 @@ async def test_a_header_that_may_be_a_secret_is_hidden_and_kept_when_sent_back_h
 async def stored_headers(api: ApiServer, identifier: str) -> dict[str, str]:
     row = await subscriptions.get(api.database, api.client, UUID(identifier))
     assert row is not None
-    return headers.decrypt(api.encryptor, row.id, row.headers)
+    return subscription_headers.decrypt(api.encryptor, row.id, row.headers)
 
 
 async def test_max_in_flight_defaults_to_a_setting(database: str) -> None:

@@ -14,7 +14,7 @@ from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.settings import Settings
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.server_check import ServerCheck
-from kling_relay.store.schema import restored
+from kling_relay.store.schema import tx_offset
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.postgres import fresh_database
 from tests.support.service import running, sandboxed, settings_for
@@ -93,7 +93,7 @@ async def test_events_ahead_of_the_servers_transactions_are_an_error_until_a_mig
         await relay.final(await relay.submit())
     await execute(database, "UPDATE events SET tx = tx + 1000000000")
     assert worst((await examined(settings_for(database, NOBODY)))["events"]).state is CheckState.ERROR
-    assert await restored.raise_tx_offset(database)
+    assert await tx_offset.raise_tx_offset(database)
     assert worst((await examined(settings_for(database, NOBODY)))["events"]).state is CheckState.OK
 
 

@@ -10,7 +10,7 @@ import pytest
 from kling_relay.app.database import prepare_database
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.schema.migrate import MigrationError
-from kling_relay.store.schema.restored import OFFSET_STEP, raise_tx_offset
+from kling_relay.store.schema.tx_offset import OFFSET_STEP, raise_tx_offset
 from tests.support.backup import own_place, own_server, postgres_program
 from tests.support.service import Relay, Subscriber, running, sandboxed, settings_for, subscriber
 from tests.support.waiting import eventually

@@ -22,7 +22,7 @@ from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.schema.migrate import MigrationError
 from kling_relay.store.schema.partitions import create_missing, ranges
-from kling_relay.store.schema.restored import raise_tx_offset
+from kling_relay.store.schema.tx_offset import raise_tx_offset
 from tests.support.paths import ROOT
 from tests.support.postgres import fresh_database
 from tests.support.service import SIGNING, running, sandboxed, settings_for, subscriber

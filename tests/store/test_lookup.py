@@ -9,7 +9,7 @@ import pytest
 
 from kling_relay.core.ids import lower_bound
 from kling_relay.store.deliveries import listing, redelivery
-from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter
+from kling_relay.store.deliveries.delivery_filter import DeliveryFilter
 from kling_relay.store.events import log
 from kling_relay.store.postgres.statement import Statement
 from kling_relay.store.tasks import listing as tasks_listing

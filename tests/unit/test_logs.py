@@ -245,7 +245,7 @@ def test_a_fault_in_the_web_is_logged_with_its_request_but_one_in_a_batch_is_not
     written = begun()
     log_context.start(request_id="r-9")
     logging.getLogger("kling_relay.web.dispatch").error("a request failed")
-    logging.getLogger("kling_relay.flows.settle").error("a batch failed")
+    logging.getLogger("kling_relay.flows.settlement").error("a batch failed")
     web, flow = written.lines
     assert web["request_id"] == "r-9"
     assert "request_id" not in flow

@@ -9,7 +9,7 @@ from kling_relay.store.embedded.server import embedded
 from kling_relay.store.postgres.database import Database, connect, connect_once
 from kling_relay.store.postgres.statement import translated
 from kling_relay.store.schema import migrate, partitions
-from kling_relay.store.schema.restored import raise_tx_offset
+from kling_relay.store.schema.tx_offset import raise_tx_offset
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from kling_relay.store.postgres import server_check
 from kling_relay.store.postgres.database import Database, connect, connect_once
 from kling_relay.store.postgres.server_check import ServerCheck
 from kling_relay.store.postgres.statement import StoreError
-from kling_relay.store.schema import migrate, restored
+from kling_relay.store.schema import migrate, tx_offset
 from kling_relay.store.stats import fleet
 
 CHECKED_SECRETS = 1_000
@@ -114,7 +114,7 @@ async def _check_schema(url: str) -> Finding:
 
 
 async def _check_events(database: Database) -> Finding:
-    if await restored.is_offset_too_low(database):
+    if await tx_offset.is_offset_too_low(database):
         detail = "the newest events are hidden: they are ahead of this server's transactions, as after a restore"
         advice = "Stop every process, run `kling-relay migrate`, and start them again."
         return Finding("events", CheckState.ERROR, detail, advice)

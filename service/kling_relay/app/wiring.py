@@ -31,7 +31,7 @@ from kling_relay.provider.dialects import DIALECTS
 from kling_relay.provider.price_file import load_prices
 from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.settings import Settings
-from kling_relay.store.access import headers, secrets
+from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
@@ -269,7 +269,7 @@ def provider_of(settings: Settings, url: str) -> Provider:
 
 def _decrypt(encryptor: Encryptor, recipient: Recipient) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the secrets that sign for a recipient, and its headers. A hook is signed with its client's secret."""
-    own_headers = headers.decrypt(encryptor, recipient.id, recipient.headers)
+    own_headers = subscription_headers.decrypt(encryptor, recipient.id, recipient.headers)
     if recipient.secrets:
         return tuple(secrets.decrypt_secrets(encryptor, recipient.id, recipient.secrets)), own_headers
     return (secrets.decrypt_hook_secret(encryptor, recipient.client, recipient.hook_secret),), own_headers

@@ -9,8 +9,8 @@ import click
 from typing_extensions import override
 
 from kling_relay.cli.connection import json_option
+from kling_relay.cli.default_list import ListingGroup
 from kling_relay.cli.errors import Failure, plain_errors
-from kling_relay.cli.listing import ListingGroup
 from kling_relay.cli.output import Output
 from kling_relay.cli.time_arguments import Moment
 from kling_relay.cli.usage import GROUPS

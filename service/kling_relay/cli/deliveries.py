@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kling_relay.cli.connection import calls_service
-from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.default_list import ListingGroup
 from kling_relay.cli.output import Output, coloured, local_time
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kling_relay.cli.connection import json_option
+from kling_relay.cli.default_list import ListingGroup
 from kling_relay.cli.errors import Failure, plain_errors
-from kling_relay.cli.listing import ListingGroup
 from kling_relay.cli.output import Output, local_time
 from kling_relay.cli.time_arguments import Moment
 from kling_relay.core.key import ALL_SCOPES, Scope, parse_scopes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kling_relay.cli.connection import calls_service
-from kling_relay.cli.listing import ListingGroup
+from kling_relay.cli.default_list import ListingGroup
 from kling_relay.cli.output import Output, local_time
 from kling_relay.cli.time_arguments import Length, Moment
 from kling_relay.core.event import BodyFormat

@@ -31,7 +31,7 @@ from kling_relay.core.schedule import Schedule
 from kling_relay.flows.clients import SubscriberClient
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.observer import Observer
-from kling_relay.flows.settle import Settlement
+from kling_relay.flows.settlement import Settlement
 from kling_relay.store.deliveries.outbox import DueDelivery, SettledAttempt
 from kling_relay.store.postgres.database import Database
 

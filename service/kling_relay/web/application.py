@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from kling_relay.flows.follow_log import LogFollower
+from kling_relay.flows.log_follower import LogFollower
 from kling_relay.flows.lookup import TaskLookup
 from kling_relay.web.dispatch import Dispatcher
 from kling_relay.web.http.auth import Authenticator

@@ -9,7 +9,7 @@ import pytest
 from kling_relay.core.budget import Limits
 from kling_relay.store.money import balances, budgets
 from kling_relay.store.postgres.database import connect
-from kling_relay.store.schema import partitions, restored
+from kling_relay.store.schema import partitions, tx_offset
 from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import NewTask
 from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, record
@@ -70,8 +70,8 @@ async def test_entries_of_a_restored_database_count_once_beside_new_ones(databas
         await balances.spent(db.pool, account, "unit", NOW, checkpoint_after=1)
         await db.pool.execute("UPDATE ledger SET tx = tx + 1000000")
         await db.pool.execute("UPDATE ledger_checkpoints SET below_tx = below_tx + 1000000")
-    assert await restored.raise_tx_offset(database)
-    assert not await restored.raise_tx_offset(database)
+    assert await tx_offset.raise_tx_offset(database)
+    assert not await tx_offset.raise_tx_offset(database)
     async with connect(database) as db:
         for quote, spent in (("2", 6), ("1", 7)):
             await orders.record(db, [record(client, key, NOW, quote)], 10)

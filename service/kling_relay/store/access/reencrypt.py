@@ -12,7 +12,7 @@ from sqlalchemy import Column, ColumnElement, LargeBinary, Table, Uuid, bindpara
 from sqlalchemy.types import Integer
 
 from kling_relay.store import tables
-from kling_relay.store.access import headers
+from kling_relay.store.access import subscription_headers
 from kling_relay.store.access.encryption import DecryptionError, Encryptor
 from kling_relay.store.access.secrets import associated_data
 from kling_relay.store.postgres.database import Database
@@ -65,10 +65,10 @@ _COLUMNS = (
     _column(tables.keys.c.secret),
     _column(tables.subscriptions.c.secrets),
     _SecretColumn(
-        headers.COLUMN,
+        subscription_headers.COLUMN,
         tables.subscriptions,
-        headers.STORED,
-        {"encrypted_headers": _NEW, "headers": headers.NO_PLAINTEXT},
+        subscription_headers.STORED,
+        {"encrypted_headers": _NEW, "headers": subscription_headers.NO_PLAINTEXT},
     ),
 )
 
@@ -111,7 +111,7 @@ async def _visit(
     try:
         plaintext = (
             stored_bytes
-            if headers.is_plaintext(stored_bytes)
+            if subscription_headers.is_plaintext(stored_bytes)
             else encryptor.decrypt(stored_bytes, associated_data(column.name, row))
         )
     except DecryptionError:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from kling_relay.core.delivery import Delivery
 from kling_relay.core.ids import MAX_ID
-from kling_relay.store.deliveries.listed_subscriptions import WINDOW, DeliveryFilter, subscriptions_to_list
+from kling_relay.store.deliveries.delivery_filter import WINDOW, DeliveryFilter, subscriptions_to_list
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement

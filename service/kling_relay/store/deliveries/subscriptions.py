@@ -13,7 +13,7 @@ from uuid import UUID
 from kling_relay.core.event import BodyFormat
 from kling_relay.core.ids import MAX_ID, hook_id
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT, Ordering, SubscriptionOptions
-from kling_relay.store.access import headers
+from kling_relay.store.access import subscription_headers
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Runner, Statement
@@ -26,7 +26,7 @@ _REST = (
     "id, client, hook, secrets, old_secrets_until, failing_since, paused_at, disabled_at, disabled_reason, "
     "created_at, updated_at"
 )
-_SQL = load_sql(__name__, columns=f"{', '.join(_OPTIONS)}, {_REST}, {headers.STORED} AS headers")
+_SQL = load_sql(__name__, columns=f"{', '.join(_OPTIONS)}, {_REST}, {subscription_headers.STORED} AS headers")
 _CREATE = Statement(_SQL["create"])
 _GET = Statement(_SQL["get"])
 _LIST = Statement(_SQL["list"])

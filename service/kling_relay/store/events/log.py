@@ -15,7 +15,7 @@ from kling_relay.core.ids import MAX_ID, MIN_ID
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement, columns_of
-from kling_relay.store.postgres.transactions import OLDEST_TX, THIS_TX
+from kling_relay.store.postgres.tx_numbers import OLDEST_TX, THIS_TX
 
 WINDOW = 5_000
 """Events that a search for some types looks at in one statement, so that rare types do not hold a connection."""

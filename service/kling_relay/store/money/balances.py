@@ -12,7 +12,7 @@ from kling_relay.core.budget import Limits, Spending, windows
 from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Runner, Statement
-from kling_relay.store.postgres.transactions import OLDEST_TX
+from kling_relay.store.postgres.tx_numbers import OLDEST_TX
 
 CHECKPOINT_AFTER = 1000
 """Entries that are added up at every check before a checkpoint covers them."""

@@ -9,7 +9,7 @@ from kling_relay.core.ids import creation_time
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement, translated
-from kling_relay.store.postgres.transactions import NEXT_TX, OLDEST_TX
+from kling_relay.store.postgres.tx_numbers import NEXT_TX, OLDEST_TX
 from kling_relay.store.schema import partitions
 from kling_relay.store.stats.backlog import read_backlog
 from kling_relay.store.stats.readings import FleetReadings

@@ -7,7 +7,7 @@ from kling_relay.core.delivery import parse_delivery_id
 from kling_relay.core.errors import NotFound
 from kling_relay.core.event import Event, render, rfc3339, webhook_id
 from kling_relay.store.deliveries import listing, subscriptions
-from kling_relay.store.deliveries.listed_subscriptions import DeliveryFilter
+from kling_relay.store.deliveries.delivery_filter import DeliveryFilter
 from kling_relay.store.deliveries.listing import AttemptRow, ListedDelivery
 from kling_relay.store.events import log
 from kling_relay.web.http.request import AnyRequest, Request

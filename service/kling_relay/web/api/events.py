@@ -12,7 +12,7 @@ from aiohttp import web
 
 from kling_relay.core.errors import Fault, InvalidRequest, RateLimited, Unavailable
 from kling_relay.core.event import matching_types
-from kling_relay.flows.follow_log import Listener
+from kling_relay.flows.log_follower import Listener
 from kling_relay.store.events import log
 from kling_relay.store.events.log import START, Cursor, LoggedEvent, read_cursor
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError

@@ -14,7 +14,7 @@ from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import Scope
 from kling_relay.core.signature import new_secret
 from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
-from kling_relay.store.access import headers, secrets
+from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
 from kling_relay.store.deliveries.subscriptions import Subscription, SubscriptionUpdate
@@ -63,7 +63,7 @@ async def create_subscription(request: Request[None, SubscriptionRequest]) -> Re
         id=identifier,
         client=request.caller.client,
         options=options,
-        headers=headers.encrypt(context.encryptor, identifier, _with_hidden_values(body.headers, {})),
+        headers=subscription_headers.encrypt(context.encryptor, identifier, _with_hidden_values(body.headers, {})),
         secrets=secrets.encrypt_secrets(context.encryptor, identifier, [secret]),
         created_at=request.now,
         updated_at=request.now,
@@ -96,7 +96,7 @@ async def change_subscription(request: Request[None, SubscriptionChangeRequest])
     encrypted = None
     if body.headers is not None:
         changed = _with_hidden_values(body.headers, _headers(context, subscription))
-        encrypted = headers.encrypt(context.encryptor, subscription.id, changed)
+        encrypted = subscription_headers.encrypt(context.encryptor, subscription.id, changed)
     change = SubscriptionUpdate(
         url=None if body.url is None else _checked_url(context, body.url),
         events=None if body.events is None else tuple(body.events),
@@ -173,7 +173,7 @@ def _checked_url(context: Context, url: str) -> str:
 def _headers(context: Context, subscription: Subscription) -> dict[str, str]:
     """Return its headers; none if their key is lost, so that the subscription can be shown and changed."""
     try:
-        return headers.decrypt(context.encryptor, subscription.id, subscription.headers)
+        return subscription_headers.decrypt(context.encryptor, subscription.id, subscription.headers)
     except DecryptionError:
         return {}
 

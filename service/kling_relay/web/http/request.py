@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 from kling_relay.core.errors import NotFound, Unauthenticated
 from kling_relay.core.key import Caller
-from kling_relay.flows.follow_log import LogFollower
+from kling_relay.flows.log_follower import LogFollower
 from kling_relay.flows.lookup import TaskLookup
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError, read_id
 from kling_relay.web.http.auth import Authenticator

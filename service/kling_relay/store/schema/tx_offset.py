@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
-from kling_relay.store.postgres.transactions import NEXT_TX
+from kling_relay.store.postgres.tx_numbers import NEXT_TX
 from kling_relay.store.schema.migrate import MAX_WAIT, MigrationError, locked_connection, retry_while_busy
 
 OFFSET_STEP = 2**40
