@@ -122,7 +122,7 @@ async def test_the_next_page_begins_at_the_end_of_the_window(api: ApiServer) -> 
         await api.order(f"number {number}")
     rabbits, after, tasks = tasks_listing.TaskFilter(text="rabbit"), None, []
     for _ in range(5):
-        page = await tasks_listing.page(api.database, api.client, rabbits, after, 10, window=2)
+        page = await tasks_listing.list_tasks(api.database, api.client, rabbits, after, 10, window=2)
         tasks += [str(task.id) for task in page.tasks]
         after = page.after
         if after is None:
@@ -156,7 +156,7 @@ async def test_hooks_of_older_orders_are_found_behind_the_window(api: ApiServer)
     subjects: list[str] = []
     before = None
     while True:
-        page = await listing.page(api.database, api.client, DeliveryFilter(), before, 3, window=2)
+        page = await listing.list_deliveries(api.database, api.client, DeliveryFilter(), before, 3, window=2)
         subjects += [str(delivery.subject) for delivery in page.deliveries]
         before = page.after
         if before is None:

@@ -212,7 +212,7 @@ async def serve_api(
             now=clock,
             random_bits=random.getrandbits,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
-            wakeup=wakeup,
+            web_wakeup=wakeup,
             limits=limits,
             dial_policy=DialPolicy.parse("127.0.0.0/8"),
             observer=requests,

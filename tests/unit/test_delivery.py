@@ -18,7 +18,7 @@ from kling_relay.core.delivery import (
     Retry,
     SubscriberResponse,
     parse_delivery_id,
-    settle,
+    verdict_on,
 )
 from kling_relay.core.schedule import MAX_RETRY_AFTER, Schedule
 from kling_relay.core.subscription import HEADER_NAME, event_faults, header_faults
@@ -35,12 +35,12 @@ def answer(status: int | None, retry_after: float | None = None) -> SubscriberRe
 
 @given(st.integers(200, 299), WAITS, JITTER)
 def test_any_2xx_is_success(status: int, schedule: Schedule, jitter: float) -> None:
-    assert settle(1, answer(status), schedule, jitter) == Delivered()
+    assert verdict_on(1, answer(status), schedule, jitter) == Delivered()
 
 
 @given(WAITS, JITTER)
 def test_410_ends_the_subscription_under_any_schedule(schedule: Schedule, jitter: float) -> None:
-    assert settle(1, answer(410), schedule, jitter) == Gone()
+    assert verdict_on(1, answer(410), schedule, jitter) == Gone()
 
 
 @given(st.sampled_from([None, 301, 302, 307, 308, 400, 401, 404, 409, 429, 500, 503]), WAITS, JITTER)
@@ -48,21 +48,21 @@ def test_any_other_response_is_retried_once_per_wait_and_then_exhausted(
     status: int | None, schedule: Schedule, jitter: float
 ) -> None:
     for attempt in range(1, len(schedule.waits) + 1):
-        verdict = settle(attempt, answer(status), schedule, jitter)
+        verdict = verdict_on(attempt, answer(status), schedule, jitter)
         assert isinstance(verdict, Retry)
         assert 0 <= verdict.wait <= schedule.waits[attempt - 1]
-    assert settle(len(schedule.waits) + 1, answer(status), schedule, jitter) == Exhausted()
+    assert verdict_on(len(schedule.waits) + 1, answer(status), schedule, jitter) == Exhausted()
 
 
 @given(st.floats(0, 10 * MAX_RETRY_AFTER), JITTER)
 def test_retry_after_is_honoured_up_to_a_day(retry_after: float, jitter: float) -> None:
-    verdict = settle(1, answer(503, retry_after), Schedule((5.0,)), jitter)
+    verdict = verdict_on(1, answer(503, retry_after), Schedule((5.0,)), jitter)
     assert isinstance(verdict, Retry)
     assert verdict.wait >= min(retry_after, MAX_RETRY_AFTER)
 
 
 def test_a_retry_after_adds_no_attempt() -> None:
-    assert settle(2, answer(503, 60), Schedule((5.0,)), 0.5) == Exhausted()
+    assert verdict_on(2, answer(503, 60), Schedule((5.0,)), 0.5) == Exhausted()
 
 
 def test_failures_in_a_row_open_the_breaker_and_one_success_closes_it() -> None:

@@ -128,7 +128,7 @@ async def assemble(
         now=clock.now,
         random_bits=clock.random_bits,
         new_id=clock.new_id,
-        wakeup=web_wakeup,
+        web_wakeup=web_wakeup,
         public_url=settings.own_url,
         delivery_wakeup=delivery_wakeup,
         limits=_limits(settings),

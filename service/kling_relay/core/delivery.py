@@ -1,6 +1,6 @@
 """A delivery is one event on its way to one subscription, and an attempt is one POST of it.
 
-`settle` decides what follows an attempt: 2xx is success and 410 ends the subscription. Everything else is a failure
+`verdict_on` decides what follows an attempt: 2xx is success and 410 ends the subscription. Everything else is a failure
 that the schedule retries; redirects are failures too and never followed. A circuit breaker probes a failing
 subscriber instead of sending its whole queue.
 """
@@ -88,7 +88,7 @@ class Gone:
 Verdict = Delivered | Retry | Exhausted | Gone
 
 
-def settle(attempt: int, response: SubscriberResponse, schedule: Schedule, jitter: float) -> Verdict:
+def verdict_on(attempt: int, response: SubscriberResponse, schedule: Schedule, jitter: float) -> Verdict:
     """Return the verdict on a delivery after attempt number `attempt` (from 1); `jitter` is in [0, 1)."""
     if response.status is not None and 200 <= response.status < 300:
         return Delivered()

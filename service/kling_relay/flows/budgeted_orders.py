@@ -96,7 +96,7 @@ class BudgetedOrders:
                     claims |= order_keys
                     admitted.append(order.record)
             if admitted:
-                await idempotency.claim_keys(connection, client, claims)
+                await idempotency.reserve_keys_of_many(connection, client, claims)
                 await orders.record_on(connection, admitted, self.due_in)
                 await self.budget.announce(connection, tally.alerts)
         return verdicts

@@ -24,7 +24,7 @@ from kling_relay.core.delivery import (
     SubscriberResponse,
     SubscriptionHealth,
     Verdict,
-    settle,
+    verdict_on,
 )
 from kling_relay.core.event import CONTENT_TYPE, render, webhook_id
 from kling_relay.core.schedule import Schedule
@@ -178,7 +178,7 @@ class Deliver:
 
     def _settle(self, queue: DeliveryQueue, claim: DueDelivery, response: SubscriberResponse, now: datetime) -> None:
         attempt = claim.attempt + 1
-        verdict = settle(attempt, response, self.schedule, self.random_fraction())
+        verdict = verdict_on(attempt, response, self.schedule, self.random_fraction())
         outcome = OUTCOME[type(verdict)]
         self.observer.attempt_made(outcome, response)
         previous_health, queue.health = queue.health, queue.health.after(verdict, now)

@@ -118,7 +118,7 @@ class Send:
         try:
             rows = await slots.admit(self.database, self.slots_limit, self.tunables.claimed_for, claim_id)
         except StoreError:
-            _ = self._start(self._give_back(claim_id))
+            _ = self._start(self._release_claim(claim_id))
             raise
         orders = [
             OutgoingOrder(
@@ -155,12 +155,12 @@ class Send:
         try:
             attempts = await submissions.claim_for_sending(self.database, tasks, self.tunables.claimed_for, claim_id)
         except StoreError:
-            _ = self._start(self._give_back(claim_id))
+            _ = self._start(self._release_claim(claim_id))
             raise
         return [_OrderClaim(claim_id, attempts[task]) if task in attempts else None for task in tasks]
 
-    async def _give_back(self, claim_id: UUID) -> None:
-        """Undo a claim whose confirmation was lost: it may be in the database, but nothing was sent under it."""
+    async def _release_claim(self, claim_id: UUID) -> None:
+        """Release a claim whose confirmation was lost: it may be in the database, but nothing was sent under it."""
         await self._persist(lambda: submissions.release_claim(self.database, claim_id))
 
     async def _send(self, order: OutgoingOrder) -> Sent | None:
@@ -182,7 +182,7 @@ class Send:
         self.observer.order_sent(answer, loop.time() - started_at)
         if isinstance(answer, AccountRefused):
             self.observer.provider_refused_account(order.task, answer)
-        return await self._persist(lambda: self._settle(order, answer))
+        return await self._persist(lambda: self._write_outcome(order, answer))
 
     async def _persist(self, write: Callable[[], Awaitable[Written]]) -> Written:
         """Try to write until the database is back, because a lost outcome would cost the task."""
@@ -198,7 +198,7 @@ class Send:
                     raise
                 await asyncio.sleep(tunables.retry_after)
 
-    async def _settle(self, order: OutgoingOrder, answer: SubmitOutcome) -> Sent:
+    async def _write_outcome(self, order: OutgoingOrder, answer: SubmitOutcome) -> Sent:
         outcome: Outcome | None = None
         claim_id = order.claim_id or order.task  # it is claimed by now
         match answer:

@@ -52,7 +52,7 @@ def build(context: Context) -> WebApplication:
     state = AppState(
         context=context,
         authenticator=Authenticator(context.database, context.encryptor, rate=limits.rate, burst=limits.burst),
-        log_follower=LogFollower(context.database, context.wakeup),
+        log_follower=LogFollower(context.database, context.web_wakeup),
         lookup=TaskLookup(context.database),
     )
     return WebApplication(state, Dispatcher(state, Router(ROUTES), StaticFiles.load()))

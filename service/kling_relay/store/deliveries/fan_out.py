@@ -21,7 +21,7 @@ delivery AS (
 """The CTEs that write both. The shard is the last byte of a subscription's id (`core.subscription.shard_of`)."""
 
 
-def subscribers(family: str) -> str:
+def recipients_select(family: str) -> str:
     """Return the SELECT of the recipients of events whose type begins with `family`: the client's open subscriptions
     that match the type. It may be followed by `AND` and another condition.
     """

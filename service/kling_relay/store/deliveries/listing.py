@@ -65,7 +65,7 @@ class DeliveryListing:
     after: Delivery | None
 
 
-async def page(
+async def list_deliveries(
     database: Database,
     client: UUID,
     delivery_filter: DeliveryFilter,
@@ -115,8 +115,8 @@ async def attempts_of(database: Database, key: Delivery) -> list[AttemptRow]:
     return [AttemptRow(**row) for row in rows]
 
 
-async def get(database: Database, client: UUID, key: Delivery) -> ListedDelivery | None:
+async def find_delivery(database: Database, client: UUID, key: Delivery) -> ListedDelivery | None:
     """Return the client's delivery of this id, or None."""
     delivery_filter = DeliveryFilter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
-    listing = await page(database, client, delivery_filter, None, 1)
+    listing = await list_deliveries(database, client, delivery_filter, None, 1)
     return listing.deliveries[0] if listing.deliveries else None

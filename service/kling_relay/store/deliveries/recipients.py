@@ -11,13 +11,16 @@ from uuid import UUID
 
 from kling_relay.core.event import Event
 from kling_relay.store.access import subscription_headers
-from kling_relay.store.deliveries.fan_out import FAN_OUT, subscribers
+from kling_relay.store.deliveries.fan_out import FAN_OUT, recipients_select
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
 
 _SQL = load_sql(
-    __name__, stored_headers=str(subscription_headers.STORED), fan_out=FAN_OUT, subscribers=subscribers("subscription")
+    __name__,
+    stored_headers=str(subscription_headers.STORED),
+    fan_out=FAN_OUT,
+    recipients=recipients_select("subscription"),
 )
 _READ = Statement(_SQL["read_recipients"])
 _SET_FAILING = Statement(_SQL["set_failing"])

@@ -26,7 +26,7 @@ event AS (
     FROM disabled
 ),
 recipient AS (
-    {subscribers} AND subscriptions.id <> :id::uuid
+    {recipients} AND subscriptions.id <> :id::uuid
 ),
 {fan_out}
 SELECT true FROM disabled;

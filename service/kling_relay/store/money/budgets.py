@@ -12,13 +12,15 @@ from uuid import UUID
 
 from kling_relay.core.budget import LIMIT_NAMES, Limits
 from kling_relay.core.event import Event, EventType
-from kling_relay.store.deliveries.fan_out import FAN_OUT, subscribers
+from kling_relay.store.deliveries.fan_out import FAN_OUT, recipients_select
 from kling_relay.store.money.balances import LedgerAccount
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Connection, Row, Runner, Statement, columns_of
 
-_SQL = load_sql(__name__, event_type=EventType.BUDGET_THRESHOLD, fan_out=FAN_OUT, subscribers=subscribers("budget"))
+_SQL = load_sql(
+    __name__, event_type=EventType.BUDGET_THRESHOLD, fan_out=FAN_OUT, recipients=recipients_select("budget")
+)
 _IS_LIMITED = Statement(_SQL["is_limited"])
 _LOCK_CLIENT = Statement(_SQL["lock_client"])
 _LOCK_KEYS = Statement(_SQL["lock_keys"])

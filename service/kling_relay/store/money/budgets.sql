@@ -79,6 +79,6 @@ WITH alert AS (
         NULL::text AS trace
     FROM recorded JOIN alert USING (account, limit_name, window_start, allowed, percent)
 ), recipient AS (
-    {subscribers}
+    {recipients}
 ), {fan_out}
 SELECT subject FROM event;

@@ -1,7 +1,7 @@
 """Idempotency keys: they let a repeated order find the first order's task instead of creating a second.
 
-A key is an Idempotency-Key (`i:…`) or an external_task_id (`e:…`). An order takes its keys first, in the transaction
-that records it: of two equal orders at once, one waits for the other and then finds its task.
+A key is an Idempotency-Key (`i:…`) or an external_task_id (`e:…`). An order reserves its keys first, in the
+transaction that records it: of two equal orders at once, one waits for the other and then finds its task.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +31,9 @@ class UsedKey:
 async def reserve_keys(
     connection: Connection, client: UUID, keys: Sequence[str], task: UUID, fingerprint: bytes
 ) -> list[UsedKey]:
-    """Take these keys for `task`; return what they belonged to before, nothing if all were free.
+    """Reserve these keys for `task`; return what they belonged to before, nothing if all were free.
 
-    If something is returned, the transaction must be rolled back: some of the keys may now be taken. A key that is
+    If something is returned, the transaction must be rolled back: some of the keys may now be reserved. A key that is
     released between the insert and the look-up is tried again. Raises CollisionError if that goes on.
     """
     reserved_count, new_keys = 0, dict.fromkeys(keys, UsedKey(task=task, fingerprint=fingerprint))
@@ -44,30 +44,30 @@ async def reserve_keys(
         taken_keys = await used_keys(connection, client, keys)
         if foreign_keys := [key for key in taken_keys.values() if key.task != task]:
             return foreign_keys
-    raise CollisionError("keys come and go")
+    raise CollisionError("the keys kept being reserved and released by other orders")
 
 
 async def used_keys(connection: Connection, client: UUID, keys: Iterable[str]) -> dict[str, UsedKey]:
-    """Return those of these keys that are taken, and the task of each."""
+    """Return those of these keys that are reserved, and the task of each."""
     rows = await _FIND_USED.rows(connection, client=client, keys=[*keys])
     return {row["key"]: UsedKey(task=row["task"], fingerprint=row["fingerprint"]) for row in rows}
 
 
-async def claim_keys(connection: Connection, client: UUID, keys: Mapping[str, UsedKey]) -> None:
-    """Take these keys, each for its task.
+async def reserve_keys_of_many(connection: Connection, client: UUID, keys: Mapping[str, UsedKey]) -> None:
+    """Reserve these keys, each for its task.
 
-    Raises CollisionError if one is taken; then the transaction must be rolled back.
+    Raises CollisionError if another order reserved one meanwhile; then the transaction must be rolled back.
     """
     if keys and await _reserve(connection, client, keys) < len(keys):
-        raise CollisionError("a key was taken meanwhile")
+        raise CollisionError("another order reserved a key meanwhile")
 
 
 async def _reserve(connection: Connection, client: UUID, keys: Mapping[str, UsedKey]) -> int:
-    """Take those of these keys that are free, each for its task; return how many."""
+    """Reserve those of these keys that are free, each for its task; return how many."""
     rows = [(key, keys[key].task, keys[key].fingerprint) for key in sorted(keys)]
     return await _RESERVE.run(connection, client=client, **columns_of("new", ["key", "task", "fingerprint"], rows))
 
 
 async def release_keys(database: Database, client: UUID, keys: Sequence[str], task: UUID) -> None:
-    """Give back the keys of a task that the provider refused."""
+    """Release the keys of a task that the provider refused."""
     await _RELEASE.run(database.pool, client=client, keys=list(keys), task=task)

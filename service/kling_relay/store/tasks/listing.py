@@ -53,7 +53,7 @@ def statuses_of(client_status: str) -> list[Status]:
     return [status for status, shown in CLIENT_STATUS.items() if shown == client_status]
 
 
-async def page(
+async def list_tasks(
     database: Database, client: UUID, task_filter: TaskFilter, after: UUID | None, limit: int, *, window: int = WINDOW
 ) -> TaskListing:
     """Return up to `limit` tasks, newest first, older than `after`.

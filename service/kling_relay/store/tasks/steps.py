@@ -16,7 +16,7 @@ from uuid import UUID
 from kling_relay.core.event import Event, TaskIdentity
 from kling_relay.core.ledger import Entry
 from kling_relay.core.task import Status, Step, Task
-from kling_relay.store.deliveries.fan_out import FAN_OUT, subscribers
+from kling_relay.store.deliveries.fan_out import FAN_OUT, recipients_select
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement, columns_of, first_of
@@ -24,7 +24,7 @@ from kling_relay.store.postgres.statement import Statement, columns_of, first_of
 MAX_STORED_CALLBACK = 65_536
 """Bytes of a raw callback that are stored; the rest is cut off."""
 
-_SQL = load_sql(__name__, fan_out=FAN_OUT, subscribers=subscribers("task"))
+_SQL = load_sql(__name__, fan_out=FAN_OUT, recipients=recipients_select("task"))
 _READ = Statement(_SQL["read_tasks"])
 _WRITE = Statement(_SQL["write_steps"])
 

@@ -27,7 +27,7 @@ event AS NOT MATERIALIZED (
     SELECT id AS subject, sequence, client, at, type, body, trace FROM moved
 ),
 recipient AS NOT MATERIALIZED (
-    {subscribers}
+    {recipients}
     UNION ALL
     SELECT id, sequence, hook FROM moved WHERE hook IS NOT NULL
 ),

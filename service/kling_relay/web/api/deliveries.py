@@ -31,7 +31,9 @@ _NO_SEQUENCE = 0
 async def find_delivery(request: AnyRequest) -> ListedDelivery:
     """Return the delivery in the path. Raises NotFound if it is not the client's."""
     key = parse_delivery_id(request.params["delivery"])
-    delivery = None if key is None else await listing.get(request.context.database, request.caller.client, key)
+    delivery = (
+        None if key is None else await listing.find_delivery(request.context.database, request.caller.client, key)
+    )
     if delivery is None:
         raise NotFound
     return delivery
@@ -69,11 +71,11 @@ async def list_deliveries(request: Request[DeliveryListQuery]) -> Response:
     """Return a page of deliveries, newest task first."""
     database, client, query = request.context.database, request.caller.client, request.query
     delivery_filter = filter_of(query)
-    page = await listing.page(database, client, delivery_filter, query.cursor, query.limit)
+    page = await listing.list_deliveries(database, client, delivery_filter, query.cursor, query.limit)
     for _ in range(_MAX_EMPTY_PAGES):
         if page.deliveries or page.after is None:
             break
-        page = await listing.page(database, client, delivery_filter, page.after, query.limit)
+        page = await listing.list_deliveries(database, client, delivery_filter, page.after, query.limit)
     return page_response([delivery_json(row) for row in page.deliveries], page.after.text if page.after else None)
 
 

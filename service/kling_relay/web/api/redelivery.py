@@ -36,7 +36,7 @@ async def retry_deliveries(request: Request[None, RetryRequest]) -> Response:
     by_subscription: defaultdict[UUID, list[Delivery]] = defaultdict(list)
     count, before = 0, None
     while count < limit:
-        page = await listing.page(database, client, delivery_filter, before, min(_PAGE, limit - count))
+        page = await listing.list_deliveries(database, client, delivery_filter, before, min(_PAGE, limit - count))
         for delivery in page.deliveries:
             by_subscription[delivery.subscription].append(delivery.key)
         count += len(page.deliveries)

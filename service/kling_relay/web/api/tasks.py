@@ -45,7 +45,9 @@ async def list_tasks(request: Request[TaskListQuery]) -> Response:
         until=query.until,
         text=query.text,
     )
-    page = await listing.page(request.context.database, request.caller.client, task_filter, query.cursor, query.limit)
+    page = await listing.list_tasks(
+        request.context.database, request.caller.client, task_filter, query.cursor, query.limit
+    )
     return page_response([task.shown for task in page.tasks], str(page.after) if page.after else None)
 
 

@@ -32,7 +32,7 @@ class BodyLimit(StrEnum):
     OTHER = "other"
 
 
-async def read_within(
+async def read_body_of_route(
     request: web.BaseRequest, body_limit: BodyLimit, limits: RequestLimits, load: Counter[str]
 ) -> bytes:
     """Return the body of a request. Raises TooLarge, BodyTimeout, Unavailable."""
@@ -43,10 +43,12 @@ async def read_within(
             max_bytes = limits.order_bytes
         case _:
             max_bytes = limits.body_bytes
-    return await read(request, max_bytes, limits.body_seconds, load, limits.total_body_bytes)
+    return await read_body(request, max_bytes, limits.body_seconds, load, limits.total_body_bytes)
 
 
-async def read(request: web.BaseRequest, max_bytes: int, seconds: float, load: Counter[str], max_load: int) -> bytes:
+async def read_body(
+    request: web.BaseRequest, max_bytes: int, seconds: float, load: Counter[str], max_load: int
+) -> bytes:
     """Return the body of a request.
 
     Raises TooLarge beyond `max_bytes`, BodyTimeout after `seconds`, Unavailable if all bodies being read together
@@ -69,7 +71,7 @@ async def read(request: web.BaseRequest, max_bytes: int, seconds: float, load: C
         await send_continue(request)  # curl waits a second for it before a large body, other clients forever
     chunks: list[bytes] = []
     size = 0
-    with _counted(load) as sizes:
+    with _subtract_at_end(load) as sizes:
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in content.iter_any():
@@ -85,7 +87,7 @@ async def read(request: web.BaseRequest, max_bytes: int, seconds: float, load: C
 
 
 @contextmanager
-def _counted(load: Counter[str]) -> Iterator[list[int]]:
+def _subtract_at_end(load: Counter[str]) -> Iterator[list[int]]:
     """Yield a list of sizes that are subtracted from the load at the end."""
     sizes: list[int] = []
     try:

@@ -88,7 +88,7 @@ class Context:
     now: Clock
     random_bits: RandomBits
     new_id: Callable[[datetime], UUID]
-    wakeup: Wakeup
+    web_wakeup: Wakeup
     limits: RequestLimits = RequestLimits()
     dial_policy: DialPolicy = PUBLIC_ONLY
     public_url: str = ""

@@ -16,7 +16,7 @@ from kling_relay.flows.log_follower import LogFollower
 from kling_relay.flows.lookup import TaskLookup
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError, read_id
 from kling_relay.web.http.auth import Authenticator
-from kling_relay.web.http.body import read_within
+from kling_relay.web.http.body import read_body_of_route
 from kling_relay.web.http.context import Context
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Request(Generic[Query, Body]):
 
     async def read(self) -> bytes:
         """Return the body, within the limit of its route. Raises TooLarge, BodyTimeout, Unavailable."""
-        return await read_within(self.http, self.route.body_limit, self.context.limits, self.state.load)
+        return await read_body_of_route(self.http, self.route.body_limit, self.context.limits, self.state.load)
 
 
 AnyRequest = Request[Any, Any]

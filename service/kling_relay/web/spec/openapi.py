@@ -15,7 +15,7 @@ from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
 from kling_relay.web.routes import ROUTES
-from kling_relay.web.spec.schemas import ERRORS, order_name, orders, streamed, webhook
+from kling_relay.web.spec.schemas import ERRORS, order_name, order_schemas, stream_event_schema, webhook_operation
 
 _ABOUT = """\
 The service between your back end and Kling. An order is on disk as a task before it is sent to the provider, and every
@@ -77,10 +77,15 @@ def document() -> dict[str, Any]:
         },
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
-        "webhooks": {"event": {"post": webhook()}},
+        "webhooks": {"event": {"post": webhook_operation()}},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
-            "schemas": {**_model_schemas(), **orders(), **ERRORS, "StreamedEvent": streamed(CURSOR_PATTERN)},
+            "schemas": {
+                **_model_schemas(),
+                **order_schemas(),
+                **ERRORS,
+                "StreamedEvent": stream_event_schema(CURSOR_PATTERN),
+            },
         },
     }
 

@@ -25,7 +25,7 @@ def order_name(path: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[/_]", operation)) + "Order"
 
 
-def orders() -> dict[str, Any]:
+def order_schemas() -> dict[str, Any]:
     """Return one order schema per operation."""
     book = load_rulebook("seed")
     hook = {
@@ -132,7 +132,7 @@ def _with_values(rules: OperationRules, values: Mapping[str, str]) -> dict[str, 
     return {"properties": {name: {"const": value} for name, value in values.items()}, "required": required}
 
 
-def webhook() -> dict[str, Any]:
+def webhook_operation() -> dict[str, Any]:
     """Return the operation that a subscriber implements."""
     body = {
         "type": "object",
@@ -160,7 +160,7 @@ def webhook() -> dict[str, Any]:
     }
 
 
-def streamed(cursor_pattern: str) -> dict[str, Any]:
+def stream_event_schema(cursor_pattern: str) -> dict[str, Any]:
     """Return the schema of an event of a stream, whose id is a cursor."""
     body = {
         "type": "object",
