@@ -117,7 +117,7 @@ def _run(role: Part, ready: Connection) -> None:
     settings = settings_for(role.database, role.provider, **role.settings)
     try:
         in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port), tunables=QUICK))
-    except Exception as error:  # noqa: BLE001 - PostgreSQL may be away at the start: whoever supervises starts it again
+    except Exception as error:  # noqa: BLE001 - PostgreSQL may be unavailable at the start: whoever supervises starts it again
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
         os._exit(1)

@@ -47,12 +47,12 @@ class Expected:
 TABLE = {
     "submit: nothing recorded": Expected(without_client=False),
     "submit: recorded, not claimed": Expected(),
-    "submit: claimed, POST not sent": Expected(status="failed", charges=0, reason="has no such order"),
+    "submit: claimed, POST not sent": Expected(status="failed", charges=0, reason="does not know the order"),
     "submit: POST sent, answer not read": Expected(prompt="a rabbit [lose]"),
     "submit: answered, not settled": Expected(prompt="a rabbit [lose]"),
     "submit: settled, client not answered": Expected(prompt="a rabbit [lose]"),
     "submit: must wait, not rescheduled": Expected(
-        status="failed", charges=0, posts=1, prompt="a rabbit [1303:1]", reason="has no such order"
+        status="failed", charges=0, posts=1, prompt="a rabbit [1303:1]", reason="does not know the order"
     ),
     "submit: rescheduled, not sent again": Expected(posts=2, prompt="a rabbit [1303:1]"),
     "submit: answer lost, not recorded as unknown": Expected(prompt="a rabbit [reset:accepted][lose]"),

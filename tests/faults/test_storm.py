@@ -283,7 +283,7 @@ async def _one_with_the_provider(weather: Storm, tasks: set[str], events: dict[s
             assert shown["task_status"] == truth[task].status, (shown, truth[task])
         else:
             assert shown["task_status"] == "failed"
-            assert "has no such order" in shown["task_status_msg"], shown
+            assert "does not know the order" in shown["task_status_msg"], shown
     charges = Counter(entry.external_task_id for entry in weather.sandbox.ledger if entry.kind == "charge")
     assert charges == dict.fromkeys(truth, 1)
 

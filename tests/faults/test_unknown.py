@@ -36,7 +36,7 @@ async def test_an_order_whose_answer_was_lost_is_found_by_our_id(database: str, 
             assert posts(sandbox) == 1
 
 
-async def test_an_order_that_the_provider_surely_never_had_ends_early_and_says_so(database: str) -> None:
+async def test_an_order_that_the_provider_certainly_never_had_ends_early_and_says_so(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
         running(database, provider, provider_dialect="kling", sweep_after="0.1s") as relay,
@@ -44,7 +44,7 @@ async def test_an_order_that_the_provider_surely_never_had_ends_early_and_says_s
         task = await relay.submit("a rabbit [reset]")
         final = await relay.final(task)
         assert final["task_status"] == "failed"
-        assert "has no such order; it was not charged" in final["task_status_msg"]
+        assert "does not know the order, so it was not charged" in final["task_status_msg"]
         assert posts(sandbox) == 1
         assert sandbox.spent == 0
 
@@ -73,7 +73,7 @@ async def test_a_task_without_any_answer_is_given_up_at_the_deadline_and_a_late_
         task = await relay.submit("a rabbit [reset:accepted][lose]")
         final = await relay.final(task)
         assert final["task_status"] == "failed"
-        assert "it is not known whether the provider took the order" in final["task_status_msg"]
+        assert "it is unknown whether it accepted the order" in final["task_status_msg"]
         ours = next(iter(sandbox.tasks))
         await relay.client.post(
             sandbox.task(ours).order.hook,

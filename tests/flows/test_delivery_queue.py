@@ -233,7 +233,7 @@ async def test_five_days_of_nothing_but_failures_disable_a_subscription_and_its_
     async with worker(box.database, network):
         await eventually(lambda: _announced(box))
         await eventually(lambda: len(network.to("http://young.example/")) >= 3)
-    assert await _announced(box) == [(GOOD_URL, "five days of nothing but failures")]
+    assert await _announced(box) == [(GOOD_URL, "no delivery succeeded for five days")]
     disabled = await box.connection.fetch("SELECT id FROM subscriptions WHERE disabled_at IS NOT NULL")
     assert [row["id"] for row in disabled] == [ends]
     assert len(network.to(OTHER_URL)) <= 2, "what is disabled is left alone"

@@ -171,12 +171,12 @@ def test_moves_orders_and_troubles_of_the_flows_are_logged() -> None:
         ("info", "task moved"),
         ("warning", "order sent"),
         ("error", "the provider refuses our account"),
-        ("warning", "the database failed, trying again"),
+        ("warning", "a database operation failed; will try again"),
         ("warning", "the sweep skipped a task and will try again"),
         ("warning", "subscription disabled"),
         ("error", "cannot decrypt a subscription's secrets or headers, so nothing is delivered to it"),
         ("info", "partitions changed"),
-        ("warning", "cannot change partitions"),
+        ("warning", "cannot create or drop partitions: this database user does not own the tables"),
     ]
     refused, failed, skipped = written.lines[2:5]
     assert (refused["task"], refused["code"], refused["reason"]) == (str(TASK), 1102, "no balance")

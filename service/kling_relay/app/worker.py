@@ -47,7 +47,7 @@ class Worker:
             async with asyncio.timeout(LEAVE_WITHIN):
                 await self.fetch.leave()
         except (StoreError, TimeoutError):
-            pass  # the database is away: the lease runs out by itself
+            pass  # the database is unavailable: the lease runs out by itself
         for flow in (*background, delivering):
             if not flow.cancelled() and (error := flow.exception()):
                 raise error

@@ -1,4 +1,4 @@
-"""Groups of commands in which `list` is the default."""
+"""A click group that runs `list` if no command is named."""
 
 import click
 from click.shell_completion import CompletionItem

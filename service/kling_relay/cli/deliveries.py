@@ -26,7 +26,7 @@ def _filters(command: "Callable[..., Any]") -> "Callable[..., Any]":
     for option in (
         click.option("--task", help="Only deliveries of this task."),
         click.option("--event", help="Only deliveries of this event (a webhook-id)."),
-        click.option("--status", type=STATUSES, help="Only deliveries in this state."),
+        click.option("--status", type=STATUSES, help="Only deliveries with this status."),
         click.option("--subscription", help="Only deliveries to this subscription."),
     ):
         command = option(command)
@@ -47,7 +47,7 @@ async def list_(relay: "Relay", output: Output, *, limit: int, **filters: str | 
         (delivery.id, delivery.type, delivery.status, delivery.attempt_count, _last(delivery), _next(delivery))
         for delivery in deliveries
     ]
-    output.table(("delivery", "event", "status", "attempts", "last", "next"), rows, "No deliveries delivery.")
+    output.table(("delivery", "event", "status", "attempts", "last", "next"), rows, "No deliveries match.")
 
 
 @deliveries.command()
@@ -83,7 +83,9 @@ async def show(relay: "Relay", output: Output, *, delivery_id: str, answers: boo
 @deliveries.command()
 @click.argument("delivery_ids", metavar="[DELIVERY]...", nargs=-1)
 @_filters
-@click.option("--limit", "-n", default=100, show_default=True, help="At most this many, if options select them.")
+@click.option(
+    "--limit", "-n", default=100, show_default=True, help="The most deliveries to retry, if options select them."
+)
 @calls_service
 async def retry(
     relay: "Relay", output: Output, *, delivery_ids: tuple[str, ...], limit: int, **filters: str | None
@@ -99,7 +101,7 @@ async def retry(
         else:
             click.echo(f"{delivery.id} {coloured(delivery.status)}")
     if not selected_ids:
-        output.note("No deliveries delivery.")
+        output.note("No deliveries match.")
 
 
 def _last(delivery: "Delivery") -> str:

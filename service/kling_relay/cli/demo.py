@@ -29,7 +29,7 @@ _GRACE = timedelta(seconds=2)
 @click.command()
 @click.option("--once", is_flag=True, help="Exit when the four orders are delivered.")
 def demo(once: bool) -> None:
-    """Run everything on this machine, and order one of each kind.
+    """Run the service with a sandbox on this machine, and place one order of each kind.
 
     It starts PostgreSQL, the service with its console, a sandbox provider that draws pictures, and a subscriber that
     verifies every delivery. Data and key are kept in RELAY_DATA_DIR (.relay) for the next demo. `make run` does the
@@ -46,7 +46,7 @@ def _adapted(settings: "Settings") -> "Settings":
     """Return the settings for a demo: no other provider, loopback allowed, a quick stop, a quiet log."""
     if settings.provider_url:
         advice = "Unset RELAY_PROVIDER_URL and RELAY_PROVIDER_KEY, or run the service: `kling-relay up`."
-        raise UsageFailure("The demo has a provider of its own.", advice=advice)
+        raise UsageFailure("The demo uses its own sandbox provider.", advice=advice)
     from ipaddress import ip_network  # noqa: PLC0415 - used only here
 
     changes: dict[str, object] = {

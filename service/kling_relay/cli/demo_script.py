@@ -84,7 +84,7 @@ class DemoScript:
                     await self._progress.wait()
         except TimeoutError:
             late_tasks = ", ".join(_short(task) for task in sorted(set(self.tasks) - self._delivered))
-            advice = "The console shows how far they are."
+            advice = "Check their progress in the console."
             raise Failure(f"Not delivered within {WITHIN:g} s: {late_tasks}.", advice=advice) from None
         finally:
             for follower in followers:
@@ -96,7 +96,7 @@ class DemoScript:
         if not is_last:
             click.echo()
             self._print_address()
-            click.echo("Press Ctrl-C to stop. The next demo has the same data and key.")
+            click.echo("Press Ctrl-C to stop. The next demo uses the same data and key.")
 
     def on_event(self, event: Event) -> None:
         """Record a delivery that the subscriber has verified."""

@@ -37,7 +37,7 @@ def settings(ctx: click.Context, as_json: bool) -> None:
                 value = "" if row.value in {None, row.default} else click.style(f"  now: {row.value}", fg="green")
                 click.echo(f"  {row.name}  ({row.default}){value}\n      {row.meaning}")
     for fault in faults:
-        click.echo(f"{click.style('Wrong:', fg='red')} {fault}", err=True)
+        click.echo(f"{click.style('Invalid setting:', fg='red')} {fault}", err=True)
     if faults:
         ctx.exit(2)
 
@@ -45,7 +45,7 @@ def settings(ctx: click.Context, as_json: bool) -> None:
 @click.command()
 @json_option
 def openapi(*, as_json: bool) -> None:
-    """Print the API's description (OpenAPI 3.1), as JSON."""
+    """Print the OpenAPI 3.1 description of the API as JSON."""
     del as_json  # JSON is the only format
     with plain_errors():
         from kling_relay.web.spec.openapi import document  # noqa: PLC0415 - the whole web

@@ -40,7 +40,7 @@ async def wait(relay: "Relay", output: Output, task: "Task", within: timedelta |
 
 async def follow(relay: "Relay", output: Output, task_id: str, within: timedelta | None) -> str:
     """Print each step of a task, and return its last status. Raises Failure after `within`."""
-    status = ""
+    status = STATUSES[0]
     try:
         async with asyncio.timeout(_seconds(within)), aclosing(task_events(relay, task_id)) as events:
             async for event in events:
@@ -49,7 +49,7 @@ async def follow(relay: "Relay", output: Output, task_id: str, within: timedelta
                 if status in FINAL:
                     break
     except TimeoutError:
-        advice = "Wait longer, or run `watch` again: the task goes on."
+        advice = "Wait longer, or run `watch` again; the task is still running."
         raise NotFinalFailure(f"Task {task_id} is still {status}.", advice=advice, as_json=output.as_json) from None
     return status
 
@@ -68,12 +68,12 @@ async def download(task: "Task", directory: Path) -> list[Path]:
                 async with session.get(url) as response:
                     if response.status != 200:
                         advice = "Results are kept for 30 days."
-                        raise Failure(f"{url} answers {response.status}.", advice=advice)
+                        raise Failure(f"{url} returned status {response.status}.", advice=advice)
                     with _create(part) as file:
                         async for chunk in response.content.iter_chunked(65_536):
                             file.write(chunk)
             except aiohttp.ClientError as error:
-                advice = "The task has succeeded; download its result later."
+                advice = "The task has succeeded; try the download again later."
                 raise Failure(f"Downloading {url} failed: {error}", advice=advice) from error
             part.rename(path)
             files.append(path)

@@ -99,7 +99,7 @@ class InvalidError(RefusedError):
 
 
 class NotFoundError(RefusedError):
-    """It does not exist, or it belongs to another client."""
+    """The resource does not exist, or belongs to another client."""
 
 
 class ConflictError(RefusedError):

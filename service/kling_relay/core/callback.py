@@ -21,7 +21,7 @@ MAX_RESULT = 64 * 1024
 """Bytes of a result as JSON; a larger one is refused."""
 _MAX_URL = 8192
 _MAX_ITEMS = 64
-_SURELY_SMALL = MAX_RESULT // 4
+_CERTAINLY_SMALL = MAX_RESULT // 4
 """Bytes of a body whose result need not be measured: a byte becomes at most three, and a file gains sixty."""
 
 _SPELLINGS: dict[SignalKind, str] = {
@@ -67,7 +67,7 @@ def read_json(top: Any, size: int) -> Signal:
         result = _result(layers)
         if not result and home is top and len(layers) > 1:
             raise UnreadableError("the status may be that of the request, not of the task")
-        if size > _SURELY_SMALL and len(orjson.dumps(result)) > MAX_RESULT:
+        if size > _CERTAINLY_SMALL and len(orjson.dumps(result)) > MAX_RESULT:
             raise UnreadableError(f"a result larger than {MAX_RESULT} bytes")
     return Signal(kind, _reason(layers, home, kind), result, _charge(layers), _task_id(layers))
 

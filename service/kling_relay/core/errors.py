@@ -148,7 +148,7 @@ class MethodNotAllowed(Refusal):
 
 
 class NotFound(Refusal):
-    """It does not exist, or it belongs to another client."""
+    """The resource does not exist, or belongs to another client."""
 
     code = 1203
     type = "not_found"
@@ -169,7 +169,7 @@ class TooLarge(Refusal):
 
 
 class RateLimited(Refusal):
-    """Too many requests; wait a little."""
+    """Too many requests; wait as long as Retry-After says."""
 
     code = 1302
     type = "rate_limited"
@@ -215,7 +215,7 @@ class ProviderUnavailable(Refusal):
 
 
 class ConfigurationError(ValueError):
-    """A file of rules or prices is wrong; the message names the file and every fault in it."""
+    """A file of rules or prices is wrong; the message names the file and its first faults; `faults` has all."""
 
     def __init__(self, where: str, faults: Iterable[Fault]) -> None:
         self.where = where

@@ -187,7 +187,7 @@ def _rules_of_model(rules: OperationRules, model: object, faults: list[Fault]) -
     elif (model_rules := rules.rules_for(model)) is not None:
         return model_rules
     else:
-        faults.append(Fault("model_name", f"must be one of {', '.join(rules.known_models)}, is {model}"))
+        faults.append(Fault("model_name", f"must be one of {', '.join(rules.known_models)}, but is {model}"))
     return rules.fields
 
 

@@ -56,7 +56,7 @@ def _text(rule: Text, value: object, name: str) -> str:
     if not isinstance(value, str):
         raise _refuse(name, "must be text")
     if len(value) > rule.max_length:
-        raise _refuse(name, f"must have at most {rule.max_length} characters, has {len(value)}")
+        raise _refuse(name, f"must have at most {rule.max_length} characters, but has {len(value)}")
     if rule.required and not value.strip():
         raise _refuse(name, "must not be blank")
     return value
@@ -77,7 +77,7 @@ def _number(rule: Number, value: object, name: str) -> int | float:
     if amount is None or (rule.whole and not isinstance(amount, int)):
         raise _refuse(name, f"must be a {'whole ' if rule.whole else ''}number in [{low}, {high}]")
     if not low <= amount <= high:
-        raise _refuse(name, f"must be in [{low}, {high}], is {amount}")
+        raise _refuse(name, f"must be in [{low}, {high}], but is {amount}")
     return amount
 
 
@@ -86,7 +86,7 @@ def _choice(rule: Choice, value: object, name: str) -> str:
     if word not in rule.values and isinstance(value, str):
         word = str(number(value)) if number(value) is not None else word
     if word not in rule.values:
-        actual = f", is {printable(word)}" if isinstance(value, str | int | float) else ""
+        actual = f", but is {printable(word)}" if isinstance(value, str | int | float) else ""
         raise _refuse(name, f"must be one of {', '.join(rule.values)}{actual}")
     return word
 
@@ -110,11 +110,11 @@ def _picture(rule: Picture, value: object, name: str) -> str:
 def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
     faults = []
     if image.size > rule.max_bytes:
-        faults.append(f"must be at most {rule.max_bytes / 2**20:g} MB, is {image.size / 2**20:.1f} MB")
+        faults.append(f"must be at most {rule.max_bytes / 2**20:g} MB, but is {image.size / 2**20:.1f} MB")
     if image.facts is None:
         other_format_name = other_format(image.read(0, 16))
         faults.append(
-            f"must be jpg or png, is {other_format_name}" if other_format_name else "is not a readable jpg or png"
+            f"must be jpg or png, but is {other_format_name}" if other_format_name else "is not a readable jpg or png"
         )
     else:
         faults += _side_faults(rule, image.facts)
@@ -125,9 +125,10 @@ def _side_faults(rule: Picture, facts: ImageFacts) -> list[str]:
     short, long = sorted((facts.width, facts.height))
     faults = []
     if rule.min_side is not None and short < rule.min_side:
-        faults.append(f"must be at least {rule.min_side} px on each side, is {facts.width}x{facts.height}")
+        faults.append(f"must be at least {rule.min_side} px on each side, but is {facts.width}x{facts.height}")
     if rule.max_ratio is not None and long > short * rule.max_ratio:
-        faults.append(f"must be between 1:{rule.max_ratio} and {rule.max_ratio}:1, is {facts.width}x{facts.height}")
+        bounds = f"between 1:{rule.max_ratio} and {rule.max_ratio}:1"
+        faults.append(f"must have an aspect ratio {bounds}, but is {facts.width}x{facts.height}")
     return faults
 
 
@@ -163,7 +164,8 @@ def _moves(rule: Camera, config: dict[str, Any], name: str) -> tuple[dict[str, i
             continue
         amount = number(value)
         if axis not in rule.axes:
-            faults.append(Fault(f"{name}.{printable(axis)}", f"must be one of {', '.join(rule.axes)}"))
+            axes = ", ".join(rule.axes)
+            faults.append(Fault(f"{name}.{printable(axis)}", f"is not a known axis; the axes are {axes}"))
         elif amount is None or abs(amount) > rule.span:
             faults.append(Fault(f"{name}.{axis}", f"must be a number in [-{rule.span:g}, {rule.span:g}]"))
         elif amount:

@@ -1,4 +1,4 @@
-"""Budget: orders of a limited client or key are checked in the transaction that records those that fit.
+"""Checks orders against the limits of their client and key, and publishes an event when a threshold is reached.
 
 The transaction locks the row of the client or key, sums up the ledger, and records only what fits. So the limit holds
 exactly, however many processes there are. A client without a limit costs one small query every two seconds.
@@ -129,7 +129,7 @@ class Budget:
         return count
 
     async def run(self) -> None:
-        """Check every minute until cancelled. While the database is away, try again."""
+        """Check every minute until cancelled. While the database is unavailable, try again."""
         while True:
             try:
                 await self.check()

@@ -1,4 +1,4 @@
-"""Fetch: keeps the delivery queues of this worker's shards filled, with a few statements however many queues there are.
+"""Owns shards, fills their delivery queues from the database, and disables subscriptions that only fail.
 
 Fetch learns of new deliveries from a wakeup (same process) and from a check of the newest rows every few dozen
 milliseconds. The scan of everything pending finds what both missed. Nothing here needs to survive a crash.
@@ -74,7 +74,7 @@ class Fetch:
     _progress: _Progress = field(init=False, default_factory=_Progress)
 
     async def run(self) -> None:
-        """Own shards, scan and check until `stop`. While the database is away, try again."""
+        """Own shards, scan and check until `stop`. While the database is unavailable, try again."""
         tunables = self.tunables
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -297,7 +297,7 @@ class Fetch:
             if isinstance(verdict, Gone):
                 await self._disable(queue, "the subscriber answered 410 Gone")
             elif queue.health.is_hopeless(self.now()):
-                await self._disable(queue, "five days of nothing but failures")
+                await self._disable(queue, "no delivery succeeded for five days")
             else:
                 since = None if isinstance(verdict, Delivered) else queue.health.failing_since
                 await recipients.set_failing(self.database, queue.id, since)

@@ -1,7 +1,7 @@
 """Fleet stats: one worker reads figures of the whole database for all and reports them to its observer.
 
 There is no election: the owner of shard 0 reads. If two workers believe that they own it for a moment, both report the
-same. If none does, or the database is away, nothing is reported, which has an alert of its own.
+same. If none does, or the database is unavailable, nothing is reported, which has an alert of its own.
 """
 
 import asyncio

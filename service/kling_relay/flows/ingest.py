@@ -1,4 +1,4 @@
-"""Ingest: what is learned about a task becomes at most one step, with its event and deliveries, exactly once.
+"""Turns observations into steps, and writes each step with its event and deliveries exactly once.
 
 Everything that waits goes into one write: read the tasks, ask the state machine, write the steps. An observation that
 lost a race is applied again to the new state. The provider's callback is stored unchanged, even if nothing moved.
@@ -188,7 +188,10 @@ class Ingest:
                 break
         else:
             results.update(
-                {observation.task: StoreUnavailableError("too many racing moves") for observation in open_observations}
+                {
+                    observation.task: StoreUnavailableError("the task kept changing while this observation was applied")
+                    for observation in open_observations
+                }
             )
         return [results[observation.task] for observation in observations]
 

@@ -1,4 +1,4 @@
-"""Follows the end of the event log, once per process, for event streams and for requests that wait for a task.
+"""LogFollower reads new events once per process, and passes them to event streams and to requests that wait for a task.
 
 One statement every few hundredths of a second serves all clients, and runs only while there are listeners or
 waiters. A wakeup makes it run at once. Events of other processes are found the same way, so that several processes
@@ -121,7 +121,7 @@ class LogFollower:
                     del self._waiters[task]
 
     async def run(self) -> None:
-        """Follow the log until cancelled. While the database is away, listeners and waiters wait."""
+        """Follow the log until cancelled. While the database is unavailable, listeners and waiters wait."""
         loop = asyncio.get_running_loop()
         while True:
             await self._has_users.wait()

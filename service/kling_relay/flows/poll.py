@@ -1,4 +1,4 @@
-"""Poll: asks the provider about one silent task, and decides what follows from the answer.
+"""Polls the provider for one silent task, and ends tasks that are overdue.
 
 A poll without an answer changes nothing. Only the clock may end a task, with a reason that says what is known.
 """
@@ -90,7 +90,7 @@ class Poll:
     async def abandon(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Note that the process that claimed the order is gone, so it is unknown whether the order was sent."""
         if submission.claim_id is not None:
-            reason = "the process that sent it stopped before it had an answer"
+            reason = "the process that was sending the order stopped before the provider answered"
             await submissions.set_abandoned(self.database, submission.task, submission.claim_id, reason)
         counts.postponed += 1
 
@@ -119,7 +119,7 @@ class Poll:
         is_unknown = submission.state == "unknown" and submission.provider_task_id is None
         polls = submission.attempt + 1
         if is_unknown and isinstance(result, NoSuchTask) and polls >= self.tunables.max_not_found:
-            return f"the provider was asked {polls} times and has no such order; it was not charged"
+            return f"the provider was polled {polls} times and does not know the order, so it was not charged"
         no_answer = isinstance(result, NoAnswer) and not is_unknown
         grace = self.deadline * self.tunables.grace if no_answer else timedelta()
         if self.is_overdue(submission.created_at + grace):
@@ -132,11 +132,11 @@ class Poll:
         return base * (0.75 + self.random_fraction() / 2)
 
     def _deadline_reason(self, state: str) -> str:
-        return f"given up after {self.deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"
+        return f"gave up after {self.deadline.total_seconds() / 3600:g} h: {_KNOWN[state]}"
 
 
 _KNOWN = {
     "recorded": "the order never reached the provider and was not charged",
-    "unknown": "it is not known whether the provider took the order; its answer was lost",
-    "accepted": "the provider took the order and never said how it ended",
+    "unknown": "the provider's answer was lost, so it is unknown whether it accepted the order",
+    "accepted": "the provider accepted the order but never reported a result",
 }

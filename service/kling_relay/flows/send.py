@@ -1,4 +1,5 @@
-"""Send: gives one recorded order to the provider, once, and writes down what came of it.
+"""Sends recorded orders to the provider: claims each one, POSTs it once, and records the outcome. Also admits waiting
+orders to free slots.
 
 Exactly one process claims an order before its POST leaves. From then on the order is never sent again unless the
 provider certainly did not accept it. Sending continues if the client disconnects.
@@ -72,7 +73,7 @@ class SendTunables:
     claimed_for: float = 90.0
     """After this, any process may take over a claimed order without an outcome. Longer than any POST."""
     persist_for: float = 600.0
-    """How long an outcome is held while the database is away."""
+    """How long an outcome is held while the database is unavailable."""
     persist_in_stop: float = 20.0
     """The same while the process stops."""
     retry_after: float = 0.25
@@ -208,7 +209,7 @@ class Send:
                 reason = f"the provider refused the order: {message} ({code})"
                 outcome = await self._apply(order, Signal(kind=SignalKind.FAILED, reason=reason))
             case AccountRefused(code, reason):
-                signal = Signal(kind=SignalKind.FAILED, reason=f"the provider takes no orders at present ({code})")
+                signal = Signal(kind=SignalKind.FAILED, reason=f"the provider currently accepts no orders ({code})")
                 outcome = await self._apply(order, signal)
             case RetryLater(code, reason, retry_after):
                 attempt = order.attempt + 1

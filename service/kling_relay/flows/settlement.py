@@ -1,8 +1,8 @@
-"""Settling: attempts are written to the database in batches while the next ones are being made.
+"""Writes delivery attempts to the database in batches, while the next attempts are made.
 
 An attempt that waits here was made but is not recorded yet. If the process dies now, the event is delivered again
-under the same webhook-id. While the database is away the batch is kept and tried again, and no more deliveries are
-read.
+under the same webhook-id. While the database is unavailable, the batch is kept and tried again, and no more
+deliveries are read.
 """
 
 import asyncio

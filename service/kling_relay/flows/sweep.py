@@ -79,7 +79,7 @@ class Sweep:
         )
 
     async def run(self) -> None:
-        """Pass after pass until cancelled. While the database is away, try again.
+        """Pass after pass until cancelled. While the database is unavailable, try again.
 
         Sending and polling do not wait for each other: a provider that hangs on polls may still take orders.
         """
@@ -159,7 +159,7 @@ class Sweep:
             self.observer.partitions_changed(created, len(dropped))
 
     async def _send_unsent(self, submission: DueSubmission, counts: SweepCounts) -> None:
-        """Send a recorded order, unless it is too late. Without a claim it was surely not sent before."""
+        """Send a recorded order, unless it is too late. Without a claim it was certainly not sent before."""
         if submission.payload is None:
             return
         if self._poll.is_overdue(submission.created_at):

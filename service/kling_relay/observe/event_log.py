@@ -152,11 +152,15 @@ class Log(Observer):
 
     @override
     def partitions_not_owned(self, error: Exception) -> None:
-        self.warning("cannot change partitions", flow="partitions", error=str(error))
+        self.warning(
+            "cannot create or drop partitions: this database user does not own the tables",
+            flow="partitions",
+            error=str(error),
+        )
 
     @override
     def database_failed(self, flow: str, error: Exception) -> None:
-        self.warning("the database failed, trying again", flow=flow, error=_text(error))
+        self.warning("a database operation failed; will try again", flow=flow, error=_text(error))
 
 
 def _text(error: Exception) -> str:

@@ -85,13 +85,15 @@ class Metrics(Observer):
             "outcome",
         )
         self._observations = make.counter(
-            "observations", "Callbacks and other news of tasks by source and outcome", "source", "outcome"
+            "observations", "Observations of tasks, by source and outcome", "source", "outcome"
         )
-        self._steps = make.counter("steps", "Moves of tasks by the status that was reached", "status")
+        self._steps = make.counter("steps", "Status changes of tasks, by new status", "status")
         self._submits = make.counter(
             "submits", "Orders sent to the provider by outcome and the provider's code", "outcome", "code"
         )
-        self._submit_seconds = make.histogram("submit_seconds", "Time of the provider's response", SLOW, "outcome")
+        self._submit_seconds = make.histogram(
+            "submit_seconds", "Time until the provider responded to an order", SLOW, "outcome"
+        )
         self._batch_items = make.histogram("batch_items", "Items written in one transaction", SIZES, "batch")
         self._batch_wait = make.histogram(
             "batch_wait_seconds", "Time that the oldest item of a batch waited for its transaction", FAST, "batch"
@@ -143,7 +145,7 @@ class Metrics(Observer):
 
     @override
     def request_answered(self, request: AnsweredRequest) -> None:
-        """CounterChild a request; a callback is counted by its outcome, too."""
+        """Count a request, and a callback also by its outcome."""
         key = request.route, request.status
         children = self._by_response.get(key)
         if children is None:

@@ -1,7 +1,7 @@
-"""Traces go out by OpenTelemetry if its packages (the extra `tracing`) and a collector are there. Otherwise there is
-no tracer, nothing is wrapped, and tracing costs nothing.
+"""Exports traces with OpenTelemetry if RELAY_OTLP_ENDPOINT is set; this needs the extra `tracing`. Without an endpoint
+nothing is wrapped, and tracing costs nothing.
 
-Nothing of OpenTelemetry's is global here: a tracer is made once and passed on, and a span's parent is always explicit.
+OpenTelemetry's globals are not used: a tracer is made once and passed on, and a span's parent is always explicit.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Tracer:
         link: str | None = None,
         fault: str | None = None,
     ) -> None:
-        """NewTask a server span that took `seconds` and ended now, for when the parent is known only at the end.
+        """Record a server span that took `seconds` and ended now, for when the parent is known only at the end.
 
         `link` is the traceparent of the caller, which is in another trace.
         """

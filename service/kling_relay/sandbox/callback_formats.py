@@ -160,6 +160,9 @@ _MIXED = tuple(_WRITERS.values())
 
 
 def callback_body(style: str, notice: Notice) -> bytes:
-    """Return a callback's bytes in one of the `STYLES`; `mixed` takes the style that the notice's variant selects."""
+    """Return a callback's bytes in a style, one of `sandbox.profile.STYLES`.
+
+    `mixed` takes the style that the notice's variant selects.
+    """
     write = _MIXED[int(notice.variant * len(_MIXED)) % len(_MIXED)] if style == "mixed" else _WRITERS[style]
     return orjson.dumps(write(notice))

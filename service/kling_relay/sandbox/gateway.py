@@ -1,6 +1,6 @@
 """The provider's API in both dialects: the gateway's under /kling, Kling's own without a prefix.
 
-Every request is recorded, authorized, read and given a schedule, then answered or met with a fault.
+Every request is recorded and authorized. An order gets a schedule, which may contain faults.
 """
 
 import asyncio
@@ -226,7 +226,7 @@ def _next_fault(faults: tuple[Fault, ...], requests: int) -> Fault | None:
 def _number(request: web.Request, name: str, default: int, limit: int) -> int:
     text = request.query.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= limit):
-        raise RefusalError(1201, f"{name}: from 1 to {limit}")
+        raise RefusalError(1201, f"{name}: must be from 1 to {limit}")
     return int(text)
 
 

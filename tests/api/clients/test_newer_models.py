@@ -77,4 +77,4 @@ async def test_an_unsupported_feature_of_a_newer_model_is_refused_before_it_cost
 async def test_the_default_rule_book_names_the_models_that_it_accepts(service: Service) -> None:
     status, body, _ = await service.send("POST", "/kling/v1/videos/text2video", {"prompt": "a", "model": "kling-v1-6"})
     assert (status, body["code"]) == (400, 1201)
-    assert "must be one of kling-v1, is kling-v1-6" in body["error"]["message"]
+    assert "must be one of kling-v1, but is kling-v1-6" in body["error"]["message"]

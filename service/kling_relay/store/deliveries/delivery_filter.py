@@ -1,6 +1,7 @@
 """Which subscriptions can have deliveries on a page: the client's own, and the hooks of the orders in question.
 
-A client may have as many hooks as orders, so they are found through its tasks unless a status narrows the page.
+A client may have as many hooks as orders, so they are found through its tasks, unless the status is pending or
+exhausted.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
 
 WINDOW = 2000
-"""A page without a status looks at the hooks of at most this many tasks."""
+"""A page that is not limited to a task, a subscription, or pending or exhausted deliveries looks at the hooks of at
+most this many tasks."""
 
 _SQL = load_sql(__name__)
 _GET = Statement(_SQL["get_subscription"])

@@ -1,4 +1,4 @@
-"""What reconciling reads: the ledger task by task, and what the provider sent about each task."""
+"""Reads what reconciliation compares: ledger sums by task, the provider's callbacks, and the total spent."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""After a restore: event numbers keep rising, although the new cluster may count its transactions from the start.
+"""Raises the event log's transaction offset after a restore, so that event numbers keep rising.
 
 The event log is ordered by the number of the writing transaction plus `database_info.tx_offset`. A new cluster starts
 at low numbers, so new events would sort before restored ones, and readers whose cursor is past the backup would miss

@@ -1,7 +1,7 @@
 """Submissions: one thin row per task that is not final, with what the provider was sent and when to look again.
 
 - recorded: not sent; to be sent when due. Its `payload` is kept until then.
-- sending: written before the POST leaves, so a submission that is still recorded was surely not sent.
+- sending: written before the POST leaves, so a submission that is still recorded was certainly not sent.
 - accepted: the provider has it.
 - unknown: nobody knows whether the provider has it. It is never sent again.
 
@@ -56,7 +56,7 @@ async def set_abandoned(database: Database, task: UUID, claim_id: UUID, reason: 
 
 
 async def set_waiting(database: Database, task: UUID, claim_id: UUID, attempt: int, reason: str, due_in: float) -> bool:
-    """Put back a submission that the provider surely did not take, to be sent again in `due_in` seconds.
+    """Put back a submission that the provider certainly did not accept, to be sent again in `due_in` seconds.
 
     `attempt` counts how often it was put back. Only the process that claimed it knows that it was not taken.
     """

@@ -21,7 +21,7 @@ UPDATE submissions SET state = 'unknown', reason = :reason::text, attempt = 0, d
 WHERE task = :task::uuid AND state = 'sending' AND claim_id = :claim_id::uuid;
 
 -- name: set_waiting
--- Put back what the provider surely did not take, to be sent again.
+-- Put back what the provider certainly did not accept, to be sent again.
 UPDATE submissions
 SET state = 'recorded', claim_id = NULL, reason = :reason::text, attempt = :attempt::smallint,
     due_at = now() + :due_in::interval

@@ -33,7 +33,7 @@ async def _reason_not_ready(request: Request) -> str | None:
         async with asyncio.timeout(_DATABASE_WITHIN):
             await head(context.database)
     except (StoreUnavailableError, TimeoutError):
-        return "the database is away"
+        return "the database is unavailable"
     return None
 
 

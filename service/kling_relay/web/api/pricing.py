@@ -1,4 +1,4 @@
-"""Rules, prices and money: the rule book, the price list, quotes, usage and budgets."""
+"""Handlers for the rule book, the price list, quotes, usage and budgets."""
 
 from datetime import timedelta
 from typing import Any
@@ -51,7 +51,7 @@ def _unpack(body: object) -> tuple[Operation, object]:
         raise InvalidRequest("The body must be a JSON object.")
     operation, kind = body.pop("operation", None), body.pop("kind", None)
     if (operation is None) is (kind is None):
-        raise InvalidOrder([Fault("operation", "or kind must be given, and not both")])
+        raise InvalidOrder([Fault("operation or kind", "must be given, but not both")])
     try:
         return (operation_of(Kind(str(kind))) if operation is None else Operation(str(operation))), body
     except ValueError:

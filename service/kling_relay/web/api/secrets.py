@@ -23,7 +23,7 @@ _MAX_SECRETS = 3
 
 
 async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response:
-    """Replace a subscription's secret; the old ones sign too until the overlap ends."""
+    """Replace a subscription's secret; the old ones also sign until the overlap ends."""
     subscription = await find_subscription(request)
     if subscription.hook:
         raise NotFound("A hook has no secret of its own: its events are signed with that of /v1/hook-secret.")
@@ -54,7 +54,7 @@ async def show_hook_secret(request: Request[EmptyQuery]) -> Response:
 
 
 async def rotate_hook_secret(request: Request[None, EmptyRequest]) -> Response:
-    """Replace the secret of the client's hooks; the old one signs nothing more."""
+    """Replace the secret of the client's hooks; the old one stops signing at once."""
     context, client = request.context, request.caller.client
     secret = generate_secret(context)
     ciphertext = secrets.encrypt_hook_secret(context.encryptor, client, secret)
@@ -69,7 +69,7 @@ ROUTES = (
         method="POST",
         path="/v1/subscriptions/{subscription}/rotate-secret",
         handler=rotate_secret,
-        summary="Replace the secret of a subscription; the old one signs too for a while",
+        summary="Replace the secret of a subscription; the old one also signs for a while",
         scope=Scope.ADMIN,
         body=RotateSecretRequest,
         response=SecretResponse,
@@ -90,7 +90,7 @@ ROUTES = (
         method="POST",
         path="/v1/hook-secret/rotate",
         handler=rotate_hook_secret,
-        summary="Replace the secret for notify_hook; the old one signs nothing more",
+        summary="Replace the secret for notify_hook; the old one stops signing at once",
         scope=Scope.ADMIN,
         body=EmptyRequest,
         response=HookSecretResponse,

@@ -55,7 +55,7 @@ async def read_body(
     exceed `max_load` bytes.
     """
     if load[_BYTES] > max_load:
-        raise Unavailable("Too much is being uploaded at this moment. Try again.")
+        raise Unavailable("Too many uploads are in progress. Try again soon.")
     content = request.content
     if content.is_eof() and content.exception() is None:  # most bodies arrive with their head: no timeout needed
         body = content.read_nowait()

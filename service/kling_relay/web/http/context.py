@@ -1,4 +1,4 @@
-"""What handlers work with: the flows, the database, the rule book, the price list, and the limits on requests."""
+"""Context: what a handler gets from the application. RequestLimits: bounds on requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

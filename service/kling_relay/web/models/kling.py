@@ -1,4 +1,4 @@
-"""Responses of Kling's own paths, and to the provider's callbacks."""
+"""Response models of the Kling-compatible paths and of the callback path."""
 
 from typing import Any, Literal
 

@@ -37,7 +37,7 @@ class SubscriptionChangeRequest(RequestModel):
 
 
 class RotateSecretRequest(RequestModel):
-    overlap_seconds: int = Field(86_400, ge=0, le=MAX_OVERLAP, description="for how long the old secret signs too")
+    overlap_seconds: int = Field(86_400, ge=0, le=MAX_OVERLAP, description="how long the old secret also signs")
 
 
 class ReplayRequest(RequestModel):
@@ -56,7 +56,7 @@ class SubscriptionResponse(ResponseModel):
     ordering: Ordering
     max_in_flight: int
     status: Literal["active", "paused", "disabled"]
-    is_hook: bool = Field(description="whether an order's notify_hook made it")
+    is_hook: bool = Field(description="whether it was created by an order's notify_hook")
     disabled_reason: str | None
     failing_since: str | None
     old_secrets_until: str | None

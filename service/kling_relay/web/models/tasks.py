@@ -62,7 +62,7 @@ class ChargeResponse(ResponseModel):
     currency: str
     prices: str = Field(description="the price list of the quote, name@version")
     state: Literal["reserved", "unknown", "settled", "released"] = Field(
-        description="unknown: reserved, because it is not known whether the provider accepted the order"
+        description="unknown: reserved, because it is unknown whether the provider accepted the order"
     )
     note: str | None = Field(description="why the charge differs from the provider's figure")
 

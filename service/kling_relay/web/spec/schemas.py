@@ -13,7 +13,7 @@ from kling_relay.provider.rulebook_file import load_rulebook
 
 SIGNATURE_HEADERS = {
     "webhook-id": "The id of the event, the same on every attempt: deduplicate by it",
-    "webhook-timestamp": "The time of this attempt in seconds since 1970; refuse one older than five minutes",
+    "webhook-timestamp": "The time of this attempt in seconds since 1970; refuse attempts older than five minutes",
     "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret is being rotated",
 }
 """The headers of every delivery."""
@@ -36,7 +36,7 @@ def order_schemas() -> dict[str, Any]:
         "description": "Gets the events of this task, in Kling's format",
     }
     about = (
-        f"The limits are those of the rule book {book.name}@{book.version}; GET /v1/rulebook has the ones in force. "
+        f"The limits are those of the rule book {book.name}@{book.version}; GET /v1/rulebook has the current ones. "
         "An unset member may be left out, null or empty. Unknown members are accepted. A number may be written as "
         "text, and a text of digits as a number. No text may contain NUL."
     )
@@ -89,7 +89,7 @@ def _rule_schema(rule: Rule) -> dict[str, Any]:
             choice = {"type": "string", "enum": list(rule.values)}
             return choice if rule.default is None else choice | {"default": rule.default}
         case Picture():
-            about = f"A URL or Base64, JPEG or PNG, at most {rule.max_bytes} bytes"
+            about = f"A JPEG or PNG image, as a URL or in Base64, at most {rule.max_bytes} bytes"
             return {"type": "string", "format": "picture", "description": about}
         case Camera():
             return _camera(rule)
@@ -155,7 +155,7 @@ def webhook_operation() -> dict[str, Any]:
         "responses": {
             "2XX": {"description": "Accepted"},
             "410": {"description": "Gone: the subscription is disabled"},
-            "default": {"description": "Retried by the schedule; Retry-After is honoured"},
+            "default": {"description": "Retried according to the schedule; Retry-After is honoured"},
         },
     }
 
