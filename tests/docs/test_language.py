@@ -31,6 +31,8 @@ PHRASES = (
 """Expressions for phrases that sound translated."""
 VAGUE = {"found", "told", "heard", "taken", "seen", "asked"}
 """Participles that hide what a variable holds."""
+RENAMED_VERB = re.compile(r"[A-Z][a-z]+[A-Z]\w* (a|an|the)\b")
+"""How a docstring begins if a renaming of a class replaced its verb."""
 TERMS = frozenset((ROOT / "tests" / "docs" / "module_terms.txt").read_text("utf-8").split())
 """Words of module names that any engineer knows; the rest are in the glossary."""
 INDIRECT = ("what", "who", "whoever", "whatever", "where", "it")
@@ -91,6 +93,18 @@ def test_a_phrase_that_sounds_translated_would_be_noticed(sentence: str) -> None
 )
 def test_plain_english_passes(sentence: str) -> None:
     assert not re.search("|".join(PHRASES), sentence, re.IGNORECASE)
+
+
+def test_no_docstring_begins_with_the_name_of_a_class_instead_of_a_verb() -> None:
+    docstrings = [
+        (path, ast.get_docstring(node) or "")
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert [(path, docstring) for path, docstring in docstrings if RENAMED_VERB.match(docstring)] == []
+    assert RENAMED_VERB.match("NewTask a span.")
+    assert not RENAMED_VERB.match("`NewTask` a span.")
 
 
 def test_a_class_name_means_one_thing() -> None:
