@@ -105,7 +105,7 @@ class Control:
         task = self._named(request)
         status = (await _members(request)).get("status") or task.status
         if status not in STATUSES:
-            raise RefusalError(1201, f"status: one of {', '.join(STATUSES)}")
+            raise RefusalError(1201, f"status: must be one of {', '.join(STATUSES)}")
         self.lifecycle.call_back(task, str(status))
         return _json(_task_json(task))
 
@@ -196,7 +196,7 @@ def _page(request: web.Request, items: _List[T_co], write: Callable[[T_co], dict
     for name, default in (("offset", "0"), ("limit", "100")):
         text = request.query.get(name) or default
         if not (text.isascii() and text.isdigit()):
-            raise RefusalError(1201, f"{name}: a whole number is expected")
+            raise RefusalError(1201, f"{name}: must be a whole number")
         numbers.append(int(text))
     offset, limit = numbers
     data = [write(item) for item in islice(reversed(items), offset, offset + limit)]

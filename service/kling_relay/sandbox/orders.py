@@ -94,16 +94,16 @@ def _text(body: Mapping[str, Any], name: str, *, max_length: int | None = None) 
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RefusalError(1201, f"{name}: a string is expected")
+        raise RefusalError(1201, f"{name}: must be a string")
     if max_length is not None and len(value) > max_length:
-        raise RefusalError(1201, f"{name}: at most {max_length} characters")
+        raise RefusalError(1201, f"{name}: must have at most {max_length} characters")
     return value
 
 
 def _one_of(body: Mapping[str, Any], name: str, values: frozenset[str], default: str) -> str:
     value = _text(body, name) or default
     if value not in values:
-        raise RefusalError(1201, f"{name}: one of {', '.join(sorted(values))}")
+        raise RefusalError(1201, f"{name}: must be one of {', '.join(sorted(values))}")
     return value
 
 
@@ -112,7 +112,7 @@ def _number(body: Mapping[str, Any], name: str, minimum: float, maximum: float) 
     if value is None or value == "":
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
-        raise RefusalError(1201, f"{name}: a number from {minimum} to {maximum}")
+        raise RefusalError(1201, f"{name}: must be a number from {minimum} to {maximum}")
 
 
 def _whole(body: Mapping[str, Any], name: str, minimum: int, maximum: int, default: int) -> int:
@@ -122,9 +122,9 @@ def _whole(body: Mapping[str, Any], name: str, minimum: int, maximum: int, defau
         return default
     text = str(value)
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 4):
-        raise RefusalError(1201, f"{name}: a whole number is expected")
+        raise RefusalError(1201, f"{name}: must be a whole number")
     if not minimum <= int(text) <= maximum:
-        raise RefusalError(1201, f"{name}: from {minimum} to {maximum}")
+        raise RefusalError(1201, f"{name}: must be from {minimum} to {maximum}")
     return int(text)
 
 
@@ -133,10 +133,10 @@ def _check_camera(camera: Any) -> None:
     if not camera:
         return
     if not isinstance(camera, dict) or camera.get("type", "simple") not in _CAMERAS:
-        raise RefusalError(1201, "camera_control.type: unknown")
+        raise RefusalError(1201, "camera_control.type: is unknown")
     config = camera.get("config") or {}
     if not isinstance(config, dict):
-        raise RefusalError(1201, "camera_control.config: an object is expected")
+        raise RefusalError(1201, "camera_control.config: must be an object")
     for name in _MOVEMENTS:
         try:
             _number(config, name, -10, 10)
@@ -145,6 +145,6 @@ def _check_camera(camera: Any) -> None:
     movements = [name for name in _MOVEMENTS if config.get(name)]
     if camera.get("type", "simple") == "simple":
         if len(movements) != 1:
-            raise RefusalError(1201, "camera_control.config: exactly one member other than 0 for type simple")
+            raise RefusalError(1201, "camera_control.config: must have exactly one member other than 0 for type simple")
     elif movements:
-        raise RefusalError(1201, "camera_control.config: only type simple takes one")
+        raise RefusalError(1201, "camera_control.config: is only for type simple")

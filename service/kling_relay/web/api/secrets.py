@@ -26,7 +26,7 @@ async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response
     """Replace a subscription's secret; the old ones also sign until the overlap ends."""
     subscription = await find_subscription(request)
     if subscription.hook:
-        raise NotFound("A hook has no secret of its own: its events are signed with that of /v1/hook-secret.")
+        raise NotFound("A hook has no secret of its own: its events are signed with the secret from /v1/hook-secret.")
     context = request.context
     overlap = timedelta(seconds=request.body.overlap_seconds)
     try:
