@@ -84,7 +84,7 @@ class BudgetedOrders:
             tally = await self.budget.tally(connection, client, [order.record for order in batch])
             keys = [key for order in batch for key in order.keys]
             used_keys = await idempotency.used_keys(connection, client, keys) if keys else {}
-            claims: dict[str, UsedKey] = {}
+            reservations: dict[str, UsedKey] = {}
             for order in batch:
                 if repeated := [used_keys[key] for key in order.keys if key in used_keys]:
                     verdicts.append(RepeatedError(repeated))
@@ -93,10 +93,10 @@ class BudgetedOrders:
                 if refusal is None:
                     order_keys = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
                     used_keys |= order_keys
-                    claims |= order_keys
+                    reservations |= order_keys
                     admitted.append(order.record)
             if admitted:
-                await idempotency.reserve_keys_of_many(connection, client, claims)
+                await idempotency.reserve_keys_of_many(connection, client, reservations)
                 await orders.record_on(connection, admitted, self.due_in)
                 await self.budget.announce(connection, tally.alerts)
         return verdicts

@@ -74,8 +74,9 @@ class Context:
     """What `kling_relay.app` gives to the handlers, created once per process.
 
     `callback_keys` sign callback tokens, newest first; `random_bits` makes secrets, `new_id` names requests; `slots`
-    is the number of tasks that may be in flight at the provider; None means no limit. `delivery_wakeup` wakes the
-    worker of this process if a delivery may be due. `is_draining` is true while the process prepares to stop.
+    is the number of tasks that may be in flight at the provider; None means no limit. `web_wakeup` wakes the
+    LogFollower if there may be new events, `delivery_wakeup` the worker of this process if a delivery may be due.
+    `is_draining` is true while the process prepares to stop.
     """
 
     submit: OrderFlow
