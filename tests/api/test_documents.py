@@ -4,17 +4,21 @@ import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
+from uuid import UUID
 
 import pytest
 from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]  # it has no types of its own
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from kling_relay.client import Relay as Client
+from kling_relay.core import callback_token
 from kling_relay.core.event import BodyFormat, EventType
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.routes import ROUTES
 from kling_relay.web.spec import asyncapi, openapi
+from kling_relay.web.spec.examples import BODIES
 from tests.flows.money.test_budgets import limit
-from tests.support.relay import ApiServer, serve_api
+from tests.support.relay import CALLBACK_KEY, ApiServer, serve_api
 from tests.support.service import KEY, Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
@@ -51,6 +55,79 @@ def test_every_reference_in_a_document_resolves_and_every_schema_is_valid(docume
         Draft202012Validator.check_schema(schema)
 
 
+def schemas(tree: Any) -> Iterator[dict[str, Any]]:
+    """Give every schema of a document that has a type, and every other object of it."""
+    if isinstance(tree, dict):
+        yield tree
+        for name, value in tree.items():
+            if name != "example":
+                yield from schemas(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from schemas(value)
+
+
+def types(schema: dict[str, Any]) -> list[Any]:
+    kind = schema.get("type")
+    return kind if isinstance(kind, list) else [kind]
+
+
+@pytest.mark.parametrize("document", [openapi.document(), asyncapi.document()], ids=["openapi", "asyncapi"])
+def test_every_number_of_a_document_has_64_bits(document: dict[str, Any]) -> None:
+    numbers = [schema for schema in schemas(document) if {"integer", "number"} & {*map(str, types(schema))}]
+    assert len(numbers) >= 5
+    assert [schema for schema in numbers if "integer" in types(schema) and schema.get("format") != "int64"] == []
+    assert [schema for schema in numbers if "number" in types(schema) and schema.get("format") != "double"] == []
+
+
+@pytest.mark.parametrize("document", [openapi.document(), asyncapi.document()], ids=["openapi", "asyncapi"])
+def test_a_type_or_null_is_a_list_of_types_with_null_among_its_values(document: dict[str, Any]) -> None:
+    choices = [schema["anyOf"] for schema in schemas(document) if {"type": "null"} in schema.get("anyOf", [])]
+    assert [options for options in choices if not any("$ref" in option for option in options)] == []
+    nullable = [schema for schema in schemas(document) if "null" in types(schema) and schema != {"type": "null"}]
+    assert len(nullable) >= 2
+    assert [schema for schema in nullable if None not in schema.get("enum", [None])] == []
+
+
+def test_the_openapi_document_matches_openapi_s_own_schema() -> None:
+    document = openapi.document()
+    OPENAPI_31_VALIDATOR.validate(document)
+    assert not OPENAPI_31_VALIDATOR.is_valid({**document, "paths": {"/": {"get": {"responses": 200}}}})
+
+
+def test_the_openapi_document_names_its_server_and_leaves_deliveries_to_asyncapi() -> None:
+    document = openapi.document()
+    assert [server["url"] for server in document["servers"]] == ["/"]
+    assert "webhooks" not in document
+    assert "/asyncapi.json" in document["info"]["description"]
+
+
+async def test_every_example_of_a_body_is_accepted(database: str) -> None:
+    async with serve_api(database) as api:
+        accepted = set()
+        for path, method, operation, example in examples(openapi.document()):
+            task = await api.order()
+            _, created = await api.post("/v1/subscriptions", {"url": "http://127.0.0.1:1/hook"})
+            token = callback_token.make([CALLBACK_KEY], UUID(task))
+            filled = path.format(task=task, subscription=created["id"], token=token)
+            status, body = await api.call(method, filled, json=example)
+            assert str(status) in operation["responses"], (path, body)
+            assert status in range(200, 300), (path, body)
+            accepted.add(operation["operationId"])
+        assert accepted == BODIES.keys()
+
+
+def examples(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], Any]]:
+    """Give the path, method, operation and example of every body that a request must have."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {"required": False, "content": {}})
+            for content in body["content"].values():
+                assert ("example" in content) == body["required"]
+                if "example" in content:
+                    yield path, method.upper(), operation, content["example"]
+
+
 def test_every_route_is_in_the_document_once_with_its_path_parameters() -> None:
     document = openapi.document()
     names = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
@@ -66,7 +143,7 @@ def test_operations_that_need_a_key_document_it_and_their_refusal() -> None:
     document = openapi.document()
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
-        assert ("security" in operation) == (route.scope is not None)
+        assert operation["security"] == ([] if route.scope is None else [{"key": []}])
         if route.scope is not None:
             shape = "KlingError" if route.api is Api.KLING else "Problem"
             (content,) = operation["responses"]["401"]["content"].values()

@@ -79,12 +79,16 @@ async def test_no_path_leads_out_of_the_console(database: str, path: str) -> Non
         assert body.split(b" ")[1] == b"404"
 
 
-async def test_a_page_of_any_origin_can_read_the_openapi_document(database: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "section", "name"),
+    [("/openapi.json", "paths", "/kling/v1/videos/text2video"), ("/asyncapi.json", "channels", "subscriber")],
+)
+async def test_a_page_of_any_origin_can_read_the_documents(database: str, path: str, section: str, name: str) -> None:
     async with serve_api(database) as api:
-        status, document, headers = await api.call_with_headers("GET", "/openapi.json", "")
+        status, document, headers = await api.call_with_headers("GET", path, "")
         assert status == 200
         assert headers["Access-Control-Allow-Origin"] == "*"
-        assert "/kling/v1/videos/text2video" in document["paths"]
+        assert name in document[section]
 
 
 async def _connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

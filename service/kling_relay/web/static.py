@@ -1,4 +1,4 @@
-"""Static files: the console, the API viewer and /openapi.json, read once at the start and served from memory.
+"""Static files: the console, the API reference and the API's documents, read once at the start, served from memory.
 
 A file is found by its exact name among those under `console/`, so no path can lead anywhere else. The pages run only
 scripts from this server (Content-Security-Policy). Browsers revalidate every cached file by an ETag of its content, so
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from kling_relay.web.http.cors import CORS_HEADERS
 from kling_relay.web.http.response import Response
-from kling_relay.web.spec.openapi import document
+from kling_relay.web.spec import asyncapi, openapi
 
 ROOT = Path(__file__).parent / "console"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
@@ -55,15 +55,19 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class StaticFiles:
-    """The files of /console and /docs by name, and /openapi.json."""
+    """The files of /console and /docs by name, and the API's documents by path."""
 
     console: Mapping[str, File]
-    openapi: File
+    documents: Mapping[str, File]
 
     @classmethod
     def load(cls) -> "StaticFiles":
         """Read all files."""
-        return cls(dict(read_files(ROOT)), _file(orjson.dumps(document()), "application/json", "openapi.json"))
+        documents = {"openapi.json": openapi.document(), "asyncapi.json": asyncapi.document()}
+        return cls(
+            dict(read_files(ROOT)),
+            {name: _file(orjson.dumps(content), "application/json", name) for name, content in documents.items()},
+        )
 
     def answer(self, request: web.BaseRequest, segments: Sequence[str]) -> Response | None:
         """Return the response to a request for a file, or None if its path or method is another."""
@@ -74,8 +78,8 @@ class StaticFiles:
                 return _respond(request, self.console.get("/".join(segments[1:]) or "index.html"))
             case "docs" if len(segments) == 1:
                 return _respond(request, self.console["docs/index.html"])
-            case "openapi.json" if len(segments) == 1:
-                return _respond(request, self.openapi, CORS_HEADERS)
+            case name if len(segments) == 1 and name in self.documents:
+                return _respond(request, self.documents[name], CORS_HEADERS)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Checks with packages of npm: `standardwebhooks` for deliveries, and AsyncAPI's own schema for the document.
+"""Checks with packages of npm: `standardwebhooks`, the schema of AsyncAPI, and the linter of Redocly for OpenAPI.
 
 Skipped without Node.
 """
@@ -66,3 +66,19 @@ def test_the_asyncapi_document_matches_asyncapi_s_own_schema(package: Path) -> N
     validator = Draft7Validator(json.loads(file.read_text("utf-8")))
     validator.validate(document)
     assert not validator.is_valid({**document, "channels": {"subscriber": {"adress": "mistyped"}}})
+
+
+async def test_redocly_finds_no_errors_in_the_openapi_document(package: Path) -> None:
+    document = (ROOT / "docs" / "openapi.json").read_text("utf-8")
+    assert await errors_of(package, document) == []
+    assert await errors_of(package, document.replace('"servers"', '"x-servers"')) == ["no-empty-servers"]
+
+
+async def errors_of(package: Path, document: str) -> list[str]:
+    """Return the rules that the document breaks."""
+    node = await asyncio.create_subprocess_exec(
+        "node", "lint.mjs", cwd=package, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await node.communicate(document.encode())
+    rules: list[str] = json.loads(out)
+    return rules

@@ -5,7 +5,7 @@ from typing import Any
 from kling_relay.core.budget import LIMIT_NAMES, THRESHOLDS
 from kling_relay.core.event import CONTENT_TYPE, BodyFormat, EventType
 from kling_relay.web.models.tasks import TaskResponse
-from kling_relay.web.spec.schemas import SIGNATURE_HEADERS
+from kling_relay.web.spec.schemas import SIGNATURE_HEADERS, for_generators
 
 _TASK_TYPES = tuple(kind for kind in EventType if kind.value.startswith("task."))
 _NAMES = {
@@ -19,7 +19,7 @@ def document() -> dict[str, Any]:
     messages = {f"{form.value}.{kind.value}": _message(form, kind) for form in BodyFormat for kind in EventType}
     named = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
     streamed = {name: message for name, message in named.items() if name.startswith(BodyFormat.STANDARD.value)}
-    return {
+    described = {
         "asyncapi": "3.0.0",
         "info": {
             "title": "kling-relay events",
@@ -48,6 +48,7 @@ def document() -> dict[str, Any]:
         },
         "components": {"messages": messages, "schemas": _schemas()},
     }
+    return for_generators(described)
 
 
 def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
@@ -56,13 +57,13 @@ def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
     content = {"$ref": f"#/components/schemas/{'Task' if is_task else _NAMES[kind]}"}
     payload: dict[str, Any]
     if form is BodyFormat.KLING and is_task:
-        status = {"const": kind.value.removeprefix("task.")}
+        status = {"type": "string", "const": kind.value.removeprefix("task.")}
         payload = {"allOf": [{"$ref": "#/components/schemas/KlingBody"}, {"properties": {"task_status": status}}]}
     elif form is BodyFormat.CLOUDEVENTS:
         payload = {
             "allOf": [
                 {"$ref": "#/components/schemas/CloudEvent"},
-                {"properties": {"type": {"const": kind.value}, "data": content}},
+                {"properties": {"type": {"type": "string", "const": kind.value}, "data": content}},
             ]
         }
     else:
@@ -70,7 +71,7 @@ def _message(form: BodyFormat, kind: EventType) -> dict[str, Any]:
             "type": "object",
             "required": ["type", "timestamp", "data"],
             "properties": {
-                "type": {"const": kind.value},
+                "type": {"type": "string", "const": kind.value},
                 "timestamp": {"type": "string", "format": "date-time"},
                 "data": content,
             },
@@ -107,13 +108,13 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
             "properties": {
-                "specversion": {"const": "1.0"},
+                "specversion": {"type": "string", "const": "1.0"},
                 "id": {"type": "string", "description": "the webhook-id"},
                 "source": text,
                 "type": text,
                 "subject": {"type": "string", "description": "the id of the task"},
                 "time": {"type": "string", "format": "date-time"},
-                "datacontenttype": {"const": "application/json"},
+                "datacontenttype": {"type": "string", "const": "application/json"},
                 "sequence": {"type": "string", "description": "ten digits, so that it sorts as text"},
             },
         },
@@ -139,13 +140,13 @@ def _other_data() -> dict[str, Any]:
         EventType.BUDGET_THRESHOLD: (
             "Spending has reached a share of a limit; sent once per limit, percentage and window",
             {
-                "limit": {"enum": list(LIMIT_NAMES)},
-                "percent": {"enum": list(THRESHOLDS)},
+                "limit": {"type": "string", "enum": list(LIMIT_NAMES)},
+                "percent": {"type": "integer", "enum": list(THRESHOLDS)},
                 "allowed": amount,
                 "spent": amount,
                 "currency": text,
                 "since": {"type": "string", "format": "date-time", "description": "the start of the window"},
-                "owner": {"enum": ["client", "key"], "description": "whose limit it is"},
+                "owner": {"type": "string", "enum": ["client", "key"], "description": "whose limit it is"},
                 "name": {"type": "string", "description": "the name of the client or key"},
             },
         ),

@@ -15,7 +15,8 @@ from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
 from kling_relay.web.routes import ROUTES
-from kling_relay.web.spec.schemas import ERRORS, order_name, order_schemas, stream_event_schema, webhook_operation
+from kling_relay.web.spec.examples import BODIES
+from kling_relay.web.spec.schemas import ERRORS, for_generators, order_name, order_schemas, stream_event_schema
 
 _ABOUT = """\
 The service between your back end and Kling. An order is on disk as a task before it is sent to the provider, and every
@@ -24,6 +25,8 @@ step of a task is an event, signed and delivered until your subscriber accepts i
 Send your key as `Authorization: Bearer <key>`. SDKs that know only an access key and a secret key sign a JWT (HS256)
 with the key's id as `iss`. Kling's paths are served under `/kling/v1`, `/v1` and `/proxy/kling/v1` alike, in Kling's
 envelope. All others return plain JSON, and errors as `application/problem+json`.
+
+What subscribers receive is described by AsyncAPI: `GET /asyncapi.json`, or `docs/asyncapi.yaml` in the sources.
 """
 _TAGS = {
     "Kling": "Orders and tasks, compatible with Kling's own API",
@@ -67,7 +70,7 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    return {
+    described = {
         "openapi": "3.1.0",
         "info": {
             "title": "kling-relay",
@@ -75,9 +78,9 @@ def document() -> dict[str, Any]:
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": "/", "description": "The service that serves this document"}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
-        "webhooks": {"event": {"post": webhook_operation()}},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
             "schemas": {
@@ -88,6 +91,7 @@ def document() -> dict[str, Any]:
             },
         },
     }
+    return for_generators(described)
 
 
 def component(model: type[BaseModel]) -> str:
@@ -128,12 +132,12 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
         "tags": [next(tag for prefix, tag in _TAG_BY_PREFIX if route.path.startswith(prefix))],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route),
+        "security": [] if route.scope is None else [{"key": []}],
     }
     if route.scope is not None:
-        operation["security"] = [{"key": []}]
         operation["x-scope"] = route.scope.value
-    if (content := _body(route)) is not None:
-        operation["requestBody"] = {"required": content.pop("required", True), "content": content}
+    if (body := _body(route)) is not None:
+        operation["requestBody"] = body
     return operation
 
 
@@ -191,17 +195,21 @@ def _header_parameters(route: AnyRoute) -> list[dict[str, Any]]:
 
 
 def _body(route: AnyRoute) -> dict[str, Any] | None:
+    """Return the request's body with an example; a body without members may be left out, and has none."""
+    media_type, required = "application/json", True
+    schema: dict[str, Any]
     if route.name.startswith("order_"):
-        return {"application/json": {"schema": {"$ref": _REF + order_name(route.path)}}}
-    if route.name == "quote":
-        return {"application/json": {"schema": {"oneOf": [_quoted_order(operation) for operation in Operation]}}}
-    if route.body_limit is BodyLimit.CALLBACK:
-        return {"*/*": {"schema": {"description": "Kling's flat callback body; other content is recorded too"}}}
-    if route.body is None:
+        schema = {"$ref": _REF + order_name(route.path)}
+    elif route.name == "quote":
+        schema = {"oneOf": [_quoted_order(operation) for operation in Operation]}
+    elif route.body_limit is BodyLimit.CALLBACK:
+        media_type, schema = "*/*", {"description": "Kling's flat callback body; other content is recorded too"}
+    elif route.body is not None:
+        schema, required = {"$ref": _REF + component(route.body)}, bool(route.body.model_fields)
+    else:
         return None
-    is_empty = not route.body.model_fields
-    schema = {"$ref": _REF + component(route.body)}
-    return {"application/json": {"schema": schema}} | ({"required": False} if is_empty else {})
+    example = {"example": BODIES[route.name]} if required else {}
+    return {"required": required, "content": {media_type: {"schema": schema, **example}}}
 
 
 def _quoted_order(operation: Operation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Schemas of the OpenAPI document that have no model: orders, errors, and what subscribers and streams get."""
+"""Schemas of the OpenAPI document that have no model: orders, errors and streamed events."""
 
 import re
 from collections.abc import Mapping
@@ -17,6 +17,47 @@ SIGNATURE_HEADERS = {
     "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret is being rotated",
 }
 """The headers of every delivery."""
+_NULL = {"type": "null"}
+_FORMATS = {"integer": "int64", "number": "double"}
+
+
+def for_generators(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document in the form that generators of clients read.
+
+    Every number has a format, because Go and Java read a time in milliseconds into 32 bits otherwise. "A type or null"
+    is a list of types, not an `anyOf`, from which some generators make a class of its own.
+    """
+    return {name: _for_generators(part) for name, part in document.items()}
+
+
+def _for_generators(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_for_generators(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    schema = {name: item if name == "example" else _for_generators(item) for name, item in part.items()}
+    schema = _with_null_as_type(_without_null_default(schema))
+    types = schema.get("type")
+    kind = next((name for name in _FORMATS if name == types or (isinstance(types, list) and name in types)), None)
+    return schema if kind is None else {"format": _FORMATS[kind], **schema}
+
+
+def _without_null_default(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without `default: null`, which the Java generator refuses for a date; the member is optional."""
+    return {name: item for name, item in schema.items() if name != "default" or item is not None}
+
+
+def _with_null_as_type(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with "a type or null" as a list of types; a reference to a schema, or null, stays as it is."""
+    options = schema.get("anyOf")
+    if not isinstance(options, list) or len(options) != 2 or _NULL not in options:
+        return schema
+    option = next(option for option in options if option != _NULL)
+    if not isinstance(option.get("type"), str) or "const" in option:
+        return schema
+    rest = {name: item for name, item in schema.items() if name != "anyOf"}
+    enum = {"enum": [*option["enum"], None]} if "enum" in option else {}
+    return {**option, **rest, **enum, "type": [option["type"], "null"]}
 
 
 def order_name(path: str) -> str:
@@ -130,34 +171,6 @@ def _with_values(rules: OperationRules, values: Mapping[str, str]) -> dict[str, 
     """Return the schema of an order whose fields have these values, given or by default."""
     required = [name for name, value in values.items() if rules.fields[name].default != value]
     return {"properties": {name: {"const": value} for name, value in values.items()}, "required": required}
-
-
-def webhook_operation() -> dict[str, Any]:
-    """Return the operation that a subscriber implements."""
-    body = {
-        "type": "object",
-        "required": ["type", "timestamp", "data"],
-        "properties": {
-            "type": {"enum": ["task.submitted", "task.processing", "task.succeed", "task.failed"]},
-            "timestamp": {"type": "string", "format": "date-time"},
-            "data": {"$ref": "#/components/schemas/Task"},
-        },
-    }
-    return {
-        "operationId": "event",
-        "summary": "An event as a subscriber gets it (format standard), signed as in Standard Webhooks",
-        "tags": ["Events"],
-        "parameters": [
-            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "description": description}
-            for name, description in SIGNATURE_HEADERS.items()
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {
-            "2XX": {"description": "Accepted"},
-            "410": {"description": "Gone: the subscription is disabled"},
-            "default": {"description": "Retried according to the schedule; Retry-After is honoured"},
-        },
-    }
 
 
 def stream_event_schema(cursor_pattern: str) -> dict[str, Any]:

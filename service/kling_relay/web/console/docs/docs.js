@@ -1,7 +1,9 @@
-// The API reference, rendered from /openapi.json: each path with its parameters, answers and a curl command.
+// The API reference, rendered from /openapi.json: each path with its parameters, answers and an example to run.
+// What subscribers receive comes from /asyncapi.json.
 import { html, render, useEffect, useState } from "../lib/html.js";
 import { settings } from "../lib/settings.js";
 import { Code, Failure } from "../parts/ui.js";
+import { Examples } from "./examples.js";
 import { Members, exampleOf, limits, typeOf } from "./schema.js";
 
 const METHODS = ["post", "get", "patch", "delete"];
@@ -15,26 +17,32 @@ function operations(document) {
     .filter((tag) => tag.operations.length);
 }
 
-const contentOf = (body) => Object.entries(body?.content || {})[0] || [null, {}];
-
-function curlOf({ method, path, requestBody, security, parameters }, document) {
-  const [media, { schema } = {}] = contentOf(requestBody);
-  const filled = path.replace(/\{(\w+)\}/g, (_, name) => name.toUpperCase());
-  const needed = parameters
-    .filter((parameter) => parameter.in === "query" && parameter.required)
-    .map((parameter) => `${parameter.name}=…`)
-    .join("&");
-  const query = needed ? `?${needed}` : "";
-  const body = schema && media === "application/json" ? exampleOf(schema, document, "", true) : null;
-  return [
-    `curl ${method === "get" ? "" : `-X ${method.toUpperCase()} `}'${location.origin}${filled}${query}'`,
-    security && "-H 'Authorization: Bearer YOUR-KEY'",
-    body && "-H 'Content-Type: application/json'",
-    body && `-d '${JSON.stringify(body, null, 2)}'`,
-  ]
-    .filter(Boolean)
-    .join(" \\\n  ");
+/** Return the request that subscribers receive, described as an operation. */
+function hookOf(document) {
+  const { payload } = document.components.messages["standard.task.succeed"];
+  const headers = document.components.schemas.SignatureHeaders;
+  return {
+    operationId: "event",
+    summary: "An event as a subscriber gets it (format standard), signed as in Standard Webhooks",
+    method: "post",
+    path: "your address",
+    parameters: Object.entries(headers.properties).map(([name, schema]) => ({
+      name,
+      in: "header",
+      required: headers.required.includes(name),
+      schema: { type: schema.type },
+      description: schema.description,
+    })),
+    requestBody: { content: { "application/json": { schema: payload } } },
+    responses: {
+      "2XX": { description: "Accepted" },
+      410: { description: "Gone: the subscription is disabled" },
+      default: { description: "Retried by the schedule; Retry-After is honoured" },
+    },
+  };
 }
+
+const contentOf = (body) => Object.entries(body?.content || {})[0] || [null, {}];
 
 function Parameters({ parameters, document }) {
   if (!parameters.length) return null;
@@ -85,7 +93,7 @@ function Answers({ responses, document }) {
   `;
 }
 
-function Operation({ operation, document, isHook }) {
+function Operation({ operation, document, isHook, language, onLanguage }) {
   const [, { schema } = {}] = contentOf(operation.requestBody);
   const [, { schema: answer } = {}] = contentOf(
     operation.responses[Object.keys(operation.responses).find((status) => status.startsWith("2"))],
@@ -118,7 +126,7 @@ function Operation({ operation, document, isHook }) {
           isHook
             ? html`<${Code} label="Example" text=${JSON.stringify(exampleOf(schema, document), null, 2)} />`
             : html`
-            <${Code} label="curl" text=${curlOf(operation, document)} />
+            <${Examples} operation=${operation} language=${language} onLanguage=${onLanguage} />
             ${
               answer?.$ref &&
               html`<${Code} label="Answer" text=${JSON.stringify(exampleOf(answer, document), null, 2)} />`
@@ -175,21 +183,22 @@ function Contents({ tags, search, onSearch }) {
 }
 
 function Reference() {
-  const [openapi, setOpenapi] = useState(null);
+  const [documents, setDocuments] = useState(null);
+  const [language, setLanguage] = useState("curl");
   const [error, setError] = useState(null);
   const [search, setSearch] = useState("");
   useEffect(() => {
-    fetch("/openapi.json")
-      .then((response) => response.json())
-      .then(setOpenapi, setError);
+    Promise.all(
+      ["/openapi.json", "/asyncapi.json"].map((path) => fetch(path).then((response) => response.json())),
+    ).then(setDocuments, setError);
   }, []);
   useEffect(() => {
-    if (openapi && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
-  }, [openapi]);
+    if (documents && location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  }, [documents]);
   if (error) return html`<main class="reference"><${Failure} error=${error} /></main>`;
-  if (!openapi) return null;
+  if (!documents) return null;
+  const [openapi, asyncapi] = documents;
   const tags = operations(openapi);
-  const hook = { ...openapi.webhooks.event.post, method: "post", path: "your address" };
   return html`
     <${Contents} tags=${tags} search=${search} onSearch=${setSearch} />
     <main class="reference">
@@ -205,22 +214,29 @@ function Reference() {
             </p>
           `,
           )}
-        <p><a href="/openapi.json" download="openapi.json">openapi.json</a> · <a href="/console">Console</a></p>
+        <p>
+          <a href="/openapi.json" download="openapi.json">openapi.json</a> ·${" "}
+          <a href="/asyncapi.json" download="asyncapi.json">asyncapi.json</a> · <a href="/console">Console</a>
+        </p>
       </header>
       ${tags.map(
         (tag) => html`
           <section>
             <h2 class="tag" id=${tag.name}>${tag.name}<span>${tag.description}</span></h2>
             ${tag.operations.map(
-              (operation) =>
-                html`<${Operation} key=${operation.operationId} operation=${operation} document=${openapi} />`,
+              (operation) => html`
+                  <${Operation}
+                    key=${operation.operationId} operation=${operation} document=${openapi}
+                    language=${language} onLanguage=${setLanguage}
+                  />
+                `,
             )}
           </section>
         `,
       )}
       <section>
         <h2 class="tag" id="Webhooks">Webhooks<span>Requests to your subscribers</span></h2>
-        <${Operation} operation=${hook} document=${openapi} isHook />
+        <${Operation} operation=${hookOf(asyncapi)} document=${asyncapi} isHook />
       </section>
     </main>
   `;

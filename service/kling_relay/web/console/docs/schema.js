@@ -2,6 +2,7 @@
 import { html } from "../lib/html.js";
 
 const MAX_DEPTH = 5;
+const WIDTHS = ["int64", "double"]; // formats that say nothing to a reader
 
 /** Resolve a schema's reference and merge it with its sibling keywords. */
 export function resolved(schema, document) {
@@ -15,24 +16,34 @@ export function resolved(schema, document) {
     return { ...resolved(target, document), ...siblings, of: $ref.split("/").at(-1) };
   }
   if (schema.allOf) {
-    const parts = schema.allOf.map((part) => resolved(part, document));
-    const hasProperties = parts.some((part) => part.properties);
+    const { allOf, ...own } = schema;
+    const parts = [...allOf.map((part) => resolved(part, document)), own];
+    const properties = Object.assign({}, ...parts.map((part) => part.properties));
     return {
-      ...parts[0],
-      ...schema,
-      allOf: undefined,
-      properties: hasProperties ? Object.assign({}, ...parts.map((part) => part.properties)) : schema.properties,
-      required: parts.flatMap((part) => part.required || []),
-      anyOf: parts.find((part) => part.anyOf)?.anyOf,
+      ...Object.assign({}, ...parts),
+      ...(Object.keys(properties).length && { properties }),
+      required: [...new Set(parts.flatMap((part) => part.required || []))],
     };
   }
   return schema;
 }
 
+/** Whether these are alternative schemas, and not conditions of one. */
+const areTypes = (options) => options.every((option) => option.type || option.$ref || option.enum || option.anyOf);
+
 /** Split "or null" from a schema. */
 function withoutNull(schema, document) {
   const whole = resolved(schema, document);
+  if (Array.isArray(whole.type)) {
+    const types = whole.type.filter((type) => type !== "null");
+    const options = whole.enum?.filter((option) => option !== null);
+    return [
+      { ...whole, type: types.join(" or "), ...(options && { enum: options }) },
+      types.length < whole.type.length,
+    ];
+  }
   if (!whole.anyOf) return [whole, false];
+  if (!areTypes(whole.anyOf)) return [{ ...whole, anyOf: undefined }, false];
   const others = whole.anyOf.filter((option) => option.type !== "null");
   const isNullable = others.length < whole.anyOf.length;
   return others.length === 1
@@ -62,7 +73,7 @@ export function limits(schema, document) {
         ? `at least ${whole.minimum}`
         : whole.maximum !== undefined && `at most ${whole.maximum}`,
     whole.maxLength !== undefined && `up to ${whole.maxLength} characters`,
-    whole.format,
+    !WIDTHS.includes(whole.format) && whole.format,
     whole.default !== undefined && whole.default !== null && `default ${JSON.stringify(whole.default)}`,
   ].filter(Boolean);
 }
@@ -118,10 +129,9 @@ const TEXTS = {
   at: "2026-11-22T12:00:00.000Z",
   model: "kling-v1",
 };
-const RARE_FIELDS = new Set(["negative_prompt", "image_tail", "camera_control", "image_fidelity", "cfg_scale"]);
 
-/** Return a plausible value of a schema; `isAsked` leaves out rarely used fields. */
-export function exampleOf(schema, document, name = "", isAsked = false, depth = 0) {
+/** Return a plausible value of a schema. */
+export function exampleOf(schema, document, name = "", depth = 0) {
   const [whole] = withoutNull(schema, document);
   if (whole.default !== undefined && whole.default !== null && name !== "model_name") return whole.default;
   if (whole.const !== undefined) return whole.const;
@@ -129,10 +139,10 @@ export function exampleOf(schema, document, name = "", isAsked = false, depth = 
   if (whole.examples) return whole.examples[0];
   if (depth > MAX_DEPTH) return null;
   if (whole.properties || whole.type === "object") {
-    const shown = Object.entries(whole.properties || {}).filter(([key]) => !isAsked || !RARE_FIELDS.has(key));
-    return Object.fromEntries(shown.map(([key, value]) => [key, exampleOf(value, document, key, isAsked, depth + 1)]));
+    const members = Object.entries(whole.properties || {});
+    return Object.fromEntries(members.map(([key, value]) => [key, exampleOf(value, document, key, depth + 1)]));
   }
-  if (whole.type === "array") return [exampleOf(whole.items, document, name, isAsked, depth + 1)];
+  if (whole.type === "array") return [exampleOf(whole.items, document, name, depth + 1)];
   if (whole.type === "integer" || whole.type === "number")
     return name.endsWith("_at") ? 1795369137844 : (whole.minimum ?? 1);
   if (whole.type === "boolean") return false;
