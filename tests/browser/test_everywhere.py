@@ -83,8 +83,8 @@ async def test_the_console_reports_an_unreachable_service_and_recovers(open_page
     await page.context.set_offline(True)
     await page.get_by_label("Type", exact=True).select_option("text2image")
     await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    await expect(page.get_by_role("button", name="Retry")).to_be_visible()
     await page.context.set_offline(False)
-    await page.get_by_role("button", name="Retry").click()
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 

@@ -1,9 +1,13 @@
 // Hooks that several pages share.
 import { useCallback, useEffect, useRef, useState } from "./html.js";
+import { onLive } from "./stream.js";
+
+const WAITS = [1000, 2000, 5000, 10_000, 15_000];
 
 /**
  * Load a value: `{value, error, isLoading, reload, set}`. `load` gets a signal that aborts when the dependencies
- * change; a late answer is dropped. The old value stays while a new one loads.
+ * change; a late answer is dropped. The old value stays while a new one loads. After an error that may pass, it is
+ * loaded again: later and later, and at once when the stream of events is live again.
  */
 export function useLoaded(load, dependencies) {
   const [state, setState] = useState({ value: null, error: null, isLoading: true });
@@ -19,6 +23,21 @@ export function useLoaded(load, dependencies) {
   }, [...dependencies, attempt]);
   const reload = useCallback(() => setAttempt((before) => before + 1), []);
   const set = useCallback((change) => setState((before) => ({ ...before, value: change(before.value) })), []);
+  const failures = useRef(0);
+  useEffect(() => {
+    if (!state.error?.isTemporary) {
+      failures.current = 0;
+      return undefined;
+    }
+    const wait = WAITS[Math.min(failures.current, WAITS.length - 1)];
+    failures.current += 1;
+    const timer = setTimeout(reload, Math.max(wait, (state.error.retryAfter || 0) * 1000));
+    const stop = onLive(reload);
+    return () => {
+      clearTimeout(timer);
+      stop();
+    };
+  }, [state.error]);
   return { ...state, reload, set };
 }
 

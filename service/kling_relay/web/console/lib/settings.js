@@ -42,7 +42,10 @@ export function useSettings() {
 }
 
 /** Return the base URL of the API, without a trailing slash. */
-export const base = () => (current.address || location.origin).replace(/\/+$/, "");
+export const base = ({ address } = current) => (address || location.origin).replace(/\/+$/, "");
+
+/** The service and the key as one text, which changes if either does. */
+export const connection = () => `${base()} ${current.key}`;
 
 /** Return the chosen language, or else the browser's. */
 export const language = () => current.language || (navigator.language.startsWith("zh") ? "zh" : "en");

@@ -1,13 +1,17 @@
 // The stream of events: one per page, read with fetch because EventSource cannot send a key. It resumes after a break.
-import { base, onChange, settings } from "./settings.js";
+import { base, connection, onChange, settings } from "./settings.js";
 import { useEffect, useState } from "./html.js";
 
 const WAITS = [500, 1000, 2000, 5000, 10000];
+// the service sends a heartbeat every 15 seconds, so a connection that is silent for longer than two of them is dead
+const MAX_SILENCE = 35_000;
 const listeners = new Set();
 const watchers = new Set();
 let state = "off";
 let running = null;
 let cursor = null;
+let drop = () => {};
+let wake = () => {};
 
 function setStreamState(next) {
   if (next !== state) {
@@ -51,9 +55,17 @@ async function follow(signal) {
   let failures = 0;
   while (!signal.aborted) {
     setStreamState(failures ? "waiting" : "opening");
+    const dead = new AbortController();
+    let watchdog = 0;
+    const watch = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(drop, MAX_SILENCE);
+    };
+    drop = () => dead.abort();
+    watch();
     try {
       const response = await fetch(`${base()}/v1/events/stream`, {
-        signal,
+        signal: AbortSignal.any([signal, dead.signal]),
         cache: "no-store",
         headers: { Authorization: `Bearer ${settings().key}`, ...(cursor ? { "Last-Event-ID": cursor } : {}) },
       });
@@ -64,26 +76,26 @@ async function follow(signal) {
       failures = 0;
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ;) {
+        watch();
         const { value, done } = await reader.read();
         if (done) break;
         rest = takeFrames(rest + value, dispatch);
       }
     } catch {
       if (signal.aborted) return undefined;
+    } finally {
+      clearTimeout(watchdog);
     }
     setStreamState("waiting");
     const wait = WAITS[Math.min(failures, WAITS.length - 1)];
     failures += 1;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, wait);
-      signal.addEventListener(
-        "abort",
-        () => {
-          clearTimeout(timer);
-          resolve();
-        },
-        { once: true },
-      );
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      signal.addEventListener("abort", wake, { once: true });
     });
   }
   return undefined;
@@ -98,14 +110,23 @@ export function start() {
   return void follow(running.signal);
 }
 
-let connection = `${base()} ${settings().key}`;
+let connected = connection();
 onChange(() => {
-  const now = `${base()} ${settings().key}`;
-  if (now !== connection) {
-    connection = now;
+  if (connection() !== connected) {
+    connected = connection();
     start();
   }
 });
+// the browser knows of a lost network before any timeout does
+addEventListener("offline", () => drop());
+addEventListener("online", () => wake());
+
+/** Call `listener` each time the stream becomes live; return a function that stops it. */
+export function onLive(listener) {
+  const watcher = (next) => next === "live" && listener();
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
 
 /** Call `listener` with every event, as a hook. */
 export function useEvents(listener, dependencies = []) {

@@ -1,6 +1,7 @@
 // 中文。英文原文是键;`{名}` 会被替换。
 import { tables } from "./zh-tables.js";
 export const zh = {
+  __proto__: null,
   ...tables,
   "1 attempt": "1 次尝试",
   "{count} attempts": "{count} 次尝试",
@@ -271,4 +272,18 @@ export const zh = {
   "min {min} px per side": "每边至少 {min} 像素",
   to: "至",
   "max {max}": "最大 {max}",
+  "The service at {address} did not answer within {seconds} s.": "{address} 的服务在 {seconds} 秒内没有应答。",
+  "It may have taken effect. Check before you try again.": "操作可能已经生效。请先核实，再重试。",
+  "Close without saving": "不保存，直接关闭",
+  "Have you saved the secret?": "密钥保存好了吗？",
+  "It cannot be shown again.": "它无法再次显示。",
+  "Replace your key?": "替换您的密钥？",
+  "Use the key of the link": "使用链接中的密钥",
+  "Keep your key": "保留您的密钥",
+  "A link wants to replace the key of this console. Accept it only if you opened that link yourself.":
+    "有链接要替换此控制台的密钥。只有链接是您自己打开的，才可以接受。",
+  "Your key": "您的密钥",
+  "Key of the link": "链接中的密钥",
+  "The service does not know this key.": "服务不认识这个密钥。",
+  unknown: "未知",
 };

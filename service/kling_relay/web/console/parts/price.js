@@ -1,15 +1,15 @@
 // The price of an order, quoted before it is sent, and the command that sends it.
-import { html, useEffect, useState } from "../lib/html.js";
+import { html } from "../lib/html.js";
 import { post } from "../lib/api.js";
 import { curlOf } from "../lib/curl.js";
 import { currency, money } from "../lib/format.js";
-import { useSettled } from "../lib/hooks.js";
+import { useLoaded, useSettled } from "../lib/hooks.js";
 import { operationOf } from "../lib/orders.js";
 import { t } from "../lib/i18n.js";
 import { Card, Code } from "./ui.js";
 
 const MATTERS = ["model_name", "n", "mode", "duration"];
-const FIELDS = { n: "number", mode: "mode", duration: "duration" };
+const FIELDS = { __proto__: null, n: "number", mode: "mode", duration: "duration" };
 
 /** Ask only with the fields that a price depends on; pictures and texts are replaced by placeholders. */
 function questionOf(kind, order) {
@@ -28,26 +28,19 @@ export function lineIn(line) {
 }
 
 export function Price({ kind, order }) {
-  const [quote, setQuote] = useState(null);
-  const [isUnknown, setIsUnknown] = useState(false);
   const question = useSettled(JSON.stringify([kind, questionOf(kind, order)]), 200);
-  useEffect(() => {
-    const controller = new AbortController();
-    const [kindAsked, body] = JSON.parse(question);
-    post("/v1/quotes", { operation: operationOf(kindAsked), ...body }, { signal: controller.signal }).then(
-      (answer) => {
-        setQuote(answer);
-        setIsUnknown(false);
-      },
-      (error) => error.name === "AbortError" || setIsUnknown(true),
-    );
-    return () => controller.abort();
-  }, [question]);
+  const { value: quote, error } = useLoaded(
+    (signal) => {
+      const [kindAsked, body] = JSON.parse(question);
+      return post("/v1/quotes", { operation: operationOf(kindAsked), ...body }, { signal });
+    },
+    [question],
+  );
   return html`
     <div class="price" aria-live="polite">
       <span class="hint">${t("Price")}</span>
       ${
-        quote && !isUnknown
+        quote && !error
           ? html`
           <strong class="num">${money(quote.amount)} <small>${currency(quote.currency, quote.amount)}</small></strong>
           <span class="hint lines">
