@@ -4,6 +4,8 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
@@ -44,3 +46,22 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+_AXE = """async () => {
+    const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) =>
+        `${id}: ${node.target.join(' ')} ${node.any.map((check) => check.message).join('; ')}`));
+}"""
+
+
+@cache
+def _axe_core() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+
+
+async def violations(page: Page) -> list[str]:
+    """Return the violations of accessibility that axe-core finds on a page, each with its rule and its element."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(_axe_core())
+    return [str(violation) for violation in await page.evaluate(_AXE)]
