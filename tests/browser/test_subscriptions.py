@@ -95,3 +95,22 @@ async def test_a_secret_is_rotated_and_a_subscription_changed_and_deleted(open_p
     await press(page, "Delete")
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.get_by_role("heading", name="No subscriptions yet")).to_be_visible()
+
+
+async def test_a_secret_stays_until_the_user_has_saved_it_or_gives_it_up(open_page: Open, relay: Relay) -> None:
+    subscription = await relay.subscribe("https://example.com/hook")
+    page = await open_page("tasks")
+    await page.goto(f"{relay.url}/console#/subscriptions/{subscription['id']}")
+    await press(page, "New secret")
+    await page.get_by_role("dialog").get_by_role("button", name="Create secret").click()
+    dialog = page.get_by_role("dialog", name="Signing secret")
+    secret = await dialog.locator("pre").first.inner_text()
+    for _ in range(3):
+        await page.keyboard.press("Escape")
+        await expect(dialog.get_by_role("alert")).to_contain_text("Have you saved the secret?")
+    await page.mouse.click(5, 5)
+    await expect(dialog).to_contain_text(secret)
+    await page.go_back()
+    await expect(dialog).to_contain_text(secret)
+    await dialog.get_by_role("button", name="Close without saving").click()
+    await expect(dialog).to_have_count(0)

@@ -85,3 +85,18 @@ async def test_a_task_shows_its_timeline_raw_callbacks_attempts_and_price(
 async def test_another_clients_task_is_not_found(open_page: Open) -> None:
     page = await open_page("tasks/01a20456-f6b4-7000-af89-f2b2835ecf47")
     await expect(page.get_by_role("alert")).to_contain_text("belongs to another client")
+
+
+async def test_a_task_shows_members_with_the_names_of_object_prototype(
+    open_page: Open, relay: Relay, complaints: Complaints
+) -> None:
+    names = ("__proto__", "constructor", "toString", "hasOwnProperty", "valueOf")
+    task = await relay.submit("a boat", **{name: {"of": f"value-{name}"} for name in names})
+    page = await open_page(f"tasks/{task}")
+    order = page.get_by_role("region", name="Order")
+    for name in names:
+        await expect(order.get_by_text(name, exact=True).first).to_be_visible()
+        await expect(order).to_contain_text(f"value-{name}")
+    await page.get_by_role("button", name="中文").first.click()
+    await expect(page.get_by_role("region", name="订单")).to_contain_text("value-constructor")
+    assert complaints.errors == []

@@ -158,3 +158,38 @@ async def test_a_refusal_is_shown_with_its_reason(open_page: Open, relay: Relay)
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("used before with another order")
     await expect(alert).to_contain_text("Use another external task ID")
+
+
+IS_ON_TOP = """(button) => {
+    const { left, top, width, height } = button.getBoundingClientRect();
+    return [2, height / 2, height - 2].every((down) =>
+        button.contains(document.elementFromPoint(left + width / 2, top + down)));
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 640, 641, 760, 860, 861, 1440])
+async def test_the_submit_button_is_above_the_bottom_bar_at_every_width(open_page: Open, width: int) -> None:
+    page = await open_page("try?kind=image2video", width=width)
+    await page.set_viewport_size({"width": width, "height": 560})
+    submit = page.get_by_role("button", name="Submit")
+    await expect(submit).to_be_visible()
+    for place in (0, 150):
+        await page.evaluate(f"scrollTo(0, {place})")
+        assert await submit.evaluate(IS_ON_TOP), place
+
+
+async def test_an_order_is_still_followed_after_another_page_and_a_reload(open_page: Open, relay: Relay) -> None:
+    page = await open_page("try?kind=text2video")
+    await page.get_by_label("Prompt", exact=False).first.fill("a boat")
+    await send(page)
+    task = await page.locator(".progress code.id").inner_text()
+    await page.get_by_role("navigation").get_by_role("link", name="Tasks").click()
+    await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    await page.get_by_role("navigation").get_by_role("link", name="Try").click()
+    await expect(page.locator(".progress code.id")).to_have_text(task)
+    await page.wait_for_function(PLAYS)
+    await page.reload()
+    await expect(page.locator(".progress .pill")).to_have_text("Succeeded")
+    await page.locator(".progress").get_by_role("button", name="Close").click()
+    await page.reload()
+    await expect(page.get_by_text("Your result appears here")).to_be_visible()

@@ -1,6 +1,7 @@
 // The console's entry point: picks the page, the language and the theme. A terminal can pass a key in the address.
 import { html, render, useEffect, useErrorBoundary, useRef } from "./lib/html.js";
-import { useRoute } from "./lib/route.js";
+import { restoreScroll } from "./lib/memory.js";
+import { decoded, useRoute } from "./lib/route.js";
 import { change, language, settings, useSettings } from "./lib/settings.js";
 import { start } from "./lib/stream.js";
 import { t } from "./lib/i18n.js";
@@ -11,19 +12,28 @@ import { SubscriptionsPage } from "./pages/subscriptions.js";
 import { TaskPage } from "./pages/task.js";
 import { TasksPage } from "./pages/tasks.js";
 import { TryPage } from "./pages/try.js";
+import { offer } from "./parts/offer.js";
 import { Shell } from "./parts/shell.js";
 import { Button, Empty } from "./parts/ui.js";
 
-/** The part after # is never sent to a server, so a terminal can pass a key as `/console#key=…`. */
+/**
+ * The part after # is never sent to a server, so a terminal can pass a key as `/console#key=…`. Any page can open such
+ * an address, so it replaces another key only if the user says so.
+ */
 function takeKey() {
-  const match = /^#key=(.+)$/.exec(location.hash);
+  const match = /^#key=(.*)$/.exec(location.hash);
   if (!match) return;
-  change({ key: decodeURIComponent(match[1]), address: "" });
   history.replaceState(null, "", "#/try");
+  const key = decoded(match[1]).trim();
+  if (!key) return;
+  if (!settings().key || settings().key === key) change({ key, address: "" });
+  else offer(key);
 }
 
+const isId = (text) => !text || /^[\w-]+$/.test(text);
+
 function pageFor([name, id], query) {
-  switch (name) {
+  switch (isId(id) ? name : "") {
     case "try":
       return html`<${TryPage} query=${query} />`;
     case "tasks":
@@ -33,7 +43,7 @@ function pageFor([name, id], query) {
     case "overview":
       return html`<${OverviewPage} query=${query} />`;
     case "settings":
-      return html`<${SettingsPage} />`;
+      return html`<${SettingsPage} query=${query} />`;
     default:
       return html`
       <div class="card">
@@ -63,7 +73,7 @@ function Page({ parts, query }) {
 }
 
 function App() {
-  const { parts, query } = useRoute();
+  const { parts, query, entry } = useRoute();
   const { key, theme, language: chosen } = useSettings();
   const isFirst = useRef(true);
   const name = key ? parts[0] || "try" : "settings";
@@ -73,15 +83,14 @@ function App() {
     else document.documentElement.dataset.theme = theme;
   }, [theme, chosen]);
   useEffect(() => {
-    if (isFirst.current) {
-      isFirst.current = false;
-      return;
-    }
-    scrollTo(0, 0);
-    document.getElementById("content").focus({ preventScroll: true });
-  }, [parts.join("/")]);
+    restoreScroll();
+    if (isFirst.current) isFirst.current = false;
+    else document.getElementById("content").focus({ preventScroll: true });
+  }, [entry]);
   return html`
-    <${Shell} page=${name}><${Page} key=${[name, parts[1]].join("/")} parts=${[name, parts[1]]} query=${query} /><//>
+    <${Shell} page=${name}>
+      <${Page} key=${[name, parts[1], entry].join("/")} parts=${[name, parts[1]]} query=${query} />
+    <//>
   `;
 }
 

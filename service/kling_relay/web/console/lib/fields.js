@@ -1,5 +1,6 @@
 // Names and hints of an order's fields. A field that is missing here shows its own name.
 export const NAMES = {
+  __proto__: null,
   model_name: "Model",
   prompt: "Prompt",
   negative_prompt: "Negative prompt",
@@ -16,12 +17,13 @@ export const NAMES = {
   external_task_id: "Your task ID",
 };
 export const HINTS = {
+  __proto__: null,
   negative_prompt: "What to avoid.",
   image_tail: "The last frame of the video.",
   notify_hook: "Receives every change of this task in Kling's callback format.",
   external_task_id: "Unique per client. Sending the same order twice with it charges you once.",
 };
-export const MODES = { std: "Standard", pro: "Professional", "4k": "4K" };
+export const MODES = { __proto__: null, std: "Standard", pro: "Professional", "4k": "4K" };
 
 /** Two example prompts for each kind; the first ones are the provider's own. */
 export const EXAMPLES = {

@@ -1,5 +1,6 @@
 // From the rule book to a form, and from a form to an order. An order contains only what the user chose.
 const OPERATIONS = {
+  __proto__: null,
   text2image: "images/generations",
   image2image: "images/generations",
   text2video: "videos/text2video",

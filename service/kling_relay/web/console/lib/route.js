@@ -1,12 +1,26 @@
 // The route is the part of the address after #, so that one file serves every page: #/tasks/ID?status=failed
 import { useEffect, useState } from "./html.js";
+import { visit } from "./memory.js";
+
+/** Decode a part of an address; a malformed one stays as it is. */
+export function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 function read() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return {
+    parts: path.split("/").filter(Boolean).map(decoded),
+    query: new URLSearchParams(query),
+    entry: visit(),
+  };
 }
 
-/** The current route, as a hook: the `parts` of its path, and its `query`. */
+/** The current route, as a hook: the `parts` of its path, its `query`, and the `entry` of the history. */
 export function useRoute() {
   const [route, setRoute] = useState(read);
   useEffect(() => {
@@ -28,7 +42,7 @@ export function link(path, query = {}) {
 export function go(path, query, { isSame = false } = {}) {
   const address = link(path, query);
   if (isSame) {
-    history.replaceState(null, "", address);
+    history.replaceState(history.state, "", address);
     dispatchEvent(new HashChangeEvent("hashchange"));
   } else {
     location.hash = address;

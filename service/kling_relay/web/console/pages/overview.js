@@ -33,6 +33,7 @@ const LATENCY = [
 const OPEN = [{ name: "open", title: "Tasks in progress", tone: "accent", area: true }];
 const PENDING = [{ name: "pending", title: "Pending deliveries", tone: "wait", area: true }];
 const HINTS = {
+  __proto__: null,
   timeout: "no answer in time",
   refused: "connection refused",
   dns: "unknown host name",

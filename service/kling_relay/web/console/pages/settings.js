@@ -10,7 +10,14 @@ import { Button, Card, Code, Failure, Head, Notice } from "../parts/ui.js";
 
 const THEMES = { auto: "System", light: "Light", dark: "Dark" };
 
-export function SettingsPage() {
+/** Go to the page that asked for a key, if the user came from one; a first key leads to Try. */
+function leave(query, isFirstKey) {
+  if (!location.hash.startsWith("#/settings")) return;
+  const next = query.get("next") || (isFirstKey ? "try" : "");
+  if (next) location.hash = `#/${next}`;
+}
+
+export function SettingsPage({ query }) {
   const settings = useSettings();
   const [address, setAddress] = useState(settings.address);
   const [key, setKey] = useState(settings.key);
@@ -18,10 +25,16 @@ export function SettingsPage() {
   const { run, isBusy, error } = useAction(async () => {
     const url = address.trim().replace(/\/+$/, "");
     if (url && !/^https?:\/\/[^\s/]+/.test(url)) throw new Error(t("The URL must start with http:// or https://."));
-    change({ address: url, key: key.trim() });
-    await get("/v1/tasks", { limit: 1 });
+    const connection = { address: url, key: key.trim() };
+    try {
+      await get("/v1/tasks", { limit: 1 }, { connection });
+    } catch (failure) {
+      // a key that may not read tasks is a key all the same
+      if (failure.status !== 403) throw failure;
+    }
+    change(connection);
     toast(t("Connected."));
-    if (!settings.key) location.hash = "#/try";
+    leave(query, !settings.key);
   });
   return html`
     <${Head} title=${t("Settings")} about=${t("Stored in this browser only. The key is sent only to the service.")} />

@@ -1,20 +1,23 @@
 // One subscription: its health, its configuration, its actions, and its deliveries with their attempts.
-import { html, useState } from "../lib/html.js";
-import { get, post, remove } from "../lib/api.js";
+import { html, useEffect, useState } from "../lib/html.js";
+import { get, list, post, remove } from "../lib/api.js";
 import { number, stamp } from "../lib/format.js";
 import { useAction, useLoaded, useThrottled } from "../lib/hooks.js";
+import { recall, remember } from "../lib/memory.js";
 import { go, link } from "../lib/route.js";
 import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/i18n.js";
 import { Confirm, toast } from "../parts/dialog.js";
 import { Deliveries } from "../parts/deliveries.js";
 import { Replay, Rotate } from "../parts/replaying.js";
-import { Create, SecretOnce } from "../parts/subscribing.js";
+import { Create, reveal } from "../parts/subscribing.js";
 import { Ago, Bones, Button, Card, Copy, Empty, Failure, Head, Notice, Status } from "../parts/ui.js";
 import { Health, problemOf } from "./subscriptions.js";
 
+const PAGE = 30;
+const MAX_ROWS = 300;
 const STATUSES = ["", "pending", "delivered", "exhausted"];
-const TITLES = { "": "All", pending: "Pending", delivered: "Delivered", exhausted: "Given up" };
+const TITLES = { __proto__: null, "": "All", pending: "Pending", delivered: "Delivered", exhausted: "Given up" };
 
 function Facts({ subscription }) {
   const rows = [
@@ -39,14 +42,21 @@ function Facts({ subscription }) {
 }
 
 function Log({ id, status }) {
-  const { value, error, reload, set } = useLoaded(
-    (signal) => get("/v1/deliveries", { subscription: id, status, limit: 30 }, { signal }),
+  const { value, error, isLoading, reload, set } = useLoaded(
+    (signal) => {
+      const before = recall("deliveries");
+      const count = before?.status === status ? Math.min(before.count, MAX_ROWS) : 0;
+      return list("/v1/deliveries", { subscription: id, status }, Math.max(PAGE, count), signal);
+    },
     [id, status],
   );
+  useEffect(() => {
+    if (value && !isLoading) remember("deliveries", { status, count: value.data.length });
+  }, [value, isLoading]);
   const reloadSoon = useThrottled(reload, 1500);
   useEvents(() => reloadSoon(), [id]);
   const more = useAction(async () => {
-    const next = await get("/v1/deliveries", { subscription: id, status, limit: 30, cursor: value.next_cursor });
+    const next = await get("/v1/deliveries", { subscription: id, status, limit: PAGE, cursor: value.next_cursor });
     set((before) => ({ data: [...before.data, ...next.data], next_cursor: next.next_cursor }));
   });
   const choose = (name) => go(`subscriptions/${id}`, { status: name }, { isSame: true });
@@ -135,7 +145,6 @@ export function SubscriptionPage({ id, query }) {
     [id],
   );
   const [open, setOpen] = useState("");
-  const [secret, setSecret] = useState(null);
   const reloadSoon = useThrottled(reload, 3000);
   useEvents(() => reloadSoon(), [id]);
   const close = () => setOpen("");
@@ -215,7 +224,10 @@ export function SubscriptionPage({ id, query }) {
           id=${id} onClose=${close}
           onMade=${(rotated) => {
             close();
-            setSecret(rotated);
+            reveal({
+              secret: rotated.secret,
+              until: rotated.old_secrets_until && stamp(rotated.old_secrets_until),
+            });
             reload();
           }}
         />
@@ -234,15 +246,6 @@ export function SubscriptionPage({ id, query }) {
         >
           <p>${t("Its pending deliveries are dropped. Events stay in the log.")}</p>
         <//>
-      `
-    }
-    ${
-      secret &&
-      html`
-        <${SecretOnce}
-          secret=${secret.secret} until=${secret.old_secrets_until && stamp(secret.old_secrets_until)}
-          onClose=${() => setSecret(null)}
-        />
       `
     }
   `;

@@ -7,7 +7,7 @@ import { link } from "../lib/route.js";
 import { useSettings } from "../lib/settings.js";
 import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/i18n.js";
-import { Create, SecretOnce } from "../parts/subscribing.js";
+import { Create, reveal } from "../parts/subscribing.js";
 import { Icon } from "../parts/icons.js";
 import { Bones, Button, Card, Due, Empty, Failure, Head, Status } from "../parts/ui.js";
 
@@ -67,7 +67,6 @@ function SubscriptionRow({ subscription, health }) {
 export function SubscriptionsPage() {
   const { key } = useSettings();
   const [isNew, setIsNew] = useState(false);
-  const [created, setCreated] = useState(null);
   const { value, error, reload } = useLoaded(
     async (signal) => {
       const [page, overview] = await Promise.all([
@@ -133,15 +132,11 @@ export function SubscriptionsPage() {
           onClose=${() => setIsNew(false)}
           onMade=${(subscription) => {
             setIsNew(false);
-            setCreated(subscription);
+            reveal({ secret: subscription.secret });
             reload();
           }}
         />
       `
-    }
-    ${
-      created &&
-      html`<${SecretOnce} secret=${created.secret} subscription=${created} onClose=${() => setCreated(null)} />`
     }
   `;
 }

@@ -12,12 +12,14 @@ import { Timeline } from "../parts/timeline.js";
 import { Ago, Bones, Card, Code, Copy, Failure, Head, KINDS as TITLES, Notice, Status } from "../parts/ui.js";
 
 const STATES = {
+  __proto__: null,
   recorded: "Queued",
   sending: "Being sent to the provider",
   accepted: "Accepted by the provider",
   unknown: "Unknown: the provider's answer was lost. Being reconciled, not sent twice.",
 };
 const MONEY = {
+  __proto__: null,
   reserved: "reserved until the task ends",
   unknown: "reserved until the order's outcome is known",
   settled: "charged",

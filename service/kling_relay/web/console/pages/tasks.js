@@ -1,9 +1,10 @@
 // Tasks: a live list, newest first, filtered by the query of the address; a row opens the task's page.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
-import { get } from "../lib/api.js";
+import { get, list } from "../lib/api.js";
 import { brief, moment, span } from "../lib/format.js";
 import { useAction, useLoaded, useSettled } from "../lib/hooks.js";
 import { KINDS } from "../lib/orders.js";
+import { recall, remember } from "../lib/memory.js";
 import { go, link } from "../lib/route.js";
 import { useSettings } from "../lib/settings.js";
 import { useEvents } from "../lib/stream.js";
@@ -23,26 +24,24 @@ const exampleCommand = () =>
   ].join(" \\\n  ");
 
 const PAGE = 25;
-const SINCE = { hour: 3600e3, day: 86400e3, week: 7 * 86400e3, month: 30 * 86400e3 };
+const MAX_ROWS = 500;
+const SINCE = { __proto__: null, hour: 3600e3, day: 86400e3, week: 7 * 86400e3, month: 30 * 86400e3 };
 const details = new Map();
 
 /** What lists omit (prompt, model, price): loaded once per task and cached. */
 function useDetail(task) {
-  const [detail, setDetail] = useState(details.get(task.task_id));
-  useEffect(() => {
-    if (details.has(task.task_id)) return undefined;
-    const controller = new AbortController();
-    get(`/v1/tasks/${task.task_id}`, {}, { signal: controller.signal }).then(
-      (answer) => {
-        if (details.size > 500) details.clear();
-        details.set(task.task_id, answer);
-        setDetail(answer);
-      },
-      () => {},
-    );
-    return () => controller.abort();
-  }, [task.task_id]);
-  return detail;
+  const known = details.get(task.task_id);
+  const { value } = useLoaded(
+    async (signal) => {
+      if (known) return known;
+      const detail = await get(`/v1/tasks/${task.task_id}`, {}, { signal });
+      if (details.size > MAX_ROWS) details.clear();
+      details.set(task.task_id, detail);
+      return detail;
+    },
+    [task.task_id],
+  );
+  return known || value;
 }
 
 function Row({ task }) {
@@ -81,17 +80,21 @@ const matches = (task, { status, kind, since, until, text }) =>
   !text &&
   (!since || moment(task.created_at) >= moment(since));
 
+/** A local time as RFC 3339, null if the text is not a time. */
+function instant(text) {
+  const at = new Date(text || NaN);
+  return Number.isNaN(at.getTime()) ? null : at.toISOString();
+}
+
 /** Turn the address's query into the API's; "since" is a period up to now, "from" and "until" are local times. */
 function filtersOf(query) {
   const back = SINCE[query.get("since")];
-  const until = query.get("until");
-  const from = query.get("from");
   return {
     status: query.get("status"),
     kind: query.get("kind"),
     text: query.get("text"),
-    since: from ? new Date(from).toISOString() : back ? new Date(Date.now() - back).toISOString() : null,
-    until: until ? new Date(until).toISOString() : null,
+    since: instant(query.get("from")) || (back ? new Date(Date.now() - back).toISOString() : null),
+    until: instant(query.get("until")),
   };
 }
 
@@ -124,9 +127,21 @@ export function TasksPage({ query }) {
   const {
     value: page,
     error,
+    isLoading,
     reload,
     set,
-  } = useLoaded((signal) => get("/v1/tasks", { ...filters, limit: PAGE }, { signal }), [address, key]);
+  } = useLoaded(
+    (signal) => {
+      // as many rows as the reader had loaded, after Back and after an error
+      const before = recall("rows");
+      const count = before?.address === address ? Math.min(before.count, MAX_ROWS) : 0;
+      return list("/v1/tasks", filters, Math.max(PAGE, count), signal);
+    },
+    [address, key],
+  );
+  useEffect(() => {
+    if (page && !isLoading) remember("rows", { address, count: page.data.length });
+  }, [page, isLoading]);
   useEvents(
     ({ type: kind, data }) => {
       if (kind.startsWith("task.")) set((before) => merged(before, data, filters));

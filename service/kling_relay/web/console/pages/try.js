@@ -4,6 +4,7 @@ import { get, post } from "../lib/api.js";
 import { EXAMPLES, HINTS, MODES, NAMES } from "../lib/fields.js";
 import { useAction, useLoaded } from "../lib/hooks.js";
 import { KINDS, operationOf, faultsOf, fieldsOf, modelsOf, orderOf, valuesOf } from "../lib/orders.js";
+import { recallOrder, rememberOrder } from "../lib/memory.js";
 import { go } from "../lib/route.js";
 import { useSettings } from "../lib/settings.js";
 import { t } from "../lib/i18n.js";
@@ -162,7 +163,7 @@ function Form({ rulebook, kind, form, onForm, faults, onSend, isBusy, error, pri
 export function TryPage({ query }) {
   const [forms, setForms] = useState(savedForms);
   const [faults, setFaults] = useState({});
-  const [task, setTask] = useState(null);
+  const [task, setTask] = useState(recallOrder());
   const { key } = useSettings();
   const { value: rulebook, error: noBook, reload } = useLoaded((signal) => get("/v1/rulebook", {}, { signal }), [key]);
   const kind = KINDS.includes(query.get("kind")) ? query.get("kind") : "text2image";
@@ -170,6 +171,11 @@ export function TryPage({ query }) {
   useEffect(() => {
     savedForms = forms;
   }, [forms]);
+  useEffect(() => setTask(recallOrder()), [key]);
+  function follow(next) {
+    rememberOrder(next);
+    setTask(next);
+  }
   const draft = useMemo(() => {
     if (!rulebook) return null;
     const model = form.model || modelsOf(rulebook, kind)[0];
@@ -190,7 +196,7 @@ export function TryPage({ query }) {
       return;
     }
     const answer = await post(`/kling/v1/${operationOf(kind)}`, draft.order);
-    setTask({ ...answer.data, kind });
+    follow({ ...answer.data, kind });
     requestAnimationFrame(() =>
       document.querySelector(".progress")?.scrollIntoView({ block: "nearest", behavior: "smooth" }),
     );
@@ -226,7 +232,7 @@ export function TryPage({ query }) {
         `
       }
       <div class="aside stack">
-        <${Progress} task=${task} onClose=${() => setTask(null)} />
+        <${Progress} task=${task} onClose=${() => follow(null)} />
         ${draft && html`<${SameByCurl} kind=${kind} order=${draft.order} pictures=${form.chosen} />`}
       </div>
     </div>

@@ -3,6 +3,7 @@ import { html, freshId, useMemo } from "../lib/html.js";
 import { t } from "../lib/i18n.js";
 
 const TYPES = {
+  __proto__: null,
   simple: ["Simple", "one axis of your choice"],
   down_back: ["Down and back", "moves down and back"],
   forward_up: ["Forward and up", "moves forward and up"],
@@ -10,6 +11,7 @@ const TYPES = {
   left_turn_forward: ["Left turn, forward", "turns left, then moves forward"],
 };
 const AXES = {
+  __proto__: null,
   horizontal: "Horizontal",
   vertical: "Vertical",
   pan: "Pan",

@@ -10,6 +10,7 @@ import { Icon } from "./icons.js";
 import { Ago, Due, Bones, Button, Code, Failure, Status } from "./ui.js";
 
 const OUTCOMES = {
+  __proto__: null,
   delivered: "delivered",
   failed: "failed, will be retried",
   exhausted: "failed, given up",

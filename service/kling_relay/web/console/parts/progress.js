@@ -21,13 +21,16 @@ export function useTask(first) {
     if (!first) return undefined;
     const controller = new AbortController();
     (async () => {
+      let wait; // the first answer is its state now
       for (let failures = 0; !controller.signal.aborted;) {
         try {
-          const answer = await get(`/v1/tasks/${first.task_id}`, { wait: LOOK_EVERY }, { signal: controller.signal });
+          const answer = await get(`/v1/tasks/${first.task_id}`, { wait }, { signal: controller.signal });
           setTask(answer);
           failures = 0;
+          wait = LOOK_EVERY;
           if (isFinal(answer)) return;
         } catch (error) {
+          if (error.status === 404) setTask(null);
           if (error.name === "AbortError" || error.status === 401 || error.status === 404) return;
           failures += 1;
           await new Promise((resolve) => {

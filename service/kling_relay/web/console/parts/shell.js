@@ -5,6 +5,8 @@ import { useStreamState } from "../lib/stream.js";
 import { t } from "../lib/i18n.js";
 import { Toasts } from "./dialog.js";
 import { Icon } from "./icons.js";
+import { KeyOffer } from "./offer.js";
+import { Secret } from "./subscribing.js";
 
 export const PAGES = [
   ["try", "Try"],
@@ -13,6 +15,7 @@ export const PAGES = [
   ["overview", "Overview"],
 ];
 const STATES = {
+  __proto__: null,
   off: "Not connected",
   opening: "Connecting",
   live: "Live",
@@ -79,6 +82,8 @@ export function Shell({ page, children }) {
         </div>
       </aside>
       <main class="page" id="content" tabindex="-1">${children}</main>
+      <${Secret} />
+      <${KeyOffer} />
       <${Toasts} />
     </div>
   `;

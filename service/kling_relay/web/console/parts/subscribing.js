@@ -1,5 +1,5 @@
 // Dialogs that create or edit a subscription and show its secret once.
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useState } from "../lib/html.js";
 import { patch, post } from "../lib/api.js";
 import { useAction } from "../lib/hooks.js";
 import { t } from "../lib/i18n.js";
@@ -30,7 +30,7 @@ export const linesOf = (headers) =>
     .map(([name, value]) => `${name}: ${value}`)
     .join("\n");
 export function headersOf(lines) {
-  const headers = {};
+  const headers = Object.create(null);
   for (const line of lines
     .split("\n")
     .map((text) => text.trim())
@@ -159,20 +159,55 @@ export function Create({ subscription, onClose, onMade }) {
   `;
 }
 
-/** The secret, which is shown only once. */
-export const SecretOnce = ({ secret, until, onClose }) => html`
-  <${Dialog}
-    title=${t("Signing secret")} onClose=${onClose}
-    foot=${html`<${Button} kind="main" onClick=${onClose}>${t("I have saved it")}<//>`}
-  >
-    <${Notice} kind="wait" icon="key">
-      <p><strong>${t("It is shown only once.")}</strong> ${t("Store it with the secrets of your receiver.")}</p>
+/** The secret, which is shown only once: it stays until the user says that it is saved, or gives it up. */
+function SecretOnce({ secret, until, onClose }) {
+  const [isAsked, setIsAsked] = useState(false);
+  useEffect(() => {
+    const ask = (event) => event.preventDefault();
+    addEventListener("beforeunload", ask);
+    return () => removeEventListener("beforeunload", ask);
+  }, []);
+  return html`
+    <${Dialog}
+      title=${t("Signing secret")} onClose=${() => setIsAsked(true)}
+      foot=${html`
+        ${isAsked && html`<${Button} kind="danger" onClick=${onClose}>${t("Close without saving")}<//>`}
+        <${Button} kind="main" onClick=${onClose}>${t("I have saved it")}<//>
+      `}
+    >
+      ${
+        isAsked &&
+        html`
+          <${Notice} kind="bad" role="alert">
+            <p><strong>${t("Have you saved the secret?")}</strong> ${t("It cannot be shown again.")}</p>
+          <//>
+        `
+      }
+      <${Notice} kind="wait" icon="key">
+        <p><strong>${t("It is shown only once.")}</strong> ${t("Store it with the secrets of your receiver.")}</p>
+      <//>
+      <${Code} text=${secret} label=${t("Signing secret")} />
+      <p class="hint">
+        ${t("Every delivery is signed (Standard Webhooks). Verify the signature before you trust it:")}
+      </p>
+      <${Code}
+        text=${`from standardwebhooks import Webhook\n\nWebhook(secret).verify(body, headers)  # raises if it is forged`}
+      />
+      ${until && html`<p class="hint">${t("The old secret also remains valid until:")} ${until}</p>`}
     <//>
-    <${Code} text=${secret} label=${t("Signing secret")} />
-    <p class="hint">${t("Every delivery is signed (Standard Webhooks). Verify the signature before you trust it:")}</p>
-    <${Code}
-      text=${`from standardwebhooks import Webhook\n\nWebhook(secret).verify(body, headers)  # raises if it is forged`}
-    />
-    ${until && html`<p class="hint">${t("The old secret also remains valid until:")} ${until}</p>`}
-  <//>
-`;
+  `;
+}
+
+let show = () => {};
+
+/** Show a secret, `{secret, until}`, over whatever page is open. */
+export const reveal = (secret) => show(secret);
+
+/** The secret that is being shown. It belongs to the frame, so that leaving a page does not lose it. */
+export function Secret() {
+  const [secret, setSecret] = useState(null);
+  useEffect(() => {
+    show = setSecret;
+  }, []);
+  return secret && html`<${SecretOnce} ...${secret} onClose=${() => setSecret(null)} />`;
+}

@@ -6,12 +6,14 @@ import { Deliveries } from "./deliveries.js";
 import { Code } from "./ui.js";
 
 const SOURCES = {
+  __proto__: null,
   callback: "Callback from the provider",
   query: "Poll of the provider",
   submit: "Answer to the order",
   clock: "Timeout",
 };
 const OUTCOMES = {
+  __proto__: null,
   moved: "changed the task",
   stale: "no change, only recorded",
   unreadable: "unreadable, the provider is polled instead",
@@ -19,6 +21,7 @@ const OUTCOMES = {
   unsigned: "invalid signature, ignored",
 };
 const STEPS = {
+  __proto__: null,
   "task.submitted": "Submitted to the provider",
   "task.processing": "Processing",
   "task.succeed": "Done",
@@ -87,7 +90,7 @@ function Step({ event, sent, onChange }) {
   `;
 }
 
-const MARKS = { "task.succeed": "good", "task.failed": "bad" };
+const MARKS = { __proto__: null, "task.succeed": "good", "task.failed": "bad" };
 
 export function Timeline({ task, events, callbacks, deliveries, onChange }) {
   const [isNewestFirst, setIsNewestFirst] = useState(false);

@@ -2,10 +2,12 @@
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { ago, stamp } from "../lib/format.js";
 import { useNow } from "../lib/hooks.js";
+import { link } from "../lib/route.js";
 import { t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
 
 const STATUSES = {
+  __proto__: null,
   submitted: "Submitted",
   processing: "Processing",
   succeed: "Succeeded",
@@ -24,6 +26,7 @@ export const Status = ({ status, moving = false }) =>
   html`<span class=${`pill ${status}${moving ? " moving" : ""}`}>${t(STATUSES[status] || status)}</span>`;
 
 export const KINDS = {
+  __proto__: null,
   text2image: "Text to image",
   image2image: "Image to image",
   text2video: "Text to video",
@@ -75,11 +78,16 @@ export const Notice = ({ kind = "calm", icon, role, acts, children }) =>
 export function Failure({ error, onAgain }) {
   if (!error) return null;
   const isKey = error.status === 401;
+  const page = location.hash.replace(/^#\/?/, "");
   return html`
     <${Notice}
       kind="bad" role="alert"
       acts=${html`
-        ${isKey && html`<a class="button small" href="#/settings">${t("Settings")}</a>`}
+        ${
+          isKey &&
+          !page.startsWith("settings") &&
+          html`<a class="button small" href=${link("settings", { next: page })}>${t("Settings")}</a>`
+        }
         ${onAgain && !isKey && html`<${Button} kind="small" icon="again" onClick=${onAgain}>${t("Retry")}<//>`}
       `}
     >

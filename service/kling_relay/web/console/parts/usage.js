@@ -12,7 +12,13 @@ import { Failure, KINDS } from "./ui.js";
 const DAY = 86_400_000;
 const DAYS = 30;
 const TONES = ["accent", "good", "wait", "soft"];
-const LIMITS = { day: "today", month: "this month", total: "total", open: "reserved at the same time" };
+const LIMITS = {
+  __proto__: null,
+  day: "today",
+  month: "this month",
+  total: "total",
+  open: "reserved at the same time",
+};
 
 const taskCount = (count) => (count === 1 ? t("1 task") : t("{count} tasks", { count: number(count) }));
 
