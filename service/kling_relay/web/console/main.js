@@ -14,7 +14,7 @@ import { TasksPage } from "./pages/tasks.js";
 import { TryPage } from "./pages/try.js";
 import { offer } from "./parts/offer.js";
 import { Shell } from "./parts/shell.js";
-import { Button, Empty } from "./parts/ui.js";
+import { Button, Empty, Head } from "./parts/ui.js";
 
 /**
  * The part after # is never sent to a server, so a terminal can pass a key as `/console#key=…`. Any page can open such
@@ -46,9 +46,10 @@ function pageFor([name, id], query) {
       return html`<${SettingsPage} query=${query} />`;
     default:
       return html`
+      <${Head} title=${t("Page not found")} />
       <div class="card">
         <${Empty}
-          icon="search" title=${t("Page not found")}
+          icon="search"
           acts=${html`<a class="button" href="#/try">${t("Try")}</a>`}
         />
       </div>
@@ -61,9 +62,10 @@ function Page({ parts, query }) {
   const [error, reset] = useErrorBoundary((failure) => reportError(failure));
   if (!error) return pageFor(parts, query);
   return html`
+    <${Head} title=${t("Something went wrong on this page")} />
     <div class="card">
       <${Empty}
-        icon="bad" title=${t("Something went wrong on this page")}
+        icon="bad"
         acts=${html`<${Button} onClick=${reset}>${t("Retry")}<//>`}
       >
         <p><code>${String(error.message)}</code></p>

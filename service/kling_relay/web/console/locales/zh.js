@@ -286,4 +286,5 @@ export const zh = {
   "Key of the link": "链接中的密钥",
   "The service does not know this key.": "服务不认识这个密钥。",
   unknown: "未知",
+  Charts: "图表",
 };

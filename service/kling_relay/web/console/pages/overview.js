@@ -48,7 +48,7 @@ const Figure = ({ title, value, hint, href, tone = "" }) => html`
   <div class=${`figure ${tone}`}>
     <dt>${title}</dt>
     <dd class="num">${href ? html`<a href=${href}>${value}</a>` : value}</dd>
-    ${hint && html`<span class="hint">${hint}</span>`}
+    ${hint && html`<dd class="hint">${hint}</dd>`}
   </div>
 `;
 
@@ -115,6 +115,7 @@ function Charts({ overview }) {
   const interval = overview.span === "hour" ? t("minute") : t("30 minutes");
   return html`
     <div class="charts">
+      <h2 class="unseen">${t("Charts")}</h2>
       <${Chart}
         ...${shared} title=${t("Tasks created per {interval}", { interval })} series=${TASKS} write=${count} isBars
       />

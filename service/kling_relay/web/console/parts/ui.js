@@ -105,7 +105,7 @@ export function Failure({ error, onAgain }) {
 export const Empty = ({ icon = "inbox", title, children, acts }) => html`
   <div class="empty">
     <${Icon} name=${icon} />
-    <h2>${title}</h2>
+    ${title && html`<h2>${title}</h2>`}
     ${children}
     ${acts && html`<div class="acts">${acts}</div>`}
   </div>
