@@ -85,10 +85,10 @@ function App() {
     else document.documentElement.dataset.theme = theme;
   }, [theme, chosen]);
   useEffect(() => {
-    restoreScroll();
     if (isFirst.current) isFirst.current = false;
     else document.getElementById("content").focus({ preventScroll: true });
-  }, [entry]);
+  }, [parts.join("/")]);
+  useEffect(restoreScroll, [entry]);
   return html`
     <${Shell} page=${name}>
       <${Page} key=${[name, parts[1], entry].join("/")} parts=${[name, parts[1]]} query=${query} />

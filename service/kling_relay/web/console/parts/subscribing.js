@@ -16,6 +16,9 @@ const EVENTS = [
   ["subscription.disabled", "a subscription was disabled"],
   ["budget.threshold", "a budget is almost used up"],
 ];
+const EXAMPLE = `from standardwebhooks import Webhook
+
+Webhook(secret).verify(body, headers)  # raises if it is forged`;
 const FORMATS = { standard: "Standard", kling: "Kling", cloudevents: "CloudEvents" };
 const FORMAT_HINTS = {
   standard: "Standard Webhooks: {type, timestamp, data}",
@@ -190,9 +193,7 @@ function SecretOnce({ secret, until, onClose }) {
       <p class="hint">
         ${t("Every delivery is signed (Standard Webhooks). Verify the signature before you trust it:")}
       </p>
-      <${Code}
-        text=${`from standardwebhooks import Webhook\n\nWebhook(secret).verify(body, headers)  # raises if it is forged`}
-      />
+      <${Code} text=${EXAMPLE} />
       ${until && html`<p class="hint">${t("The old secret also remains valid until:")} ${until}</p>`}
     <//>
   `;
