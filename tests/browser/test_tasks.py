@@ -1,5 +1,7 @@
 """Tasks: the list, live and filtered, and the page of a task."""
 
+from typing import Any
+
 from playwright.async_api import expect
 
 from tests.browser.conftest import Open
@@ -91,7 +93,8 @@ async def test_a_task_shows_members_with_the_names_of_object_prototype(
     open_page: Open, relay: Relay, complaints: Complaints
 ) -> None:
     names = ("__proto__", "constructor", "toString", "hasOwnProperty", "valueOf")
-    task = await relay.submit("a boat", **{name: {"of": f"value-{name}"} for name in names})
+    members: dict[str, Any] = {name: {"of": f"value-{name}"} for name in names}
+    task = await relay.submit("a boat", **members)
     page = await open_page(f"tasks/{task}")
     order = page.get_by_role("region", name="Order")
     for name in names:
