@@ -8,7 +8,12 @@ from uuid import UUID
 import pytest
 
 from kling_relay.flows.coalesce import MAX_FLUSHES, MAX_TRIES, Coalescer, OverloadedError
-from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.store.postgres.statement import (
+    BadRowError,
+    CollisionError,
+    MissingPartitionError,
+    StoreUnavailableError,
+)
 from tests.support.waiting import eventually
 
 Item = tuple[int, str]
@@ -16,11 +21,12 @@ Item = tuple[int, str]
 
 @dataclass
 class Store:
-    """Writes batches when its gate is open; `faults` are raised first, one per write; the word "bad" cannot be kept."""
+    """Writes batches when its gate is open; `faults` are raised first, one per write; the word "bad" is refused."""
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     batches: list[list[Item]] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
+    refusal: Exception = field(default_factory=lambda: BadRowError("bad"))
     writing: list[int] = field(default_factory=list)
     max_at_once: int = 0
 
@@ -39,7 +45,7 @@ class Store:
         if self.faults:
             raise self.faults.pop(0)
         if any(word == "bad" for _, word in items):
-            raise BadRowError("bad")
+            raise self.refusal
         return [f"{key} {word}" for key, word in items]
 
 
@@ -91,6 +97,15 @@ async def test_a_bad_item_fails_alone() -> None:
     store.gate.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(results.pop(17), BadRowError)
+    assert all(isinstance(result, str) for result in results)
+
+
+async def test_an_item_without_a_partition_fails_alone() -> None:
+    store = Store(refusal=MissingPartitionError("bad"))
+    store.gate.set()
+    calls = call(coalescer(store), *((key, "bad" if key == 5 else "a") for key in range(8)))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(results.pop(5), MissingPartitionError)
     assert all(isinstance(result, str) for result in results)
 
 

@@ -42,8 +42,18 @@ async def test_every_way_to_borrow_a_connection_calls_acquire(pool: CountingPool
 async def test_a_lent_connection_has_its_own_until_it_is_released(pool: CountingPool) -> None:
     lent: Any = await pool.acquire()
     assert isinstance(lent._con, asyncpg.Connection)
+    assert lent._holder._pool is pool
     await pool.release(lent)
     assert lent._con is None
+
+
+async def test_a_connection_of_an_older_generation_is_closed_when_it_is_released(pool: CountingPool) -> None:
+    lent: Any = await pool.acquire()
+    connection = lent._con
+    await pool.expire_connections()
+    assert lent._holder._generation != pool._generation  # type: ignore[attr-defined]  # not in the stubs
+    await pool.release(lent)
+    assert connection.is_closed()
 
 
 async def test_a_connection_says_whether_it_is_being_cancelled(database: str) -> None:

@@ -171,7 +171,7 @@ def test_moves_orders_and_troubles_of_the_flows_are_logged() -> None:
         ("info", "task moved"),
         ("warning", "order sent"),
         ("error", "the provider refuses our account"),
-        ("warning", "a database operation failed; will try again"),
+        ("error", "a database operation failed"),
         ("warning", "the sweep skipped a task and will try again"),
         ("warning", "subscription disabled"),
         ("error", "cannot decrypt a subscription's secrets or headers, so nothing is delivered to it"),

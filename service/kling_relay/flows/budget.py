@@ -19,7 +19,7 @@ from kling_relay.store.money import balances, budgets
 from kling_relay.store.money.balances import CHECKPOINT_AFTER, LedgerAccount
 from kling_relay.store.money.budgets import AlertRecord
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import Connection, StoreError, transaction
+from kling_relay.store.postgres.statement import Connection, transaction
 from kling_relay.store.tasks.record import NewTask
 
 CACHED_FOR = timedelta(seconds=2)
@@ -133,7 +133,7 @@ class Budget:
         while True:
             try:
                 await self.check()
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - the worker depends on this loop
                 self.observer.database_failed("budgets", error)
             await asyncio.sleep(CHECK_EVERY)
 

@@ -2,9 +2,9 @@
 
 A flush starts at once while fewer than `max_flushes` run; otherwise an item waits for the next one. So a batch is what
 arrived during a commit: one item when idle, `max_items` when busy. Two items with the same key are never in one batch,
-nor in two batches at the same time. A bad item fails alone: the batch is halved until it stands alone. A lost
-connection (but not a silent one) or a collision repeats the batch, which the compare-and-set of the writes makes safe.
-A caller that goes away does not take its item with it.
+nor in two batches at the same time. A bad item, or one without a partition, fails alone: the batch is halved until it
+stands alone. A lost connection (but not a silent one) or a collision repeats the batch, which the compare-and-set of
+the writes makes safe. A caller that goes away does not take its item with it.
 """
 
 import asyncio
@@ -14,7 +14,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from kling_relay.flows.observer import Observer
-from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreSilentError, StoreUnavailableError
+from kling_relay.store.postgres.statement import (
+    BadRowError,
+    CollisionError,
+    MissingPartitionError,
+    StoreSilentError,
+    StoreUnavailableError,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -124,7 +130,7 @@ class Coalescer(Generic[Item, Result]):
         """Write the batch and hand out the results; on a bad row halve it until the bad one stands alone."""
         try:
             results: Sequence[Any] = await self._write_with_retries([waiting.item for waiting in batch])
-        except BadRowError as error:
+        except (BadRowError, MissingPartitionError) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._write_batch(batch[:middle])
@@ -150,6 +156,6 @@ class Coalescer(Generic[Item, Result]):
                 if not tries_left:
                     raise StoreUnavailableError("too many collisions") from None
             except StoreUnavailableError as error:
-                if tries_left < MAX_TRIES - 1 or isinstance(error, StoreSilentError):
+                if tries_left < MAX_TRIES - 1 or isinstance(error, StoreSilentError | MissingPartitionError):
                     raise
         raise AssertionError

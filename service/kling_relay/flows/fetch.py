@@ -20,7 +20,6 @@ from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import outbox, recipients, shards
 from kling_relay.store.deliveries.recipients import Recipient
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import StoreError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class Fetch:
         while not self._progress.is_stopping:
             try:
                 await act()  # type: ignore[misc]  # every act is a coroutine function
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - the worker depends on this loop
                 self.observer.database_failed("fetch", error)
             await asyncio.sleep(seconds)
 
@@ -137,7 +136,7 @@ class Fetch:
             try:
                 if self.shards:
                     await self._add_pending(await outbox.discover(self.database, sorted(self.shards)))
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - the worker depends on this loop
                 self.observer.database_failed("fetch", error)
             await asyncio.sleep(max(self.tunables.scan_every, 20 * (loop.time() - started_at)))
 
@@ -213,7 +212,7 @@ class Fetch:
                     continue
                 await self._check(is_woken=is_woken)
                 await self._write_health_changes()
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - the worker depends on this loop
                 self.observer.database_failed("fetch", error)
                 await asyncio.sleep(0.5)
 

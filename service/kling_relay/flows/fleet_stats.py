@@ -11,7 +11,6 @@ from datetime import datetime
 
 from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.stats import fleet
 
 SHARD = 0
@@ -46,6 +45,6 @@ class FleetStats:
             return
         try:
             self.observer.fleet_stats_changed(await fleet.read(self.database, self.now()))
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - the worker depends on this loop
             self.observer.fleet_stats_changed(None)
             self.observer.database_failed("fleet_stats", error)

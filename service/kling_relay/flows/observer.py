@@ -78,7 +78,7 @@ class Observer:
         """There are new figures of the whole database. None: another worker reads them, or they cannot be read."""
 
     def database_failed(self, flow: str, error: Exception) -> None:
-        """A background flow could not use the database and will try again."""
+        """A flow failed, most often because of the database. `web` answered 503; the others will try again."""
 
 
 FACTS = tuple(name for name, member in vars(Observer).items() if callable(member) and not name.startswith("_"))

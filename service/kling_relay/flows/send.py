@@ -29,7 +29,7 @@ from kling_relay.flows.coalesce import Coalescer, OverloadedError
 from kling_relay.flows.ingest import Ingest, Observation, Outcome
 from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import StoreError
+from kling_relay.store.postgres.statement import StoreError, StoreReadOnlyError
 from kling_relay.store.tasks import slots, submissions
 from kling_relay.store.tasks.steps import TaskState
 
@@ -72,12 +72,15 @@ class SendTunables:
 
     claimed_for: float = 90.0
     """After this, any process may take over a claimed order without an outcome. Longer than any POST."""
-    persist_for: float = 600.0
-    """How long an outcome is held while the database is unavailable."""
+    persist_for: float = 86_400.0
+    """How long an outcome is held while nothing can be written; no new order is sent meanwhile."""
+    release_for: float = 600.0
+    """How long we try to release a claim whose confirmation was lost."""
     persist_in_stop: float = 20.0
     """The same while the process stops."""
     retry_after: float = 0.25
-    """Between tries to write an outcome."""
+    """Before an outcome is written again; doubled each time up to `max_retry_after`."""
+    max_retry_after: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,8 @@ class Send:
         claim_id = self.new_id(self.now())
         try:
             rows = await slots.admit(self.database, self.slots_limit, self.tunables.claimed_for, claim_id)
+        except StoreReadOnlyError:  # surely nothing was claimed
+            raise
         except StoreError:
             _ = self._start(self._release_claim(claim_id))
             raise
@@ -155,6 +160,8 @@ class Send:
         claim_id = self.new_id(self.now())
         try:
             attempts = await submissions.claim_for_sending(self.database, tasks, self.tunables.claimed_for, claim_id)
+        except StoreReadOnlyError:  # surely nothing was claimed
+            raise
         except StoreError:
             _ = self._start(self._release_claim(claim_id))
             raise
@@ -162,7 +169,7 @@ class Send:
 
     async def _release_claim(self, claim_id: UUID) -> None:
         """Release a claim whose confirmation was lost: it may be in the database, but nothing was sent under it."""
-        await self._persist(lambda: submissions.release_claim(self.database, claim_id))
+        await self._persist(lambda: submissions.release_claim(self.database, claim_id), self.tunables.release_for)
 
     async def _send(self, order: OutgoingOrder) -> Sent | None:
         if order.claim_id is None:
@@ -183,21 +190,22 @@ class Send:
         self.observer.order_sent(answer, loop.time() - started_at)
         if isinstance(answer, AccountRefused):
             self.observer.provider_refused_account(order.task, answer)
-        return await self._persist(lambda: self._write_outcome(order, answer))
+        return await self._persist(lambda: self._write_outcome(order, answer), self.tunables.persist_for)
 
-    async def _persist(self, write: Callable[[], Awaitable[Written]]) -> Written:
-        """Try to write until the database is back, because a lost outcome would cost the task."""
+    async def _persist(self, write: Callable[[], Awaitable[Written]], within: float) -> Written:
+        """Try to write until the database is back and writable, because a lost outcome would cost the task."""
         loop = asyncio.get_running_loop()
-        started_at = loop.time()
+        started_at, wait = loop.time(), self.tunables.retry_after
         while True:
             try:
                 return await write()
             except _TRANSIENT:
                 tunables = self.tunables
-                limit = tunables.persist_in_stop if self._stopping.is_set() else tunables.persist_for
+                limit = tunables.persist_in_stop if self._stopping.is_set() else within
                 if loop.time() - started_at > limit:
                     raise
-                await asyncio.sleep(tunables.retry_after)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, tunables.max_retry_after)
 
     async def _write_outcome(self, order: OutgoingOrder, answer: SubmitOutcome) -> Sent:
         outcome: Outcome | None = None

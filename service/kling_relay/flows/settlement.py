@@ -8,15 +8,24 @@ deliveries are read.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from kling_relay.core.ids import creation_time
 from kling_relay.store.deliveries import outbox
 from kling_relay.store.deliveries.outbox import SettledAttempt
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.store.postgres.statement import (
+    BadRowError,
+    CollisionError,
+    MissingPartitionError,
+    StoreUnavailableError,
+)
 
 MAX_BATCH = 500
 MAX_FLUSHES = 2
 RETRY_AFTER = 0.5
+OLD_AFTER = timedelta(days=2)
+"""An event that is older has its partition already, or will never have one again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +76,20 @@ class Settlement:
                 return
 
     async def _write(self, batch: Sequence[SettledAttempt]) -> None:
-        """Write the batch, or its halves on a bad row. The bad attempt is dropped, and its delivery is read again."""
+        """Write the batch, or its halves on a bad row. The bad attempt is dropped, and its delivery is read again.
+
+        An old event's partition may be gone for good. One that is missing for a new event comes back.
+        """
         try:
             await outbox.settle(self.database, batch)
-        except BadRowError:
+        except (BadRowError, MissingPartitionError) as error:
+            if len(batch) == 1 and isinstance(error, MissingPartitionError) and not _is_old(batch[0]):
+                raise
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._write(batch[:middle])
                 await self._write(batch[middle:])
+
+
+def _is_old(attempt: SettledAttempt) -> bool:
+    return attempt.at - creation_time(attempt.subject) > OLD_AFTER

@@ -101,7 +101,7 @@ class Sweep:
             wait = every
             try:
                 await act()
-            except (StoreError, OverloadedError) as error:
+            except Exception as error:  # noqa: BLE001 - the worker depends on this loop
                 self.observer.database_failed("sweep", error)
                 wait = min(every, self.tunables.retry_after)
             if wakeup is None:
@@ -145,7 +145,7 @@ class Sweep:
     async def keep_house(self) -> None:
         """Create partitions ahead of time and drop expired ones. If they are not ours, only report that."""
         now = self.now()
-        with translated():
+        with translated(self.database.pool):
             connection = await self.database.pool.acquire()
         try:
             created = await partitions.create_missing(connection, now, self.retention)

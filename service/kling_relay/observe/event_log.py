@@ -5,6 +5,7 @@ action.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +17,16 @@ from typing_extensions import override
 from kling_relay.core.event import webhook_id
 from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
 from kling_relay.core.task import Step
+from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.log_context import current_fields
 from kling_relay.flows.observer import AnsweredRequest, Observer
 from kling_relay.flows.poll import SweepCounts
 from kling_relay.observe.metrics import CALLBACK, SUBMIT_OUTCOME, SWEEP_ACTIONS
 from kling_relay.store.deliveries.outbox import SettledAttempt
+from kling_relay.store.postgres.statement import StoreError
 
+FAILURE_EVERY = 1.0
+"""Seconds between two lines about the same failure of the database."""
 _PROBES = frozenset({"livez", "readyz"})
 
 
@@ -34,6 +39,7 @@ class Log(Observer):
         self.info = logger.info
         self.warning = logger.warning
         self.error = logger.error
+        self._failed_at: dict[tuple[str, str], float] = {}
         self._writes_debug = logger.is_enabled_for(logging.DEBUG)
         self._writes_info = logger.is_enabled_for(logging.INFO)
 
@@ -160,7 +166,19 @@ class Log(Observer):
 
     @override
     def database_failed(self, flow: str, error: Exception) -> None:
-        self.warning("a database operation failed; will try again", flow=flow, error=_text(error))
+        """Write at most one line a second for each flow and kind of error; a bug comes with its traceback."""
+        kind, now = type(error).__name__, time.monotonic()
+        if now - self._failed_at.get((flow, kind), -FAILURE_EVERY) < FAILURE_EVERY:
+            return
+        self._failed_at[flow, kind] = now
+        is_known = isinstance(error, StoreError | OverloadedError | OSError)
+        self.error(
+            "a database operation failed",
+            flow=flow,
+            kind=kind,
+            error=_text(error),
+            **({} if is_known else {"exc_info": error}),
+        )
 
 
 def _text(error: Exception) -> str:

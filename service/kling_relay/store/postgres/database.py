@@ -61,6 +61,9 @@ async def connect(url: str, *, size: int = 10, max_wait: float = 5.0, pooler: bo
     pool = await _pool(url, size, max_wait, name="look-up", pooler=pooler, extra={})
     ingest = await _pool(url, 3, max_wait, name="ingest", pooler=pooler, extra={})
     settle = await _pool(url, 3, max_wait * 2, name="deliver", pooler=pooler, extra=ASYNCHRONOUS_COMMIT)
+    pools = (pool, ingest, settle)
+    for opened in pools:
+        opened.siblings = [other for other in pools if other is not opened]
     try:
         tx_offset = await _TX_OFFSET.scalar(pool)
         if tx_offset is None:
@@ -75,7 +78,9 @@ async def connect(url: str, *, size: int = 10, max_wait: float = 5.0, pooler: bo
                 opened.terminate()
 
 
-async def _pool(url: str, size: int, max_wait: float, *, name: str, pooler: bool, extra: Mapping[str, str]) -> Pool:
+async def _pool(
+    url: str, size: int, max_wait: float, *, name: str, pooler: bool, extra: Mapping[str, str]
+) -> QuickPool:
     settings = {} if pooler else {**PLANNER_SETTINGS, **extra}
     pooler_class = PoolerSettleConnection if extra else PoolerLookUpConnection
     with translated():
@@ -92,6 +97,8 @@ async def _pool(url: str, size: int, max_wait: float, *, name: str, pooler: bool
             max_queries=50_000,
             loop=None,
             record_class=asyncpg.Record,
+            # after a failover the address may still lead to the old server, now a standby: the next try may not
+            target_session_attrs=None if "target_session_attrs" in url else "primary",
             server_settings={"application_name": f"kling-relay {name}", **settings},
         )
 

@@ -4,17 +4,22 @@ Connections stay checked out of asyncpg's pool and wait here, the last used firs
 cancelled or in a transaction goes to asyncpg, which cleans or closes it; its borrower does not wait for that, because a
 server that hangs does not answer a cancellation either.
 
-It uses these internals of asyncpg: `Pool._acquire`, `PoolConnectionProxy._con`, `Connection._protocol` with its
-`_is_cancelling`. `tests/store/test_asyncpg_internals.py` fails if they change; ADR 14 has what it gains.
+It uses these internals of asyncpg: `Pool._acquire` and `Pool._generation`, `PoolConnectionProxy._con` and `._holder`
+with its `_pool` and `_generation`, `Connection._protocol` with its `_is_cancelling`.
+`tests/store/test_asyncpg_internals.py` fails if they change; ADR 14 has what it gains.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from typing_extensions import override
+
+REPLACE_EVERY = 1.0
+"""Seconds between two replacements of all connections: while a server stays read-only, every write asks for one."""
 
 Row = asyncpg.Record
 if TYPE_CHECKING:  # the driver's classes are generic only in their stubs
@@ -31,6 +36,10 @@ class QuickPool(_Pool):
     _idle: list[_Lent]
     _waiters: "deque[asyncio.Future[_Lent | None]]"
     _discarding: set[asyncio.Task[None]]
+    _generation: int
+    """asyncpg's count of replacements: a connection of an older generation is closed when it comes back to asyncpg."""
+    siblings: "Sequence[QuickPool]" = ()
+    """The other pools of the same database, which are replaced together with this one."""
 
     @override
     def __init__(self, *address: Any, max_size: int, timeout: float, **options: Any) -> None:
@@ -41,6 +50,25 @@ class QuickPool(_Pool):
         self._idle = []
         self._waiters = deque()
         self._discarding = set()
+        self._replaced_at = float("-inf")
+
+    def replace(self) -> None:
+        """Close every connection of this pool and of its siblings, those in use when they come back.
+
+        New ones go where the database's name leads by then. At most once per REPLACE_EVERY.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._replaced_at < REPLACE_EVERY:
+            return
+        for pool in (self, *self.siblings):
+            pool._replace_own(now)  # noqa: SLF001 - it is another of ours
+
+    def _replace_own(self, now: float) -> None:
+        self._replaced_at = now
+        self._generation += 1
+        idle, self._idle = self._idle, []
+        for lent in idle:
+            self._start_discarding(lent)
 
     async def _acquire(self, timeout: float | None) -> _Lent:  # noqa: ASYNC109 - the driver's own signature
         """Lend a connection; every way to borrow one calls this method."""
@@ -49,7 +77,7 @@ class QuickPool(_Pool):
         while True:
             while self._idle:
                 lent = self._idle.pop()
-                if _is_reusable(lent):
+                if _is_reusable(lent, self._generation):
                     return lent
                 await self._discard(lent)
             if self.is_closing():
@@ -82,10 +110,8 @@ class QuickPool(_Pool):
     @override
     async def release(self, connection: _Lent, *, timeout: float | None = None) -> None:
         """Take a connection back."""
-        if not _is_reusable(connection):
-            discarding = asyncio.get_running_loop().create_task(self._discard(connection))
-            self._discarding.add(discarding)
-            discarding.add_done_callback(self._discarded)
+        if not _is_reusable(connection, self._generation):
+            self._start_discarding(connection)
         else:
             self._idle.append(connection)
             self._serve_next()
@@ -121,7 +147,12 @@ class QuickPool(_Pool):
         await closing
 
     def _take_idle(self) -> _Lent | None:
-        return self._idle.pop() if self._idle and _is_reusable(self._idle[-1]) else None
+        return self._idle.pop() if self._idle and _is_reusable(self._idle[-1], self._generation) else None
+
+    def _start_discarding(self, lent: _Lent) -> None:
+        discarding = asyncio.get_running_loop().create_task(self._discard(lent))
+        self._discarding.add(discarding)
+        discarding.add_done_callback(self._discarded)
 
     async def _discard(self, lent: _Lent) -> None:
         try:
@@ -146,9 +177,11 @@ class QuickPool(_Pool):
                 return
 
 
-def _is_reusable(lent: _Lent) -> bool:
-    # None once asyncpg has taken it back; not in the stubs, and asking the proxy itself would raise
-    connection: Any = getattr(lent, "_con")  # noqa: B009
-    return connection is not None and not (
+def _is_reusable(lent: Any, generation: int) -> bool:
+    # its attributes are not in the stubs; `_con` is None once asyncpg has taken it back
+    connection = lent._con  # noqa: SLF001 - asking the proxy itself would raise then
+    if connection is None or lent._holder._generation != generation:  # noqa: SLF001 - asyncpg's pool asks the same
+        return False
+    return not (
         connection.is_closed() or connection.is_in_transaction() or connection._protocol._is_cancelling()  # noqa: SLF001 - asyncpg's pool asks the same
     )

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import ClauseElement
 
 from kling_relay.core.ids import MAX_ID
+from kling_relay.store.postgres.pool import QuickPool
 from kling_relay.store.postgres.queries import numbered
 
 Row = asyncpg.Record
@@ -33,11 +34,19 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached, or does not answer in time."""
+    """The database cannot be reached, does not answer in time, or cannot do this now."""
 
 
 class StoreSilentError(StoreUnavailableError):
     """The database does not answer in time; another call would take as long."""
+
+
+class StoreReadOnlyError(StoreUnavailableError):
+    """The server takes no writes: it is a standby, or it was set to read-only. Nothing was written."""
+
+
+class MissingPartitionError(StoreUnavailableError):
+    """A row has no partition. Nothing was written."""
 
 
 class CollisionError(StoreError):
@@ -48,38 +57,75 @@ class BadRowError(StoreError):
     """A value that the database cannot store."""
 
 
-_AWAY = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
+UNAVAILABLE = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "F0", "XX"})
+"""Classes of SQLSTATE by which a server says that it cannot do this now; nothing is wrong with the statement.
+
+Connection lost (08), read-only or an ended transaction (25), no access (28, 3D), resources (53), a state that is in the
+way (55), operator (57), its disk and files (58, F0), its own faults (XX).
+"""
+_READ_ONLY = "25006"
+_CHECK_VIOLATION = "23514"
 _COLLISIONS = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.UniqueViolationError,
+    asyncpg.InvalidCachedStatementError,  # a migration changed the table: the driver prepares the statement again
 )
-_BAD = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_BAD = (asyncpg.exceptions.DataError, asyncpg.IntegrityConstraintViolationError)
+_DRIVER = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError)
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Map the driver's errors to a StoreError. Errors in our own SQL pass through."""
+def translated(runner: Runner | None = None) -> Iterator[None]:
+    """Map the driver's errors to a StoreError. Errors in our own SQL pass through.
+
+    If the server takes no writes, the connections of the pool behind `runner` are replaced, because the database's
+    name may lead to another server by now.
+    """
     try:
         yield
-    except asyncpg.exceptions.DataError as error:
-        raise BadRowError(str(error)) from error
-    except _COLLISIONS as error:
-        raise CollisionError(str(error)) from error
-    except _BAD as error:
-        raise BadRowError(str(error)) from error
-    except TimeoutError as error:
-        raise StoreSilentError(f"no answer in time: {error}".rstrip(": ")) from error
-    except _AWAY as error:
-        raise StoreUnavailableError(f"{type(error).__name__}: {error}") from error
+    except _DRIVER as error:
+        failure = _failure(error)
+        if failure is None:
+            raise
+        if runner is not None and isinstance(failure, StoreReadOnlyError):
+            replace_connections(runner)
+        raise failure from error
+
+
+def _failure(error: Exception) -> StoreError | None:
+    match error:
+        case asyncpg.PostgresError():
+            return _server_failure(error)
+        case asyncpg.TargetServerAttributeNotMatched():
+            return StoreReadOnlyError("the server is a standby, or takes no writes")
+        case TimeoutError():
+            return StoreSilentError(f"no answer in time: {error}".rstrip(": "))
+        case _:
+            return StoreUnavailableError(f"{type(error).__name__}: {error}")
+
+
+def _server_failure(error: asyncpg.PostgresError) -> StoreError | None:
+    state = error.sqlstate or ""
+    if isinstance(error, _COLLISIONS):
+        return CollisionError(str(error))
+    if state == _READ_ONLY:
+        return StoreReadOnlyError(str(error))
+    if state == _CHECK_VIOLATION and not error.constraint_name:  # all but "no partition found" name a constraint
+        return MissingPartitionError(str(error))
+    if isinstance(error, _BAD):
+        return BadRowError(str(error))
+    if state[:2] in UNAVAILABLE:
+        return StoreUnavailableError(f"{type(error).__name__}: {error}")
+    return None
+
+
+def replace_connections(runner: Runner) -> None:
+    """Have the pool behind `runner`, and the pools beside it, open new connections; see `QuickPool.replace`."""
+    pool = runner if isinstance(runner, asyncpg.Pool) else getattr(getattr(runner, "_holder", None), "_pool", None)
+    if isinstance(pool, QuickPool):
+        pool.replace()
 
 
 class Statement:
@@ -110,22 +156,22 @@ class Statement:
 
     async def rows(self, runner: Runner, **given: Any) -> list[Row]:
         """Return every row."""
-        with translated():
+        with translated(runner):
             return await runner.fetch(self.sql, *self.arguments(given))
 
     async def row(self, runner: Runner, **given: Any) -> Row | None:
         """Return the first row, or None."""
-        with translated():
+        with translated(runner):
             return await runner.fetchrow(self.sql, *self.arguments(given))
 
     async def scalar(self, runner: Runner, **given: Any) -> Any:
         """Return the first column of the first row, or None."""
-        with translated():
+        with translated(runner):
             return await runner.fetchval(self.sql, *self.arguments(given))
 
     async def run(self, runner: Runner, **given: Any) -> int:
         """Run it and return how many rows it touched (by its command tag)."""
-        with translated():
+        with translated(runner):
             tag: str = await runner.execute(self.sql, *self.arguments(given))
         last = tag.rsplit(" ", 1)[-1]
         return int(last) if last.isdigit() else 0
@@ -154,6 +200,6 @@ def first_of(ids: Collection[Any]) -> dict[str, Any]:
 @asynccontextmanager
 async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """Give a connection inside a transaction: committed at the end, rolled back on any error."""
-    with translated():
+    with translated(pool):
         async with pool.acquire() as connection, connection.transaction():
             yield connection

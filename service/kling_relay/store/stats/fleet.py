@@ -63,7 +63,7 @@ def _row_counts(estimates: Mapping[str, Row]) -> dict[tuple[str, str], int]:
 async def _days_ahead(database: Database, now: datetime) -> float:
     """Return for how many days from now every partitioned table has partitions; 0 if one lacks today's."""
     ends = []
-    with translated():
+    with translated(database.pool):
         async with database.pool.acquire() as connection:
             for parent in PARTITIONED:
                 covered = now
