@@ -88,6 +88,37 @@ async def test_partitions_cover_now_and_a_week_ahead_in_every_table(box: Outbox)
     assert await partitions.create_missing(box.connection, NOW + timedelta(days=5), RETENTION) > 0
 
 
+@pytest.mark.parametrize("span", [timedelta(days=1), timedelta(days=3)])
+def test_a_gap_between_partitions_is_filled_and_nothing_else(span: timedelta) -> None:
+    whole = list(partitions.missing_ranges([], NOW, span))
+    assert list(partitions.missing_ranges(whole, NOW, span)) == []
+    for missing in range(len(whole)):
+        rest = whole[:missing] + whole[missing + 1 :]
+        gap = whole[missing : missing + 1] if missing else []  # what is before the first one was dropped
+        assert list(partitions.missing_ranges(rest, NOW, span)) == gap
+    later = NOW + timedelta(days=14)
+    created = list(partitions.missing_ranges(whole, later, span))
+    assert created[0].start <= later - span
+    assert all(one.end == following.start for one, following in pairwise(created))
+    assert created[-1].end >= later + partitions.CREATE_AHEAD
+
+
+def test_a_gap_left_by_another_width_is_filled_without_an_overlap() -> None:
+    whole = list(partitions.missing_ranges([], NOW, timedelta(days=1)))
+    gap = whole[1:3]
+    assert list(partitions.missing_ranges(whole[:1] + whole[3:], NOW, timedelta(days=3))) == [
+        partitions.PartitionRange(start=gap[0].start, end=gap[-1].end)
+    ]
+
+
+async def test_a_detached_partition_of_today_comes_back_with_its_rows(box: Outbox) -> None:
+    made = await task(box, NOW)
+    (today,) = [each for each in await partitions.ranges(box.connection) if each.start <= NOW < each.end]
+    await box.connection.execute(f"ALTER TABLE tasks DETACH PARTITION {today.name('tasks')}")
+    assert await partitions.create_missing(box.connection, NOW, RETENTION) == 1
+    assert await box.connection.fetchval("SELECT id FROM tasks") == made
+
+
 async def test_a_row_without_a_partition_is_an_error(box: Outbox) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await task(box, NOW + timedelta(days=400))

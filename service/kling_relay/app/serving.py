@@ -17,6 +17,7 @@ from kling_relay.observe.event_log import Log
 from kling_relay.observe.logging_setup import set_up
 from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.settings import Settings
+from kling_relay.store.schema.readiness import reason_not_ready
 from kling_relay.web import application
 from kling_relay.web import server as web_server
 
@@ -58,6 +59,8 @@ async def serve(
         database = await stack.enter_async_context(open_database(settings))
         provider_url = settings.provider_url or await _sandbox(stack, settings)
         parts = await assemble(stack, settings, database, provider_url, telemetry, tunables)
+        await parts.partition_keeper.check()  # before anything is served that needs them
+        stack.push_async_callback(_cancel, asyncio.ensure_future(parts.partition_keeper.run()))
         await stack.enter_async_context(
             serve_metrics(settings, telemetry.metrics, database, ready=lambda: _unready(parts))
         )
@@ -105,8 +108,12 @@ def log_of(settings: Settings) -> Log:
 async def _unready(parts: Parts) -> str | None:
     if parts.draining.is_set():
         return "shutting down"
-    await parts.database.pool.fetchval("SELECT 1")
-    return None
+    return await reason_not_ready(parts.database, clock.now())
+
+
+async def _cancel(running: "asyncio.Future[None]") -> None:
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def _until(stopping: asyncio.Event, working: "asyncio.Future[None] | None") -> None:

@@ -20,6 +20,7 @@ from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.fleet_stats import SHARD, FleetStats
 from kling_relay.flows.ingest import Ingest, IngestTunables
 from kling_relay.flows.observer import Observer
+from kling_relay.flows.partition_keeper import PartitionKeeper
 from kling_relay.flows.poll import PollTunables
 from kling_relay.flows.send import Send, SendTunables
 from kling_relay.flows.submit import Submit, SubmitTunables
@@ -63,6 +64,7 @@ class Parts:
     submit: Submit
     ingest: Ingest
     worker: Worker
+    partition_keeper: PartitionKeeper
     draining: asyncio.Event
 
 
@@ -77,7 +79,7 @@ async def assemble(
     """Make the parts. `stack` closes those that must be closed, in reverse order."""
     keys = signing_keys(settings)
     encryptor = Encryptor(keys)
-    web_wakeup, delivery_wakeup, slot_wakeup = Wakeup(), Wakeup(), Wakeup()
+    web_wakeup, delivery_wakeup, slot_wakeup, partition_wakeup = Wakeup(), Wakeup(), Wakeup(), Wakeup()
     draining = asyncio.Event()
     observer, tracer = telemetry.observer, telemetry.tracer
     client = await stack.enter_async_context(provider_of(settings, provider_url))
@@ -131,6 +133,7 @@ async def assemble(
         web_wakeup=web_wakeup,
         public_url=settings.own_url,
         delivery_wakeup=delivery_wakeup,
+        partition_missing=partition_wakeup,
         limits=_limits(settings),
         dial_policy=dial_policy,
         slots=settings.provider_slots,
@@ -144,6 +147,9 @@ async def assemble(
         submit=submit,
         ingest=ingest,
         worker=Worker(deliver, fetch, (sweep, budget, stats)),
+        partition_keeper=PartitionKeeper(
+            database, now=clock.now, retention=settings.retention, missing=partition_wakeup, observer=observer
+        ),
         draining=draining,
     )
 

@@ -19,7 +19,12 @@ from kling_relay.core.key import Caller
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.observer import AnsweredRequest
-from kling_relay.store.postgres.statement import BadRowError, CollisionError, StoreUnavailableError
+from kling_relay.store.postgres.statement import (
+    BadRowError,
+    CollisionError,
+    MissingPartitionError,
+    StoreUnavailableError,
+)
 from kling_relay.web.http.body import THREAD_FROM, parse
 from kling_relay.web.http.cors import CORS_HEADERS, preflight_response
 from kling_relay.web.http.headers import CommonHeaders
@@ -127,6 +132,10 @@ class Dispatcher:
     def _error(
         self, request: AnyRequest, match: Match | None, error: Exception, *, kling: bool, cors: bool
     ) -> Response:
+        if isinstance(error, StoreUnavailableError):
+            self._state.context.observer.database_failed("web", error)
+            if isinstance(error, MissingPartitionError):
+                self._state.context.partition_missing.notify()
         refusal = _refusal(error)
         request.error_code = refusal.code
         response = error_response(refusal, request.request_id, kling=kling)

@@ -59,10 +59,22 @@ def width(retention: timedelta) -> timedelta:
 
 
 def missing_ranges(existing: list[PartitionRange], now: datetime, span: timedelta) -> Iterator[PartitionRange]:
-    """Yield the ranges to create, each `span` long, oldest first: they cover [now - span, now + CREATE_AHEAD]."""
-    start = _EPOCH + ((now - _EPOCH) // span - 1) * span
-    start = max([start, *(partition.end for partition in existing)])
-    while start < now + CREATE_AHEAD:
+    """Yield the ranges to create, oldest first: with the `existing` ones they cover [now - span, now + CREATE_AHEAD].
+
+    Each is `span` long, or as long as the gap that it fills. Before the first existing one there is no gap.
+    """
+    end = now + CREATE_AHEAD
+    current = _EPOCH + ((now - _EPOCH) // span) * span
+    start = current - span
+    if existing:
+        start = max(start, existing[0].start) if existing[0].start <= now else current
+    for partition in existing:
+        while start < min(end, partition.start):
+            filled = PartitionRange(start=start, end=min(start + span, partition.start))
+            yield filled
+            start = filled.end
+        start = max(start, partition.end)
+    while start < end:
         yield PartitionRange(start=start, end=start + span)
         start += span
 
@@ -91,7 +103,7 @@ async def create_missing(connection: Connection, now: datetime, retention: timed
     Raises NotTableOwnerError if this role may not.
     """
     count = 0
-    with translated(), _owner_required():
+    with translated(connection), _owner_required():
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '5s'")
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -114,10 +126,12 @@ def _owner_required() -> Iterator[None]:
 
 
 async def _create(connection: Connection, parent: str, partition: PartitionRange) -> None:
+    """Create and attach a partition; a detached table that has its name is attached with the rows that it has."""
     name = partition.name(parent)
+    if await _PARTITION_STATE.row(connection, name=name) is None:
+        await connection.execute(f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL) WITH ({CHILD_STORAGE[parent]})")
     await connection.execute(
-        f"CREATE TABLE {name} (LIKE {parent} INCLUDING ALL) WITH ({CHILD_STORAGE[parent]});"
-        f" ALTER TABLE {parent} ATTACH PARTITION {name}"
+        f"ALTER TABLE {parent} ATTACH PARTITION {name}"
         f" FOR VALUES FROM ('{lower_bound(partition.start)}') TO ('{lower_bound(partition.end)}')"
     )
 
@@ -150,8 +164,8 @@ async def _drop(connection: Connection, parent: str, name: str) -> bool:
     state = await _PARTITION_STATE.row(connection, name=name)
     if state is None:
         return False
-    try:
-        with translated(), _owner_required():
+    with translated(connection), _owner_required():
+        try:
             if state["is_pending"] is not None:
                 # a statement of its own: CONCURRENTLY is not allowed in a transaction, and a SET before it would
                 # reach another connection behind a pooler
@@ -160,6 +174,6 @@ async def _drop(connection: Connection, parent: str, name: str) -> bool:
             async with connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '5s'")
                 await connection.execute(f"DROP TABLE {name}")
-    except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError) as error:
-        raise CollisionError(f"another process is dropping partitions: {error}") from error
+        except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError) as error:
+            raise CollisionError(f"another process is dropping partitions: {error}") from error
     return True

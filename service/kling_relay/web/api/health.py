@@ -1,15 +1,10 @@
 """Liveness and readiness."""
 
-import asyncio
-
-from kling_relay.store.events.log import head
-from kling_relay.store.postgres.statement import StoreUnavailableError
+from kling_relay.store.schema.readiness import reason_not_ready
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response, json_response
 from kling_relay.web.http.routing import Route
 from kling_relay.web.models.health import HealthResponse
-
-_DATABASE_WITHIN = 2.0
 
 
 async def live(_: Request) -> Response:
@@ -18,7 +13,7 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Return 200 if the process should get requests, else 503 with the reason."""
+    """Return 200 if orders and callbacks can be written, else 503 with the reason."""
     reason = await _reason_not_ready(request)
     if reason is None:
         return json_response({"status": "ready"})
@@ -29,12 +24,7 @@ async def _reason_not_ready(request: Request) -> str | None:
     context = request.context
     if context.is_draining():
         return "shutting down"
-    try:
-        async with asyncio.timeout(_DATABASE_WITHIN):
-            await head(context.database)
-    except (StoreUnavailableError, TimeoutError):
-        return "the database is unavailable"
-    return None
+    return await reason_not_ready(context.database, context.now())
 
 
 ROUTES = (

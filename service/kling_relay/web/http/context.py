@@ -75,8 +75,8 @@ class Context:
 
     `callback_keys` sign callback tokens, newest first; `random_bits` makes secrets, `new_id` names requests; `slots`
     is the number of tasks that may be in flight at the provider; None means no limit. `web_wakeup` wakes the
-    LogFollower if there may be new events, `delivery_wakeup` the worker of this process if a delivery may be due.
-    `is_draining` is true while the process prepares to stop.
+    LogFollower if there may be new events, `delivery_wakeup` the worker of this process if a delivery may be due,
+    `partition_missing` the flow that creates partitions. `is_draining` is true while the process prepares to stop.
     """
 
     submit: OrderFlow
@@ -95,5 +95,6 @@ class Context:
     public_url: str = ""
     slots: int | None = None
     delivery_wakeup: Wakeup = field(default_factory=Wakeup)
+    partition_missing: Wakeup = field(default_factory=Wakeup)
     is_draining: Callable[[], bool] = lambda: False
     observer: Observer = field(default_factory=Observer)
