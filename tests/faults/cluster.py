@@ -1,6 +1,7 @@
-"""A PostgreSQL for one test, with fsync on, that the test may stop and kill."""
+"""A PostgreSQL for one test, with fsync on, that the test may stop and kill; and a standby that follows it."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from kling_relay.store.embedded import server as embedded
 from kling_relay.store.embedded.server import Server, acquire
 from kling_relay.store.schema import partitions
 from kling_relay.store.schema.migrate import migrate
+from tests.support.waiting import eventually
 
 _OPTIONS = {"shared_buffers": "64MB", "max_wal_size": "1GB", "log_min_messages": "fatal", "fsync": "on"}
 
@@ -53,3 +55,76 @@ async def killed(server: Server) -> None:
 async def back(server: Server) -> None:
     """Start it again; it first replays its log."""
     await asyncio.to_thread(embedded._start, server.cluster, server.account)
+
+
+@asynccontextmanager
+async def standby(primary: Server) -> AsyncIterator[Server]:
+    """Yield a hot standby of `primary`, and stop it at the end. Its files are removed with those of `primary`."""
+    follower = await asyncio.to_thread(_copied, primary)
+    try:
+        yield follower
+    finally:
+        await killed(follower)
+
+
+def _copied(primary: Server) -> Server:
+    account, target = primary.account, primary.cluster.with_name("standby")
+    target.mkdir(mode=0o700)
+    if account:
+        os.chown(target, account.uid, account.gid)
+    source = ("--host", str(primary.socket_directory), "--username", embedded.OWNER, "--checkpoint", "fast")
+    embedded._run(
+        account, "pg_basebackup", *source, "--pgdata", str(target), "--wal-method", "stream", "--write-recovery-conf"
+    )
+    embedded._start(target, account)
+    return Server(target, embedded._socket_directory(target, account), account, lock=-1)
+
+
+async def caught_up(primary: Server) -> None:
+    """Wait until the standby of `primary` has replayed everything."""
+    connection = await asyncpg.connect(primary.url())
+    try:
+        await eventually(
+            lambda: connection.fetchval(
+                "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication WHERE state = 'streaming'"
+            )
+        )
+    finally:
+        await connection.close()
+
+
+async def promoted(follower: Server) -> None:
+    """Make a standby the primary."""
+    await asyncio.to_thread(
+        embedded._run, follower.account, "pg_ctl", "promote", "--wait", "--silent", "--pgdata", str(follower.cluster)
+    )
+
+
+async def stopped(server: Server) -> None:
+    """Stop it after its standby has received everything (`fast`)."""
+    await asyncio.to_thread(embedded._stop, server.cluster, server.account, "fast")
+
+
+async def back_as_standby(server: Server) -> None:
+    """Start a stopped primary again as a standby, as an operator of a cluster does with the former one."""
+    (server.cluster / "standby.signal").touch()
+    await back(server)
+
+
+async def set_read_only(server: Server, state: str) -> None:
+    """Do what a managed PostgreSQL does when its disk is nearly full ("on") or has room again ("off")."""
+    connection = await asyncpg.connect(server.url())
+    try:
+        await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
+        await connection.execute("SELECT pg_reload_conf()")
+        await eventually(lambda: _is_set(server, state))
+    finally:
+        await connection.close()
+
+
+async def _is_set(server: Server, state: str) -> bool:
+    connection = await asyncpg.connect(server.url())
+    try:
+        return bool(await connection.fetchval("SHOW transaction_read_only") == state)
+    finally:
+        await connection.close()

@@ -124,10 +124,30 @@ async def test_only_the_owner_creates_and_drops_partitions(roles: Roles) -> None
         await owner.close()
 
 
-async def grown_old(owner: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
-    """Leave only partitions that are older than the retention, and return the names of those of tasks."""
+async def test_a_service_that_may_not_create_partitions_is_red_until_their_owner_does(roles: Roles) -> None:
+    assert (await migrated(roles.owner))[0] == 0
+    owner = await asyncpg.connect(roles.owner)
+    try:
+        await drop_partitions(owner)
+    finally:
+        await owner.close()
+    async with sandboxed() as (_, provider), running(roles.service, provider, retention=f"{DAYS}d") as relay:
+        status, said = await relay.call("GET", "/readyz")
+        assert (status, "partition" in said["status"]) == (503, True), said
+        assert (await relay.call("POST", "/kling/v1/videos/text2video", json={"prompt": "a rabbit"}))[0] == 503
+        assert (await migrated(roles.owner))[0] == 0
+        assert (await relay.call("GET", "/readyz"))[0] == 200
+        await relay.final(await relay.submit())
+
+
+async def drop_partitions(owner: "asyncpg.Connection[asyncpg.Record]") -> None:
     for name in await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"):
         await owner.execute(f"DROP TABLE {name[0]}")
+
+
+async def grown_old(owner: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
+    """Leave only partitions that are older than the retention, and return the names of those of tasks."""
+    await drop_partitions(owner)
     assert await create_missing(owner, NOW - 2 * RETENTION, RETENTION)
     return {each.name("tasks") for each in await ranges(owner)}
 

@@ -74,7 +74,7 @@ async def test_a_server_that_takes_no_writes_loses_the_connections_of_all_pools(
     left = Statement("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:pids::int[])")
 
     async def are_gone() -> bool:
-        return await left.scalar(store.pool, pids=list(before)) == 0
+        return bool(await left.scalar(store.pool, pids=list(before)) == 0)
 
     await eventually(are_gone)
 

@@ -24,6 +24,10 @@ class Cable:
     async def plug_in(self) -> None:
         self._server = await asyncio.start_unix_server(self._handed_on, self._ours)
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to the database at `url`, as a service's name moves; open ones stay where they are."""
+        self._theirs = Path(unquote(url.rsplit("host=", 1)[1])) / _SOCKET
+
     async def pull(self) -> None:
         """Close all connections and accept no new ones."""
         if self._server is not None:
