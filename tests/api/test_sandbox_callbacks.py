@@ -149,6 +149,25 @@ async def test_a_contradiction_follows_the_truth_and_does_not_change_it(word: st
         assert len(stage.sandbox.ledger) == (2 if truth == "failed" else 1)
 
 
+@pytest.mark.parametrize("style", STYLES)
+async def test_a_success_without_a_url_has_none_in_any_style(style: str) -> None:
+    async with scene() as stage:
+        task = await stage.submit(f"[spelling:{style}][no-url:2] rabbit")
+        assert "/results/" not in str(await stage.called(3))
+        polled = [str(await stage.get(f"/kling/v1/videos/text2video/{task}")) for _ in range(4)]
+        assert ["/results/" in answer for answer in polled] == [False, False, True, True]
+
+
+async def test_a_late_url_comes_with_a_second_callback_for_the_success() -> None:
+    async with scene() as stage:
+        task = await stage.submit("[late-url:50ms] rabbit")
+        bodies = await stage.called(4)
+        assert [body["task_status"] for body in bodies[2:]] == ["succeed", "succeed"]
+        assert "task_result" not in bodies[2]
+        assert bodies[3]["task_result"] == stage.sandbox.task(task).result
+        assert len(stage.sandbox.ledger) == 1
+
+
 async def test_a_foreign_id_was_never_seen_before() -> None:
     async with scene() as stage:
         task = await stage.submit("[foreign-id]", external_task_id="mine")

@@ -157,6 +157,8 @@ async def test_a_success_can_cost_a_different_sum() -> None:
         "[spelling:odd]",
         "[1303:many]",
         "[charge:-1]",
+        "[no-url:0]",
+        "[late-url:soon]",
     ],
 )
 async def test_a_misspelt_argument_is_refused_rather_than_ignored(prompt: str) -> None:

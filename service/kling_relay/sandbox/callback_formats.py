@@ -41,8 +41,8 @@ def answer_data(task: Task, *, is_gateway_dialect: bool, brief: bool = False) ->
     data["updated_at"] = milliseconds(task.updated_at)
     if not is_gateway_dialect:
         data["task_info"] = _task_info(task.order.external_task_id)
-    if task.result is not None:
-        data["task_result"] = {"images": None, "videos": None} | task.result if is_gateway_dialect else task.result
+    if (result := task.published_result) is not None:
+        data["task_result"] = {"images": None, "videos": None} | result if is_gateway_dialect else result
     if task.charge is not None:
         data["final_unit_deduction"] = units(task.charge)
     return data

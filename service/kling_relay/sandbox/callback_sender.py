@@ -87,7 +87,7 @@ class CallbackSender:
         profile = self.current.profile
         if not task.order.hook or status not in profile.callbacks:
             return
-        callback = self._write(task, status, reason, result if false else task.result, false=false)
+        callback = self._write(task, status, reason, result if false else task.published_result, false=false)
         if status in task.schedule.lose or happens(profile.loss, self.rng):
             self._record(callback, is_lost=True)
         elif task.schedule.reorder:

@@ -85,6 +85,16 @@ def _copies(schedule: TaskSchedule, arguments: list[str]) -> TaskSchedule:
     return replace(schedule, copies=copies)
 
 
+def _no_url(schedule: TaskSchedule, arguments: list[str]) -> TaskSchedule:
+    if (polls := int(arguments[0]) if arguments else None) is not None and polls < 1:
+        raise ValueError("at least 1 poll")
+    return replace(schedule, no_url=True, no_url_polls=polls)
+
+
+def _late_url(schedule: TaskSchedule, arguments: list[str]) -> TaskSchedule:
+    return replace(schedule, no_url=True, late_url=duration(arguments[0]) if arguments else 2.0)
+
+
 DIRECTIVES: dict[str, Directive] = {
     "takes": Directive("[takes:0.5s]", "the task takes this long", lambda s, a: replace(s, takes=duration(a[0]))),
     "fail": Directive("[fail] [fail:REASON]", "the task fails", _fail),
@@ -151,6 +161,16 @@ DIRECTIVES: dict[str, Directive] = {
         "[contradict] [contradict:succeed]",
         "a false success is called back after the failure, or a false failure after the success",
         _contradict,
+    ),
+    "no-url": Directive(
+        "[no-url] [no-url:N]",
+        "a success names no file in callbacks and in answers to GET, or only in the first N of those answers",
+        _no_url,
+    ),
+    "late-url": Directive(
+        "[late-url] [late-url:5s]",
+        "a success names no file, until a second callback for it does after 2 s or this long",
+        _late_url,
     ),
     "foreign-id": Directive(
         "[foreign-id]", "callbacks carry an unknown task id", lambda s, _: replace(s, foreign_id=True)

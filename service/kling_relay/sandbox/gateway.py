@@ -134,7 +134,7 @@ class Gateway:
         task = self.state.find(request.match_info["key"])
         if task is None or task.order.operation is not operation:
             raise RefusalError(1203, "task not found")
-        task.poll_count += 1
+        task.count_poll()
         if task.schedule.poll_faults and (fault := _next_fault(task.schedule.poll_faults, task.poll_count - 1)):
             return await self._answer_fault(request, fault)
         if happens(self.current.profile.poll_html, self.rng):

@@ -101,11 +101,20 @@ class Lifecycle:
         task.status, task.reason, task.updated_at = status, reason, self.now()
         if status == "succeed":
             task.result = self._result(task)
+            task.hides_result = task.schedule.no_url
+            if task.schedule.late_url is not None:
+                self._schedule(task, task.schedule.late_url, lambda: self._publish_result(task))
         self.state.end(task, charge)
         self.sender.enqueue(task, status, reason)
         if task.schedule.contradict:
             self._call_back(task, "failed" if status == "succeed" else "succeed")
         self.sender.release(task)
+        self.state.changed()
+
+    def _publish_result(self, task: Task) -> None:
+        """Send a second callback for a success, with the result that the first one lacked."""
+        task.hides_result = False
+        self.call_back(task, task.status)
         self.state.changed()
 
     def call_back(self, task: Task, status: str) -> None:

@@ -62,6 +62,9 @@ class TaskSchedule:
     huge: bool = False
     unsigned: bool = False
     forged: bool = False
+    no_url: bool = False
+    no_url_polls: int | None = None
+    late_url: float | None = None
 
 
 DEFAULT = TaskSchedule()

@@ -39,6 +39,20 @@ class Task:
     charge: Decimal | None = None
     timer: asyncio.TimerHandle | None = None
     poll_count: int = 0
+    hides_result: bool = False
+    hidden_polls: int = 0
+
+    @property
+    def published_result(self) -> dict[str, Any] | None:
+        """The result as callbacks and answers have it: None while the task hides it."""
+        return None if self.hides_result else self.result
+
+    def count_poll(self) -> None:
+        """Count a GET of the task. After the scheduled number of them it no longer hides its result."""
+        self.poll_count += 1
+        if self.hides_result and self.schedule.no_url_polls is not None:
+            self.hidden_polls += 1
+            self.hides_result = self.hidden_polls <= self.schedule.no_url_polls
 
     @property
     def is_final(self) -> bool:
