@@ -1,9 +1,13 @@
 """Tasks: the list, live and filtered, and the page of a task."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from playwright.async_api import expect
 
+from kling_relay.core.task import Signal, SignalKind
+from kling_relay.flows.ingest import Observation
 from tests.browser.conftest import Open
 from tests.support.browsing import Complaints
 from tests.support.service import Relay, subscriber
@@ -81,6 +85,25 @@ async def test_a_task_shows_its_timeline_raw_callbacks_attempts_and_price(
         await expect(attempts).to_have_count(2)
         await expect(attempts.first).to_contain_text("503")
         await expect(attempts.last).to_contain_text("200")
+    assert complaints.errors == []
+
+
+async def test_a_task_without_its_result_says_so_until_the_result_is_there(
+    open_page: Open, relay: Relay, complaints: Complaints
+) -> None:
+    task = await relay.submit("a paper boat [forever][lose]")
+
+    async def move(signal: Signal) -> None:
+        await relay.parts.ingest.apply(
+            Observation(task=UUID(task), signal=signal, source="query", at=datetime.now(UTC))
+        )
+
+    await move(Signal(kind=SignalKind.RESULT_MISSING))
+    page = await open_page(f"tasks/{task}")
+    notice = page.get_by_text("The provider reports success but has named no file")
+    await expect(notice).to_be_visible()
+    await move(Signal(kind=SignalKind.SUCCEED, result={"videos": []}))
+    await expect(notice).to_have_count(0)
     assert complaints.errors == []
 
 

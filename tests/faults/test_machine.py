@@ -5,6 +5,7 @@ has its delivery, and its account sums to nothing but a charge.
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from hypothesis.stateful import (
 from kling_relay.core.event import BodyFormat
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.subscription import Ordering, SubscriptionOptions
-from kling_relay.core.task import FINAL, MOVES, Signal, SignalKind, Status
+from kling_relay.core.task import CLIENT_STATUS, FINAL, MOVES, Signal, SignalKind, Status
 from kling_relay.flows.ingest import Ingest, Observation
 from kling_relay.store.deliveries import subscriptions
 from kling_relay.store.deliveries.subscriptions import Subscription
@@ -37,11 +38,19 @@ from kling_relay.store.tasks.record import NewTask
 from tests.support.postgres import fresh_database
 
 CLIENT = UUID(int=7)
-PROVIDER = [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.SUCCEED, SignalKind.FAILED]
+PROVIDER = [
+    SignalKind.SUBMITTED,
+    SignalKind.PROCESSING,
+    SignalKind.INCOMPLETE,
+    SignalKind.SUCCEED,
+    SignalKind.FAILED,
+]
+VIDEO = {"videos": [{"id": "v", "url": "https://cdn.example.com/v.mp4", "duration": "5.1"}]}
 SHOWN = {
     Status.SUBMITTED: "task.submitted",
     Status.PROCESSING: "task.processing",
     Status.SUCCEED: "task.succeed",
+    Status.RESULT_MISSING: "task.succeed",
     Status.FAILED: "task.failed",
     Status.EXPIRED: "task.failed",
 }
@@ -52,7 +61,7 @@ def fresh() -> UUID:
 
 
 def signal(kind: SignalKind) -> Signal:
-    return Signal(kind=kind, result={"videos": []} if kind is SignalKind.SUCCEED else None, provider_task_id="p")
+    return Signal(kind=kind, result=VIDEO if kind is SignalKind.SUCCEED else None, provider_task_id="p")
 
 
 def reached(status: Status, kind: list[SignalKind]) -> set[Status]:
@@ -105,6 +114,14 @@ class Hammered(RuleBasedStateMachine):
     def given_up(self, task: UUID) -> None:
         self._apply(task, [SignalKind.EXPIRED], "clock")
 
+    @rule(task=tasks)
+    def polled_often_enough_without_a_file(self, task: UUID) -> None:
+        self._apply(task, [SignalKind.RESULT_MISSING], "query")
+
+    @rule(task=tasks, kind=st.sampled_from(PROVIDER))
+    def polled_for_the_last_time_while_called_back(self, task: UUID, kind: SignalKind) -> None:
+        self._apply(task, [SignalKind.RESULT_MISSING, kind], "query")
+
     @rule(task=tasks, kind=st.sampled_from(PROVIDER))
     def answered_while_called_back(self, task: UUID, kind: SignalKind) -> None:
         self._apply(task, [SignalKind.SUBMITTED, kind], "submit")
@@ -126,24 +143,33 @@ class Hammered(RuleBasedStateMachine):
 
     async def _check(self, task: UUID) -> None:
         pool = self.database.pool
-        row = await pool.fetchrow("SELECT status, sequence FROM tasks WHERE id = $1", task)
+        row = await pool.fetchrow("SELECT status, result_missing, sequence FROM tasks WHERE id = $1", task)
         assert row is not None
-        status = Status(row["status"])
+        assert row["status"] == "succeed" or not row["result_missing"]
+        status = Status.RESULT_MISSING if row["result_missing"] else Status(row["status"])
         assert status in self.may_be[task]
         self.may_be[task] = {status}
-        events = await pool.fetch("SELECT sequence, type FROM events WHERE subject = $1 ORDER BY sequence", task)
+        events = await pool.fetch("SELECT sequence, type, body FROM events WHERE subject = $1 ORDER BY sequence", task)
         assert [event["sequence"] for event in events] == list(range(1, row["sequence"] + 1))
         if events:
             assert events[-1]["type"] == SHOWN[status]
-        kinds = [event["type"] for event in events if event["type"] != "task.failed"]
+        contents = [json.loads(event["body"])["data"] for event in events]
+        kinds = [
+            (event["type"], "result_missing" in content)
+            for event, content in zip(events, contents, strict=True)
+            if event["type"] != "task.failed"
+        ]
         assert len(set(kinds)) == len(kinds)
+        for content in contents:  # a step to succeed has the result, or says that it is missing
+            if content["task_status"] == "succeed":
+                assert content["task_result"] == ({} if content.get("result_missing") else VIDEO)
         due = await pool.fetchval("SELECT count(*) FROM pending_deliveries WHERE subject = $1", task)
         assert due == len(events)
         account = await pool.fetchrow("SELECT sum(reserved), sum(charged) FROM ledger WHERE task = $1", task)
         assert account is not None
         reserved, charged = account
         assert reserved == (Decimal(0) if status in FINAL else Decimal(2))
-        assert charged == (Decimal(2) if status is Status.SUCCEED else Decimal(0))
+        assert charged == (Decimal(2) if CLIENT_STATUS[status] == "succeed" else Decimal(0))
         left = await pool.fetchval("SELECT count(*) FROM submissions WHERE task = $1", task)
         assert left == int(status not in FINAL)
 

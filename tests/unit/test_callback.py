@@ -126,7 +126,116 @@ def test_images_are_returned_in_klings_shape(members: dict[str, Any]) -> None:
 def test_the_input_image_is_not_mistaken_for_the_result() -> None:
     flat = {"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png", "outputs": [VIDEO]}
     assert read(body(flat)).result == {"videos": [VIDEO]}
-    assert read(body({"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png"})).result == {}
+    bare = read(body({"id": "T", "status": "succeeded", "image": "https://x.example/ordered.png"}))
+    assert (bare.kind, bare.result) == (SignalKind.INCOMPLETE, None)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"task_result": {}},
+        {"task_result": None},
+        {"task_result": {"videos": []}},
+        {"task_result": {"videos": [], "images": None}},
+        {"task_result": {"videos": [{}]}},
+        {"task_result": {"videos": [{"url": ""}]}},
+        {"task_result": {"videos": [{"url": "  "}]}},
+        {"task_result": {"videos": [{"url": None, "id": "v"}]}},
+        {"task_result": {"videos": [{"url": "null"}]}},
+        {"task_result": {"videos": [{"url": "about:blank"}]}},
+        {"task_result": {"videos": [{"url": "https://"}]}},
+        {"task_result": {"videos": [{"url": "https://x.example/\nv.mp4"}]}},
+        {"task_result": {"videos": [{"url": "https://x.example/" + "v" * 8192}]}},
+        {"task_result": {"videos": "https//x"}},
+        {"output": {"video_url": ""}},
+        {"outputs": []},
+        {"videoUrl": ""},
+        {"url": "pending"},
+        {"fail_reason": "none"},
+        {"metadata": {"url": ""}},
+        {"metadata": {"image": "https://x.example/ordered.png"}},
+        {"images": ["https://x.example/ordered.png"]},
+        {"video": "https://x.example/ordered.mp4"},
+    ],
+)
+def test_a_success_that_names_no_file_is_incomplete(members: dict[str, Any]) -> None:
+    for top in ({"task_status": "succeed"} | members, {"code": 0, "data": {"task_status": "succeed"} | members}):
+        signal = read(body(top))
+        assert (signal.kind, signal.result) == (SignalKind.INCOMPLETE, None)
+
+
+MARKED = "https://cdn.example.com/marked.mp4"
+
+
+@pytest.mark.parametrize(
+    ("members", "file"),
+    [
+        ({"task_result": {"videos": [{"id": "v", "watermark_url": MARKED}]}}, {"id": "v", "duration": ""}),
+        ({"task_result": {"videos": [{"url": "", "watermark_url": MARKED}]}}, {"id": "", "duration": ""}),
+        ({"watermark_url": MARKED}, {"id": "", "duration": ""}),
+    ],
+)
+def test_a_success_with_only_a_watermarked_file_is_incomplete_and_keeps_it(
+    members: dict[str, Any], file: dict[str, Any]
+) -> None:
+    signal = read(body({"task_id": "T", "task_status": "succeed"} | members))
+    assert signal.kind is SignalKind.INCOMPLETE
+    assert signal.result == {"videos": [file | {"url": "", "watermark_url": MARKED}]}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"task_result": {"videos": [VIDEO | {"watermark_url": MARKED}]}},
+        {"outputs": [{"type": "video", "watermark_url": MARKED} | VIDEO]},
+    ],
+)
+def test_a_watermarked_file_is_kept_beside_the_other(members: dict[str, Any]) -> None:
+    signal = read(body({"task_status": "succeed"} | members))
+    assert (signal.kind, signal.result) == (SignalKind.SUCCEED, {"videos": [VIDEO | {"watermark_url": MARKED}]})
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"status": "success", "url": VIDEO["url"]},
+        {"status": "success", "url": f" {VIDEO['url']}\n"},
+        {"status": "success", "metadata": {"url": VIDEO["url"]}},
+        {"status": "SUCCESS", "fail_reason": VIDEO["url"]},
+        {"status": "SUCCESS", "failReason": VIDEO["url"]},
+        {"status": "SUCCESS", "fail_reason": "", "data": {"url": VIDEO["url"]}},
+        {"status": "SUCCESS", "output": VIDEO["url"]},
+        {"status": "SUCCESS", "output": [VIDEO["url"]]},
+        {"status": "SUCCESS", "result": VIDEO["url"]},
+        {"status": "SUCCESS", "videos": [{"url": VIDEO["url"]}]},
+        {"status": "SUCCESS", "video": {"url": VIDEO["url"]}},
+        {"status": "SUCCESS", "task_result": {"url": VIDEO["url"]}},
+        {"status": "SUCCESS", "data": {"code": 0, "data": {"task_result": {"videos": [{"url": VIDEO["url"]}]}}}},
+        {"status": "SUCCESS", "data": {"data": {"metadata": {"url": VIDEO["url"]}}}},
+    ],
+)
+def test_the_url_of_a_success_is_found_where_gateways_put_it(task: dict[str, Any]) -> None:
+    for top in ({"id": "T"} | task, {"code": "success", "data": {"task_id": "T"} | task}):
+        signal = read(body(top))
+        assert signal.kind is SignalKind.SUCCEED
+        assert signal.result == {"videos": [{"id": "", "url": VIDEO["url"], "duration": ""}]}
+        assert signal.reason == ""
+
+
+def test_the_url_in_data_is_a_result_under_a_success_word_of_the_envelope() -> None:
+    signal = read(body({"code": 0, "status": "success", "data": {"task_id": "T", "url": VIDEO["url"]}}))
+    assert signal.result == {"videos": [{"id": "", "url": VIDEO["url"], "duration": ""}]}
+
+
+def test_a_url_in_the_reason_of_a_failure_is_a_reason() -> None:
+    signal = read(body({"id": "T", "status": "FAILURE", "fail_reason": VIDEO["url"]}))
+    assert (signal.kind, signal.result, signal.reason) == (SignalKind.FAILED, None, VIDEO["url"])
+
+
+def test_spaces_in_a_url_are_encoded() -> None:
+    signal = read(body({"task_status": "succeed", "task_result": {"videos": [{"url": "https://x.example/my v.mp4"}]}}))
+    assert signal.result == {"videos": [{"id": "", "url": "https://x.example/my%20v.mp4", "duration": ""}]}
 
 
 @pytest.mark.parametrize(
@@ -206,6 +315,7 @@ MEMBERS = [
     "output",
 ]
 MEMBERS += ["type", "error", "message", "final_unit_deduction", "billing", "units", "duration", "index", "result_url"]
+MEMBERS += ["metadata", "fail_reason", "watermark_url"]
 
 anything = st.recursive(
     st.none()
@@ -238,7 +348,9 @@ def test_any_bytes_are_unreadable_or_a_signal_that_can_be_stored(raw: bytes) -> 
         text.encode()
     assert len(signal.reason.encode()) <= MAX_REASON
     assert signal.charge is None or Decimal(signal.charge).is_finite()
-    assert (signal.result is not None) == (signal.kind is SignalKind.SUCCEED)
+    files = [file for kind in (signal.result or {}).values() for file in kind]
+    assert any(file["url"] for file in files) == (signal.kind is SignalKind.SUCCEED)
+    assert bool(files) == (signal.result is not None)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=[])), st.integers(0, 50))

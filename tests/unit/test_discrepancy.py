@@ -19,6 +19,7 @@ OURS: dict[Status, tuple[str, str, Sequence[str]]] = {
     Status.SUBMITTED: ("2", "0", ["reserve"]),
     Status.PROCESSING: ("2", "0", ["reserve"]),
     Status.SUCCEED: ("0", "2", ["reserve", "settle"]),
+    Status.RESULT_MISSING: ("0", "2", ["reserve", "settle"]),
     Status.FAILED: ("0", "0", ["reserve", "release"]),
     Status.EXPIRED: ("0", "0", ["release", "reserve"]),
 }

@@ -84,6 +84,20 @@ def test_an_event_without_a_task_has_no_flat_form() -> None:
     assert render(event, BodyFormat.KLING, "https://relay.example.com") == event.body
 
 
+def test_a_task_without_its_result_is_reported_as_a_success_that_says_so() -> None:
+    task = Task(id=FACTS.id, status=Status.RESULT_MISSING, sequence=3, updated_at=NOW)
+    event = make_task_event(FACTS, task, Signal(kind=SignalKind.RESULT_MISSING))
+    body = rendered(event, BodyFormat.STANDARD)
+    assert (body["type"], body["data"]["task_status"]) == ("task.succeed", "succeed")
+    assert (body["data"]["task_result"], body["data"]["result_missing"]) == ({}, True)
+    flat = rendered(event, BodyFormat.KLING)
+    assert (flat["task_result"], flat["task_status_msg"]) == (
+        {},
+        "the provider says that it succeeded, but names no file",
+    )
+    assert "result_missing" not in rendered(succeeded(), BodyFormat.STANDARD)["data"]
+
+
 def test_an_expired_task_is_reported_as_failed() -> None:
     task = Task(id=FACTS.id, status=Status.EXPIRED, sequence=2, updated_at=NOW)
     event = make_task_event(FACTS, task, Signal(kind=SignalKind.EXPIRED, reason="given up"))

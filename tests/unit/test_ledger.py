@@ -47,8 +47,10 @@ def test_a_task_reserves_once_and_ends_in_exactly_one_of_settle_or_release(
     quote: Decimal, received: list[Signal]
 ) -> None:
     status, entries = ledger_of(quote, received)
+    settled = (["reserve", "settle"], ["reserve", "release", "settle"])  # the second is the late success
     ends = {
-        Status.SUCCEED: (["reserve", "settle"], ["reserve", "release", "settle"]),  # the second is the late success
+        Status.SUCCEED: settled,
+        Status.RESULT_MISSING: settled,
         Status.FAILED: (["reserve", "release"],),
         Status.EXPIRED: (["reserve", "release"],),
     }
@@ -61,7 +63,7 @@ def test_reservations_sum_to_nothing_once_final_and_only_success_costs(quote: De
     reserved, charged = sums(entries)
     assert reserved == (0 if status in FINAL else quote)
     assert charged >= 0
-    if status is not Status.SUCCEED:
+    if status not in {Status.SUCCEED, Status.RESULT_MISSING}:
         assert charged == 0
     assert all(sums(entries[:end])[0] >= 0 for end in range(len(entries) + 1))
 
@@ -83,6 +85,11 @@ def test_reconciliation_finds_no_fault_in_the_entries_of_any_task(quote: Decimal
         provider_task_id=None,
     )
     assert compare(account, NoAnswer("not asked")) == []
+
+
+def test_a_result_that_arrives_later_costs_nothing_more() -> None:
+    assert on_step(Status.PROCESSING, Status.RESULT_MISSING, QUOTE, "4") == Entry("settle", -QUOTE, Decimal(4))
+    assert on_step(Status.RESULT_MISSING, Status.SUCCEED, QUOTE, "4") is None
 
 
 def test_a_success_is_settled_with_the_providers_figure() -> None:
@@ -132,7 +139,7 @@ def test_a_plain_charge_is_accepted_without_a_note(charge: str, charged: str) ->
 
 def test_the_ledger_state_follows_the_task() -> None:
     assert [ledger_state(status) for status in Status] == [
-        "reserved", "reserved", "reserved", "settled", "released", "released",
+        "reserved", "reserved", "reserved", "settled", "settled", "released", "released",
     ]  # fmt: skip
     assert ledger_state(Status.RECORDED, is_unknown=True) == "unknown"
     assert ledger_state(Status.SUCCEED, is_unknown=True) == "settled"

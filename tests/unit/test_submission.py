@@ -59,6 +59,13 @@ def test_a_response_with_a_final_status_is_a_signal_too() -> None:
     assert outcome == Accepted("T", Signal(kind=SignalKind.FAILED, reason="risk", provider_task_id="T"))
 
 
+def test_a_success_word_without_a_file_in_the_answer_to_an_order_is_that_of_the_order() -> None:
+    for answer in (b'{"status": "success", "task_id": "T"}', b'{"code": 0, "data": {"task_id": "T", "state": "ok"}}'):
+        outcome = read_submit_response(200, answer)
+        assert isinstance(outcome, Accepted)
+        assert outcome.signal == Signal(kind=SignalKind.SUBMITTED, provider_task_id="T")
+
+
 TABLE: list[tuple[int, int, type[SubmitOutcome]]] = [
     (401, 1000, AccountRefused),
     (401, 1001, AccountRefused),

@@ -35,6 +35,18 @@ def test_no_status_repeats_and_the_sequence_has_no_gaps(signals: list[Signal]) -
     assert [step.task.sequence for step in steps] == list(range(1, len(steps) + 1))
 
 
+@given(st.lists(SIGNALS, max_size=30))
+def test_a_task_without_its_result_moves_only_when_it_gets_one(signals: list[Signal]) -> None:
+    statuses = [step.task.status for step in walk(signals)]
+    if Status.RESULT_MISSING in statuses:
+        assert statuses[statuses.index(Status.RESULT_MISSING) + 1 :] in ([], [Status.SUCCEED])
+
+
+@given(st.lists(st.sampled_from([SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.INCOMPLETE]).map(Signal)))
+def test_a_success_without_a_file_ends_no_task_that_is_open(signals: list[Signal]) -> None:
+    assert not any(step.is_final for step in walk(signals))
+
+
 @given(st.lists(SIGNALS, max_size=30), SIGNALS)
 def test_a_repeated_signal_changes_nothing(signals: list[Signal], last: Signal) -> None:
     assert [step.task for step in walk([*signals, last])] == [step.task for step in walk([*signals, last, last])]
@@ -51,8 +63,11 @@ def test_a_task_is_finished_exactly_when_its_status_is_final(signals: list[Signa
 @given(st.lists(SIGNALS, max_size=30))
 def test_a_final_status_of_the_provider_stands(signals: list[Signal]) -> None:
     steps = walk(signals)
-    if any(step.task.status in {Status.SUCCEED, Status.FAILED} for step in steps):
-        assert steps[-1].task.status in {Status.SUCCEED, Status.FAILED}
+    for status in (Status.SUCCEED, Status.FAILED):
+        if any(step.task.status is status for step in steps):
+            assert steps[-1].task.status is status
+    if any(CLIENT_STATUS[step.task.status] == "succeed" for step in steps):
+        assert CLIENT_STATUS[steps[-1].task.status] == "succeed"
 
 
 @given(TIMES, TIMES)
@@ -69,6 +84,12 @@ def test_a_late_success_overrides_expiry() -> None:
     assert [CLIENT_STATUS[step.task.status] for step in steps] == ["failed", "succeed"]
 
 
+@pytest.mark.parametrize("late", [SignalKind.INCOMPLETE, SignalKind.RESULT_MISSING])
+def test_a_late_success_without_a_file_overrides_expiry_too_and_may_still_be_filled_in(late: SignalKind) -> None:
+    steps = walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=late), Signal(kind=SignalKind.SUCCEED)])
+    assert [step.task.status for step in steps] == [Status.EXPIRED, Status.RESULT_MISSING, Status.SUCCEED]
+
+
 @pytest.mark.parametrize("late", [SignalKind.SUBMITTED, SignalKind.PROCESSING, SignalKind.FAILED, SignalKind.EXPIRED])
 def test_only_a_success_overrides_expiry(late: SignalKind) -> None:
     assert len(walk([Signal(kind=SignalKind.EXPIRED), Signal(kind=late)])) == 1
@@ -78,6 +99,16 @@ def test_only_a_success_overrides_expiry(late: SignalKind) -> None:
 @pytest.mark.parametrize("late", list(SignalKind))
 def test_a_task_that_the_provider_ended_stays_ended(end: SignalKind, late: SignalKind) -> None:
     assert len(walk([Signal(kind=end), Signal(kind=late)])) == 1
+
+
+@pytest.mark.parametrize("late", [kind for kind in SignalKind if kind is not SignalKind.SUCCEED])
+def test_only_a_success_with_files_fills_in_a_missing_result(late: SignalKind) -> None:
+    assert len(walk([Signal(kind=SignalKind.RESULT_MISSING), Signal(kind=late)])) == 1
+    filled = walk([Signal(kind=SignalKind.RESULT_MISSING), Signal(kind=SignalKind.SUCCEED)])
+    assert [(step.task.status, step.task.sequence) for step in filled] == [
+        (Status.RESULT_MISSING, 1),
+        (Status.SUCCEED, 2),
+    ]
 
 
 def test_every_status_has_moves_and_a_status_for_clients() -> None:

@@ -26,6 +26,7 @@ class Task:
     """A task; its status is submitted, processing, succeed or failed.
 
     `sequence` counts its steps from 1. It is 0 in the answer to an order, which does not contain it.
+    `result_missing`: it succeeded, but the provider named no file. If it does so later, the result is filled in.
     """
 
     task_id: str
@@ -38,6 +39,7 @@ class Task:
     task_result: Mapping[str, Any] | None = None
     expires_at: int | None = None
     sequence: int = 0
+    result_missing: bool = False
 
     @property
     def is_final(self) -> bool:

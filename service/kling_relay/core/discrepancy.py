@@ -17,6 +17,10 @@ About = Literal["books", "charge", "fate", "open", "missing", "unknown"]
 """books: our entries do not add up. charge: the provider charged another sum. fate: the task ended differently there.
 open: it ended there and is still reserved here. missing: the provider does not have it. unknown: nobody knows."""
 
+_CHARGED = frozenset({Status.SUCCEED, Status.RESULT_MISSING})
+_SETTLED = (["reserve", "settle"], ["release", "reserve", "settle"])
+_ENDS = frozenset({SignalKind.SUCCEED, SignalKind.INCOMPLETE, SignalKind.FAILED})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskAccount:
@@ -81,8 +85,8 @@ def compare(account: TaskAccount, result: PollResult) -> list[Discrepancy]:
 
 def agreed_end(signals: Sequence[Signal]) -> Signal | None:
     """Return the provider's final signal of a task, or None if it sent none or contradicted itself."""
-    ends = [signal for signal in signals if signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}]
-    if len({signal.kind for signal in ends}) != 1:
+    ends = [signal for signal in signals if signal.kind in _ENDS]
+    if len({signal.kind is SignalKind.FAILED for signal in ends}) != 1:
         return None
     charges = {signal.charge for signal in ends if signal.charge is not None}
     if len(charges) > 1:
@@ -94,7 +98,8 @@ def _faults(account: TaskAccount) -> list[str]:
     """Return what is wrong with a task's entries by themselves."""
     entries = sorted(account.entries)
     valid_entries = {
-        Status.SUCCEED: (["reserve", "settle"], ["release", "reserve", "settle"]),
+        Status.SUCCEED: _SETTLED,
+        Status.RESULT_MISSING: _SETTLED,
         Status.FAILED: (["release", "reserve"],),
         Status.EXPIRED: (["release", "reserve"],),
     }.get(account.status, (["reserve"],))
@@ -104,7 +109,7 @@ def _faults(account: TaskAccount) -> list[str]:
     expected = Decimal(0) if account.status in FINAL else account.quote
     if account.reserved != expected:
         faults.append(f"{format_amount(account.reserved)} is reserved instead of {format_amount(expected)}")
-    if account.charged and account.status is not Status.SUCCEED:
+    if account.charged and account.status not in _CHARGED:
         faults.append(f"{format_amount(account.charged)} is charged for a task that is {account.status}")
     return faults
 
@@ -112,19 +117,19 @@ def _faults(account: TaskAccount) -> list[str]:
 def _compare_signal(account: TaskAccount, signal: Signal) -> list[Discrepancy]:
     """Compare the ledger with the provider's signal."""
     cost = None if signal.charge is None else parse_amount(signal.charge)
-    is_final, is_charged = account.status in FINAL, account.status is Status.SUCCEED
+    is_final, is_charged = account.status in FINAL, account.status in _CHARGED
     findings: list[tuple[About, str]]
     match signal.kind:
-        case SignalKind.SUCCEED if is_charged:
+        case SignalKind.SUCCEED | SignalKind.INCOMPLETE | SignalKind.RESULT_MISSING if is_charged:
             findings = (
                 [("charge", f"the provider charged {format_amount(cost)}")]
                 if cost not in {None, account.charged}
                 else []
             )
-        case SignalKind.SUCCEED if is_final:
+        case SignalKind.SUCCEED | SignalKind.INCOMPLETE | SignalKind.RESULT_MISSING if is_final:
             cost = account.quote if cost is None else cost
             findings = [("fate", "it succeeded at the provider and was released here")]
-        case SignalKind.SUCCEED:
+        case SignalKind.SUCCEED | SignalKind.INCOMPLETE | SignalKind.RESULT_MISSING:
             findings = [("open", "it succeeded at the provider and is still reserved here")]
         case SignalKind.FAILED | SignalKind.EXPIRED if is_final and not is_charged:
             findings = []

@@ -22,6 +22,7 @@ _EVENT_TYPES = {status: f"task.{word}" for status, word in CLIENT_STATUS.items()
 RESULT_LIFE = timedelta(days=30)
 """How long the provider keeps results, according to Kling's documentation."""
 _RESULT_LIFE = RESULT_LIFE // timedelta(milliseconds=1)
+_NO_FILE = "the provider says that it succeeded, but names no file"
 
 
 class EventType(StrEnum):
@@ -99,21 +100,28 @@ def webhook_id(subject: UUID, sequence: int) -> str:
 def task_json(
     identity: TaskIdentity, task: Task, reason: str = "", result: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a task as clients see it in events and under /v1/tasks."""
-    is_succeeded = task.status is Status.SUCCEED
+    """Return a task as clients see it in events and under /v1/tasks.
+
+    `result_missing` is there, and true, only if the provider named no file of a task that succeeded.
+    """
+    is_missing = task.status is Status.RESULT_MISSING
+    is_succeeded = is_missing or task.status is Status.SUCCEED
     updated_at = milliseconds(task.updated_at)
-    return {
+    content = {
         "task_id": str(identity.id),
         "external_task_id": identity.external_task_id,
         "kind": identity.kind,
         "task_status": CLIENT_STATUS[task.status],
-        "task_status_msg": reason,
+        "task_status_msg": reason or (_NO_FILE if is_missing else ""),
         "created_at": milliseconds(identity.created_at),
         "updated_at": updated_at,
-        "task_result": result if is_succeeded else None,
+        "task_result": (result or {}) if is_succeeded else None,
         "expires_at": updated_at + _RESULT_LIFE if is_succeeded else None,
         "sequence": task.sequence,
     }
+    if is_missing:
+        content["result_missing"] = True
+    return content
 
 
 def rfc3339(at: datetime) -> str:

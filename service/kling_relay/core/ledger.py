@@ -2,7 +2,7 @@
 
 Recording a task reserves its quote. The step that ends the task settles or releases it, in the same transaction. A
 success after our deadline finds the reserve released and settles the charge alone: the third and last entry that a
-task can have.
+task can have. A success without a file is charged when we stop asking for it; the file that comes later is free.
 """
 
 from decimal import Decimal
@@ -12,7 +12,8 @@ from kling_relay.core.money import format_amount, parse_amount
 from kling_relay.core.task import FINAL, Status
 
 _ZERO = Decimal(0)
-_IRREVERSIBLE = frozenset({Status.SUCCEED, Status.FAILED})
+_SUCCEEDED = frozenset({Status.SUCCEED, Status.RESULT_MISSING})
+_IRREVERSIBLE = _SUCCEEDED | {Status.FAILED}
 LedgerState = Literal["reserved", "unknown", "settled", "released"]
 
 
@@ -40,7 +41,7 @@ def on_step(before: Status, after: Status, quote: Decimal, charge: str | None) -
     if after not in FINAL or before in _IRREVERSIBLE:
         return None
     reserved = _ZERO if before is Status.EXPIRED else quote
-    if after is Status.SUCCEED:
+    if after in _SUCCEEDED:
         charged, note = charge_of(charge, quote)
         return Entry("settle", -reserved, charged, note)
     return None if before is Status.EXPIRED else Entry("release", -reserved, _ZERO)
@@ -66,7 +67,7 @@ def ledger_state(status: Status, *, is_unknown: bool = False) -> LedgerState:
     match status:
         case Status.RECORDED | Status.SUBMITTED | Status.PROCESSING:
             return "unknown" if is_unknown else "reserved"
-        case Status.SUCCEED:
+        case Status.SUCCEED | Status.RESULT_MISSING:
             return "settled"
         case Status.FAILED | Status.EXPIRED:
             return "released"

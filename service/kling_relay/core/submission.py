@@ -166,6 +166,8 @@ def _accepted(answer: dict[str, Any] | None, body: bytes, status: int) -> Submit
         signal = callback.read_json(answer, len(body))._replace(provider_task_id=provider_task_id)
     except UnreadableError:
         signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=provider_task_id)
+    if signal.kind is SignalKind.INCOMPLETE:  # without a file, it is the order that succeeded
+        signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=provider_task_id)
     return Accepted(provider_task_id, signal)
 
 

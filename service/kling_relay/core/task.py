@@ -3,6 +3,9 @@
 A task is *recorded* before the provider gets it, *submitted* once the provider accepted it (or is known to have it),
 and final as *succeed* or *failed*. *expired* is our own deadline: clients see it as failed, and a late success still
 overrides it, because the provider knows better than our clock.
+
+A success that names no file is not the end (*incomplete*): the provider is asked again. If it keeps naming none, the
+task ends as *result_missing*, which clients see as succeed. A later success with files still fills it in.
 """
 
 from datetime import datetime
@@ -17,16 +20,22 @@ class Status(StrEnum):
     RECORDED = "recorded"
     SUBMITTED = "submitted"
     PROCESSING = "processing"
+    RESULT_MISSING = "result_missing"
     SUCCEED = "succeed"
     FAILED = "failed"
     EXPIRED = "expired"
 
 
 class SignalKind(StrEnum):
-    """What a signal says about a task, in our words."""
+    """What a signal says about a task, in our words.
+
+    *incomplete* is a success without a file. *result_missing* is our own: the provider was asked often enough.
+    """
 
     SUBMITTED = "submitted"
     PROCESSING = "processing"
+    INCOMPLETE = "incomplete"
+    RESULT_MISSING = "result_missing"
     SUCCEED = "succeed"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -36,33 +45,44 @@ MOVES: dict[Status, dict[SignalKind, Status]] = {
     Status.RECORDED: {
         SignalKind.SUBMITTED: Status.SUBMITTED,
         SignalKind.PROCESSING: Status.PROCESSING,
+        SignalKind.INCOMPLETE: Status.PROCESSING,
+        SignalKind.RESULT_MISSING: Status.RESULT_MISSING,
         SignalKind.SUCCEED: Status.SUCCEED,
         SignalKind.FAILED: Status.FAILED,
         SignalKind.EXPIRED: Status.EXPIRED,
     },
     Status.SUBMITTED: {
         SignalKind.PROCESSING: Status.PROCESSING,
+        SignalKind.INCOMPLETE: Status.PROCESSING,
+        SignalKind.RESULT_MISSING: Status.RESULT_MISSING,
         SignalKind.SUCCEED: Status.SUCCEED,
         SignalKind.FAILED: Status.FAILED,
         SignalKind.EXPIRED: Status.EXPIRED,
     },
     Status.PROCESSING: {
+        SignalKind.RESULT_MISSING: Status.RESULT_MISSING,
         SignalKind.SUCCEED: Status.SUCCEED,
         SignalKind.FAILED: Status.FAILED,
         SignalKind.EXPIRED: Status.EXPIRED,
     },
-    Status.EXPIRED: {SignalKind.SUCCEED: Status.SUCCEED},
+    Status.EXPIRED: {
+        SignalKind.INCOMPLETE: Status.RESULT_MISSING,  # nobody asks about an expired task any more
+        SignalKind.RESULT_MISSING: Status.RESULT_MISSING,
+        SignalKind.SUCCEED: Status.SUCCEED,
+    },
+    Status.RESULT_MISSING: {SignalKind.SUCCEED: Status.SUCCEED},
     Status.SUCCEED: {},
     Status.FAILED: {},
 }
 
-FINAL = frozenset({Status.SUCCEED, Status.FAILED, Status.EXPIRED})
+FINAL = frozenset({Status.RESULT_MISSING, Status.SUCCEED, Status.FAILED, Status.EXPIRED})
 """The statuses at which a client stops waiting."""
 
 CLIENT_STATUS: dict[Status, str] = {
     Status.RECORDED: "submitted",
     Status.SUBMITTED: "submitted",
     Status.PROCESSING: "processing",
+    Status.RESULT_MISSING: "succeed",
     Status.SUCCEED: "succeed",
     Status.FAILED: "failed",
     Status.EXPIRED: "failed",
@@ -72,7 +92,8 @@ CLIENT_STATUS: dict[Status, str] = {
 class Signal(NamedTuple):
     """One fact about a task, from the provider or from our clock.
 
-    On success `result` is Kling's `task_result` ({"images": [...]} and/or {"videos": [...]}), otherwise None.
+    On success `result` is Kling's `task_result` ({"images": [...]} and/or {"videos": [...]}), otherwise None. That of
+    an incomplete success has only files with a watermark, or is None.
     `charge` is the provider's `final_unit_deduction`, or None if it sent none.
     """
 

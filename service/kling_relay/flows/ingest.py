@@ -25,12 +25,16 @@ from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.store.tasks import due_submissions, steps
 
+WITHOUT_FILE = "the provider says that it succeeded, but names no file; it is asked again"
+"""Why a task waits that is a success at the provider."""
+_ENDS = frozenset({SignalKind.SUCCEED, SignalKind.INCOMPLETE, SignalKind.FAILED})
+
 
 class Observation(NamedTuple):
     """Something learned about a task, as it came. `signal` is None if it is unreadable or must not be believed.
 
-    `source` is callback, query, submit or clock. `outcome` is why nothing moved; anything but `stale` makes us poll
-    the provider. `before` is the expected task, which saves a read; if it is outdated, the task is read.
+    `source` is callback, query, submit or clock. `outcome` is why nothing moved, or `incomplete`; anything but `stale`
+    makes us poll the provider. `before` is the expected task, which saves a read; if it is outdated, the task is read.
     """
 
     task: UUID
@@ -104,16 +108,18 @@ class Ingest:
     async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
         """Record a callback whose token was valid; return once it is on disk.
 
-        Late, repeated and contradicting callbacks move nothing. One that is unreadable or must not be believed is
-        kept, and the provider is polled.
+        Late, repeated and contradicting callbacks move nothing. One that is unreadable, must not be believed or says
+        success without a file is kept, and the provider is polled.
         Raises NotFound, OverloadedError, StoreUnavailableError.
         """
         observation = self._read(task, body, headers, now)
         log_context.add(task=task)
         result = await self.apply(observation)
-        outcome = "moved" if result.step else observation.outcome
+        outcome = "moved" if result.step and observation.outcome != "incomplete" else observation.outcome
         log_context.add(outcome=outcome, task_status=result.task.status.value, trace=result.before.trace)
-        if observation.outcome != "stale":
+        if observation.outcome == "incomplete":
+            await due_submissions.note_incomplete(self.database, task, WITHOUT_FILE)
+        elif observation.outcome != "stale":
             await due_submissions.poll_now(self.database, task)
 
     def apply(self, observation: Observation) -> "asyncio.Future[Outcome]":
@@ -147,10 +153,12 @@ class Ingest:
             signal = callback.read(body, self.json_depth)
         except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
-        if self.confirm and not is_signed and signal.kind in {SignalKind.SUCCEED, SignalKind.FAILED}:
+        if self.confirm and not is_signed and signal.kind in _ENDS:
             # record that the provider has the task, as with any callback, but poll for how it ended
             signal = Signal(kind=SignalKind.SUBMITTED, provider_task_id=signal.provider_task_id)
             return Observation(task=task, signal=signal, source="callback", at=now, body=body, outcome="unconfirmed")
+        if signal.kind is SignalKind.INCOMPLETE:
+            return Observation(task=task, signal=signal, source="callback", at=now, body=body, outcome="incomplete")
         return Observation(task=task, signal=signal, source="callback", at=now, body=body)
 
     async def _apply_batch(self, observations: Sequence[Observation]) -> list[Outcome | BaseException]:

@@ -1,6 +1,8 @@
 """Polls the provider for one silent task, and ends tasks that are overdue.
 
 A poll without an answer changes nothing. Only the clock may end a task, with a reason that says what is known.
+
+A success without a file is asked about a few more times, then the task ends as a success whose result is missing.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from kling_relay.core.operation import Kind, operation_of
 from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind
 from kling_relay.flows.clients import ProviderClient
-from kling_relay.flows.ingest import Ingest, Observation
+from kling_relay.flows.ingest import WITHOUT_FILE, Ingest, Observation
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.tasks import due_submissions, submissions
 from kling_relay.store.tasks.due_submissions import DueSubmission
@@ -27,6 +29,8 @@ class PollTunables:
     """Seconds between polls of one task at most."""
     max_not_found: int = 5
     """After this many "no such task" answers, the provider certainly did not accept the task: it knows our ids."""
+    max_incomplete: int = 5
+    """How often the provider is polled for a file after it said success without one."""
     grace: float = 0.25
     """Fraction of the deadline that a task gets in addition if the provider does not answer."""
 
@@ -44,7 +48,7 @@ class SweepCounts:
 
 @dataclass(frozen=True, eq=False)
 class Poll:
-    """Polls a submission that is due. `random_fraction` returns a random number in [0, 1)."""
+    """Polls a submission that is submission. `random_fraction` returns a random number in [0, 1)."""
 
     database: Database
     provider: ProviderClient
@@ -59,17 +63,26 @@ class Poll:
     async def __call__(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Poll a task that is accepted or unknown. One that is not silent yet is postponed."""
         quiet = self.now() - submission.updated_at
-        if submission.state == "accepted" and submission.attempt == 0 and quiet < self.sweep_after:
+        if (
+            submission.state == "accepted"
+            and submission.attempt == 0
+            and not submission.incomplete
+            and quiet < self.sweep_after
+        ):
             wait = (self.sweep_after - quiet).total_seconds()
             await due_submissions.postpone(self.database, [(submission.task, wait, 0)])
             counts.postponed += 1
             return
         counts.polled += 1
-        result = await self._ask(submission, submission.provider_task_id)
-        if isinstance(result, NoSuchTask) and submission.provider_task_id is not None:
-            # a callback may have brought an id that is not the provider's own: ask by ours, too
-            result = await self._ask(submission, None)
+        result = await self._ask_by_both_ids(submission)
         match result:
+            case Signal(kind=SignalKind.INCOMPLETE):
+                counts.answered += 1
+                await self._ask_for_result(submission, result)
+                return
+            case NoSuchTask() if submission.incomplete:  # it forgot the task, or cannot be asked
+                await self._ask_for_result(submission, Signal(kind=SignalKind.INCOMPLETE))
+                return
             case Signal():
                 counts.answered += 1
                 observation = Observation(task=submission.task, signal=result, source="query", at=self.now())
@@ -80,8 +93,14 @@ class Poll:
                 pass
             case _:
                 assert_never(result)
+        await self._end_or_postpone(submission, result, counts)
+
+    async def _end_or_postpone(self, submission: DueSubmission, result: PollResult, counts: SweepCounts) -> None:
         if reason := self._reason_to_end(submission, result):
-            await self.end(submission.task, counts, reason)
+            if submission.incomplete:
+                await self._end_without_result(submission, Signal(kind=SignalKind.INCOMPLETE))
+            else:
+                await self.end(submission.task, counts, reason)
         else:
             await due_submissions.postpone(
                 self.database, [(submission.task, self._pause(submission.attempt), submission.attempt + 1)]
@@ -104,8 +123,34 @@ class Poll:
         signal = Signal(kind=SignalKind.EXPIRED, reason=reason)
         await self.ingest.apply(Observation(task=task, signal=signal, source="clock", at=self.now()))
 
+    async def _ask_for_result(self, submission: DueSubmission, signal: Signal) -> None:
+        """Poll again later, or end the task without its result if the provider was asked often enough."""
+        if submission.incomplete >= self.tunables.max_incomplete:
+            await self._end_without_result(submission, signal)
+            return
+        await self.ingest.apply(self._incomplete(submission, signal))
+        pause = self._pause(max(submission.incomplete - 1, 0))
+        await due_submissions.ask_for_result(
+            self.database, submission.task, pause, submission.incomplete + 1, WITHOUT_FILE
+        )
+
+    async def _end_without_result(self, submission: DueSubmission, signal: Signal) -> None:
+        """End a task that the provider calls a success. If it names a file later, that still counts."""
+        await self.ingest.apply(self._incomplete(submission, signal._replace(kind=SignalKind.RESULT_MISSING)))
+
+    def _incomplete(self, submission: DueSubmission, signal: Signal) -> Observation:
+        return Observation(task=submission.task, signal=signal, source="query", at=self.now(), outcome="incomplete")
+
     def is_overdue(self, created_at: datetime) -> bool:
         return self.now() - created_at > self.deadline
+
+    async def _ask_by_both_ids(self, submission: DueSubmission) -> PollResult:
+        result = await self._ask(submission, submission.provider_task_id)
+        if not isinstance(result, NoSuchTask) or submission.provider_task_id is None:
+            return result
+        # a callback may have brought an id that is not the provider's own: ask by ours, too
+        by_own_id = await self._ask(submission, None)
+        return result if submission.incomplete and isinstance(by_own_id, NoAnswer) else by_own_id
 
     async def _ask(self, submission: DueSubmission, provider_task_id: str | None) -> PollResult:
         operation = operation_of(Kind(submission.kind))

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from kling_relay.core.event import webhook_id
 from kling_relay.core.submission import Accepted, AccountRefused, Refused, RetryLater, SubmitOutcome, Unknown
-from kling_relay.core.task import Step
+from kling_relay.core.task import Status, Step
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.log_context import current_fields
 from kling_relay.flows.observer import AnsweredRequest, Observer
@@ -67,12 +67,16 @@ class Log(Observer):
 
     @override
     def task_moved(self, step: Step, source: str) -> None:
-        """Write that a task ended, unless the line of a callback says it already; other moves at `debug`."""
-        is_news = step.is_final and source != "callback"
+        """Write that a task ended, unless the line of a callback says it already; other moves at `debug`.
+
+        A task that ends without its result is a warning.
+        """
+        task = step.task
+        is_missing = task.status is Status.RESULT_MISSING
+        is_news = is_missing or (step.is_final and source != "callback")
         if not (is_news or self._writes_debug):
             return
-        write = self.info if is_news else self.debug
-        task = step.task
+        write = self.warning if is_missing else self.info if is_news else self.debug
         write(
             "task moved",
             source=source,

@@ -43,7 +43,7 @@ CALLBACK = "callback"
 CALLBACK_OUTCOME = {200: "recorded", 404: "forged", 408: "too_slow", 413: "too_large", 503: "refused_busy"}
 """The outcome of a callback by the status of our response; other 5xx are `failed`, other 4xx `malformed`."""
 SOURCES = ("callback", "query", "submit", "clock")
-OBSERVATION_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed")
+OBSERVATION_OUTCOMES = ("moved", "stale", "unreadable", "unsigned", "unconfirmed", "incomplete")
 SUBMIT_OUTCOME: dict[type[SubmitOutcome], str] = {
     Accepted: "accepted",
     Refused: "refused",

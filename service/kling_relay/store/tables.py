@@ -33,6 +33,9 @@ metadata = MetaData(
 )
 
 Time = DateTime(timezone=True)
+_STORED = [status for status in Status if status is not Status.RESULT_MISSING]
+"""The values of `tasks.status`. A task without its result is stored as succeed, with `result_missing`: the release
+before reads it so."""
 PARTITIONED = ("tasks", "events", "callbacks", "attempts")
 """The tables that are partitioned on the task's id, all with the same bounds."""
 
@@ -120,8 +123,9 @@ tasks = Table(
     Column("hook", Uuid),
     Column("trace", Text),
     Column("fields", Text, nullable=False),
+    Column("result_missing", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("id"),
-    CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in Status)), name="status_known"),
+    CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in _STORED)), name="status_known"),
     CheckConstraint("(sequence = 0) = (status = 'recorded')", name="steps_counted"),
     Index("ix_tasks_client_id", "client", "id"),
     postgresql_partition_by="RANGE (id)",
@@ -141,6 +145,7 @@ submissions = Table(
     Column("provider_task_id", Text),
     Column("reason", Text),
     Column("payload", LargeBinary),
+    Column("incomplete", SmallInteger, nullable=False, server_default="0"),
     CheckConstraint("state IN ('recorded', 'sending', 'accepted', 'unknown')", name="state_known"),
     Index("ix_submissions_state_due_at", "state", "due_at"),
     postgresql_with={**_busy, "fillfactor": 70},

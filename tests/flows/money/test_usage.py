@@ -14,7 +14,7 @@ from kling_relay.client.models import Usage, UsageLine
 from kling_relay.core.budget import Limits
 from kling_relay.store.money import budgets
 from kling_relay.store.money.usage import UsageGroup, to_csv
-from tests.support.relay import ApiServer, serve_api
+from tests.support.relay import VIDEO, ApiServer, serve_api
 
 GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 
@@ -23,8 +23,9 @@ GROUPS = ("day", "month", "kind", "model", "mode", "key", "client", "currency")
 async def used(database: str) -> Any:
     """A server with three tasks that ended, each in its own way, and one that is open."""
     async with serve_api(database) as api:
-        await api.send_callback(await api.order("a", mode="pro"), "succeed", final_unit_deduction="4.25")
-        await api.send_callback(await api.order("b"), "succeed", final_unit_deduction="99999999999")
+        dear, absurd = await api.order("a", mode="pro"), await api.order("b")
+        await api.send_callback(dear, "succeed", task_result=VIDEO, final_unit_deduction="4.25")
+        await api.send_callback(absurd, "succeed", task_result=VIDEO, final_unit_deduction="99999999999")
         await api.send_callback(await api.order("c", duration="10"), "failed", final_unit_deduction="9")
         await api.order("d", operation="images/generations", n=3)
         yield api

@@ -1,7 +1,9 @@
 -- name: task_accounts
 -- A page of tasks recorded in [lowest, below) after `after`, each with the sum of its ledger entries.
 SELECT
-    tasks.id, clients.name, tasks.kind, tasks.status, tasks.quote,
+    tasks.id, clients.name, tasks.kind,
+    CASE WHEN tasks.result_missing THEN 'result_missing' ELSE tasks.status END AS status,
+    tasks.quote,
     booked.reserved, booked.charged, booked.entries,
     submissions.state, submissions.provider_task_id
 FROM tasks
@@ -26,7 +28,7 @@ FROM unnest(:tasks::uuid[]) AS wanted (task)
 CROSS JOIN LATERAL (
     SELECT callbacks.task, callbacks.body, callbacks.received_at
     FROM callbacks
-    WHERE callbacks.task = wanted.task AND callbacks.outcome IN ('moved', 'stale')
+    WHERE callbacks.task = wanted.task AND callbacks.outcome IN ('moved', 'stale', 'incomplete')
     ORDER BY callbacks.received_at DESC
     LIMIT :limit::integer
 ) AS newest

@@ -21,11 +21,16 @@ _CLAIM = Statement(_SQL["claim"])
 _CLAIM_OVERDUE = Statement(_SQL["claim_overdue"])
 _POSTPONE = Statement(_SQL["postpone"])
 _POLL_NOW = Statement(_SQL["poll_now"])
+_NOTE_INCOMPLETE = Statement(_SQL["note_incomplete"])
+_ASK_FOR_RESULT = Statement(_SQL["ask_for_result"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueSubmission:
-    """A submission that is due, with what acting on it needs."""
+    """A submission that is due, with what acting on it needs.
+
+    `incomplete` counts the times that the provider said success and named no file.
+    """
 
     task: UUID
     client: UUID
@@ -33,6 +38,7 @@ class DueSubmission:
     claim_id: UUID | None
     kind: str
     attempt: int
+    incomplete: int
     provider_task_id: str | None
     payload: bytes | None
     status: str
@@ -63,3 +69,14 @@ async def postpone(database: Database, later: Sequence[tuple[UUID, float, int]])
 async def poll_now(database: Database, task: UUID) -> None:
     """Make the sweep ask the provider about this task now, if the provider may have it."""
     await _POLL_NOW.run(database.pool, task=task)
+
+
+async def note_incomplete(database: Database, task: UUID, reason: str) -> None:
+    """Note that a callback said success without a file. The task is polled now, unless that was noted before."""
+    await _NOTE_INCOMPLETE.run(database.pool, task=task, reason=reason)
+
+
+async def ask_for_result(database: Database, task: UUID, due_in: float, incomplete: int, reason: str) -> None:
+    """Poll a task again in `due_in` seconds. The provider has said success without a file `incomplete` times."""
+    span = timedelta(seconds=due_in)
+    await _ASK_FOR_RESULT.run(database.pool, task=task, due_in=span, incomplete=incomplete, reason=reason)

@@ -12,7 +12,7 @@ claimed AS (
     FROM picked
     WHERE submissions.task = picked.task AND submissions.state = :state::text
     RETURNING submissions.task, submissions.client, submissions.state, submissions.claim_id, submissions.kind,
-        submissions.attempt, submissions.provider_task_id, submissions.payload
+        submissions.attempt, submissions.incomplete, submissions.provider_task_id, submissions.payload
 )
 SELECT claimed.*, tasks.status, tasks.created_at, tasks.updated_at, tasks.trace
 FROM claimed
@@ -41,4 +41,17 @@ WHERE submissions.task = later.task AND submissions.state IN ('accepted', 'unkno
 -- name: poll_now
 -- Make a task due for the next poll, if the provider may have it.
 UPDATE submissions SET due_at = now(), attempt = greatest(attempt, 1)
+WHERE task = :task::uuid AND state IN ('accepted', 'unknown');
+
+-- name: note_incomplete
+-- Make a task that succeeded without a file due for the next poll. A repeated callback changes nothing.
+UPDATE submissions
+SET due_at = now(), attempt = greatest(attempt, 1), incomplete = 1, reason = :reason::text
+WHERE task = :task::uuid AND state IN ('accepted', 'unknown') AND incomplete = 0;
+
+-- name: ask_for_result
+-- Set when the provider is next asked for the result of a task that succeeded without a file.
+UPDATE submissions
+SET due_at = now() + :due_in::interval, attempt = attempt + 1, incomplete = :incomplete::smallint,
+    reason = :reason::text
 WHERE task = :task::uuid AND state IN ('accepted', 'unknown');

@@ -18,7 +18,8 @@ from kling_relay.store.tasks.lookup import LEAN, TaskView, task_view
 WINDOW = 20_000
 """Tasks that a filtered page looks at, so that a filter with rare hits does not hold a connection."""
 
-_SQL = load_sql(__name__, lean=LEAN, near=LEAN.replace("tasks.", "near."))
+_NEAR = "id, client, kind, external_task_id, created_at, status, sequence, updated_at"
+_SQL = load_sql(__name__, lean=LEAN, near=_NEAR)
 _LIST = Statement(_SQL["list_tasks"])
 _LIST_MATCHING = Statement(_SQL["list_matching_tasks"])
 _NUMBERED_PAGE = Statement(_SQL["list_numbered_page"])

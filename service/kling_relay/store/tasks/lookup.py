@@ -19,8 +19,9 @@ from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement, first_of
 
 LEAN = (
-    "tasks.id, tasks.client, tasks.kind, tasks.external_task_id, "
-    "tasks.created_at, tasks.status, tasks.sequence, tasks.updated_at"
+    "tasks.id, tasks.client, tasks.kind, tasks.external_task_id, tasks.created_at, "
+    "CASE WHEN tasks.result_missing THEN 'result_missing' ELSE tasks.status END AS status, "
+    "tasks.sequence, tasks.updated_at"
 )
 """The columns that `task_view` needs beside the body of the task's last event."""
 _SQL = load_sql(__name__, lean=LEAN)

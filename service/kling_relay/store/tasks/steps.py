@@ -76,7 +76,8 @@ _NO_ENTRY = (None,) * 4
 class RawCallback(NamedTuple):
     """What the provider sent about a task, unchanged, as a row of its batch.
 
-    `outcome` is moved, stale, unreadable or unconfirmed. `body` has at most `MAX_STORED_CALLBACK` bytes.
+    `outcome` is moved, stale, incomplete, unreadable, unsigned or unconfirmed. `body` has at most
+    `MAX_STORED_CALLBACK` bytes.
     """
 
     task: UUID

@@ -2,7 +2,8 @@
 -- The tasks of these ids. A join, because PostgreSQL finds a partition for each id of a join, but not of an array.
 SELECT
     tasks.id, tasks.client, tasks.kind, tasks.external_task_id, tasks.created_at,
-    tasks.status, tasks.sequence, tasks.updated_at,
+    CASE WHEN tasks.result_missing THEN 'result_missing' ELSE tasks.status END AS status,
+    tasks.sequence, tasks.updated_at,
     tasks.quote::text AS quote, -- the driver reads text in a third of the time of a numeric
     tasks.currency, tasks.trace
 FROM unnest(:task_id::uuid[]) AS task(id)
@@ -12,7 +13,9 @@ JOIN tasks ON tasks.id = task.id AND tasks.id >= :first::uuid;
 -- Move the tasks that still have the sequence they were read with, and write all that goes with a step.
 WITH moved AS (
     UPDATE tasks
-    SET status = move.status, sequence = move.expected + 1, updated_at = move.at
+    SET status = CASE move.status WHEN 'result_missing' THEN 'succeed' ELSE move.status END,
+        result_missing = move.status = 'result_missing',
+        sequence = move.expected + 1, updated_at = move.at
     FROM unnest(
         :move_id::uuid[], :move_expected::smallint[], :move_status::text[], :move_at::timestamptz[],
         :move_type::text[], :move_body::bytea[], :move_final::boolean[],

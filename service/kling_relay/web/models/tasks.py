@@ -43,6 +43,10 @@ class TaskResponse(ResponseModel):
     task_result: dict[str, Any] | None
     expires_at: int | None
     sequence: int
+    result_missing: bool = Field(
+        False,
+        description="there, and true, if the task succeeded but the provider named no file; a later success may",
+    )
 
 
 class SubmissionResponse(ResponseModel):

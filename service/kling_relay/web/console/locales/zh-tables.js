@@ -92,6 +92,7 @@ export const tables = {
   "unreadable, the provider is polled instead": "无法解析，改为主动查询供应商",
   "unconfirmed, the provider is polled to confirm": "未经确认，将主动查询供应商",
   "invalid signature, ignored": "签名无效，已忽略",
+  "success without a file, the provider is asked for it": "成功但没有文件，将向供应商查询",
   "Submitted to the provider": "已提交给供应商",
   // 投递
   delivered: "已送达",

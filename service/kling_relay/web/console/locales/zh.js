@@ -287,4 +287,6 @@ export const zh = {
   "The service does not know this key.": "服务不认识这个密钥。",
   unknown: "未知",
   Charts: "图表",
+  "The provider reports success but has named no file, even when asked. The result is added if it arrives.":
+    "供应商报告成功，但多次查询后仍未给出文件。结果到达后会自动补上。",
 };

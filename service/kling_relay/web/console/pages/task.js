@@ -6,7 +6,7 @@ import { HINTS, NAMES } from "../lib/fields.js";
 import { useLoaded, useThrottled } from "../lib/hooks.js";
 import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/i18n.js";
-import { Results, results } from "../parts/media.js";
+import { ResultMissing, Results, results } from "../parts/media.js";
 import { useTask } from "../parts/progress.js";
 import { Timeline } from "../parts/timeline.js";
 import { Ago, Bones, Card, Code, Copy, Failure, Head, KINDS as TITLES, Notice, Status } from "../parts/ui.js";
@@ -166,6 +166,7 @@ export function TaskPage({ id }) {
             <//>
           `
         }
+        ${task.result_missing && html`<${ResultMissing} />`}
         ${
           task.task_status === "failed" &&
           html`

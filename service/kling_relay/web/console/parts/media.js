@@ -2,15 +2,29 @@
 import { html, useState } from "../lib/html.js";
 import { t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
+import { Notice } from "./ui.js";
+
+/** Return the address of a file: of the watermarked one if there is no other. */
+const urlOf = (file) => file.url || file.watermark_url;
 
 /** Return a task's results as `{type, url}`. */
 export function results(task) {
   const result = task?.task_result || {};
-  return [
-    ...(result.images || []).map(({ url }) => ({ type: "image", url })),
-    ...(result.videos || []).map(({ url, duration }) => ({ type: "video", url, duration })),
+  const files = [
+    ...(result.images || []).map((file) => ({ type: "image", url: urlOf(file) })),
+    ...(result.videos || []).map((file) => ({ type: "video", url: urlOf(file), duration: file.duration })),
   ];
+  return files.filter(({ url }) => url);
 }
+
+/** What to say about a task that succeeded without a file. */
+export const ResultMissing = () => html`
+  <${Notice} kind="wait" icon="clock">
+    <p>
+      ${t("The provider reports success but has named no file, even when asked. The result is added if it arrives.")}
+    </p>
+  <//>
+`;
 
 function Gone() {
   return html`

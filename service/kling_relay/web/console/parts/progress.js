@@ -7,7 +7,7 @@ import { link } from "../lib/route.js";
 import { useEvents } from "../lib/stream.js";
 import { t } from "../lib/i18n.js";
 import { Icon } from "./icons.js";
-import { Results } from "./media.js";
+import { ResultMissing, Results } from "./media.js";
 import { Button, Card, Copy, Empty, Notice, Status } from "./ui.js";
 
 const LOOK_EVERY = 15;
@@ -44,7 +44,9 @@ export function useTask(first) {
   useEvents(
     ({ type, data }) => {
       if (!type.startsWith("task.") || data.task_id !== first?.task_id) return;
-      setTask((before) => (before && data.sequence < (before.sequence ?? 0) ? before : { ...before, ...data }));
+      setTask((before) =>
+        before && data.sequence < (before.sequence ?? 0) ? before : { ...before, result_missing: false, ...data },
+      );
     },
     [first?.task_id],
   );
@@ -112,6 +114,7 @@ export function Progress({ task: first, onClose }) {
       <div class="body stack">
         <${Steps} task=${task} />
         ${task.task_status === "succeed" && html`<${Results} task=${task} />`}
+        ${task.result_missing && html`<${ResultMissing} />`}
         ${
           task.task_status === "failed" &&
           html`

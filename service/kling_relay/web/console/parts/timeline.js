@@ -19,6 +19,7 @@ const OUTCOMES = {
   unreadable: "unreadable, the provider is polled instead",
   unconfirmed: "unconfirmed, the provider is polled to confirm",
   unsigned: "invalid signature, ignored",
+  incomplete: "success without a file, the provider is asked for it",
 };
 const STEPS = {
   __proto__: null,
@@ -35,7 +36,7 @@ export function entriesOf(task, events, callbacks, deliveries) {
     ...callbacks.map((callback) => ({
       at: moment(callback.received_at),
       what: "callback",
-      rank: callback.outcome === "moved" ? 1 : 3,
+      rank: ["moved", "incomplete"].includes(callback.outcome) ? 1 : 3,
       callback,
     })),
     ...events.map((event) => ({
