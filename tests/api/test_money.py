@@ -36,10 +36,10 @@ async def test_a_quote_accepts_a_kind_in_place_of_an_operation(api: ApiServer, k
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        ({"prompt": "a"}, "operation"),
+        ({"prompt": "a"}, "operation or kind"),
         ({"operation": "x", "prompt": "a"}, "operation"),
         ({"kind": "x", "prompt": "a"}, "kind"),
-        ({"operation": "videos/text2video", "kind": "text2video", "prompt": "a"}, "operation"),
+        ({"operation": "videos/text2video", "kind": "text2video", "prompt": "a"}, "operation or kind"),
         ({"operation": "videos/text2video"}, "prompt"),
         ({"kind": "text2video"}, "prompt"),
     ],
