@@ -320,7 +320,7 @@ MEMBERS += ["metadata", "fail_reason", "watermark_url"]
 anything = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)  # beyond 64 bits a number may become a float
     | st.floats()
     | st.text(alphabet=st.characters(exclude_categories=[]))
     | st.sampled_from(["succeed", "failed", "https://x.example/v.mp4", "\x00", "\ud800"]),
