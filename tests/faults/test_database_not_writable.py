@@ -283,7 +283,7 @@ def _settings(database: str, provider: str) -> dict[str, str]:
 
 def _failures(lines: list[str]) -> list[dict[str, Any]]:
     """Return the lines of a process's log that say that the database failed."""
-    return [line for line in map(json.loads, lines) if line["event"] == "the database failed"]
+    return [line for line in map(json.loads, lines) if line["event"] == "a database operation failed"]
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ _GRACE = timedelta(seconds=2)
 @click.command()
 @click.option("--once", is_flag=True, help="Exit when the four orders are delivered.")
 def demo(once: bool) -> None:
-    """Run the service with a sandbox on this machine, and place one order of each kind.
+    """Run the service with a sandbox, and order one of each kind.
 
     It starts PostgreSQL, the service with its console, a sandbox provider that draws pictures, and a subscriber that
     verifies every delivery. Data and key are kept in RELAY_DATA_DIR (.relay) for the next demo. `make run` does the
