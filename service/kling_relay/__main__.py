@@ -1,6 +1,7 @@
 """The command `kling-relay`: every error ends in a sentence, and with --debug in a traceback."""
 
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -10,6 +11,8 @@ _BUG = 70
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a character that the output cannot show is not an error
     try:
         from kling_relay.cli.program import NAME, program  # noqa: PLC0415 - an import that fails is reported below too
 

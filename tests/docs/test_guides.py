@@ -144,7 +144,7 @@ async def test_write_a_subscriber(database: str, tmp_path: Path) -> None:
 
 
 async def test_develop_offline(tmp_path: Path) -> None:
-    said = await followed("develop-offline", tmp_path, {"8080": str(free_port())})
+    said = await followed("develop-offline", tmp_path, {"8180": str(free_port())})
     assert "it failed, as requested" in said
     assert "too dark" in said
     assert "refused by moderation" in said

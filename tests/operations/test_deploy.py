@@ -66,7 +66,64 @@ def test_compose_contains_no_secret_and_no_default_for_one() -> None:
     environment = compose()["services"]["api"]["environment"]
     assert re.fullmatch(r"\$\{RELAY_SIGNING_KEYS:\?.+\}", environment["RELAY_SIGNING_KEYS"])
     assert "${POSTGRES_PASSWORD:?" in environment["RELAY_DATABASE_URL"]
-    assert SECRETS - environment.keys() == {"RELAY_KEY"}
+    assert environment.keys() >= SECRETS
+    made = {"RELAY_DATABASE_URL", "RELAY_SIGNING_KEYS", "RELAY_PROVIDER_KEY"}
+    assert not any(environment[name] for name in SECRETS - made)
+
+
+def test_compose_passes_every_setting_of_a_dot_env_file_on() -> None:
+    """A name without a value is taken from the shell or .env, and is not set if it is not there."""
+    for role in ("migrate", "api", "worker"):
+        service = compose()["services"][role]
+        environment = service["environment"]
+        assert environment.keys() == SETTINGS.keys()
+        fixed = {name for name, value in environment.items() if value is not None and f"${{{name}" not in value}
+        assert fixed == {"RELAY_HOST", "RELAY_PORT"}, "the address inside the container"
+    assert compose()["services"]["api"]["ports"] == ["127.0.0.1:${RELAY_PORT:-8080}:8080"]
+
+
+ADMIN = UNITS / "kling-relay-admin"
+
+
+def test_the_admin_script_runs_a_command_with_the_settings_of_the_units(tmp_path: Path) -> None:
+    (tmp_path / "credstore").mkdir()
+    (tmp_path / "credstore" / "kling-relay.database-url").write_text("postgresql://relay:a$b'c@db/relay\n")
+    (tmp_path / "credstore" / "kling-relay.provider-webhook-secret").write_text("whsec_x\n")
+    (tmp_path / "credstore" / "other.secret").write_text("no\n")
+    lines = ["# a comment", "", "RELAY_SANDBOX_PROFILE=loss=0.3 doubling=0.3", 'RELAY_PUBLIC_URL="https://a.example"']
+    (tmp_path / "settings.env").write_text("\n".join(lines) + "\n")
+    program = tmp_path / "kling-relay"
+    program.write_text('#!/bin/sh\nenv | grep ^RELAY_ | sort; echo "$@"\n')
+    program.chmod(0o755)
+    text = ADMIN.read_text()
+    for path, stand_in in {
+        "/etc/credstore": f"{tmp_path}/credstore",
+        "/etc/kling-relay/settings.env": f"{tmp_path}/settings.env",
+        "/opt/kling-relay/bin/kling-relay": str(program),
+    }.items():
+        assert path in text
+        text = text.replace(path, stand_in)
+    result = subprocess.run(
+        ["sh", "-c", text, "admin", "keys", "create", "my backend"],
+        env={"PATH": os.defpath},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout.splitlines() == [
+        "RELAY_DATABASE_URL=postgresql://relay:a$b'c@db/relay",
+        "RELAY_PROVIDER_WEBHOOK_SECRET=whsec_x",
+        "RELAY_PUBLIC_URL=https://a.example",
+        "RELAY_SANDBOX_PROFILE=loss=0.3 doubling=0.3",
+        "keys create my backend",
+    ]
+
+
+def test_the_systemd_guide_ends_with_a_first_key() -> None:
+    guide = (ROOT / "docs" / "kubernetes.md").read_text("utf-8").partition("## A single host instead")[2]
+    assert "deploy/systemd/kling-relay-admin" in guide
+    assert "kling-relay-admin keys create my-backend" in guide
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -151,6 +151,17 @@ async def test_a_path_too_long_for_a_socket_works(directory: Path) -> None:
     server.socket_directory.rmdir()
 
 
+@pytest.mark.parametrize("name", ["a $HOME b", 'a "quoted" name', "it's", "back\\slash", "`tick`", "a, b"])
+async def test_a_data_directory_may_have_any_name(name: str, directory: Path) -> None:
+    async with embedded(directory / name, QUICK) as server:
+        assert await ask(server, "SELECT current_setting('data_directory')") == str(directory / name / "postgresql")
+    assert not is_running(server)
+    async with embedded(directory / name) as server:
+        assert await ask(server, "SELECT 1") == 1
+    if server.socket_directory != server.cluster:
+        server.socket_directory.rmdir()
+
+
 def test_a_server_that_cannot_start_reports_postgresql_s_reason(directory: Path) -> None:
     acquire(directory, QUICK).release()
     settings = directory / "postgresql" / "postgresql.conf"

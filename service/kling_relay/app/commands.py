@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from kling_relay.app import database, keys
-from kling_relay.app.serving import Role, listening, play_provider, serve
+from kling_relay.app import database, keys, ports
+from kling_relay.app.ports import is_free, listening, naming_port
+from kling_relay.app.serving import Role, play_provider, serve, usual_sandbox_port
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.app.wiring import Parts, Tunables
 from kling_relay.core.key import ALL_SCOPES, Scope
@@ -61,6 +63,22 @@ def run(
     return 0
 
 
+def shares_port(settings: Settings) -> bool:
+    """Return whether another process of this deployment listens on RELAY_PORT. Raises PortError if it is not ours."""
+    return in_loop(ports.shares_port(settings))
+
+
+def with_free_metrics_port(settings: Settings) -> Settings:
+    """Return settings with a free port for metrics if none was chosen and the usual one is in use.
+
+    So a second `up` on a machine needs only a port of its own.
+    """
+    usual = range(settings.metrics_port, settings.metrics_port + settings.processes)
+    if "metrics_port" in settings.model_fields_set or all(is_free(settings.host, port) for port in usual):
+        return settings
+    return settings.model_copy(update={"metrics_port": 0})
+
+
 def _freeze_heap() -> None:
     """Keep the garbage collector from scanning what lives as long as the process.
 
@@ -75,9 +93,13 @@ def _run_several(
     settings: Settings, role: Role, started: Callable[[Parts, Settings], None] | None, tunables: Tunables
 ) -> int:
     """Fork processes that share the port. If one ends, all end, and our own supervisor starts us again."""
-    with listening("127.0.0.1", 0) as free:
-        sandbox_port = free.getsockname()[1]
-    with listening(settings.host, settings.port) as held:
+    sandbox_port = usual_sandbox_port(settings)
+    if not is_free("127.0.0.1", sandbox_port):
+        with listening("127.0.0.1", 0) as free:
+            sandbox_port = free.getsockname()[1]
+    with ExitStack() as stack:
+        with naming_port(settings.host, settings.port, "RELAY_PORT"):
+            held = stack.enter_context(listening(settings.host, settings.port))
         child_settings = settings.model_copy(update={"processes": 1, "port": held.getsockname()[1]})
         children = []
         if settings.provider_url is None:  # one sandbox for all: each knows only its own tasks
@@ -91,15 +113,13 @@ def _run_several(
 
 
 def _fork(work: Callable[[], int | None]) -> int:
+    """Run `work` in a child and return its process id. An error of the child ends it as it would end the parent."""
     child = os.fork()
     if child:
         return child
-    code = 1
-    try:
-        code = work() or 0
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+    code = work() or 0
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _watch(children: list[int]) -> int:
@@ -131,7 +151,7 @@ def migrate(
     """
 
     async def work() -> list[str]:
-        async with database.database_url(settings) as url:
+        async with database.database_url(settings, create=wait is None) as url:
             if wait is None:
                 return await database.prepare_database(url, settings, restored=restored, drop_old=drop_old)
             await migrations.wait_until_ready(url, wait.total_seconds())

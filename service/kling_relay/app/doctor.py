@@ -1,14 +1,17 @@
 """The doctor checks everything that a service needs. Every finding has advice; the doctor changes nothing."""
 
 import asyncio
+import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 
 from kling_relay.app import clock
+from kling_relay.app.database_errors import tls_reason
 from kling_relay.app.doctor_database import check_database
 from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.provider.dialects import DIALECTS, credential
@@ -19,13 +22,14 @@ CHECK_TIMEOUT = 10.0
 _NO_TASK = uuid.UUID(int=0)
 
 
-async def examine(settings: Settings) -> AsyncIterator[Finding]:
+async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Yield every finding, those about this machine first. An exception in a check is a finding too."""
     yield Finding("settings", CheckState.OK, "all settings are valid")
     for risk in risks(settings):
         yield Finding("settings", CheckState.WARNING, risk)
-    async for finding in check_database(settings, CHECK_TIMEOUT):
-        yield finding
+    async with aclosing(check_database(settings, CHECK_TIMEOUT)) as made:
+        async for finding in made:
+            yield finding
     advice = "Check RELAY_PROVIDER_URL, and whether this machine can reach it."
     for finding in await _run("provider", advice, _check_provider, settings):
         yield finding
@@ -54,6 +58,8 @@ def _sentence(error: Exception) -> str:
             return f"the name {error.host} cannot be resolved"
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {error.host} is not valid: {error.certificate_error}"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ssl.SSLError):
+            return f"{error.host}:{error.port} cannot be reached by TLS: {tls_reason(error.os_error)}"
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
             return f"nothing listens at {error.host}:{error.port}"
         case aiohttp.ClientConnectorError():

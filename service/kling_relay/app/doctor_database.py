@@ -1,17 +1,16 @@
 """The doctor's checks of the database: the server, the schema, and the data that a service needs."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import asyncpg
 
 from kling_relay.app import clock
-from kling_relay.app.database import database_url
+from kling_relay.app.database import database_url, embedded_place, has_embedded_database
+from kling_relay.app.database_errors import explain
 from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.app.signing_keys import signing_keys
-from kling_relay.settings import Settings
+from kling_relay.settings import Settings, server_place
 from kling_relay.store.access import reencrypt
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.embedded.server import EmbeddedError
@@ -32,10 +31,10 @@ _ADVICE = "Check RELAY_DATABASE_URL, and that PostgreSQL runs and accepts connec
 _SERVER_ADVICE = "See docs/operations.md, PostgreSQL."
 
 
-async def check_database(settings: Settings, limit: float) -> AsyncIterator[Finding]:
+async def check_database(settings: Settings, limit: float) -> AsyncGenerator[Finding, None]:
     """Yield the findings about the database, within `limit` seconds. Stop at an error that hides the rest."""
-    if settings.database_url is None and not (Path(settings.data_dir) / "postgresql").exists():
-        detail = f"the embedded PostgreSQL under {settings.data_dir} does not exist yet"
+    if settings.database_url is None and not has_embedded_database(settings):
+        detail = f"the embedded PostgreSQL under {embedded_place(settings)} does not exist yet"
         advice = "`kling-relay up` creates it. To use another server, set RELAY_DATABASE_URL."
         yield Finding("database", CheckState.WARNING, detail, advice)
         return
@@ -55,21 +54,15 @@ async def check_database(settings: Settings, limit: float) -> AsyncIterator[Find
     except TimeoutError:
         yield Finding("database", CheckState.ERROR, f"no response within {limit:g} s", _ADVICE)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError, EmbeddedError) as error:
-        yield Finding("database", CheckState.ERROR, str(error) or type(error).__name__, _advice(error))
+        yield _database_finding(error, settings)
 
 
-def _advice(error: Exception) -> str:
-    match error:
-        case asyncpg.InvalidAuthorizationSpecificationError():
-            return "Check the user and the password in RELAY_DATABASE_URL, and the server's pg_hba.conf."
-        case asyncpg.InvalidCatalogNameError():
-            return "Create the database that RELAY_DATABASE_URL names: CREATE DATABASE …"
-        case asyncpg.TooManyConnectionsError():
-            return "Raise the server's max_connections, or use a PgBouncer (RELAY_DATABASE_POOLER)."
-        case socket.gaierror():
-            return "Check the host in RELAY_DATABASE_URL: this machine cannot resolve its name."
-        case _:
-            return _ADVICE
+def _database_finding(error: Exception, settings: Settings) -> Finding:
+    if isinstance(error, EmbeddedError) or settings.database_url is None:
+        return Finding("database", CheckState.ERROR, str(error) or type(error).__name__, _ADVICE)
+    reason, advice = explain(error)
+    place = server_place(settings.database_url.get_secret_value())
+    return Finding("database", CheckState.ERROR, f"{place} {reason}".rstrip("."), advice)
 
 
 async def _check_server(url: str, settings: Settings) -> list[Finding]:

@@ -35,7 +35,7 @@ from kling_relay.settings import Settings
 from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.deliveries.recipients import Recipient
-from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.database import Database, deployment_id
 from kling_relay.web.http.context import Context, RequestLimits
 
 __all__ = ["Parts", "assemble"]
@@ -132,6 +132,7 @@ async def assemble(
         new_id=clock.new_id,
         web_wakeup=web_wakeup,
         public_url=settings.own_url,
+        deployment=await deployment_id(database.pool),
         delivery_wakeup=delivery_wakeup,
         partition_missing=partition_wakeup,
         limits=_limits(settings),

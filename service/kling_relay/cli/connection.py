@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
 
+from kling_relay.cli.address import HttpAddress
 from kling_relay.cli.errors import plain_errors
 from kling_relay.cli.output import Output
 
@@ -29,7 +30,13 @@ def calls_service(
     The coroutine may return an exit code.
     """
 
-    @click.option("--url", envvar="RELAY_URL", show_envvar=True, help="The service.  [default: http://HOST:PORT]")
+    @click.option(
+        "--url",
+        type=HttpAddress(),
+        envvar="RELAY_URL",
+        show_envvar=True,
+        help="The service.  [default: http://HOST:PORT]",
+    )
     @click.option("--key", envvar="RELAY_KEY", show_envvar=True, help="A client key.  [default: the demo's, if any]")
     @click.option("--host", envvar="RELAY_HOST", default="127.0.0.1", hidden=True)
     @click.option("--port", envvar="RELAY_PORT", default="8080", hidden=True)

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kling_relay.cli.errors import Failure, UsageFailure, plain_errors
-from kling_relay.cli.port import is_free
 
 if TYPE_CHECKING:
     from kling_relay.app.wiring import Parts
+    from kling_relay.cli.demo_script import DemoScript
     from kling_relay.settings import Settings
 
-SANDBOX_PORT = 8090
-"""Fixed, so that the URLs of pictures from earlier demos still work."""
 SUBSCRIBER_PORT = 8091
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _GRACE = timedelta(seconds=2)
@@ -49,6 +47,8 @@ def _adapted(settings: "Settings") -> "Settings":
         raise UsageFailure("The demo uses its own sandbox provider.", advice=advice)
     from ipaddress import ip_network  # noqa: PLC0415 - used only here
 
+    from kling_relay.app.ports import is_free  # noqa: PLC0415 - the whole service, half a second
+
     changes: dict[str, object] = {
         "allowed_networks": (*settings.allowed_networks, *map(ip_network, _LOOPBACK)),
         "shutdown_grace": _GRACE,
@@ -63,44 +63,54 @@ def _adapted(settings: "Settings") -> "Settings":
 
 async def _demo(settings: "Settings", *, once: bool) -> None:
     """Start everything and play the script. Stay until a signal, or with `once` until the script ends."""
+    from kling_relay.app.ports import is_free  # noqa: PLC0415 - imported by now
+
     if settings.port and not is_free(settings.host, settings.port):
         raise Failure(
             f"Port {settings.port} is in use. Is another demo running?",
             advice=f"Stop the program that listens there, or choose a port: RELAY_PORT={settings.port + 1} make run",
         )
     from kling_relay.cli.demo_script import DemoScript  # noqa: PLC0415 - imports aiohttp
+    from kling_relay.client import RelayError  # noqa: PLC0415 - as above
 
     click.echo("Starting PostgreSQL, the sandbox and the service. The first start takes about ten seconds.")
     stop_event = asyncio.Event()
     async with _provider(settings) as url, _serving(settings, url, stop_event) as (parts, current, serve_task):
-        async with DemoScript.prepared(parts, current, SUBSCRIBER_PORT) as script:
-            play_task = asyncio.ensure_future(script.play(is_last=once))
-            signal_task = asyncio.ensure_future(stop_event.wait())
-            futures: list[asyncio.Future[Any]] = [play_task, signal_task, serve_task]
-            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-            if play_task.done() and not once and not play_task.exception():
-                await asyncio.wait(futures[1:], return_when=asyncio.FIRST_COMPLETED)
-            signal_task.cancel()
-            play_task.cancel()
-            if not once:
-                click.echo("\nStopping.")
-            with suppress(asyncio.CancelledError):
-                await play_task
+        try:
+            async with DemoScript.prepared(parts, current, SUBSCRIBER_PORT) as script:
+                await _play(script, stop_event, serve_task, once=once)
+        except RelayError:
+            if not stop_event.is_set():
+                raise
+            raise click.Abort from None  # Ctrl-C has stopped the service before the script called it
         stop_event.set()
+
+
+async def _play(
+    script: "DemoScript", stop_event: asyncio.Event, serve_task: "asyncio.Future[None]", *, once: bool
+) -> None:
+    """Play the script until a signal or the end of the service, or with `once` until the script ends."""
+    play_task = asyncio.ensure_future(script.play(is_last=once))
+    signal_task = asyncio.ensure_future(stop_event.wait())
+    futures: list[asyncio.Future[Any]] = [play_task, signal_task, serve_task]
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    if play_task.done() and not once and not play_task.exception():
+        await asyncio.wait(futures[1:], return_when=asyncio.FIRST_COMPLETED)
+    signal_task.cancel()
+    play_task.cancel()
+    if not once:
+        click.echo("\nStopping.")
+    with suppress(asyncio.CancelledError):
+        await play_task
 
 
 @asynccontextmanager
 async def _provider(settings: "Settings") -> AsyncIterator[str]:
     """Run the sandbox, on its usual port if that is free, and give its address."""
-    from kling_relay.app.serving import sandbox  # noqa: PLC0415 - already imported
+    from kling_relay.app.serving import start_sandbox  # noqa: PLC0415 - already imported
 
-    provider = sandbox(settings)
+    provider, url = await start_sandbox(settings)
     try:
-        try:
-            url = await provider.start(port=SANDBOX_PORT)
-        except OSError:
-            provider = sandbox(settings)  # one that has failed to start cannot start again
-            url = await provider.start()
         yield url
     finally:
         await provider.stop()
@@ -132,3 +142,5 @@ async def _serving(
             yield parts, current, serve_task
             stop_event.set()
         await serve_task
+        if not ready.done():
+            raise click.Abort  # Ctrl-C while it started

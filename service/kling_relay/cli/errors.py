@@ -3,8 +3,8 @@
 0 done · 1 refused or failed · 2 wrong usage or settings · 3 no answer, try again · 4 not final in time · 130 Ctrl-C.
 """
 
-import errno
 import json
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +60,14 @@ class NotFinalFailure(Failure):
 
 _BY_EXIT_CODE = {kind.exit_code: kind for kind in (Failure, UsageFailure, NoAnswerFailure, NotFinalFailure)}
 
+_DATABASE_ERRORS = "kling_relay.app.database_errors"
+
 # By module and name: importing these modules would cost half a second, and needs the server's packages.
 _SERVER_ERRORS: tuple[tuple[str, str, type[Failure], str], ...] = (
+    (_DATABASE_ERRORS, "MissingDatabaseError", UsageFailure, ""),
+    (_DATABASE_ERRORS, "DatabaseAwayError", NoAnswerFailure, ""),
+    (_DATABASE_ERRORS, "DatabaseError", Failure, ""),
+    ("kling_relay.app.ports", "PortError", Failure, ""),
     ("kling_relay.settings", "SettingsError", UsageFailure, "`kling-relay settings` explains every setting."),
     ("kling_relay.observe.tracing", "MissingExtraError", UsageFailure, "Or leave RELAY_OTLP_ENDPOINT unset."),
     (
@@ -159,7 +165,7 @@ def _from_server(error: Exception, as_json: bool) -> Failure | None:
     for module, name, ending, advice in _SERVER_ERRORS:
         kind = getattr(sys.modules.get(module), name, ())  # whoever raised it has imported the module
         if isinstance(error, kind):
-            return ending(str(error), advice=advice, as_json=as_json)
+            return ending(str(error), advice=advice or getattr(error, "advice", ""), as_json=as_json)
     return None
 
 
@@ -169,17 +175,25 @@ def _is_output_closed(error: Exception) -> bool:
         return False
     try:
         sys.stdout.flush()
+        return _has_no_reader(sys.stdout.fileno())
     except BrokenPipeError:
         return True
-    return False
+    except (OSError, ValueError):  # no file
+        return False
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    """Return whether a pipe has lost its reader; an output without a buffer has nothing to flush that would tell."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _from_system(error: Exception, as_json: bool) -> Failure | None:
     if not isinstance(error, OSError):
         return None
-    if error.errno == errno.EADDRINUSE:
-        advice = "Stop the program that listens there, or choose another port: RELAY_PORT=8081."
-        return Failure("The port is in use by another program.", advice=advice, as_json=as_json)
     if isinstance(error, ConnectionError | TimeoutError):
         advice = "`kling-relay doctor` checks the database."
         return NoAnswerFailure(f"The database does not answer: {error}", advice=advice, as_json=as_json)

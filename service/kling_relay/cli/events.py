@@ -1,6 +1,7 @@
 """`events` and `listen`: print the event log, and forward it to a program without a public address."""
 
 import secrets
+from collections import deque
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import click
 
+from kling_relay.cli.address import HttpAddress
 from kling_relay.cli.connection import calls_service
 from kling_relay.cli.output import Output, coloured, local_time, safe
 from kling_relay.cli.time_arguments import now
@@ -31,7 +33,12 @@ _ANSWER_WITHIN = 30
 @click.option("--after", metavar="CURSOR", help="Start after this event.  [default: the beginning; with -f: now]")
 @click.option("--type", "types", multiple=True, help=_TYPES)
 @click.option("--task", help="Only events of this task.")
-@click.option("--limit", "-n", type=int, help="At most this many, without -f.  [default: all]")
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(min=1),
+    help="Only the newest, at most this many; with --after, the first after it. Without -f.  [default: all]",
+)
 @calls_service
 async def events(
     relay: "Relay",
@@ -44,22 +51,35 @@ async def events(
     limit: int | None,
 ) -> None:
     """Print the event log, oldest first, or follow it."""
-    log = (
-        relay.stream(after=after, type=types, task=task)
-        if follow
-        else relay.events(after=after or "0", type=types, task=task, limit=limit)
-    )
+    if limit is not None and follow:
+        raise click.UsageError("-n is for the events that exist: it excludes -f.")
     if follow:
         output.note("Waiting for events. Press Ctrl-C to stop.")
-    async for event in log:
-        if output.as_json:
-            output.line(event)
-        else:
-            click.echo(_line(event))
+        log = relay.stream(after=after, type=types, task=task)
+    else:
+        log = relay.events(after=after or "0", type=types, task=task, limit=limit if after else None)
+    newest: deque[LoggedEvent] = deque(maxlen=limit)
+    async with aclosing(log):
+        async for event in log:
+            if limit is None or after:
+                _print(output, event)
+            else:
+                newest.append(event)
+    for event in newest:
+        _print(output, event)
+
+
+def _print(output: Output, event: "LoggedEvent") -> None:
+    if output.as_json:
+        output.line(event)
+    else:
+        click.echo(_line(event))
 
 
 @click.command()
-@click.option("--forward-to", required=True, metavar="URL", help="Where to POST each event.")
+@click.option(
+    "--forward-to", required=True, type=HttpAddress(), help="Where to POST each event, e.g. localhost:3000/hook."
+)
 @click.option("--after", metavar="CURSOR", help="Start after this event.  [default: now]")
 @click.option("--type", "types", multiple=True, help=_TYPES)
 @click.option("--task", help="Only events of this task.")

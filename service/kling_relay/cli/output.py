@@ -40,11 +40,11 @@ class Output:
 
     def document(self, content: Any) -> None:
         """Print one JSON document."""
-        click.echo(json.dumps(plain(content), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(plain(content), ensure_ascii=not _is_unicode(), indent=2))
 
     def line(self, content: Any) -> None:
         """Print one JSON document on one line, for items that come one by one."""
-        click.echo(json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")))
+        click.echo(json.dumps(plain(content), ensure_ascii=not _is_unicode(), separators=(",", ":")))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
         """Print a table, or the sentence `empty` (to standard error) if there are no rows.
@@ -73,6 +73,20 @@ class Output:
     def note(self, sentence: str) -> None:
         """Print a sentence to standard error, apart from the answer."""
         click.echo(sentence, err=True)
+
+
+def can_print(text: str) -> bool:
+    """Return whether standard output has these characters in its encoding."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_unicode() -> bool:
+    """Return whether standard output has every character; elsewhere JSON is written in ASCII and loses none."""
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
 
 
 def coloured(word: str, width: int = 0) -> str:

@@ -5,12 +5,12 @@ import json
 import signal
 import sys
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from kling_relay.cli.errors import plain_errors
-from kling_relay.cli.port import would_be_shared
 from kling_relay.cli.time_arguments import Length
 
 if TYPE_CHECKING:
@@ -85,10 +85,12 @@ def sandbox(host: str, port: int, public_url: str | None, seed: int | None, opti
 
 async def _sandbox(profile: "Profile", host: str, port: int, public_url: str | None, seed: int | None) -> None:
     from kling_relay.app import clock  # noqa: PLC0415 - imported by now
+    from kling_relay.app.ports import naming_port  # noqa: PLC0415
     from kling_relay.sandbox import Sandbox  # noqa: PLC0415
 
     server = Sandbox(profile, now=clock.now, rng=clock.random_generator(seed), public_url=public_url)
-    url = await server.start(host, port)
+    with naming_port(host, port, "--port"):
+        url = await server.start(host, port)
     click.echo(f"The sandbox listens on {url}. Its key is {profile.keys[0] if profile.keys else '(none)'}.")
     click.echo("Its front page lists the directives and options that make it misbehave. Press Ctrl-C to stop it.")
     try:
@@ -112,23 +114,35 @@ def _run(role: Literal["up", "api", "worker"]) -> None:
         current = settings.read()
         for risk in settings.risks(current):
             _warn(risk, current)
-        if role != "worker" and current.port and would_be_shared(current.host, current.port):
+        if role == "up":
+            chosen, current = current, app.with_free_metrics_port(current)
+            if current is not chosen:
+                _warn(f"Port {chosen.metrics_port} is in use, so the metrics have another one.", current)
+        if role != "worker" and app.shares_port(current):
             note = (
-                f"Port {current.port} is already served by another process. The two share its requests, as in a "
-                "rolling restart. If you do not want that, stop one of them or set RELAY_PORT."
+                f"Port {current.port} is already served by another process of this deployment. The two share its"
+                " requests, as in a rolling restart. If you do not want that, stop one of them or set RELAY_PORT."
             )
             _warn(note, current)
-        code = app.run(current, role, _announce_worker if role == "worker" else _announce_server)
+        announce = _announce_worker if role == "worker" else _announce_server
+        code = app.run(current, role, partial(announce, current))
     if code:
         raise click.exceptions.Exit(code)
 
 
-def _announce_server(_: "Parts", settings: "Settings") -> None:
+def _announce_server(chosen: "Settings", _: "Parts", settings: "Settings") -> None:
     _log(f"kling-relay listens on http://{settings.host}:{settings.port}. The console is at /console.", settings)
+    _announce_metrics(chosen, settings)
 
 
-def _announce_worker(_: "Parts", settings: "Settings") -> None:
+def _announce_worker(chosen: "Settings", _: "Parts", settings: "Settings") -> None:
     _log("The worker of kling-relay has started.", settings)
+    _announce_metrics(chosen, settings)
+
+
+def _announce_metrics(chosen: "Settings", settings: "Settings") -> None:
+    if not chosen.metrics_port:
+        _log(f"The metrics are at http://{settings.host}:{settings.metrics_port}/metrics.", settings)
 
 
 def _warn(sentence: str, settings: "Settings") -> None:

@@ -42,7 +42,13 @@ _WITHIN = "How long to wait.  [default: no limit]"
 @click.option("--duration", help="Seconds of video: 5 or 10.")
 @click.option("--cfg-scale", type=float, help="How closely to follow the prompt, 0 to 1.")
 @click.option("--camera", type=CAMERAS, help="How the camera moves.")
-@click.option("--camera-move", metavar="AXIS=N", help=f"For --camera simple: one of {', '.join(AXES)}, -10 to 10.")
+@click.option(
+    "--camera-move",
+    "camera_moves",
+    multiple=True,
+    metavar="AXIS=N",
+    help=f"For --camera simple: one of {', '.join(AXES)}, -10 to 10. Repeatable.",
+)
 @click.option("--notify-hook", metavar="URL", help="Deliver this task's events to this URL, in Kling's format.")
 @click.option("--external-task-id", metavar="ID", help="Your name for the task.")
 @click.option(
@@ -66,7 +72,7 @@ async def submit(
     image: str | None,
     image_tail: str | None,
     camera: str | None,
-    camera_move: str | None,
+    camera_moves: tuple[str, ...],
     idempotency_key: str | None,
     more: tuple[str, ...],
     quote: bool,
@@ -85,7 +91,7 @@ async def submit(
         **fields,
         "image": _image(image, "--image"),
         "image_tail": _image(image_tail, "--image-tail"),
-        "camera_control": _camera(camera, camera_move),
+        "camera_control": _camera(camera, camera_moves),
         **_more(more),
     }
     if quote:
@@ -182,17 +188,22 @@ def _image(value: str | None, option: str) -> "Image | None":
     return path
 
 
-def _camera(kind: str | None, move: str | None) -> Mapping[str, Any] | None:
-    if move is None:
+def _camera(kind: str | None, moves: tuple[str, ...]) -> Mapping[str, Any] | None:
+    if not moves:
         return None if kind is None else {"type": kind}
-    axis, _, text = move.partition("=")
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = 0
-    if axis not in AXES or not amount:
-        raise click.BadParameter(f"{move!r} is not AXIS=N, e.g. zoom=-3.", param_hint="--camera-move")
-    return {"type": kind or "simple", "config": {axis: int(amount) if amount.is_integer() else amount}}
+    config: dict[str, float] = {}
+    for move in moves:
+        axis, _, text = move.partition("=")
+        try:
+            amount = float(text)
+        except ValueError:
+            amount = 0
+        if axis not in AXES or not amount:
+            raise click.BadParameter(f"{move!r} is not AXIS=N, e.g. zoom=-3.", param_hint="--camera-move")
+        if axis in config:
+            raise click.BadParameter(f"{axis} is given twice.", param_hint="--camera-move")
+        config[axis] = int(amount) if amount.is_integer() else amount
+    return {"type": kind or "simple", "config": config}
 
 
 def _more(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -201,6 +212,8 @@ def _more(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, sign, text = pair.partition("=")
         if not name or not sign:
             raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
+        if name in fields:
+            raise click.BadParameter(f"{name} is given twice.", param_hint="--set")
         try:
             fields[name] = json.loads(text)
         except ValueError:

@@ -23,9 +23,7 @@ class RelayError(Exception):
 class UnreachableError(RelayError):
     """There was no answer: nothing listens there, or the connection broke. An order may still have arrived."""
 
-    advice = (
-        "Check that the service runs and the address is right. Orders are safe to repeat with the same idempotency_key."
-    )
+    advice = "Check that the service runs and the address is right."
     exit_code = 3
 
 

@@ -5,6 +5,7 @@ A request is repeated if that is safe (it reads, or has an Idempotency-Key) and 
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from json import JSONDecodeError, loads
 from types import TracebackType
@@ -95,10 +96,17 @@ class Transport:
             async with self.session().request(method, self.url + path, allow_redirects=False, **options) as response:
                 content = await response.read()
         except CONNECTION_ERRORS as error:
-            raise connection_error(self.url, error) from error
+            raise _with_advice_on_orders(connection_error(self.url, error), options["headers"]) from error
         if not 200 <= response.status < 300:
-            raise error_of(response.status, response.headers, content)
+            raise _with_advice_on_orders(error_of(response.status, response.headers, content), options["headers"])
         return _parse(content)
+
+
+def _with_advice_on_orders(error: RelayError, headers: Mapping[str, str] | None) -> RelayError:
+    """Return the error; if the request was an order that may be sent again, its advice says so."""
+    if "Idempotency-Key" in (headers or {}) and isinstance(error, UnreachableError | UnavailableError):
+        error.advice = f"{error.advice} An order is safe to repeat with the same idempotency_key."
+    return error
 
 
 def query_string(query: Mapping[str, Any]) -> dict[str, str]:
@@ -121,11 +129,26 @@ def _reason(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "timed out"
+        case aiohttp.ClientConnectorCertificateError():
+            return _tls_reason(error.certificate_error)
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ssl.SSLError):
+            return _tls_reason(error.os_error)  # its errno is not of the operating system
         case aiohttp.ClientConnectorError():
             number = error.os_error.errno or 0  # a number below 0 is the resolver's, with its own text
             return os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
+        case ssl.SSLError():
+            return _tls_reason(error)
         case _:
             return str(error) or type(error).__name__
+
+
+def _tls_reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid ({error.verify_message})"
+    reason = getattr(error, "reason", None)
+    if reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}:
+        return "it does not speak TLS; is the address http:// instead of https://?"
+    return f"TLS failed ({(reason or str(error)).replace('_', ' ').lower()})"
 
 
 def _parse(content: bytes) -> Any:

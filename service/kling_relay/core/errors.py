@@ -37,9 +37,7 @@ CODES: Mapping[int, ErrorCode] = {
     1205: ErrorCode(413, "body too large", "Send the image by URL, or send a smaller one."),
     1302: ErrorCode(429, "too many requests", "Wait as long as Retry-After says and try again.", _TRY_AGAIN),
     5000: ErrorCode(500, "internal error", "Look in the service's log for the request id."),
-    5001: ErrorCode(
-        503, "service unavailable", "Try again soon; orders with an Idempotency-Key are safe to repeat.", _TRY_AGAIN
-    ),
+    5001: ErrorCode(503, "service unavailable", "Try again soon.", _TRY_AGAIN),
     5003: ErrorCode(502, "provider accepts no orders", "Ask your operator to check the provider account."),
 }
 """Every code of our own. An error from the provider keeps the provider's code and status."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from kling_relay.core.errors import ConfigurationError, Fault
+from kling_relay.core.suggestion import did_you_mean
 
 Value = TypeVar("Value")
 
@@ -26,6 +27,10 @@ def load_json(name_or_path: str | Path, shipped: Path) -> tuple[object, str]:
     """
     named = shipped / f"{name_or_path}.json"
     path = named if named.is_file() else Path(name_or_path)
+    if not path.exists():
+        names = sorted(file.stem for file in shipped.glob("*.json"))
+        reason = f"does not exist, and is not one of {', '.join(names)}{did_you_mean(str(name_or_path), names)}"
+        raise ConfigurationError(str(path), [Fault("file", reason.rstrip("."))])
     try:
         return json.loads(path.read_text(encoding="utf-8")), str(path)
     except (OSError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 
 from kling_relay.core.signature import decode
+from kling_relay.core.suggestion import did_you_mean
 from kling_relay.sandbox.errors import CODES
 
 STATUSES = ("submitted", "processing", "succeed", "failed")
@@ -27,14 +28,25 @@ class RandomSource(Protocol):
 
 
 class ProfileError(ValueError):
-    """An option that does not exist, or a value that it does not take."""
+    """Options that do not exist, or values that they do not take. Each of `faults` begins with an option's name."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
+
+
+class _WrongValueError(ValueError):
+    """The reason why a value is refused, for the option's user."""
+
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def share(text: str) -> float:
     """Read a probability from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
-        raise ValueError("a share is from 0 to 1")
+        raise _WrongValueError("a share is from 0 to 1")
     return value
 
 
@@ -43,7 +55,7 @@ def span(text: str) -> tuple[float, float]:
     low, _, high = text.partition("..")
     pair = (duration(low), duration(high or low))
     if pair[0] > pair[1]:
-        raise ValueError("a range goes from the smaller to the larger number")
+        raise _WrongValueError("a range goes from the smaller to the larger number")
     return pair
 
 
@@ -52,12 +64,15 @@ def duration(text: str) -> float:
     text = text.strip().lower()
     value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
     if not 0 <= value < 86_400:
-        raise ValueError("a time is from 0 to a day")
+        raise _WrongValueError("a time is from 0 to a day")
     return value
 
 
 def _boolean(text: str) -> bool:
-    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.strip().lower()]
+    value = _BOOLEANS.get(text.strip().lower())
+    if value is None:
+        raise _WrongValueError("yes or no")
+    return value
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -66,13 +81,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _statuses(text: str) -> tuple[str, ...]:
     if unknown := set(_words(text)) - set(STATUSES):
-        raise ValueError(f"not a status: {', '.join(sorted(unknown))}")
+        raise _WrongValueError(f"not a status: {', '.join(sorted(unknown))}")
     return _words(text)
 
 
 def _style(text: str) -> str:
     if text not in STYLES:
-        raise ValueError(f"one of {', '.join(STYLES)}")
+        raise _WrongValueError(f"one of {', '.join(STYLES)}")
     return text
 
 
@@ -83,24 +98,30 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
 def _code_shares(text: str) -> tuple[tuple[int, float], ...]:
     pairs = tuple((int(code), share(value or "1")) for code, value in _pairs(text))
     if unknown := {code for code, _ in pairs} - CODES.keys():
-        raise ValueError(f"not a code: {unknown}")
+        raise _WrongValueError(f"not a code: {unknown}")
     return pairs
 
 
 def _count(text: str) -> int:
     if (value := int(text)) < 0:
-        raise ValueError("not below 0")
+        raise _WrongValueError("not below 0")
     return value
 
 
 def _secret(text: str) -> str | None:
-    if text:
-        decode(text)
-    return text or None
+    try:
+        return text if text and decode(text) else None
+    except ValueError as error:
+        raise _WrongValueError(str(error)) from None
 
 
 def _slots(text: str) -> int | None:
     return _count(text) if text not in ("", "none") else None
+
+
+def split_options(text: str) -> list[tuple[str, str]]:
+    """Return the options in a text such as `loss=0.3 doubling=0.3`. Commas may follow the values."""
+    return [(name, value.rstrip(",")) for name, _, value in (option.partition("=") for option in text.split())]
 
 
 def _option(read: Callable[[str], object], meaning: str) -> dict[str, Any]:
@@ -221,14 +242,16 @@ class Profile:
         for name, text in options:
             read = readers.get(name.replace("-", "_"))
             if read is None:
-                faults.append(f"{name}: no such option")
+                faults.append(f"{name}: no such option{did_you_mean(name, readers)}".rstrip("."))
                 continue
             try:
                 values[name.replace("-", "_")] = read(text)
-            except (ValueError, KeyError, InvalidOperation) as error:
+            except _WrongValueError as error:
                 faults.append(f"{name}: invalid ({error})")
+            except (ValueError, InvalidOperation):
+                faults.append(f"{name}: invalid (should be a number{'' if text else ', and there is no value'})")
         if faults:
-            raise ProfileError("; ".join(faults))
+            raise ProfileError(faults)
         return replace(self, **values)
 
     @staticmethod

@@ -1,6 +1,7 @@
 """The settings: the environment, read once by the composition root and nowhere else."""
 
 from kling_relay.settings.load import Settings, SettingsError, read, risks
+from kling_relay.settings.postgres_url import server_place
 from kling_relay.settings.table import Row, describe
 
-__all__ = ["Row", "Settings", "SettingsError", "describe", "read", "risks"]
+__all__ = ["Row", "Settings", "SettingsError", "describe", "read", "risks", "server_place"]

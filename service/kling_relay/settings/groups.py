@@ -49,6 +49,8 @@ class ListenSettings(SettingsGroup):
     """The port of `/metrics`, separate so that it can stay private. 0 picks a free port."""
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     """The number of processes of `api` or `up` that share the port."""
+    share_port: bool = False
+    """Whether the port may be shared with any process that listens there. Those with the same database always share."""
     shutdown_delay: DurationOrNone = read_duration("0")
     """How long `/readyz` answers 503 before the service stops listening, so that load balancers move on first."""
     shutdown_grace: Duration = read_duration("25s")

@@ -6,11 +6,10 @@ No sentence contains a secret. An unknown RELAY_ name is a fault too, because a 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,6 +19,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from kling_relay.core.suggestion import nearest_name
 from kling_relay.settings.groups import (
     ClientSettings,
     DeliverySettings,
@@ -29,11 +29,23 @@ from kling_relay.settings.groups import (
     ProviderSettings,
     StorageSettings,
 )
+from kling_relay.settings.postgres_url import is_behind_pgbouncer
 from kling_relay.settings.table import holds_secret
 
 PREFIX = "RELAY_"
 # Kubernetes sets these variables in pods if there is a Service called "relay".
 _KUBERNETES = re.compile(r"RELAY_(SERVICE_(HOST|PORT)|PORT_\d+_).*")
+_OPERATION = r"/v1(/(images|videos)/[\w-]+)?"
+_PATHS_OF_OURS: Mapping[str, re.Pattern[str]] = {
+    "public_url": re.compile("(?<!/)/callbacks/*$"),
+    "url": re.compile("(?<!/)((/kling)?/v1|/(kling|console|docs))/*$"),
+}
+"""The end of an address that the service appends itself, by setting."""
+_PATHS_OF_PROVIDERS: Mapping[str, re.Pattern[str]] = {
+    "gateway": re.compile(f"(?<!/)(/kling)?({_OPERATION})?/*$"),
+    "kling": re.compile(f"(?<!/)({_OPERATION})?/*$"),
+}
+"""The same for RELAY_PROVIDER_URL, by dialect."""
 
 
 class SettingsError(Exception):
@@ -78,6 +90,22 @@ class Settings(
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `read` merges the other sources, so that it can report every fault
 
+    @model_validator(mode="before")
+    @classmethod
+    def _understand_addresses(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Remove the paths that the service appends to addresses; take a pooler from the database's address."""
+        values = dict(values)
+        paths = {
+            **_PATHS_OF_OURS,
+            "provider_url": _PATHS_OF_PROVIDERS.get(values.get("provider_dialect", ""), _PATHS_OF_PROVIDERS["gateway"]),
+        }
+        for name, path in paths.items():
+            if isinstance(values.get(name), str):
+                values[name] = path.sub("", values[name])
+        if isinstance(values.get("database_url"), str) and is_behind_pgbouncer(values["database_url"]):
+            values.setdefault("database_pooler", "true")
+        return values
+
     @property
     def own_url(self) -> str:
         """The address of this service for the provider, without a trailing slash."""
@@ -108,6 +136,7 @@ def read() -> Settings:
         faults += _sentences(error, values)
         settings = Settings(**{name: value for name, value in values.items() if name not in faulty_names})
     faults += [sentence for names, sentence in _contradictions(settings) if not names & faulty_names]
+    faults += _content_faults(settings)
     if faults:
         raise SettingsError(faults)
     return settings
@@ -120,13 +149,19 @@ def _sentences(error: ValidationError, values: Mapping[str, Any]) -> Iterator[st
         reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "should").split(", unable to")[0]
         value = values[name]
         is_private = holds_secret(Settings.model_fields[name]) or "@" in str(value)  # a URL may contain a password
-        actual = "" if is_private else f", not {value!r}"
+        actual = "" if is_private else f", not {value!r}{_suggested_value(fault['type'], reason, str(value))}"
         hint = " (set by Kubernetes for a Service called relay? enableServiceLinks: false)"
         kubernetes = hint if isinstance(value, str) and name == "port" and value.startswith("tcp://") else ""
-        sentence = f"{PREFIX}{name.upper()} {reason}{actual}{kubernetes}."
+        sentence = f"{PREFIX}{name.upper()} {reason}{actual}{kubernetes}"
+        sentence += "" if sentence.endswith("?") else "."
         if sentence not in sentences:
             sentences.add(sentence)
             yield sentence
+
+
+def _suggested_value(kind: str, reason: str, value: str) -> str:
+    nearest = nearest_name(value, re.findall("'([^']+)'", reason)) if kind == "literal_error" else None
+    return f"; did you mean {nearest}?" if nearest else ""
 
 
 def _unknown_names(names: Mapping[str, str] | list[str], where: str) -> Iterator[str]:
@@ -135,8 +170,9 @@ def _unknown_names(names: Mapping[str, str] | list[str], where: str) -> Iterator
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper in setting_names or _KUBERNETES.fullmatch(upper):
             continue
-        nearest = get_close_matches(upper, setting_names, n=1)
-        yield f"{name}{where} is not a setting{f'; did you mean {nearest[0]}?' if nearest else '.'}"
+        # the prefix, which all names share, would make any two of them alike
+        nearest = nearest_name(upper.removeprefix(PREFIX), Settings.model_fields)
+        yield f"{name}{where} is not a setting{f'; did you mean {PREFIX}{nearest.upper()}?' if nearest else '.'}"
 
 
 def _directory_faults(directory: str) -> Iterator[str]:
@@ -177,6 +213,33 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
                 {shorter, longer},
                 f"{PREFIX}{shorter.upper()} should be shorter than {PREFIX}{longer.upper()}.",
             )
+
+
+def _content_faults(settings: Settings) -> Iterator[str]:
+    """Yield the faults of files that settings name, and of the sandbox's options. Unset settings cost no import."""
+    from kling_relay.core.errors import ConfigurationError  # noqa: PLC0415 - for the next two
+
+    if "rulebook" in settings.model_fields_set:
+        from kling_relay.provider.rulebook_file import load_rulebook  # noqa: PLC0415
+
+        try:
+            load_rulebook(settings.rulebook)
+        except ConfigurationError as error:
+            yield f"RELAY_RULEBOOK: {error}"
+    if "prices" in settings.model_fields_set:
+        from kling_relay.provider.price_file import load_prices  # noqa: PLC0415
+
+        try:
+            load_prices(settings.prices)
+        except ConfigurationError as error:
+            yield f"RELAY_PRICES: {error}"
+    if settings.sandbox_profile:
+        from kling_relay.sandbox.profile import Profile, ProfileError, split_options  # noqa: PLC0415
+
+        try:
+            Profile().with_options(split_options(settings.sandbox_profile))
+        except ProfileError as error:
+            yield from (f"RELAY_SANDBOX_PROFILE: {fault}" for fault in error.faults)
 
 
 def risks(settings: Settings) -> list[str]:

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 
+from kling_relay.settings.postgres_url import read_postgres_url
+
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
@@ -132,10 +134,7 @@ def _address(text: str) -> str:
 
 
 def _postgres(secret: SecretStr) -> SecretStr:
-    scheme, separator, rest = secret.get_secret_value().partition("://")
-    if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not separator or not rest:
-        raise ValueError("should be an address such as postgresql://user:password@host:5432/name")
-    return SecretStr(f"postgresql://{rest}")
+    return SecretStr(read_postgres_url(secret.get_secret_value()))
 
 
 def _signing_key(secret: SecretStr) -> SecretStr:

@@ -58,6 +58,8 @@ START_WITHIN = 300
 
 _MAX_SOCKET_PATH = 103
 _SOCKET = ".s.PGSQL.5432"
+_NEEDS_QUOTES = frozenset('"$`\\\n')
+"""Characters that a shell reads inside double quotes."""
 _POLL_EVERY = 0.02
 
 
@@ -149,8 +151,13 @@ def _programs() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _run(account: OsAccount | None, program: str, *arguments: str, stdin: str = "") -> None:
-    """Run one of PostgreSQL's programs in a clean environment; raise EmbeddedError with its output if it fails."""
+def _run(
+    account: OsAccount | None, program: str, *arguments: str, stdin: str = "", directory: Path = Path("/")
+) -> None:
+    """Run one of PostgreSQL's programs in a clean environment; raise EmbeddedError with its output if it fails.
+
+    It has a session of its own, so that Ctrl-C on the terminal does not interrupt it halfway.
+    """
     finished = subprocess.run(  # noqa: S603  (our own arguments, no shell)
         [str(_programs() / program), *arguments],
         input=stdin,
@@ -158,7 +165,8 @@ def _run(account: OsAccount | None, program: str, *arguments: str, stdin: str = 
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        cwd="/",
+        cwd=directory,
+        start_new_session=True,
         env={"LC_ALL": "C", "PATH": "/usr/local/bin:/usr/bin:/bin"},
         user=account.uid if account else None,
         group=account.gid if account else None,
@@ -203,9 +211,14 @@ def _start(cluster: Path, account: OsAccount | None) -> None:
 
 def _launch(cluster: Path, account: OsAccount | None, sockets: Path) -> None:
     logs = cluster / "start.log", *(cluster / "log").glob("*.log")
-    start = ("start", "--wait", "--silent", "--timeout", str(START_WITHIN), "--log", str(logs[0]))
+    place, log, socket_place = str(cluster), str(logs[0]), str(sockets)
+    if _NEEDS_QUOTES.intersection(place):
+        # pg_ctl writes these paths into a shell command without quoting them, so they are relative to its directory
+        place, log, socket_place = ".", "start.log", "." if sockets == cluster else socket_place
+    start = ("start", "--wait", "--silent", "--timeout", str(START_WITHIN), "--log", log)
+    options = ("--pgdata", place, "--options", f"-k {shlex.quote(socket_place)}")
     try:
-        _run(account, "pg_ctl", *start, "--pgdata", str(cluster), "--options", f"-k {shlex.quote(str(sockets))}")
+        _run(account, "pg_ctl", *start, *options, directory=cluster)
     except EmbeddedError:
         newest = max((log for log in logs if log.exists()), key=lambda log: log.stat().st_mtime_ns, default=None)
         lines = newest.read_text(errors="replace").splitlines()[-6:] if newest else ["It wrote no log."]

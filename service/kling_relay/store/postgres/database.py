@@ -6,6 +6,7 @@ compiled, because statements are small and many.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from kling_relay.store.postgres.connections import (
 )
 from kling_relay.store.postgres.pool import QuickPool
 from kling_relay.store.postgres.queries import load_sql
-from kling_relay.store.postgres.statement import Pool, Statement, StoreUnavailableError, translated
+from kling_relay.store.postgres.statement import Pool, Runner, Statement, StoreUnavailableError, translated
 
 CLOSE_WITHIN = 5.0
 """Seconds that running statements have when a pool is closed; everything that matters was drained before."""
 
-_TX_OFFSET = Statement(load_sql(__name__)["tx_offset"])
+_SQL = load_sql(__name__)
+_TX_OFFSET = Statement(_SQL["tx_offset"])
+_DEPLOYMENT = Statement(_SQL["deployment"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,18 @@ async def connect_once(url: str, max_wait: float = 5.0) -> asyncpg.Connection:
     return await asyncpg.connect(
         _without_dialect(url), statement_cache_size=0, timeout=max_wait, connection_class=PoolerConnection
     )
+
+
+async def deployment_id(runner: Runner) -> str:
+    """Return a short text that all processes with this database share, and no others, or "" if the role may not know.
+
+    It reveals nothing about the server.
+    """
+    try:
+        identity: str = await _DEPLOYMENT.scalar(runner)
+    except asyncpg.InsufficientPrivilegeError:
+        return ""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 @asynccontextmanager

@@ -70,17 +70,27 @@ async def current(database_url: str) -> str | None:
     """Return the database's revision, or None if it has none; raises the driver's errors."""
     connection = await connect_once(database_url)
     try:
+        return await current_on(connection)
+    finally:
+        await connection.close()
+
+
+async def current_on(connection: asyncpg.Connection) -> str | None:
+    """Return the revision of the database that `connection` leads to, or None; raises the driver's errors."""
+    try:
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
         return None
-    finally:
-        await connection.close()
     return revision
 
 
 async def is_ready(database_url: str) -> bool:
     """Return whether this release can use the database: it is at our head, or at a newer release's revision."""
-    revision = await current(database_url)
+    return is_usable(await current(database_url))
+
+
+def is_usable(revision: str | None) -> bool:
+    """Return whether this release can use a schema at `revision`: it is our head, or of a newer release."""
     if revision is None:
         return False
     known_revisions = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}

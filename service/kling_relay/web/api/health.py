@@ -6,10 +6,13 @@ from kling_relay.web.http.response import Response, json_response
 from kling_relay.web.http.routing import Route
 from kling_relay.web.models.health import HealthResponse
 
+DEPLOYMENT_HEADER = "X-Relay-Deployment"
+"""Says which database a process uses, without revealing it: processes with the same one may share a port."""
 
-async def live(_: Request) -> Response:
+
+async def live(request: Request) -> Response:
     """Return 200 as long as the event loop runs."""
-    return json_response({"status": "alive"})
+    return json_response({"status": "alive"}, headers={DEPLOYMENT_HEADER: request.context.deployment})
 
 
 async def ready(request: Request) -> Response:

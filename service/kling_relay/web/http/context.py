@@ -77,6 +77,7 @@ class Context:
     is the number of tasks that may be in flight at the provider; None means no limit. `web_wakeup` wakes the
     LogFollower if there may be new events, `delivery_wakeup` the worker of this process if a delivery may be due,
     `partition_missing` the flow that creates partitions. `is_draining` is true while the process prepares to stop.
+    `deployment` is the same for all processes with this database.
     """
 
     submit: OrderFlow
@@ -93,6 +94,7 @@ class Context:
     limits: RequestLimits = RequestLimits()
     dial_policy: DialPolicy = PUBLIC_ONLY
     public_url: str = ""
+    deployment: str = ""
     slots: int | None = None
     delivery_wakeup: Wakeup = field(default_factory=Wakeup)
     partition_missing: Wakeup = field(default_factory=Wakeup)
