@@ -1,13 +1,15 @@
 """Clients that usual generators make of docs/openapi.json order, look up and list, and read every figure exactly.
 
-The sources of the programs are in `generated/`. What generators and their libraries need is downloaded by npm, which
-keeps it in its cache. A test is skipped if a tool is missing.
+The sources of the programs are in `generated/`. What generators and their libraries need is downloaded by npm, pip and
+Maven, which keep it in their caches. A test is skipped if one of these tools is missing.
 """
 
 import asyncio
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HERE = Path(__file__).parent / "generated"
 DOCUMENT = ROOT / "docs" / "openapi.json"
+OPENAPI_PYTHON_CLIENT = "openapi-python-client==0.29.1"
+OPENAPI_GENERATOR = "7.25.0"
 NPM_INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error")
+MAVEN = ("mvn", "--batch-mode", "--quiet")
+MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 
 
 async def run(folder: Path, *command: str | Path, **environment: str) -> str:
@@ -81,3 +87,46 @@ async def test_a_client_with_the_types_of_openapi_typescript_orders_looks_up_and
     await run(folder, *types, "--default-non-nullable=false")
     await run(folder, "npx", "--no-install", "tsc")
     await check(service, folder, "node", "out/client.js")
+
+
+async def test_a_client_by_openapi_python_client_orders_looks_up_and_lists(service: Service, tmp_path: Path) -> None:
+    folder = program("python", tmp_path)
+    await run(folder, sys.executable, "-m", "venv", "venv")
+    python = folder / "venv" / "bin" / "python"
+    await run(folder, python, "-m", "pip", "install", "--quiet", "--prefer-binary", OPENAPI_PYTHON_CLIENT)
+    (folder / "config.yaml").write_text("post_hooks: []\n")
+    options = ("--path", DOCUMENT, "--meta", "none", "--config", "config.yaml", "--output-path", "kling_relay_client")
+    await run(folder, python, "-m", "openapi_python_client", "generate", *options)
+    await check(service, folder, python, "by_openapi_python_client.py")
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The jar of openapi-generator, from Maven."""
+    if missing := [tool for tool in ("mvn", "java") if shutil.which(tool) is None]:
+        pytest.skip(f"{missing[0]} is not on this machine")
+    folder = tmp_path_factory.mktemp("openapi-generator")
+    artifact = f"org.openapitools:openapi-generator-cli:{OPENAPI_GENERATOR}"
+    command = [*MAVEN, f"{MAVEN_PLUGIN}:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=170)
+    return folder / f"openapi-generator-cli-{OPENAPI_GENERATOR}.jar"
+
+
+async def generate(generator: Path, folder: Path, language: str, *options: str) -> None:
+    """Make a client with openapi-generator."""
+    await run(folder, "java", "-jar", generator, "generate", "-g", language, "-i", DOCUMENT, "-o", folder, *options)
+
+
+@pytest.mark.long
+async def test_a_java_client_by_openapi_generator_orders_looks_up_and_lists(
+    service: Service, tmp_path: Path, generator: Path
+) -> None:
+    made, libraries = tmp_path / "made", tmp_path / "libraries"
+    made.mkdir()
+    await generate(generator, made, "java", "--library", "native", "--additional-properties", "useJakartaEe=true")
+    folder = program("java", tmp_path)
+    await run(folder, *MAVEN, f"{MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={libraries}")
+    sources = [str(path) for path in (made / "src" / "main" / "java").rglob("*.java")]
+    (folder / "sources").write_text("\n".join([*sources, "Client.java"]))
+    await run(folder, "javac", "-nowarn", "-cp", f"{libraries}/*", "-d", "classes", "@sources")
+    await check(service, folder, "java", "-cp", f"classes:{libraries}/*", "Client")
