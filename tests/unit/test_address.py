@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.address import PUBLIC_ONLY, Address, DialPolicy, check_url, is_public
+from kling_relay.core.address import PUBLIC_ONLY, Address, DialPolicy, ascii_url, check_url, is_public
 
 INNER = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -127,3 +127,31 @@ def test_no_text_raises_and_a_stored_url_is_stored_unchanged(tail: str) -> None:
         if isinstance(stored, Address):
             assert check_url(stored.url) == stored
             assert stored.url.isascii()
+
+
+@pytest.mark.parametrize(
+    ("host", "ascii_name"),
+    [
+        ("faß.de", "xn--fa-hia.de"),
+        ("FAß.DE", "xn--fa-hia.de"),
+        ("βόλος.com", "xn--nxasmm1c.com"),
+        ("ΒΌΛΟΣ.com", "xn--nxasmq6b.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("Bücher.example", "xn--bcher-kva.example"),
+        ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
+        ("ｅｘａｍｐｌｅ．com", "example.com"),
+        ("a_b.faß.de", "a_b.xn--fa-hia.de"),
+        ("نامه\u200cای.com", "xn--mgba3gch31f060k.com"),
+        ("xn--fa-hia.de", "xn--fa-hia.de"),
+    ],
+)
+def test_a_host_is_read_by_idna_2008_as_browsers_do(host: str, ascii_name: str) -> None:
+    address = check_url(f"https://{host}:8443/h")
+    assert isinstance(address, Address), address
+    assert (address.host, address.url) == (ascii_name, f"https://{ascii_name}:8443/h")
+    assert ascii_url(f"https://{host}:8443/h?a=b") == f"https://{ascii_name}:8443/h?a=b" or host.isascii()
+
+
+@pytest.mark.parametrize("host", ["a\u200db.example", "\u0301a.example", "ab--ö.example", "ö" * 64 + ".example"])
+def test_a_host_that_idna_2008_forbids_is_refused(host: str) -> None:
+    assert check_url(f"https://{host}/") == "must name a valid host"

@@ -5,7 +5,6 @@ checked when the URL is given. A name is resolved and checked every time it is d
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import (
@@ -17,6 +16,8 @@ from ipaddress import (
     ip_network,
 )
 from urllib.parse import quote, urlsplit
+
+import idna
 
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -136,7 +137,9 @@ def _read(url: str, dial_policy: DialPolicy) -> Address:
         raise _AddressError("must not contain spaces, control characters or backslashes")
     try:
         parts = urlsplit(url)
-        port, name = parts.port, parts.hostname
+        port, bracketed = parts.port, "[" in parts.netloc
+        # urllib's own lower case is not that of Unicode's host names: it makes a final sigma of "Σ"
+        name = parts.hostname if bracketed else parts.netloc.rpartition("@")[2].partition(":")[0]
     except ValueError:
         raise _AddressError("is not a URL: its host or port cannot be read") from None
     if parts.scheme not in {"http", "https"}:
@@ -150,7 +153,7 @@ def _read(url: str, dial_policy: DialPolicy) -> Address:
     port = {"http": 80, "https": 443}[parts.scheme] if port is None else port
     if port == 0 or not dial_policy.admits_port(port):
         raise _AddressError(f"must not use port {port}")
-    host = _host(name, "[" in parts.netloc, dial_policy)
+    host = _host(name, bracketed, dial_policy)
     netloc = f"[{host}]" if ":" in host else host
     if parts.port is not None:
         netloc += f":{port}"
@@ -164,20 +167,40 @@ def _host(name: str, bracketed: bool, dial_policy: DialPolicy) -> str:
         raise _AddressError("must not contain % in its host")
     if bracketed:
         return _literal(IPv6Address, name, dial_policy)
-    # Resolvers accept other characters for digits and dots, so those are normalised first.
-    name = unicodedata.normalize("NFKC", name).replace("\u3002", ".").lower().removesuffix(".")
+    try:
+        name = ascii_host(name).removesuffix(".")
+    except ValueError:
+        raise _AddressError(_NO_HOST) from None
     if _ends_in_a_number(name):
         return _literal(IPv4Address, name, dial_policy)
-    try:
-        name = name.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        raise _AddressError(_NO_HOST) from None
     labels = name.split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or _ends_in_a_number(name):
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise _AddressError(_NO_HOST)
     if labels[-1] == "localhost":
         _literal(IPv4Address, "127.0.0.1", dial_policy)
     return name
+
+
+def ascii_host(name: str) -> str:
+    """Return a host's name in ASCII and lower case (IDNA 2008, UTS #46 non-transitional). Raises ValueError.
+
+    So "faß.de" is xn--fa-hia.de, as in browsers; the older IDNA of Python's codec makes fass.de of it, another owner's
+    host. Other characters for digits and dots become those that resolvers read.
+    """
+    if name.isascii():
+        return name.lower()
+    mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+    return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split("."))
+
+
+def ascii_url(url: str) -> str:
+    """Return `url` with its host in ASCII, and everything else as it is. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.netloc.isascii():
+        return url
+    user, at, rest = parts.netloc.rpartition("@")
+    host, colon, port = rest.partition(":")
+    return parts._replace(netloc=f"{user}{at}{ascii_host(host)}{colon}{port}").geturl()
 
 
 _NO_HOST = "must name a valid host"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 
+from kling_relay.core.address import ascii_url
 from kling_relay.settings.postgres_url import read_postgres_url
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -121,8 +122,9 @@ def _positive(time: timedelta) -> timedelta:
 
 
 def _address(text: str) -> str:
-    """Return an http(s) URL without user, query and trailing slash, so that paths can be appended."""
+    """Return an http(s) URL with a host in ASCII, without user, query and trailing slash, so that paths can follow."""
     try:
+        text = ascii_url(text)
         parts = urlsplit(text)
         is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         is_valid = is_valid and not (parts.username or parts.password or parts.query or parts.fragment)
