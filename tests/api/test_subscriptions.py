@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from kling_relay.core.delivery import parse_delivery_id
+from kling_relay.core.event import rfc3339
 from kling_relay.core.ids import hook_id
 from kling_relay.core.key import Scope
 from kling_relay.store.access import secrets, subscription_headers
@@ -398,3 +399,33 @@ async def test_the_secret_of_hooks_can_be_read_and_rotated(api: ApiServer) -> No
     assert first["secret"].startswith("whsec_")
     reader = await api.create_key("tests", [Scope.READ])
     assert (await api.get("/v1/hook-secret", reader))[0] == 403
+
+
+async def test_a_held_delivery_says_why_and_until_when(api: ApiServer) -> None:
+    subscription = (await subscribe(api))["id"]
+    await api.order()
+    probe_at = datetime.now(UTC) + timedelta(seconds=40)
+
+    async def shown(**members: Any) -> tuple[str | None, str | None]:
+        columns = ", ".join(f"{name} = ${place}" for place, name in enumerate(members, 1))
+        await api.database.pool.execute(f"UPDATE subscriptions SET {columns}", *members.values())
+        (delivery,) = await list_deliveries(api)
+        _, single = await api.get(f"/v1/deliveries/{delivery['id']}")
+        _, overview = await api.get("/v1/overview")
+        (counts,) = overview["subscriptions"]
+        assert single["next_attempt_at"] == delivery["next_attempt_at"] == counts["next_attempt_at"]
+        assert single["held"] == delivery["held"]
+        return delivery["held"], delivery["next_attempt_at"]
+
+    held, due_at = await shown(probe_at=None)
+    assert held is None
+    assert datetime.fromisoformat(due_at or "") <= datetime.now(UTC)
+    assert await shown(probe_at=probe_at) == ("probe", rfc3339(probe_at))
+    assert (await shown(probe_at=datetime.now(UTC) - timedelta(seconds=5)))[0] == "probe"  # which is under way
+    assert await shown(paused_at=datetime.now(UTC)) == ("paused", None)
+    assert await shown(disabled_at=datetime.now(UTC)) == ("disabled", None)
+    await api.post(f"/v1/subscriptions/{subscription}/resume", {})
+    assert await shown(failing_since=None) == (None, due_at)
+    later = "UPDATE pending_deliveries SET due_at = now() + interval '1 hour'"
+    await api.database.pool.execute(later)
+    assert (await shown(probe_at=probe_at))[0] is None  # it waits for its own retry

@@ -14,7 +14,7 @@ SCRIPTS = [path for path in CONSOLE.rglob("*.js") if "vendor" not in path.parts]
 CALL = re.compile(r'\bt\(\s*"((?:[^"\\]|\\.)*)"')
 PAIR = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|\b([A-Za-z]+)):\s*"((?:[^"\\]|\\.)*)"')
 PLACEHOLDER = re.compile(r"\{\w+\}")
-TABLE_NAMES = "NAMES|LIMITS|FIELDS|HINTS|MODES|TYPES|AXES|STATUSES|KINDS|STATES|MONEY|SOURCES|OUTCOMES|STEPS"
+TABLE_NAMES = "NAMES|LIMITS|FIELDS|HINTS|MODES|TYPES|AXES|STATUSES|KINDS|STATES|MONEY|SOURCES|OUTCOMES|STEPS|HELD"
 TABLE = re.compile(rf"^(?:export )?const (?:{TABLE_NAMES}) = \{{(.*?)\}};", re.DOTALL | re.MULTILINE)
 STATE = re.compile(r"const \[(\w+), (\w+)\] = useState\(")
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from kling_relay.core.delivery import SubscriberResponse
+from kling_relay.core.delivery import MAX_ENDPOINT_AGE, SubscriberResponse
 from kling_relay.flows.delivery_queue import DeliveryQueue
 from kling_relay.flows.fetch import FetchTunables
-from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, RunningWorker, fresh_id, outbox, worker
+from tests.support.outbox import BAD, GONE, GOOD, SECRET, Network, Outbox, RunningWorker, fresh_id, now, outbox, worker
 from tests.support.waiting import eventually, remains
 
 GOOD_URL, OTHER_URL = "http://good.example/", "http://other.example/"
@@ -294,3 +294,51 @@ async def test_a_worker_that_leaves_gives_its_shards_back_at_once(box: Outbox) -
         await eventually(lambda: len(first.fetch.shards) == len(second.fetch.shards) == 128)
         await first.stop()
         await eventually(lambda: len(second.fetch.shards) == 256, 3)
+
+
+async def test_the_time_of_a_probe_is_known_to_the_database_while_a_subscriber_is_broken(box: Outbox) -> None:
+    network = Network(answers={"http://bad.example/": _fail})
+    bad = await box.subscribe("http://bad.example/", max_in_flight=5)
+    await box.events(20, bad)
+    probe_in = "SELECT extract(epoch FROM probe_at - now())::float FROM subscriptions WHERE id = $1"
+    async with worker(box.database, network) as hand:
+        await eventually(lambda: len(network.to("http://bad.example/")) >= 6)
+        queue = hand.deliver.queues[bad]
+
+        async def is_told() -> bool:
+            seconds = await box.connection.fetchval(probe_in, bad)
+            wait = queue.probe_at - asyncio.get_running_loop().time()
+            return seconds is not None and abs(seconds - wait) < 0.3
+
+        await eventually(is_told)
+        network.answers.clear()
+        await eventually(box.is_done, 20)
+
+        async def is_forgotten() -> bool:
+            return await box.connection.fetchval(probe_in, bad) is None
+
+        await eventually(is_forgotten)
+
+
+async def test_a_probe_of_a_former_worker_is_forgotten_by_the_next(box: Outbox) -> None:
+    bad = await box.subscribe(GOOD_URL, failing_since=now(), probe_at=now() + timedelta(minutes=1))
+    await box.events(1, bad)
+    async with worker(box.database, Network()):
+        await eventually(box.is_done, 10)
+
+        async def is_forgotten() -> bool:
+            return await box.connection.fetchval("SELECT probe_at FROM subscriptions WHERE id = $1", bad) is None
+
+        await eventually(is_forgotten)
+
+
+async def test_nothing_is_signed_with_secrets_that_were_read_long_ago(box: Outbox) -> None:
+    good = await box.subscribe(GOOD_URL)
+    async with worker(box.database, Network()) as hand:
+        await box.events(1, good)
+        await eventually(box.is_done)
+        queue = hand.deliver.queues[good]
+        assert queue.capacity(queue.refreshed_at + MAX_ENDPOINT_AGE) > 0
+        assert queue.capacity(queue.refreshed_at + MAX_ENDPOINT_AGE + 0.001) == 0
+        before = queue.refreshed_at
+        await eventually(lambda: queue.refreshed_at > before, 5)

@@ -44,7 +44,7 @@ async def list_(relay: "Relay", output: Output, *, limit: int, **filters: str | 
         output.document(deliveries)
         return
     rows = [
-        (delivery.id, delivery.type, delivery.status, delivery.attempt_count, _last(delivery), _next(delivery))
+        (delivery.id, delivery.type, delivery.status, delivery.attempt_count, _last(delivery), next_attempt(delivery))
         for delivery in deliveries
     ]
     output.table(("delivery", "event", "status", "attempts", "last", "next"), rows, "No deliveries match.")
@@ -66,7 +66,7 @@ async def show(relay: "Relay", output: Output, *, delivery_id: str, answers: boo
             "status": delivery.status,
             "event": f"{delivery.event} {delivery.type or ''}",
             "url": delivery.url,
-            "next attempt": local_time(delivery.next_attempt_at),
+            "next attempt": next_attempt(delivery),
             "body": delivery.body,
         }
     )
@@ -110,5 +110,12 @@ def _last(delivery: "Delivery") -> str:
     return f"{local_time(delivery.last_attempt_at)} {delivery.last_status or ''} {delivery.last_error or ''}".rstrip()
 
 
-def _next(delivery: "Delivery") -> str:
-    return local_time(delivery.next_attempt_at)
+def next_attempt(delivery: "Delivery") -> str:
+    """Return when a delivery is attempted next, or why it is held."""
+    match delivery.held:
+        case "probe":
+            return f"held until the probe at {local_time(delivery.next_attempt_at)}"
+        case None:
+            return local_time(delivery.next_attempt_at)
+        case state:
+            return f"held: the subscription is {state}"

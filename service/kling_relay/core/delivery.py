@@ -17,6 +17,12 @@ DISABLE_AFTER = timedelta(days=5)
 BREAK_AFTER = 5
 """After this many failures in a row, a subscription is only probed."""
 
+MAX_ENDPOINT_AGE = 3.0
+"""Seconds: no attempt uses the address and secrets of a subscription that were read longer ago.
+
+So after this time a change of them is in force in every worker: `rotate-secret` answers only then.
+"""
+
 PROBE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between probes of a failing subscription."""
 

@@ -46,7 +46,7 @@ OUTCOME: dict[type[Verdict], str] = {
 
 
 class HealthChange(NamedTuple):
-    """A queue whose subscription began or stopped failing, is gone, or failed for too long."""
+    """A queue whose subscription began or stopped failing, has another probe, is gone, or failed for too long."""
 
     queue: DeliveryQueue
     verdict: Verdict
@@ -211,7 +211,8 @@ class Deliver:
     ) -> None:
         was_healthy = previous_health.failing_since is None
         is_healthy = queue.health.failing_since is None
-        if was_healthy != is_healthy or isinstance(verdict, Gone) or queue.health.is_hopeless(now):
+        is_broken = queue.health.probe_wait() is not None  # each probe has its time, which clients are shown
+        if was_healthy != is_healthy or is_broken or isinstance(verdict, Gone) or queue.health.is_hopeless(now):
             self.health_changes[queue.id] = HealthChange(queue, verdict)
 
     def _release(self, batch: Sequence[SettledAttempt]) -> None:

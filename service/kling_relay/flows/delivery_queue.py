@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from kling_relay.core.delivery import HEALTHY, SubscriptionHealth
+from kling_relay.core.delivery import HEALTHY, MAX_ENDPOINT_AGE, SubscriptionHealth
 from kling_relay.core.event import BodyFormat
 from kling_relay.core.subscription import Ordering
 from kling_relay.store.deliveries.outbox import DueDelivery, DueQuery
@@ -49,6 +49,8 @@ class DeliveryQueue:
     cursor: datetime | None = None
     recipient: Recipient | None = None
     endpoint: SubscriberEndpoint | None = None
+    refreshed_at: float = float("-inf")
+    """When the read of `recipient` and `endpoint` began."""
     health: SubscriptionHealth = HEALTHY
     probe_at: float = 0.0
     """When a broken subscription may be tried again."""
@@ -63,8 +65,11 @@ class DeliveryQueue:
         return self.recipient is not None and self.recipient.ordering == Ordering.TASK
 
     def capacity(self, now: float) -> int:
-        """Return how many more attempts may be in flight. A broken subscription is only probed, one at a time."""
-        if self.recipient is None or not self.recipient.is_open:
+        """Return how many more attempts may be in flight.
+
+        A broken subscription is only probed, one at a time, and one that was not read for a while waits for that.
+        """
+        if self.recipient is None or not self.recipient.is_open or self.refreshed_at < now - MAX_ENDPOINT_AGE:
             return 0
         if self.health.probe_wait() is not None:
             return int(self.in_flight == 0 and now >= self.probe_at)

@@ -10,9 +10,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from kling_relay.core.delivery import HEALTHY, Delivered, Gone, SubscriptionHealth
+from kling_relay.core.delivery import HEALTHY, MAX_ENDPOINT_AGE, Delivered, Gone, Retry, SubscriptionHealth
 from kling_relay.core.event import BodyFormat, EventType, make_event
-from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.deliver import Deliver, HealthChange
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
@@ -166,9 +166,15 @@ class Fetch:
         size = self.tunables.max_queues * 4
         for start in range(0, len(queues), size):
             part = queues[start : start + size]
+            began_at = asyncio.get_running_loop().time()
             recipients_by_id = await recipients.read(self.database, [queue.id for queue in part])
             for queue in part:
-                self._set_recipient(queue, recipients_by_id.get(queue.id))
+                if queue.refreshed_at <= began_at:  # else a read that began later has ended already
+                    was_stale = queue.refreshed_at < began_at - MAX_ENDPOINT_AGE
+                    queue.refreshed_at = began_at
+                    self._set_recipient(queue, recipients_by_id.get(queue.id))
+                    if was_stale:
+                        self.deliver.offer(queue)
         loop_now = asyncio.get_running_loop().time()
         for queue in queues:
             if not queue.is_idle() or queue.wake_at < float("inf") or queue.health is not HEALTHY:
@@ -183,6 +189,8 @@ class Fetch:
             queue.recipient is None or recipient.failing_since is None
         ):
             queue.health = SubscriptionHealth(0, recipient.failing_since)
+            if recipient.probe_at is not None:  # a former worker's: this one sends until it knows better
+                self.deliver.health_changes[queue.id] = HealthChange(queue, Retry(0))
         was_open = queue.recipient is not None and queue.recipient.is_open
         queue.recipient = recipient
         try:
@@ -291,15 +299,19 @@ class Fetch:
 
     async def _write_health_changes(self) -> None:
         changes = self.deliver.health_changes
+        loop = asyncio.get_running_loop()
         while changes:
             _, (queue, verdict) = changes.popitem()
             if isinstance(verdict, Gone):
                 await self._disable(queue, "the subscriber answered 410 Gone")
-            elif queue.health.is_hopeless(self.now()):
+            elif queue.health.failures and queue.health.is_hopeless(self.now()):
                 await self._disable(queue, "no delivery succeeded for five days")
             else:
                 since = None if isinstance(verdict, Delivered) else queue.health.failing_since
-                await recipients.set_failing(self.database, queue.id, since)
+                probe_at = None
+                if queue.health.probe_wait() is not None:
+                    probe_at = self.now() + timedelta(seconds=queue.probe_at - loop.time())
+                await recipients.set_failing(self.database, queue.id, since, probe_at)
 
     async def _disable(self, queue: DeliveryQueue, reason: str) -> None:
         if queue.recipient is None:

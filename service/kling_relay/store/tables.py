@@ -215,6 +215,7 @@ subscriptions = Table(
     Column("secrets", LargeBinary, nullable=False),
     Column("old_secrets_until", Time),
     Column("failing_since", Time),
+    Column("probe_at", Time),
     Column("paused_at", Time),
     Column("disabled_at", Time),
     Column("disabled_reason", Text),

@@ -24,13 +24,18 @@ _ATTEMPTS = Statement(_SQL["list_attempts"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedDelivery:
-    """A delivery with its last attempt; `status` is pending, delivered or exhausted, `attempt` counts the attempts."""
+    """A delivery with its last attempt; `status` is pending, delivered or exhausted, `attempt` counts the attempts.
+
+    `held` is why it waits although it may be due: its subscription is broken and waits for its probe (at `due_at`),
+    paused or disabled.
+    """
 
     subject: UUID
     sequence: int
     subscription: UUID
     status: str
     attempt: int
+    held: str | None
     due_at: datetime | None
     type: str | None
     last_at: datetime | None

@@ -1,5 +1,6 @@
 -- name: list_deliveries
 -- The newest deliveries of some subscriptions, pending and delivered, each with its last attempt and its event's type.
+-- A broken subscription's are held until its probe, and those of one that is paused or disabled have no next attempt.
 WITH pending AS NOT MATERIALIZED (
     SELECT mine.id AS subscription, newest.*
     FROM unnest(:mine_id::uuid[]) AS mine(id)
@@ -53,8 +54,20 @@ page AS NOT MATERIALIZED (
     ORDER BY subject DESC, sequence DESC, subscription DESC
     LIMIT :limit::bigint
 )
-SELECT page.*, last.at AS last_at, last.status AS last_status, last.error AS last_error, events.type
+SELECT page.subscription, page.subject, page.sequence, page.attempt, page.status,
+    CASE
+        WHEN page.status <> 'pending' THEN NULL
+        WHEN subscriptions.disabled_at IS NOT NULL THEN 'disabled'
+        WHEN subscriptions.paused_at IS NOT NULL THEN 'paused'
+        WHEN page.due_at <= greatest(subscriptions.probe_at, now()) AND subscriptions.probe_at IS NOT NULL THEN 'probe'
+    END AS held,
+    CASE
+        WHEN subscriptions.disabled_at IS NOT NULL OR subscriptions.paused_at IS NOT NULL THEN NULL
+        WHEN page.due_at IS NOT NULL THEN greatest(page.due_at, subscriptions.probe_at)
+    END AS due_at,
+    last.at AS last_at, last.status AS last_status, last.error AS last_error, events.type
 FROM page
+LEFT JOIN subscriptions ON subscriptions.id = page.subscription
 LEFT JOIN LATERAL (
     SELECT at, status, error FROM attempts
     WHERE subscription = page.subscription AND subject = page.subject AND sequence = page.sequence

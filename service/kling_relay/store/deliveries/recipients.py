@@ -46,6 +46,7 @@ class Recipient:
     hook_secret: bytes = field(repr=False)
     old_secrets_until: datetime | None
     failing_since: datetime | None
+    probe_at: datetime | None = field(compare=False)
     paused_at: datetime | None
     disabled_at: datetime | None
 
@@ -60,9 +61,14 @@ async def read(database: Database, ids: Sequence[UUID]) -> dict[UUID, Recipient]
     return {row["id"]: Recipient(**dict(row.items())) for row in rows}
 
 
-async def set_failing(database: Database, subscription: UUID, since: datetime | None) -> None:
-    """Note since when every attempt for a subscription has failed (None: it is healthy)."""
-    await _SET_FAILING.run(database.settle, id=subscription, since=since)
+async def set_failing(
+    database: Database, subscription: UUID, since: datetime | None, probe_at: datetime | None
+) -> None:
+    """Note since when every attempt for a subscription has failed (None: it is healthy), and when it is probed next.
+
+    Without a `probe_at` it is not broken, and its deliveries are made when they are due.
+    """
+    await _SET_FAILING.run(database.settle, id=subscription, since=since, probe_at=probe_at)
 
 
 async def disable(database: Database, subscription: UUID, reason: str, event: Event) -> bool:

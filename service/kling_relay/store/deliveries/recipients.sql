@@ -3,15 +3,15 @@
 SELECT
     subscriptions.id, subscriptions.client, subscriptions.hook, subscriptions.url, {stored_headers} AS headers,
     subscriptions.format, subscriptions.ordering, subscriptions.max_in_flight, subscriptions.secrets,
-    clients.hook_secret, subscriptions.old_secrets_until, subscriptions.failing_since, subscriptions.paused_at,
-    subscriptions.disabled_at
+    clients.hook_secret, subscriptions.old_secrets_until, subscriptions.failing_since, subscriptions.probe_at,
+    subscriptions.paused_at, subscriptions.disabled_at
 FROM subscriptions
 JOIN clients ON clients.id = subscriptions.client
 WHERE subscriptions.id = ANY(:ids::uuid[]);
 
 -- name: set_failing
--- Set since when every attempt has failed; NULL means healthy.
-UPDATE subscriptions SET failing_since = :since::timestamptz WHERE id = :id::uuid;
+-- Set since when every attempt has failed, and when the next probe is; NULL means healthy, and not broken.
+UPDATE subscriptions SET failing_since = :since::timestamptz, probe_at = :probe_at::timestamptz WHERE id = :id::uuid;
 
 -- name: disable
 -- Disable a subscription, and send its client's others an event about it.

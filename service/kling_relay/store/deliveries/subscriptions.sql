@@ -51,7 +51,8 @@ RETURNING {columns};
 -- name: resume
 -- Resume a paused or disabled subscription, with a clean record.
 UPDATE subscriptions
-SET paused_at = NULL, disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, updated_at = :now::timestamptz
+SET paused_at = NULL, disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, probe_at = NULL,
+    updated_at = :now::timestamptz
 WHERE id = :id::uuid AND client = :client::uuid
 RETURNING {columns};
 
@@ -65,5 +66,5 @@ VALUES (
     :max_in_flight::smallint, '', :now::timestamptz, :now::timestamptz
 )
 ON CONFLICT (id) DO UPDATE
-SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, updated_at = :now::timestamptz
+SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, probe_at = NULL, updated_at = :now::timestamptz
 WHERE subscriptions.disabled_at IS NOT NULL;

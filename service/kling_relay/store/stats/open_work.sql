@@ -35,8 +35,13 @@ FROM (
 JOIN events ON events.subject = failed.id AND events.sequence = failed.sequence;
 
 -- name: pending_counts
--- By subscription: its pending and its exhausted deliveries, up to a limit, and when the next attempt is due.
-SELECT subscription.id, due.count AS pending, exhausted.count AS exhausted, next.due_at AS next_at
+-- By subscription: its pending and its exhausted deliveries, up to a limit, and when the next attempt is made: at the
+-- probe if it is broken, at no time if it is paused or disabled.
+SELECT subscription.id, due.count AS pending, exhausted.count AS exhausted,
+    CASE
+        WHEN state.paused_at IS NULL AND state.disabled_at IS NULL AND next.due_at IS NOT NULL
+        THEN greatest(next.due_at, state.probe_at)
+    END AS next_at
 FROM unnest(:subscription_id::uuid[], :subscription_shard::smallint[]) AS subscription (id, shard)
 CROSS JOIN LATERAL (
     SELECT count(*) AS count
@@ -63,7 +68,8 @@ LEFT JOIN LATERAL (
       AND pending.due_at < 'infinity'
     ORDER BY pending.due_at
     LIMIT 1
-) AS next ON true;
+) AS next ON true
+LEFT JOIN subscriptions AS state ON state.id = subscription.id;
 
 -- name: unattempted
 -- The tasks with a delivery that was not attempted yet: a backlog, or a paused subscription.

@@ -60,6 +60,7 @@ def delivery_json(delivery: ListedDelivery) -> dict[str, Any]:
         "subscription": str(delivery.subscription),
         "status": delivery.status,
         "attempt_count": delivery.attempt,
+        "held": delivery.held,
         "next_attempt_at": rfc3339(delivery.due_at) if delivery.due_at else None,
         "last_attempt_at": rfc3339(delivery.last_at) if delivery.last_at else None,
         "last_status": delivery.last_status,

@@ -1,10 +1,13 @@
 """Signing secrets: rotate a subscription's secret; show or rotate the secret of a client's hooks.
 
-A hook is the `notify_hook` of an order. All hooks of a client share one secret.
+A hook is the `notify_hook` of an order. All hooks of a client share one secret. A rotation is answered once every
+worker signs with the new secret.
 """
 
+import asyncio
 from datetime import timedelta
 
+from kling_relay.core.delivery import MAX_ENDPOINT_AGE
 from kling_relay.core.errors import Conflict, NotFound
 from kling_relay.core.event import rfc3339
 from kling_relay.core.key import Scope
@@ -18,12 +21,14 @@ from kling_relay.web.http.routing import Route
 from kling_relay.web.models.fields import EmptyQuery, EmptyRequest
 from kling_relay.web.models.subscriptions import HookSecretResponse, RotateSecretRequest, SecretResponse
 
+_IN_FORCE_AFTER = MAX_ENDPOINT_AGE + 0.5
+"""Seconds after which every attempt is signed with a new secret, wherever it is made."""
 _MAX_SECRETS = 3
 """The new secret and old ones that still sign."""
 
 
 async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response:
-    """Replace a subscription's secret; the old ones also sign until the overlap ends."""
+    """Replace a subscription's secret; from the response on both sign, until the overlap ends."""
     subscription = await find_subscription(request)
     if subscription.hook:
         raise NotFound("A hook has no secret of its own: its events are signed with the secret from /v1/hook-secret.")
@@ -41,6 +46,7 @@ async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response
     ciphertext = secrets.encrypt_secrets(context.encryptor, subscription.id, [secret, *overlap_secrets])
     if not await subscriptions.set_secrets(context.database, subscription, ciphertext, until, request.now):
         raise Conflict("Another request is rotating this secret.")
+    await asyncio.sleep(_IN_FORCE_AFTER)  # then every worker signs with the new secret
     return json_response({"secret": secret, "old_secrets_until": rfc3339(until) if until else None})
 
 
@@ -60,6 +66,7 @@ async def rotate_hook_secret(request: Request[None, EmptyRequest]) -> Response:
     ciphertext = secrets.encrypt_hook_secret(context.encryptor, client, secret)
     if not await client_keys.set_hook_secret(context.database, client, ciphertext):
         raise NotFound
+    await asyncio.sleep(_IN_FORCE_AFTER)
     return json_response({"secret": secret})
 
 

@@ -1,5 +1,7 @@
 """Queries, requests and responses of /v1/deliveries."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from kling_relay.web.models.fields import (
@@ -52,7 +54,12 @@ class DeliveryResponse(ResponseModel):
     subscription: str = Field(description="the subscription's id")
     status: DeliveryStatus
     attempt_count: int
-    next_attempt_at: str | None
+    held: Literal["probe", "paused", "disabled"] | None = Field(
+        description="why it waits: for the probe of a broken subscription, or until the subscription is resumed"
+    )
+    next_attempt_at: str | None = Field(
+        description="when it is due; if `held` is probe, when the subscription is probed next"
+    )
     last_attempt_at: str | None
     last_status: int | None
     last_error: str | None

@@ -86,7 +86,9 @@ function Figures({ overview }) {
                   when:
                     Date.parse(deliveries.next_attempt_at) <= Date.now() ? t("now") : ago(deliveries.next_attempt_at),
                 })
-              : t("all delivered")
+              : deliveries.pending
+                ? t("held")
+                : t("all delivered")
         }
         href="#/subscriptions"
       />

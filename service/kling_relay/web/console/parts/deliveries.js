@@ -17,6 +17,11 @@ const OUTCOMES = {
   gone: "answered 410, subscription disabled",
 };
 
+const HELD = {
+  paused: "Held: the subscription is paused.",
+  disabled: "Held: the subscription is disabled.",
+};
+
 /** The status that a subscriber answered, or the error if there was no answer. */
 export const answerOf = (status, error) => (status ? String(status) : error || "–");
 
@@ -42,6 +47,14 @@ function Attempt({ attempt }) {
   `;
 }
 
+/** When the next attempt is made, or why the delivery is held. */
+function NextAttempt({ delivery }) {
+  if (delivery.held in HELD) return html`<p class="hint">${t(HELD[delivery.held])}</p>`;
+  if (!delivery.next_attempt_at) return null;
+  const title = delivery.held === "probe" ? t("Held until the subscription is probed:") : t("Next attempt");
+  return html`<p class="hint">${title} <${Due} at=${delivery.next_attempt_at} /></p>`;
+}
+
 export function DeliveryDetail({ id, onChange }) {
   const { value, error, reload } = useLoaded((signal) => get(`/v1/deliveries/${id}`, {}, { signal }), [id]);
   const retry = useAction(async () => {
@@ -64,7 +77,7 @@ export function DeliveryDetail({ id, onChange }) {
         <//>
       </div>
       <${Failure} error=${retry.error} />
-      ${value.next_attempt_at && html`<p class="hint">${t("Next attempt")} <${Due} at=${value.next_attempt_at} /></p>`}
+      <${NextAttempt} delivery=${value} />
       <ol class="attempts" aria-label=${t("Attempts")}>
         ${value.attempts.map((attempt) => html`<${Attempt} attempt=${attempt} />`)}
         ${value.attempts.length === 0 && html`<li class="hint">${t("No attempts yet.")}</li>`}
@@ -124,7 +137,7 @@ function Delivery({ delivery, onChange, isShort }) {
         <span class="hint">
           ${
             delivery.status === "pending" && delivery.next_attempt_at
-              ? html`<${Due} at=${delivery.next_attempt_at} />`
+              ? html`${delivery.held === "probe" && t("probe")} <${Due} at=${delivery.next_attempt_at} />`
               : html`<${Ago} at=${delivery.last_attempt_at} />`
           }
         </span>

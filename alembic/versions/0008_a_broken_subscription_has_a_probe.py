@@ -1,0 +1,23 @@
+"""a broken subscription has the time of its next probe
+
+Clients are shown it. Processes of the release before leave it empty.
+
+Revision ID: 0008
+Revises: 0007
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("subscriptions", sa.Column("probe_at", sa.DateTime(timezone=True)))
+
+
+def downgrade() -> None:
+    op.drop_column("subscriptions", "probe_at")
