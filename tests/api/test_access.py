@@ -122,3 +122,24 @@ async def test_responses_are_not_cached_and_do_not_name_the_software_beneath(api
     _, _, headers = await api.call_with_headers("GET", "/v1/tasks")
     assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     assert headers["Server"] == "kling-relay"
+
+
+async def test_a_key_in_x_api_key_authenticates_like_a_bearer(api: ApiServer) -> None:
+    for path in ("/v1/tasks", "/kling/v1/videos/text2video", "/proxy/kling/v1/videos/text2video"):
+        for token in (api.key, signed(api.key)):
+            assert (await api.call("GET", path, "", headers={"X-API-KEY": token}))[0] == 200
+            assert (await api.call("GET", path, "", headers={"x-api-key": f" {token} "}))[0] == 200
+    both = {"Authorization": "Basic YTpi", "X-API-KEY": api.key}  # the first is for a proxy in front
+    assert (await api.call("GET", "/v1/tasks", "", headers=both))[0] == 200
+    for wrong, code in (({"X-API-KEY": "nonsense"}, 1002), ({"X-API-KEY": " "}, 1001)):
+        status, body = await api.call("GET", "/v1/tasks", "", headers=wrong)
+        assert (status, body["code"]) == (401, code)
+    wrong = {"Authorization": "Bearer nonsense", "X-API-KEY": api.key}
+    assert (await api.call("GET", "/v1/tasks", "", headers=wrong))[0] == 401
+
+
+async def test_pages_of_other_origins_may_send_x_api_key(api: ApiServer) -> None:
+    for path in ("/kling/v1/videos/text2video", "/v1/tasks"):
+        _, _, headers = await api.call_with_headers("OPTIONS", path, "")
+        assert "X-API-KEY" in headers["Access-Control-Allow-Headers"]
+        assert "Relay-Unknown-Fields" in headers["Access-Control-Expose-Headers"]

@@ -19,7 +19,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[Response]]
 @asynccontextmanager
 async def served(handler: Handler) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, web.Server]]:
     """Yield a connection to a server with this handler, and the server."""
-    server = make_server(handler)
+    server = make_server(handler, lambda message: Response(body=message.encode(), status=400))
     runner = web.ServerRunner(server)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -156,3 +156,18 @@ def test_the_date_is_that_of_the_request_and_changes_every_second() -> None:
     common = CommonHeaders({"Server": "test"})
     assert common.at(NOW) == "Server: test\r\nDate: Sun, 22 Nov 2026 12:00:05 GMT\r\n"
     assert common.at(NOW.replace(second=6)) == "Server: test\r\nDate: Sun, 22 Nov 2026 12:00:06 GMT\r\n"
+
+
+async def test_bytes_that_are_not_http_get_the_given_response() -> None:
+    response = await response_to("nonsense\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 400 Bad Request\r\n"), response
+    assert b"text/plain" not in response
+
+
+async def test_a_compressed_body_is_not_touched() -> None:
+    async def echo(request: web.BaseRequest) -> Response:
+        return Response(body=await request.read())
+
+    head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nContent-Encoding: "
+    for encoding in ("gzip", "br", "zstd"):
+        assert (await response_to(f"{head}{encoding}\r\n\r\nbody", echo)).endswith(b"\r\n\r\nbody")

@@ -6,6 +6,7 @@ import struct
 import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -34,7 +35,7 @@ async def test_the_response_to_an_order_is_kling_s(api: ApiServer) -> None:
     assert list(body) == ["code", "message", "request_id", "data"]
     assert (body["code"], body["message"]) == (0, "成功")
     assert body["request_id"] == body["data"]["task_id"]
-    assert list(body["data"]) == ["task_id", "task_status", "created_at", "updated_at"]
+    assert list(body["data"]) == ["task_id", "task_status", "created_at", "updated_at", "task_info"]
     assert body["data"]["task_status"] == "submitted"
     assert api.provider.orders[0]["prompt"] == "太空飞船在航行"
 
@@ -201,3 +202,39 @@ async def test_an_order_with_two_large_images_is_accepted(api: ApiServer) -> Non
 async def test_an_order_beyond_the_size_limit_is_refused(api: ApiServer) -> None:
     status, body = await api.call("POST", "/kling/v1/videos/image2video", data=io.BytesIO(bytes(33 * 1024 * 1024)))
     assert (status, body["code"]) == (413, 1205)
+
+
+async def test_task_info_is_always_there(api: ApiServer) -> None:
+    status, ordered = await api.post("/kling/v1/videos/text2video", {"prompt": "a"})
+    assert (status, ordered["data"]["task_info"]) == (200, {})
+    _, shown = await api.get(f"/kling/v1/videos/text2video/{ordered['data']['task_id']}")
+    _, listed = await api.get("/kling/v1/videos/text2video")
+    assert (shown["data"]["task_info"], listed["data"][0]["task_info"]) == ({}, {})
+
+
+async def test_unknown_fields_pass_and_are_named_in_a_header_and_on_the_task(api: ApiServer) -> None:
+    camera = {"type": "simple", "config": {"pan": 1}, "speed": 2}
+    order = {"prompt": "a", "duraton": "10", "mod": "pro", "时长, s": 5, "camera_control": camera}
+    status, body, headers = await api.call_with_headers("POST", "/kling/v1/videos/text2video", json=order)
+    assert status == 200, body
+    names = {"duraton", "mod", "时长, s", "camera_control.speed"}
+    assert {unquote(name) for name in headers["Relay-Unknown-Fields"].split(", ")} == names
+    assert headers["Relay-Unknown-Fields"].startswith("duraton, mod, ")
+    assert api.provider.orders[-1].items() >= {"duraton": "10", "mod": "pro", "时长, s": 5}.items()
+    _, task = await api.get(f"/v1/tasks/{body['data']['task_id']}")
+    assert set(task["unknown_fields"]) == names
+    status, _, headers = await api.call_with_headers("POST", "/v1/quotes", json=order | {"kind": "text2video"})
+    assert (status, headers["Relay-Unknown-Fields"][:12]) == (200, "duraton, mod")
+
+
+async def test_an_order_without_unknown_fields_has_no_header_about_them(api: ApiServer) -> None:
+    known = {"prompt": "a", "model": "kling-v1", "external_task_id": "x", "callback_url": "https://a.example/"}
+    status, body, headers = await api.call_with_headers("POST", "/kling/v1/videos/text2video", json=known)
+    assert (status, "Relay-Unknown-Fields" in headers) == (200, False)
+    assert (await api.get(f"/v1/tasks/{body['data']['task_id']}"))[1]["unknown_fields"] == []
+
+
+async def test_an_international_hook_is_kept_as_it_is_dialled(api: ApiServer) -> None:
+    await api.order(notify_hook="https://faß.de/h")
+    url = "SELECT url FROM subscriptions WHERE hook"
+    assert await api.database.pool.fetchval(url) == "https://xn--fa-hia.de/h"

@@ -34,7 +34,9 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+    async def callback(
+        self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime, *, is_decoded: bool = True
+    ) -> None:
         raise self.error
 
 

@@ -126,3 +126,10 @@ async def test_a_task_shows_members_with_the_names_of_object_prototype(
     await page.get_by_role("button", name="中文").first.click()
     await expect(page.get_by_role("region", name="订单")).to_contain_text("value-constructor")
     assert complaints.errors == []
+
+
+async def test_unknown_fields_of_an_order_are_shown(open_page: Open, relay: Relay, complaints: Complaints) -> None:
+    task = await relay.submit("a kite", duraton="10", mod="pro")
+    page = await open_page(f"tasks/{task}")
+    await expect(page.get_by_text("Unknown fields, passed on unread: duraton, mod")).to_be_visible()
+    assert complaints.errors == []

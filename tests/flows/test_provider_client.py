@@ -307,3 +307,24 @@ async def test_the_key_and_the_hook_appear_in_no_repr_and_no_log(caplog: pytest.
     shown = f"{client!r} {client.__dict__!r} {outcome!r} {caplog.text} {AccessKeys('a', KEY)!r}"
     assert KEY not in shown
     assert "tok" not in shown
+
+
+async def test_an_answer_in_another_charset_keeps_its_words() -> None:
+    answers = [
+        (400, {"code": 1201, "message": "提示词违规"}, Refused(1201, "提示词违规", 400)),
+        (
+            422,
+            {"detail": [{"loc": ["body", "prompt"], "msg": "缺少字段"}]},
+            Refused(1200, "body.prompt: 缺少字段", 422),
+        ),
+    ]
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        status, content, _outcome = answers[0]
+        text = json.dumps(content, ensure_ascii=False)
+        return web.Response(body=text.encode("gbk"), status=status, headers={"Content-Type": "text/json; charset=GBK"})
+
+    async with serving(answer) as url, provider(url) as client:
+        while answers:
+            outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW)
+            assert outcome == answers.pop(0)[2]

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from kling_relay.app.serving import listening
 from kling_relay.web.http.context import RequestLimits
+from kling_relay.web.http.response import Response
 from kling_relay.web.server import serve
 from tests.support.processes import fleet
 from tests.support.service import SIGNING, running, sandboxed
@@ -29,6 +30,9 @@ class _Here:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         yield
+
+    def refuse(self, message: str) -> Response:
+        raise AssertionError(message)
 
     def close_streams(self) -> None:
         """It has no streams."""

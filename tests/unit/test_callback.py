@@ -67,6 +67,9 @@ def test_the_task_id_is_preferred_to_the_request_id() -> None:
         {"error": "risk"},
         {"error": {"message": "risk", "code": 7}},
         {"detail": "risk"},
+        {"detail": ["risk"]},
+        {"error": [{"msg": "risk"}]},
+        {"error": {"detail": "risk"}},
         {"msg": "risk"},
     ],
 )

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kling_relay.core.image import ImageFacts, other_format, read_base64
+from kling_relay.core.order import check
+from tests.unit.orders import I2V, SEED, faults
 
 SOI = b"\xff\xd8"
 
@@ -129,3 +131,43 @@ def test_ten_megabytes_take_a_few_milliseconds() -> None:
         return time.process_time() - start
 
     assert min(elapsed() for _ in range(5)) < 0.05  # far above the usual time, far below decoding on a busy machine
+
+
+FOREIGN = {
+    "gif": b"GIF89a" + bytes(20),
+    "bmp": b"BM" + bytes(30),
+    "tiff": b"II*\x00" + bytes(30),
+    "webp": b"RIFF\x24\x00\x00\x00WEBPVP8 " + bytes(20),
+    "heic": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(20),
+    "heic of another brand": b"\x00\x00\x00\x18ftypmsf1\x00\x00\x00\x00heixmsf1" + bytes(20),
+    "avif": b"\x00\x00\x00\x20ftypavif\x00\x00\x00\x00avifmif1miafMA1B" + bytes(20),
+    "avif behind mif1": b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf" + bytes(20),
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "svg with a declaration": b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- made by hand -->\n<svg xmlns='x'></svg>",
+    "svg with a doctype": b"\n <!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN'><svg/>",
+    "jxl": b"\xff\x0a" + bytes(20),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_an_image_in_a_format_that_is_not_accepted_is_refused_by_name(name: str) -> None:
+    (detail,) = faults(I2V, {"image": base64.b64encode(FOREIGN[name]).decode()}).values()
+    assert f"must be jpg or png, but is {name.partition(' ')[0]}" in detail
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("data:image/svg+xml;utf8,<svg xmlns='x'/>", "svg"),
+        ("data:image/heic,%00%00", "heic"),
+        ("<svg viewBox='0 0 1 1'></svg>", "svg"),
+    ],
+)
+def test_an_image_that_is_not_in_base64_is_refused_by_name(text: str, name: str) -> None:
+    assert faults(I2V, {"image": text}) == {"image": f"must be jpg or png in Base64, but is {name}"}
+
+
+def test_an_image_may_have_a_presigned_url() -> None:
+    long = "https://bucket.s3.example/a.png?X-Amz-Security-Token=" + "x" * 8000
+    assert check(I2V, {"image": long, "image_tail": long}, SEED).fields["image"] == long
+    assert faults(I2V, {"image": "https://a.example/" + "x" * 8192}) == {"image": "is longer than 8192 characters"}

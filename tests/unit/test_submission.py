@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,3 +214,34 @@ def test_odd_codes_are_read_without_an_exception(value: Any, code: int | None) -
 def test_the_backoff_starts_at_a_second_and_is_bounded(attempt: int, chance: float) -> None:
     assert 1.0 <= backoff(attempt, chance) <= 90.0
     assert backoff(attempt, chance) <= backoff(attempt + 1, chance)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"detail": [{"loc": ["body", "prompt"], "msg": "Field required", "type": "missing"}]},
+            "body.prompt: Field required",
+        ),
+        ({"detail": [{"loc": ["body", "n", 0], "msg": "too big"}, {"msg": "no"}]}, "body.n.0: too big; no"),
+        ({"detail": ["a", "b"]}, "a; b"),
+        ({"detail": {"message": "no"}}, "no"),
+        ({"errors": [{"field": "prompt", "message": "is required"}]}, "prompt: is required"),
+        ({"error": {"detail": [{"loc": ["mode"], "msg": "unknown"}]}}, "mode: unknown"),
+        ({"message": ["one", "two"]}, "one; two"),
+        ({"error": "plain"}, "plain"),
+    ],
+)
+def test_a_422_reaches_the_client_with_the_providers_words(members: dict[str, Any], message: str) -> None:
+    assert read_submit_response(422, orjson.dumps(members)) == Refused(1200, message, 422)
+
+
+def test_endless_errors_make_a_bounded_message() -> None:
+    deep: Any = "x"
+    for _ in range(12):
+        deep = {"error": deep}
+    wide = [{"msg": "y" * 4096}] * 100
+    assert read_submit_response(422, orjson.dumps({"error": deep})) == Refused(1200, "refused with HTTP 422", 422)
+    outcome = read_submit_response(422, orjson.dumps({"detail": wide}))
+    assert isinstance(outcome, Refused)
+    assert len(outcome.message) == 1024

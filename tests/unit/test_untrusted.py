@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.untrusted import identifier, retry_after_seconds
+from kling_relay.core.untrusted import identifier, retry_after_seconds, to_utf8
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -45,3 +45,21 @@ def test_no_header_raises_an_exception(header: str) -> None:
 def test_an_identifier_is_safe_in_a_path_and_in_the_database(value: object) -> None:
     result = identifier(value)
     assert result is None or (result.isprintable() and " " not in result and 0 < len(result) <= 128)
+
+
+@given(
+    st.binary(max_size=64), st.sampled_from([None, "text/plain; charset=gbk", "a; charset=utf-16", "charset=latin1"])
+)
+def test_any_bytes_in_any_charset_are_returned_without_an_exception(body: bytes, content_type: str | None) -> None:
+    assert isinstance(to_utf8(body, content_type), bytes)
+
+
+@given(st.text(alphabet=st.characters(codec="gb18030"), max_size=40))
+def test_json_in_gb18030_is_read(text: str) -> None:
+    quoted = f'"{text}"'
+    assert to_utf8(quoted.encode("gb18030"), "application/json; charset=GB2312") == quoted.encode()
+
+
+def test_a_body_in_utf8_that_is_declared_as_latin1_stays_as_it_is() -> None:
+    assert to_utf8("失败".encode(), "application/json;charset=ISO-8859-1") == "失败".encode()
+    assert to_utf8(b"caf\xe9", "application/json;charset=ISO-8859-1") == "café".encode()

@@ -58,12 +58,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDetail(Task):
-    """A task with its order as parsed, its submission to the provider until it is final, and its charge."""
+    """A task with its order as parsed, its submission to the provider until it is final, and its charge.
+
+    `unknown_fields` names the fields of the order that the service's rule book does not know, such as misspelt ones.
+    """
 
     model: str = ""
     mode: str | None = None
     duration: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    unknown_fields: tuple[str, ...] = ()
     trace: str | None = None
     submission: Mapping[str, Any] | None = None
     charge: Mapping[str, Any] | None = None
@@ -127,7 +131,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one subscription: pending, delivered or exhausted. Lists omit `attempts`."""
+    """One event on its way to one subscription: pending, delivered or exhausted. Lists omit `attempts`.
+
+    `held` is why a pending one waits: `probe` (its subscription is broken and is probed at `next_attempt_at`),
+    `paused` or `disabled`.
+    """
 
     id: str
     event: str
@@ -136,6 +144,7 @@ class Delivery:
     attempt_count: int
     type: str | None = None
     task_id: str | None = None
+    held: str | None = None
     next_attempt_at: str | None = None
     last_attempt_at: str | None = None
     last_status: int | None = None
@@ -185,7 +194,8 @@ def read_task(content: Mapping[str, Any]) -> Task:
 
 def read_detail(content: Mapping[str, Any]) -> TaskDetail:
     """Return a task with all details."""
-    return read(TaskDetail, {**content, "kind": Kind(content["kind"])})
+    unknown_fields = tuple(content.get("unknown_fields") or ())
+    return read(TaskDetail, {**content, "kind": Kind(content["kind"]), "unknown_fields": unknown_fields})
 
 
 def read_created(kind: Kind, content: Mapping[str, Any]) -> Task:

@@ -13,7 +13,7 @@ import orjson
 
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.core.task_result import find_result
-from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json, words
 
 __all__ = ["UnreadableError", "read", "read_json"]
 
@@ -112,8 +112,8 @@ def _reason(layers: list[dict[str, Any]], home: dict[str, Any], kind: SignalKind
             if key in _ENVELOPE_REASONS and (layer is not home or "code" in layer):
                 continue
             text = layer.get(key)
-            if isinstance(text, dict):
-                text = text.get("message")
+            if isinstance(text, dict | list):
+                text = words(text)
             if isinstance(text, str) and text:
                 return clean(text, MAX_REASON)
     return ""

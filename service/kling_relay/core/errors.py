@@ -124,8 +124,20 @@ class BodyTimeout(Refusal):
         super().__init__(message, http_status=408)
 
 
+class UndecodableBody(Refusal):
+    """The body cannot be decoded."""
+
+    code = 1200
+    type = "undecodable_body"
+
+    def __init__(self, message: str, body: bytes, *, http_status: int) -> None:
+        """`body` is what was received."""
+        self.body = body
+        super().__init__(message, http_status=http_status)
+
+
 class Unauthenticated(Refusal):
-    """The key is missing or unknown. Send it as "Authorization: Bearer <key>"."""
+    """The key is missing or unknown. Send it as "Authorization: Bearer <key>" or "X-API-KEY: <key>"."""
 
     code = 1002
     type = "unauthenticated"

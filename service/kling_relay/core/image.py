@@ -19,8 +19,29 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start-of-frame markers, from baseline to arithmetic. C4, C8 and CC are tables and extensions."""
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xD8)) | {0x01}
 """Markers that have no length."""
-_OTHERS = {b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp", b"II*\x00": "tiff", b"MM\x00*": "tiff", b"<svg": "svg"}
+HEAD = 1024
+"""Bytes from which `other_format` recognises a format."""
+_OTHERS = {
+    b"GIF8": "gif",
+    b"BM": "bmp",
+    b"II*\x00": "tiff",
+    b"MM\x00*": "tiff",
+    b"II+\x00": "tiff",
+    b"MM\x00+": "tiff",
+    b"\xff\x0a": "jxl",
+    b"\x00\x00\x00\x0cJXL ": "jxl",
+    b"\x00\x00\x00\x0cjP  ": "jp2",
+    b"8BPS": "psd",
+    b"\x00\x00\x01\x00": "ico",
+}
+_BRANDS = dict.fromkeys((b"avif", b"avis"), "avif") | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"
+)
+"""Formats in an ISO base media file by their brand. AVIF comes first, because its files may name HEIF's brands too."""
+_SVG = re.compile(rb"\s*(?:<\?xml|<!doctype\s+svg|<!--|<svg)", re.IGNORECASE)
 _DATA_PREFIX = re.compile(r"data:[^,;]{0,80}(?:;[^,;]{1,80}){0,4}?;base64,", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"data:image/([A-Za-z0-9.]{1,20})", re.IGNORECASE)
+_ACCEPTED = frozenset({"jpg", "jpeg", "png"})
 _INVALID = re.compile(r"[^A-Za-z0-9+/]")
 _CHECKED_END = 4096
 """How many characters at either end of a Base64 text are checked. The provider checks the middle."""
@@ -50,8 +71,28 @@ class Base64Image:
 
 
 def other_format(picture: bytes) -> str | None:
-    """Return the name of a format that we recognise but do not accept, for the error message."""
+    """Return the name of a format that we recognise but do not accept, for the error message.
+
+    `picture` is its first `HEAD` bytes.
+    """
+    if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP":
+        return "webp"
+    if picture[4:8] == b"ftyp":
+        box = picture[8 : max(16, int.from_bytes(picture[:4]))]
+        brands = {box[start : start + 4] for start in range(0, len(box), 4)}
+        return next((name for brand, name in _BRANDS.items() if brand in brands), "a video")
+    text = picture.removeprefix(b"\xef\xbb\xbf")
+    if _SVG.match(text) and b"<svg" in text.lower():
+        return "svg"
     return next((name for magic, name in _OTHERS.items() if picture.startswith(magic)), None)
+
+
+def format_of_text(text: str) -> str | None:
+    """Return the name of a format that is not in Base64: that of a `data:` URL, or SVG as text."""
+    if media := _MEDIA_TYPE.match(text):
+        name = media[1].lower()
+        return None if name in _ACCEPTED else name
+    return other_format(text[:HEAD].encode("utf-8", "replace"))
 
 
 def read_base64(text: str) -> Base64Image | None:

@@ -19,23 +19,28 @@ from kling_relay.core.rule import Camera, Rule
 from kling_relay.core.rulebook import OperationRules, Rulebook
 from kling_relay.core.validation import url_fault, validate
 
-__all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of"]
+__all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of", "unknown_fields"]
 
 MAX_EXTERNAL_ID = 128
 _LONG = 4096
 """Longer text is treated as a Base64 image, not as a prompt, in any member."""
 MODEL_NAME = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 _MODEL_NAME = re.compile(MODEL_NAME)
+_CAMERA_MEMBERS = frozenset({"type", "config"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A valid order. `fields` is what the provider gets; `hook` is the client's http(s) URL."""
+    """A valid order. `fields` is what the provider gets; `hook` is the client's http(s) URL.
+
+    `unknown_fields` are the members of the client's order that the rule book does not know.
+    """
 
     kind: Kind
     fields: dict[str, Any]
     external_task_id: str | None
     hook: str | None
+    unknown_fields: tuple[str, ...] = ()
 
     @property
     def operation(self) -> Operation:
@@ -85,7 +90,21 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
     if faults:
         raise InvalidOrder(faults)
     kind = kind_of(operation, has_image="image" in fields)
-    return Order(kind=kind, fields=fields, external_task_id=external_task_id, hook=hook)
+    unknown = unknown_fields(rulebook.operations[operation], {**members, **fields})
+    return Order(kind=kind, fields=fields, external_task_id=external_task_id, hook=hook, unknown_fields=unknown)
+
+
+def unknown_fields(rules: OperationRules, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names among `fields` that the rules do not know; one inside camera_control has its path in front."""
+    unknown = []
+    for name, value in fields.items():
+        rule = rules.fields.get(name)
+        if rule is None:
+            if name != "model_name":
+                unknown.append(name)
+        elif isinstance(rule, Camera) and isinstance(value, dict):
+            unknown += [f"{name}.{member}" for member in value if member not in _CAMERA_MEMBERS]
+    return tuple(unknown)
 
 
 def fingerprint(order: Order) -> bytes:

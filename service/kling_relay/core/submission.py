@@ -10,7 +10,7 @@ from typing import Any
 
 from kling_relay.core import callback
 from kling_relay.core.task import Signal, SignalKind
-from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json
+from kling_relay.core.untrusted import UnreadableError, clean, identifier, parse_json, words
 
 RETRY_CODES = frozenset({1302, 1303, 5001})
 """Too fast, no free slots, maintenance: certainly not accepted, send again."""
@@ -27,6 +27,7 @@ _SUCCESS_WORDS = frozenset({"success", "succeed", "ok"})
 _OTHER = -1
 """Stands for a code that is not a number: not success, and otherwise unknown."""
 _MAX_MESSAGE = 1024
+_MESSAGE_KEYS = ("message", "error", "msg", "detail", "errors")
 _NOT_FOUND = 1203
 
 
@@ -217,9 +218,7 @@ def _code(answer: dict[str, Any] | None) -> int | None:
 def _message(answer: dict[str, Any] | None) -> str:
     if answer is None:
         return ""
-    error = answer.get("error")
-    nested = error.get("message") if isinstance(error, dict) else error
-    for text in (answer.get("message"), nested, answer.get("msg"), answer.get("detail")):
-        if isinstance(text, str) and text:
+    for key in _MESSAGE_KEYS:
+        if text := words(answer.get(key)):
             return clean(text, _MAX_MESSAGE)
     return ""

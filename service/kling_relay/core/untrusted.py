@@ -17,6 +17,30 @@ MAX_BYTES = 1024 * 1024
 MAX_WAIT = 86_400.0
 """Seconds; a longer Retry-After counts as one day."""
 
+MAX_PARTS = 20
+"""How many parts of an error's words are read."""
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
+_WIDE = dict.fromkeys(("gbk", "gb2312", "gb_2312-80", "gb18030", "x-gbk", "cp936", "ms936", "chinese"), "gb18030") | {
+    "big5": "big5hkscs",
+    "big5-hkscs": "big5hkscs",
+    "shift_jis": "cp932",
+    "windows-31j": "cp932",
+    "euc-jp": "euc_jp",
+    "euc-kr": "cp949",
+    "utf-16": "utf-16",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+}
+_NARROW = dict.fromkeys(("iso-8859-1", "latin1", "windows-1252", "cp1252"), "latin-1")
+"""Any bytes are text in these, and frameworks name them by default, so they count only if a body is not UTF-8."""
+_UTF8_MARK = b"\xef\xbb\xbf"
+_MARKS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_ALL_MARKS = (_UTF8_MARK, *_MARKS)
+
+_WORDS = ("message", "msg", "detail", "reason", "error")
+_PLACES = ("loc", "field", "path", "param")
+
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]+")
 
@@ -44,6 +68,40 @@ def parse_json(body: bytes, depth: int = 32) -> Any:
         return _DECODER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         raise UnreadableError("not JSON") from None
+
+
+def to_utf8(body: bytes, content_type: str | None) -> bytes:
+    """Return `body` in UTF-8, decoded as its byte order mark or the charset of its Content-Type says.
+
+    A body that is not text in that charset is returned as it is.
+    """
+    if body.startswith(_ALL_MARKS):
+        if body.startswith(_UTF8_MARK):
+            return body[3:]
+        return _transcoded(body, next(codec for mark, codec in _MARKS.items() if body.startswith(mark)))
+    if content_type is None or (named := _CHARSET.search(content_type)) is None:
+        return body
+    charset = named[1].lower()
+    if charset in _WIDE:
+        return _transcoded(body, _WIDE[charset])
+    return _transcoded(body, _NARROW[charset]) if charset in _NARROW and not _is_utf8(body) else body
+
+
+def words(value: Any, depth: int = 3) -> str:
+    """Return the words in the error `value`: a text, an object with a message, or a list of these; "" if it has none.
+
+    An object that names a place, as FastAPI's do, has it in front: "body.prompt: Field required".
+    """
+    match value:
+        case str():
+            return value.strip()
+        case dict() if depth:
+            text = next(filter(None, (words(value.get(key), depth - 1) for key in _WORDS)), "")
+            place = next(filter(None, (_place(value.get(key)) for key in _PLACES)), "")
+            return f"{place}: {text}" if place and text else text
+        case list() if depth:
+            return "; ".join(filter(None, (words(item, depth - 1) for item in value[:MAX_PARTS])))
+    return ""
 
 
 def clean(text: str, max_bytes: int) -> str:
@@ -91,6 +149,27 @@ def _depth(body: bytes) -> int:
             level += 1 if bracket in b"[{" else -1
             max_depth = max(max_depth, level)
     return max_depth
+
+
+def _transcoded(body: bytes, codec: str) -> bytes:
+    try:
+        return body.decode(codec).encode()
+    except UnicodeError:
+        return body
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _place(value: Any) -> str:
+    if isinstance(value, list):
+        return ".".join(str(part) for part in value[:MAX_PARTS] if isinstance(part, str | int))
+    return value if isinstance(value, str) else ""
 
 
 def _no_number(_: str) -> None:

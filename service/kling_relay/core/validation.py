@@ -5,14 +5,17 @@ from typing import Any, assert_never
 from urllib.parse import urlsplit
 
 from kling_relay.core.errors import Fault, InvalidOrder
-from kling_relay.core.image import Base64Image, ImageFacts, other_format, read_base64
+from kling_relay.core.image import HEAD, Base64Image, ImageFacts, format_of_text, other_format, read_base64
 from kling_relay.core.json_limits import printable
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 
 MAX_URL = 2048
+MAX_PICTURE_URL = 8192
+"""Presigned URLs of images carry long signatures."""
 SIMPLE = "simple"
 """The only type of camera control that takes a config."""
 
+_NO_PICTURE = "is neither an http(s) URL nor Base64"
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _EXACT = 2**53
 """Floats from here on have no fraction, so they are not converted to int."""
@@ -34,10 +37,10 @@ def validate(rule: Rule, value: object, name: str) -> Any:
     assert_never(rule)
 
 
-def url_fault(text: str) -> str | None:
+def url_fault(text: str, max_length: int = MAX_URL) -> str | None:
     """Return why `text` is not an http(s) URL of reasonable length, or None. Its destination is not checked here."""
-    if len(text) > MAX_URL:
-        return f"is longer than {MAX_URL} characters"
+    if len(text) > max_length:
+        return f"is longer than {max_length} characters"
     if not text.isprintable() or " " in text:
         return "contains spaces or control characters"
     try:
@@ -95,12 +98,13 @@ def _picture(rule: Picture, value: object, name: str) -> str:
     if not isinstance(value, str):
         raise _refuse(name, "must be an image URL or Base64 text")
     if "://" in value[:16]:
-        if fault := url_fault(value):
+        if fault := url_fault(value, MAX_PICTURE_URL):
             raise _refuse(name, fault)
         return value
     image = read_base64(value)
     if image is None:
-        raise _refuse(name, "is neither an http(s) URL nor Base64")
+        other = format_of_text(value)
+        raise _refuse(name, f"must be jpg or png in Base64, but is {other}" if other else _NO_PICTURE)
     faults = [Fault(name, detail) for detail in _picture_faults(rule, image)]
     if faults:
         raise InvalidOrder(faults)
@@ -112,10 +116,8 @@ def _picture_faults(rule: Picture, image: Base64Image) -> list[str]:
     if image.size > rule.max_bytes:
         faults.append(f"must be at most {rule.max_bytes / 2**20:g} MB, but is {image.size / 2**20:.1f} MB")
     if image.facts is None:
-        other_format_name = other_format(image.read(0, 16))
-        faults.append(
-            f"must be jpg or png, but is {other_format_name}" if other_format_name else "is not a readable jpg or png"
-        )
+        foreign = other_format(image.read(0, HEAD))
+        faults.append(f"must be jpg or png, but is {foreign}" if foreign else "is not a readable jpg or png")
     else:
         faults += _side_faults(rule, image.facts)
     return faults

@@ -16,7 +16,7 @@ from kling_relay.core import callback, ledger, signature
 from kling_relay.core.errors import NotFound
 from kling_relay.core.event import make_task_event
 from kling_relay.core.task import FINAL, Signal, SignalKind, Step, Task, advance
-from kling_relay.core.untrusted import UnreadableError
+from kling_relay.core.untrusted import UnreadableError, to_utf8
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import Coalescer
 from kling_relay.flows.observer import Observer
@@ -105,14 +105,21 @@ class Ingest:
             observer=self.observer,
         )
 
-    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+    async def callback(
+        self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime, *, is_decoded: bool = True
+    ) -> None:
         """Record a callback whose token was valid; return once it is on disk.
 
-        Late, repeated and contradicting callbacks move nothing. One that is unreadable, must not be believed or says
-        success without a file is kept, and the provider is polled.
+        Late, repeated and contradicting callbacks move nothing. One that is unreadable (as one whose Content-Encoding
+        could not be decoded), must not be believed or says success without a file is kept, and the provider is polled.
         Raises NotFound, OverloadedError, StoreUnavailableError.
         """
-        observation = self._read(task, body, headers, now)
+        if is_decoded:
+            observation = self._read(task, body, headers, now)
+        else:
+            observation = Observation(
+                task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable"
+            )
         log_context.add(task=task)
         result = await self.apply(observation)
         outcome = "moved" if result.step and observation.outcome != "incomplete" else observation.outcome
@@ -150,7 +157,7 @@ class Ingest:
         if self.secrets and not is_signed:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
         try:
-            signal = callback.read(body, self.json_depth)
+            signal = callback.read(to_utf8(body, headers.get("Content-Type")), self.json_depth)
         except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
         if self.confirm and not is_signed and signal.kind in _ENDS:

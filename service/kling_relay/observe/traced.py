@@ -51,11 +51,13 @@ class TracedIngest:
     ingest: Ingest
     tracer: Tracer
 
-    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+    async def callback(
+        self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime, *, is_decoded: bool = True
+    ) -> None:
         started_at = self.tracer.clock()
         fault: str | None = None
         try:
-            await self.ingest.callback(task, body, headers, now)
+            await self.ingest.callback(task, body, headers, now, is_decoded=is_decoded)
         except Exception as error:
             fault = type(error).__name__
             raise

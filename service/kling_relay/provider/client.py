@@ -38,7 +38,7 @@ from kling_relay.core.submission import (
     read_submit_response,
 )
 from kling_relay.core.task import Signal
-from kling_relay.core.untrusted import UnreadableError, retry_after_seconds
+from kling_relay.core.untrusted import UnreadableError, retry_after_seconds, to_utf8
 from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
 from kling_relay.provider.order_payload import OrderPayload
 
@@ -201,7 +201,7 @@ class Provider:
 
 
 async def _read_body(response: ClientResponse, limit: int) -> bytes:
-    """Return the response's body. One that is too long is cut, and will not be understood."""
+    """Return the response's body in UTF-8. One that is too long is cut, and will not be understood."""
     content = response.content
     parts, size = [], 0
     while not content.at_eof():
@@ -211,7 +211,7 @@ async def _read_body(response: ClientResponse, limit: int) -> bytes:
         if size > limit:
             response.close()
             break
-    return b"".join(parts)[:limit]
+    return to_utf8(b"".join(parts)[:limit], response.headers.get("Content-Type"))
 
 
 def _describe(error: Exception) -> str:

@@ -13,6 +13,7 @@ from kling_relay.web.dispatch import Dispatcher
 from kling_relay.web.http.auth import Authenticator
 from kling_relay.web.http.context import Context
 from kling_relay.web.http.request import AppState
+from kling_relay.web.http.response import Response
 from kling_relay.web.http.routing import AnyResponse, Router
 from kling_relay.web.routes import ROUTES
 from kling_relay.web.static import StaticFiles
@@ -29,6 +30,10 @@ class WebApplication:
     def answer(self) -> Callable[[web.BaseRequest], Awaitable[AnyResponse]]:
         """The function that answers a request."""
         return self.dispatcher.answer
+
+    def refuse(self, message: str) -> Response:
+        """Return the response to bytes that are not HTTP."""
+        return self.dispatcher.refuse(message)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -25,11 +25,11 @@ from kling_relay.store.postgres.statement import (
     MissingPartitionError,
     StoreUnavailableError,
 )
-from kling_relay.web.http.body import THREAD_FROM, parse
+from kling_relay.web.http.body import ACCEPTED, THREAD_FROM, parse
 from kling_relay.web.http.cors import CORS_HEADERS, preflight_response
 from kling_relay.web.http.headers import CommonHeaders
 from kling_relay.web.http.request import ANONYMOUS, AnyRequest, AppState, Request
-from kling_relay.web.http.response import Response, error_response
+from kling_relay.web.http.response import Response, error_response, unknown_path_response
 from kling_relay.web.http.routing import AnyResponse, AnyRoute, Match, Router
 from kling_relay.web.static import StaticFiles
 
@@ -80,7 +80,8 @@ class Dispatcher:
             if request.rate_headers:
                 response.headers.update(request.rate_headers)
             response.headers["X-Request-Id"] = request.request_id
-            if context.is_draining():  # the connection will be closed soon, so the client should not reuse it
+            # the connection will be closed soon, or cannot be read any more, so the client should not reuse it
+            if context.is_draining() or http.content.exception() is not None:
                 response.force_close()
         context.observer.request_answered(
             AnsweredRequest(
@@ -103,8 +104,7 @@ class Dispatcher:
             raise MethodNotAllowed
         request.route, request.params = route, match.params
         if route.scope is not None:
-            authorization = request.http.headers.get("Authorization")
-            request.caller = await self._state.authenticator.authenticate(authorization, request.now)
+            request.caller = await self._state.authenticator.authenticate(request.http.headers, request.now)
             request.rate_headers = self._authorize(route, request.caller)
         if route.query is not None:
             request.query = _validate(route.query, dict(request.http.query), "query")
@@ -121,13 +121,13 @@ class Dispatcher:
 
     async def _json(self, request: AnyRequest) -> Any:
         """Return the JSON in the body; an empty body is {}."""
-        content = await request.read()
+        content, content_type = await request.read(), request.http.headers.get("Content-Type")
         max_depth = self._state.context.limits.json_depth
         if not content.strip():
             return {}
         if len(content) > THREAD_FROM:
-            return await asyncio.to_thread(parse, content, max_depth)
-        return parse(content, max_depth)
+            return await asyncio.to_thread(parse, content, max_depth, content_type)
+        return parse(content, max_depth, content_type)
 
     def _error(
         self, request: AnyRequest, match: Match | None, error: Exception, *, kling: bool, cors: bool
@@ -143,8 +143,20 @@ class Dispatcher:
             response.headers["Allow"] = ", ".join([*match.methods, *(["OPTIONS"] if cors else [])])
         if refusal.code == 1302:
             request.rate_headers = self._state.authenticator.rate_headers(request.caller.key)
+        if refusal.http_status == 415:
+            response.headers["Accept-Encoding"] = ACCEPTED
         if refusal.http_status in {408, 413}:
             response.force_close()
+        return response
+
+    def refuse(self, message: str) -> Response:
+        """Return the response to bytes that are not HTTP: an error that clients of either API can read."""
+        context = self._state.context
+        now = context.now()
+        words = printable(message.partition("\n")[0].rstrip(":"))
+        refusal = InvalidRequest(f"The request is not valid HTTP: {words}")
+        response = unknown_path_response(refusal, str(context.new_id(now)))
+        response.common = self._cors_headers.at(now)
         return response
 
 

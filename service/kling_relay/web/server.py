@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from typing_extensions import override
 
-from kling_relay.web.http.aiohttp_internals import is_unused, make_server
+from kling_relay.web.http.aiohttp_internals import Response, is_unused, make_server
 from kling_relay.web.http.context import RequestLimits
 from kling_relay.web.http.routing import AnyResponse
 
@@ -27,6 +27,7 @@ class Service(Protocol):
 
     @property
     def answer(self) -> Callable[[web.BaseRequest], Awaitable[AnyResponse]]: ...
+    def refuse(self, message: str) -> Response: ...
     def running(self) -> AbstractAsyncContextManager[None]: ...
     def close_streams(self) -> None: ...
 
@@ -35,7 +36,7 @@ class _Runner(web.ServerRunner):
     """Runs one handler: aiohttp's applications look for a route and wrap a handler for every request."""
 
     def __init__(self, service: Service, *, shutdown_timeout: float, **options: Any) -> None:
-        super().__init__(make_server(service.answer, **options), shutdown_timeout=shutdown_timeout)
+        super().__init__(make_server(service.answer, service.refuse, **options), shutdown_timeout=shutdown_timeout)
         self._service = service
 
     @override

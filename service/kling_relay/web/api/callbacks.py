@@ -6,7 +6,7 @@ The token is checked before the body is read, so a forged callback costs neither
 import orjson
 
 from kling_relay.core import callback_token
-from kling_relay.core.errors import NotFound
+from kling_relay.core.errors import NotFound, UndecodableBody
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response
@@ -23,8 +23,11 @@ async def receive_callback(request: Request) -> Response:
     context = request.context
     if not callback_token.verify(context.callback_keys, task, request.params["token"]):
         raise NotFound
-    body = await request.read()
-    await context.ingest.callback(task, body, request.http.headers, request.now)
+    try:
+        body, is_decoded = await request.read(), True
+    except UndecodableBody as undecodable:
+        body, is_decoded = undecodable.body, False
+    await context.ingest.callback(task, body, request.http.headers, request.now, is_decoded=is_decoded)
     return Response(body=_BODY, headers=_JSON)
 
 

@@ -7,8 +7,10 @@ web UI confuses the two.
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from kling_relay.core.address import check_url
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
@@ -26,6 +28,11 @@ from kling_relay.web.models.kling import KlingEnvelopeResponse, KlingPageRespons
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
 _IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY)
+UNKNOWN_FIELDS = "Relay-Unknown-Fields"
+"""The header of a response to an order that names the fields which the rule book does not know."""
+_MAX_NAMES = 20
+_MAX_NAME = 64
+_NAME_CHARACTERS = "!#$&'*+./:=?@[]^`|~"
 _MAX_PAGE_NUMBER = 1000
 _MAX_PAGE_SIZE = 500
 _DEFAULT_PAGE_SIZE = 30
@@ -44,7 +51,17 @@ async def create_order(request: Request, operation: Operation) -> Response:
         request.caller, order, idempotency_key=idempotency_key, trace=trace.text if trace else None, now=request.now
     )
     log_context.add(task=task["task_id"])
-    return kling_response(created_json(task), task["task_id"])
+    response = kling_response(created_json(task), task["task_id"])
+    response.headers.update(unknown_fields_header(order))
+    return response
+
+
+def unknown_fields_header(order: Order) -> dict[str, str]:
+    """Return the header that names an order's unknown fields, percent-encoded; {} if it has none."""
+    if not order.unknown_fields:
+        return {}
+    names = [quote(name[:_MAX_NAME], safe=_NAME_CHARACTERS) for name in order.unknown_fields[:_MAX_NAMES]]
+    return {UNKNOWN_FIELDS: ", ".join(names)}
 
 
 async def checked_order(request: AnyRequest, unpack: Callable[[object], tuple[Operation, object]]) -> Order:
@@ -52,16 +69,20 @@ async def checked_order(request: AnyRequest, unpack: Callable[[object], tuple[Op
 
     Raises InvalidRequest, or InvalidOrder with every fault.
     """
-    content = await request.read()
+    content, content_type = await request.read(), request.http.headers.get("Content-Type")
 
     def check_content() -> Order:
-        operation, body = unpack(parse(content, request.context.limits.json_depth))
+        operation, body = unpack(parse(content, request.context.limits.json_depth, content_type))
         return check(operation, body, request.context.rulebook)
 
     # a long body takes tens of milliseconds to parse and its images to decode, so that happens in a thread
     order = await asyncio.to_thread(check_content) if len(content) > THREAD_FROM else check_content()
-    if order.hook is not None and isinstance(fault := check_url(order.hook, request.context.dial_policy), str):
-        raise InvalidOrder([Fault("notify_hook", fault)])
+    if order.hook is not None:
+        address = check_url(order.hook, request.context.dial_policy)
+        if isinstance(address, str):
+            raise InvalidOrder([Fault("notify_hook", address)])
+        if not order.hook.isascii():  # an international host must be stored as it is dialled
+            return replace(order, hook=address.url)
     return order
 
 
@@ -106,8 +127,9 @@ def task_json(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task_info(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Kling's `task_info`, which is always there: typed clients cannot read an answer without it."""
     external_task_id = task["external_task_id"]
-    return {} if external_task_id is None else {"task_info": {"external_task_id": external_task_id}}
+    return {"task_info": {} if external_task_id is None else {"external_task_id": external_task_id}}
 
 
 def _whole_number(request: Request, name: str, *, default: int, maximum: int) -> int:

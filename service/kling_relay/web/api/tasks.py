@@ -13,6 +13,9 @@ from kling_relay.core import ledger
 from kling_relay.core.errors import NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
 from kling_relay.core.money import format_amount
+from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.order import unknown_fields
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.task import FINAL
 from kling_relay.store.events.log import LoggedEvent
 from kling_relay.store.tasks import history, listing, lookup
@@ -58,7 +61,7 @@ async def show_task(request: Request[TaskQuery]) -> Response:
     wait = min(request.query.wait, request.context.limits.max_wait)
     if wait > 0 and detail.view.status not in FINAL:
         detail = await _wait_until_final(request, task, wait)
-    return json_response(_detail_json(detail))
+    return json_response(_detail_json(detail, request.context.rulebook))
 
 
 async def list_task_events(request: Request[EmptyQuery]) -> Response:
@@ -147,8 +150,9 @@ async def _counted_waiter(request: AnyRequest) -> AsyncIterator[None]:
             del load[of_key]
 
 
-def _detail_json(detail: TaskDetails) -> dict[str, Any]:
+def _detail_json(detail: TaskDetails, rulebook: Rulebook) -> dict[str, Any]:
     status = detail.view.status
+    rules = rulebook.operations[operation_of(Kind(detail.view.shown["kind"]))]
     submission = None
     if detail.state is not None:
         submission = {
@@ -163,6 +167,7 @@ def _detail_json(detail: TaskDetails) -> dict[str, Any]:
         "mode": detail.mode,
         "duration": detail.duration,
         "fields": detail.fields,
+        "unknown_fields": unknown_fields(rules, detail.fields),
         "trace": detail.trace,
         "is_final": status in FINAL,
         "submission": submission,

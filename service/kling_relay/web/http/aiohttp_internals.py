@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+from typing_extensions import override
 
 from kling_relay.web.http.headers import format_headers
 
@@ -60,12 +61,50 @@ class Response:
         return f"{_STATUS_LINES[self.status]}{self.common}{format_headers(self.headers)}{length}{connection}\r\n"
 
 
+class _Connection(web.RequestHandler):
+    """A connection of aiohttp's whose answer to bytes that are not HTTP is ours."""
+
+    __slots__ = ()
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> Any:
+        if request.writer.output_size > 0 or exc is None or status != 400:  # not the parser's
+            return super().handle_error(request, status, exc, message)
+        self.log_debug("Not HTTP: %s", exc)
+        server: Any = self._manager
+        return server.refuse(message)
+
+
+class _Server(web.Server):
+    """A server whose connections are ours; `refuse` makes the response to bytes that are not HTTP."""
+
+    refuse: Callable[[str], Response]
+
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
 def make_server(
-    handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse]], **options: Any
+    handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse]],
+    refuse: Callable[[str], Response],
+    **options: Any,
 ) -> web.Server:
-    """Return aiohttp's low-level server around `handler`, which may return a `Response` of ours."""
+    """Return aiohttp's low-level server around `handler`, which may return a `Response` of ours.
+
+    `refuse` returns the response to bytes that are not HTTP, given aiohttp's words. Bodies are not decompressed:
+    aiohttp would answer an encoding that it does not know itself, and close the connection for one that is damaged.
+    """
     untyped: Any = handler
-    return web.Server(untyped, **options)
+    server = _Server(untyped, auto_decompress=False, **options)
+    server.refuse = refuse
+    return server
 
 
 def is_unused(connection: object) -> bool:

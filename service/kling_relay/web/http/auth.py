@@ -1,4 +1,4 @@
-"""Authentication and rate limits: a Bearer token (a key, or a JWT signed with one) becomes a caller.
+"""Authentication and rate limits: a Bearer token or X-API-KEY (a key, or a JWT signed with one) becomes a caller.
 
 Keys are cached for 4 s: a revocation takes effect within 5 s in every process, and most requests need no database
 read. Unknown keys are cached for 1 s. The codes are Kling's: 1001 no token, 1002 unknown key, 1003 JWT not valid yet,
@@ -7,6 +7,7 @@ read. Unknown keys are cached for 1 s. The codes are Kling's: 1001 no token, 100
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard
@@ -52,12 +53,12 @@ class Authenticator:
         self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()
         self._touched_at: dict[UUID, datetime] = {}
 
-    async def authenticate(self, authorization: str | None, now: datetime) -> Caller:
-        """Return the caller that an Authorization header names.
+    async def authenticate(self, headers: Mapping[str, str], now: datetime) -> Caller:
+        """Return the caller that a request's headers name.
 
         Raises Unauthenticated with Kling's code, StoreUnavailableError.
         """
-        token = _token(authorization)
+        token = _token(headers)
         if token.count(".") == 2:
             row = await self._row_of_jwt(token, now)
         elif len(token) <= MAX_CHARACTERS:
@@ -148,14 +149,19 @@ class Authenticator:
         await client_keys.touch(self._database, [key], now)
 
 
-def _token(authorization: str | None) -> str:
-    if not authorization or not authorization.strip():
-        raise Unauthenticated('No key was sent. Send it as "Authorization: Bearer <key>".', code=1001)
-    scheme, _, token = authorization.strip().partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated
-    return token
+def _token(headers: Mapping[str, str]) -> str:
+    """Return the key or JWT in Authorization, or else in X-API-KEY."""
+    authorization = headers.get("Authorization", "").strip()
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() == "bearer" and (token := token.strip()):
+        return token
+    if token := headers.get("X-API-KEY", "").strip():
+        return token
+    if not authorization:
+        raise Unauthenticated(
+            'No key was sent. Send it as "Authorization: Bearer <key>" or "X-API-KEY: <key>".', code=1001
+        )
+    raise Unauthenticated
 
 
 def _claims(token: str, secret: str | None) -> dict[str, Any]:

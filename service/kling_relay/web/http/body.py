@@ -5,6 +5,7 @@ A JSON parser is slow for many values, not for many bytes. So the values are cou
 """
 
 import asyncio
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from kling_relay.core.errors import BodyTimeout, InvalidRequest, TooLarge, Unavailable
+from kling_relay.core.errors import BodyTimeout, InvalidRequest, TooLarge, Unavailable, UndecodableBody
+from kling_relay.core.json_limits import printable
+from kling_relay.core.untrusted import to_utf8
 from kling_relay.web.http.aiohttp_internals import send_continue
 from kling_relay.web.http.context import RequestLimits
 
 THREAD_FROM = 256 * 1024
 """Bodies of more bytes than this are parsed in a thread."""
 MAX_VALUES = 20_000
+ACCEPTED = "gzip, deflate"
+"""The content encodings of bodies that are taken."""
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _BYTES = "bytes"
 
 
@@ -35,7 +41,7 @@ class BodyLimit(StrEnum):
 async def read_body_of_route(
     request: web.BaseRequest, body_limit: BodyLimit, limits: RequestLimits, load: Counter[str]
 ) -> bytes:
-    """Return the body of a request. Raises TooLarge, BodyTimeout, Unavailable."""
+    """Return the body of a request, decompressed. Raises TooLarge, BodyTimeout, Unavailable, UndecodableBody."""
     match body_limit:
         case BodyLimit.CALLBACK:
             max_bytes = limits.callback_bytes
@@ -43,7 +49,35 @@ async def read_body_of_route(
             max_bytes = limits.order_bytes
         case _:
             max_bytes = limits.body_bytes
-    return await read_body(request, max_bytes, limits.body_seconds, load, limits.total_body_bytes)
+    body = await read_body(request, max_bytes, limits.body_seconds, load, limits.total_body_bytes)
+    if "Content-Encoding" in request.headers and body:
+        encoding = ", ".join(request.headers.getall("Content-Encoding")).strip().lower()
+        if encoding not in {"", "identity"}:
+            return await asyncio.to_thread(decode, body, encoding, max_bytes)
+    return body
+
+
+def decode(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a body without its Content-Encoding. Raises UndecodableBody, and TooLarge beyond `max_bytes`."""
+    if encoding not in _ENCODINGS:
+        name = printable(encoding)
+        raise UndecodableBody(f"The Content-Encoding {name} is not supported; send {ACCEPTED}.", body, http_status=415)
+    is_zlib = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+    bits = zlib.MAX_WBITS
+    if encoding != "deflate":
+        bits += 16  # a header of gzip
+    elif not is_zlib:  # some clients send "deflate" without the header of zlib
+        bits = -bits
+    decompressor = zlib.decompressobj(bits)
+    try:
+        content = decompressor.decompress(body, max_bytes + 1)
+    except zlib.error:
+        content = b""
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes)
+    if not decompressor.eof:
+        raise UndecodableBody(f"The body is not {encoding}, as its Content-Encoding says.", body, http_status=400)
+    return content
 
 
 async def read_body(
@@ -100,12 +134,13 @@ def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"The body is larger than {max_bytes} bytes.")
 
 
-def parse(body: bytes, max_depth: int) -> Any:
-    """Return the JSON value in `body`.
+def parse(body: bytes, max_depth: int, content_type: str | None = None) -> Any:
+    """Return the JSON value in `body`, which may begin with a byte order mark or be in the Content-Type's charset.
 
     Raises InvalidRequest if it is not JSON (NaN and lone surrogates are not), has too many values, or is nested too
     deeply.
     """
+    body = to_utf8(body, content_type)
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is expected.")
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:

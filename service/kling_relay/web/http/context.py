@@ -34,7 +34,9 @@ class OrderFlow(Protocol):
 class CallbackFlow(Protocol):
     """Records a callback, and returns when it is on disk: `Ingest`, or `Ingest` with a span around it."""
 
-    async def callback(self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime) -> None: ...
+    async def callback(
+        self, task: UUID, body: bytes, headers: Mapping[str, str], now: datetime, *, is_decoded: bool = True
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,12 @@ from kling_relay.web.http.response import Response
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    "Access-Control-Expose-Headers": "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Relay-Unknown-Fields",
 }
 """Headers that let a page of another origin read a response."""
 _REQUEST_HEADERS = (
-    "Authorization, Content-Type, x-ptoken, x-vtoken, x-ctoken, Mj-Version, Idempotency-Key, Last-Event-ID, traceparent"
+    "Authorization, X-API-KEY, Content-Type, x-ptoken, x-vtoken, x-ctoken, Mj-Version, Idempotency-Key, Last-Event-ID, "
+    "traceparent"
 )
 _ONE_DAY = "86400"
 

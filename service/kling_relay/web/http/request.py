@@ -84,7 +84,7 @@ class Request(Generic[Query, Body]):
     async def is_still_authorized(self) -> bool:
         """Return whether the caller's key is still valid; long responses end when it is revoked."""
         try:
-            await self.state.authenticator.authenticate(self.http.headers.get("Authorization"), self.context.now())
+            await self.state.authenticator.authenticate(self.http.headers, self.context.now())
         except Unauthenticated:
             return False
         except (StoreUnavailableError, CollisionError):
@@ -92,7 +92,10 @@ class Request(Generic[Query, Body]):
         return True
 
     async def read(self) -> bytes:
-        """Return the body, within the limit of its route. Raises TooLarge, BodyTimeout, Unavailable."""
+        """Return the body, within the limit of its route.
+
+        Raises TooLarge, BodyTimeout, Unavailable, UndecodableBody.
+        """
         return await read_body_of_route(self.http, self.route.body_limit, self.context.limits, self.state.load)
 
 

@@ -8,7 +8,15 @@ import orjson
 from kling_relay.core.errors import Refusal
 from kling_relay.web.http.aiohttp_internals import Response
 
-__all__ = ["Response", "error_response", "json_response", "kling_response", "no_content", "page_response"]
+__all__ = [
+    "Response",
+    "error_response",
+    "json_response",
+    "kling_response",
+    "no_content",
+    "page_response",
+    "unknown_path_response",
+]
 
 KLING_SUCCESS = "成功"
 """The message in every successful response of Kling's gateway."""
@@ -46,6 +54,15 @@ def error_response(refusal: Refusal, request_id: str, *, kling: bool) -> Respons
     content = _kling_error(refusal, request_id) if kling else _problem(refusal, request_id)
     headers |= _JSON_UTF8 if kling else _PROBLEM
     return Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)
+
+
+def unknown_path_response(refusal: Refusal, request_id: str) -> Response:
+    """Return an error that can be read as Kling's envelope and as a problem, and close the connection."""
+    content = _kling_error(refusal, request_id) | _problem(refusal, request_id)
+    headers = {**_PROBLEM, "Connection": "close"}
+    response = Response(body=orjson.dumps(content), status=refusal.http_status, headers=headers)
+    response.force_close()
+    return response
 
 
 def _kling_error(refusal: Refusal, request_id: str) -> dict[str, Any]:

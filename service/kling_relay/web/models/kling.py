@@ -9,7 +9,7 @@ class KlingTaskResponse(ResponseModel):
     task_id: str
     task_status: ClientStatus
     task_status_msg: str | None = None
-    task_info: dict[str, str] | None = None
+    task_info: dict[str, str]
     created_at: int
     updated_at: int
     task_result: dict[str, Any] | None = None

@@ -76,6 +76,9 @@ class TaskDetailResponse(TaskResponse):
     mode: str | None
     duration: str | None
     fields: dict[str, Any]
+    unknown_fields: list[str] = Field(
+        description="members of the order that the rule book does not know; they were passed on unread"
+    )
     trace: str | None
     is_final: bool
     submission: SubmissionResponse | None

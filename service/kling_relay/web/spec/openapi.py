@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from kling_relay.core.errors import CODES
 from kling_relay.core.operation import Kind, Operation, operation_of
-from kling_relay.web.api.kling import IDEMPOTENCY_KEY
+from kling_relay.web.api.kling import IDEMPOTENCY_KEY, UNKNOWN_FIELDS
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
@@ -22,9 +22,9 @@ _ABOUT = """\
 The service between your back end and Kling. An order is on disk as a task before it is sent to the provider, and every
 step of a task is an event, signed and delivered until your subscriber accepts it.
 
-Send your key as `Authorization: Bearer <key>`. SDKs that know only an access key and a secret key sign a JWT (HS256)
-with the key's id as `iss`. Kling's paths are served under `/kling/v1`, `/v1` and `/proxy/kling/v1` alike, in Kling's
-envelope. All others return plain JSON, and errors as `application/problem+json`.
+Send your key as `Authorization: Bearer <key>` or as `X-API-KEY: <key>`. SDKs that know only an access key and a secret
+key sign a JWT (HS256) with the key's id as `iss`. Kling's paths are served under `/kling/v1`, `/v1` and
+`/proxy/kling/v1` alike, in Kling's envelope. All others return plain JSON, and errors as `application/problem+json`.
 
 What subscribers receive is described by AsyncAPI: `GET /asyncapi.json`, or `docs/asyncapi.yaml` in the sources.
 """
@@ -51,6 +51,10 @@ _TAG_BY_PREFIX = (
 _KEY_ERRORS = (1001, 1002, 1003, 1004, 1103, 1302)
 """Codes of every route that needs a key."""
 _REF = "#/components/schemas/"
+_UNKNOWN_FIELDS = (
+    "Fields of the order that the rule book does not know, with commas and percent-encoded. They are passed on "
+    "unread; a misspelt field shows up here. Absent if there are none."
+)
 _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Idempotency-Key": (
         {"type": "string", "pattern": IDEMPOTENCY_KEY},
@@ -82,7 +86,15 @@ def document() -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A client's key, or a JWT"},
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-KEY",
+                    "description": "The same, for clients that cannot send Authorization",
+                },
+            },
             "schemas": {
                 **_model_schemas(),
                 **order_schemas(),
@@ -132,7 +144,7 @@ def _operation(route: AnyRoute) -> dict[str, Any]:
         "tags": [next(tag for prefix, tag in _TAG_BY_PREFIX if route.path.startswith(prefix))],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route),
-        "security": [] if route.scope is None else [{"key": []}],
+        "security": [] if route.scope is None else [{"key": []}, {"apiKey": []}],
     }
     if route.scope is not None:
         operation["x-scope"] = route.scope.value
@@ -232,6 +244,8 @@ def _responses(route: AnyRoute) -> dict[str, Any]:
         success["content"] = {route.media_type: {"schema": {"$ref": _REF + component(route.response)}}}
     elif route.media_type != "application/json":
         success["content"] = {route.media_type: {"schema": {"$ref": _REF + "StreamedEvent"}}}
+    if route.name.startswith("order_") or route.name == "quote":
+        success["headers"] = {UNKNOWN_FIELDS: {"schema": {"type": "string"}, "description": _UNKNOWN_FIELDS}}
     if route.text_media_type is not None:
         success["content"][route.text_media_type] = {"schema": {"type": "string"}}
     content = _error_content(route)
@@ -252,6 +266,8 @@ def _codes_by_status(route: AnyRoute) -> dict[int, list[int]]:
         by_status.setdefault(CODES[code].status, []).append(code)
     if 1205 in codes:
         by_status.setdefault(408, []).append(1200)
+    if route.body or route.body_limit is BodyLimit.ORDER:
+        by_status.setdefault(415, []).append(1200)
     return by_status
 
 

@@ -78,7 +78,8 @@ def order_schemas() -> dict[str, Any]:
     }
     about = (
         f"The limits are those of the rule book {book.name}@{book.version}; GET /v1/rulebook has the current ones. "
-        "An unset member may be left out, null or empty. Unknown members are accepted. A number may be written as "
+        "An unset member may be left out, null or empty. Unknown members are accepted, and named in the header "
+        "Relay-Unknown-Fields of the response. A number may be written as "
         "text, and a text of digits as a number. No text may contain NUL."
     )
     return {

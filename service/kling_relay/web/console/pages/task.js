@@ -187,6 +187,14 @@ export function TaskPage({ id }) {
         <${Card} title=${t("Details")}><${Facts} task=${task} /><//>
         <${Card} title=${t("Order")}>
           <${Order} fields=${task.fields} />
+          ${
+            task.unknown_fields?.length > 0 &&
+            html`
+              <${Notice} kind="wait">
+                <p>${t("Unknown fields, passed on unread: {names}", { names: task.unknown_fields.join(", ") })}</p>
+              <//>
+            `
+          }
           <details class="more">
             <summary>JSON</summary>
             <${Code} text=${pretty(task.fields)} label=${t("Order")} />
