@@ -143,7 +143,7 @@ def test_operations_that_need_a_key_document_it_and_their_refusal() -> None:
     document = openapi.document()
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
-        assert operation["security"] == ([] if route.scope is None else [{"key": []}])
+        assert operation["security"] == ([] if route.scope is None else [{"key": []}, {"apiKey": []}])
         if route.scope is not None:
             shape = "KlingError" if route.api is Api.KLING else "Problem"
             (content,) = operation["responses"]["401"]["content"].values()

@@ -3,12 +3,23 @@
 import pytest
 
 from kling_relay.core import errors
-from kling_relay.core.errors import CODES, Fault, InvalidOrder, InvalidRequest, ProviderRefused, Refusal, join_faults
+from kling_relay.core.errors import (
+    CODES,
+    Fault,
+    InvalidOrder,
+    InvalidRequest,
+    ProviderRefused,
+    Refusal,
+    UndecodableBody,
+    join_faults,
+)
 
+SPECIAL = [InvalidOrder, ProviderRefused, UndecodableBody]
+"""These need more than a message."""
 CLASSES: list[type[Refusal]] = [
     error
     for error in vars(errors).values()
-    if isinstance(error, type) and issubclass(error, Refusal) and error not in {InvalidOrder, ProviderRefused}
+    if isinstance(error, type) and issubclass(error, Refusal) and error not in SPECIAL
 ]
 
 
@@ -26,7 +37,7 @@ def test_an_error_has_the_status_of_its_code(error: type[Refusal]) -> None:
 
 
 def test_error_types_are_unique() -> None:
-    every: list[type[Refusal]] = [*CLASSES, InvalidOrder, ProviderRefused]
+    every: list[type[Refusal]] = [*CLASSES, *SPECIAL]
     types = [error.type for error in every]
     assert len(types) == len(set(types))
 

@@ -160,5 +160,5 @@ def test_an_invalid_price_list_is_refused(written: object) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         load_prices(tmp_path / "absent.json")
