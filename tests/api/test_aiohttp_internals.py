@@ -19,7 +19,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[Response]]
 @asynccontextmanager
 async def served(handler: Handler) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, web.Server]]:
     """Yield a connection to a server with this handler, and the server."""
-    server = make_server(handler, lambda message: Response(body=message.encode(), status=400))
+    server = make_server(handler, lambda error: Response(body=str(error).encode(), status=400))
     runner = web.ServerRunner(server)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

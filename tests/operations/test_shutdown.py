@@ -31,8 +31,8 @@ class _Here:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def refuse(self, message: str) -> Response:
-        raise AssertionError(message)
+    def refuse(self, error: BaseException) -> Response:
+        raise AssertionError(error)
 
     def close_streams(self) -> None:
         """It has no streams."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from kling_relay.store.stats.readings import FleetReadings
 
 
+MALFORMED = ("first_line", "header", "too_long", "body", "tls")
+"""Why bytes that arrived are not an HTTP request."""
+
+
 class AnsweredRequest(NamedTuple):
     """An HTTP request and its response. `route` is the name of the route, never a path; `code` is 0 on success."""
 
@@ -34,6 +38,9 @@ class Observer:
 
     def request_answered(self, request: AnsweredRequest) -> None:
         """An HTTP request was answered; provider callbacks are requests, too."""
+
+    def request_malformed(self, reason: str) -> None:
+        """Bytes arrived that are not HTTP, and were refused. `reason` is one of MALFORMED."""
 
     def observation_applied(self, source: str, outcome: str) -> None:
         """Something learned about a task was written. `outcome` is "moved" or why the task did not move."""

@@ -27,6 +27,8 @@ from kling_relay.store.postgres.statement import StoreError
 
 FAILURE_EVERY = 1.0
 """Seconds between two lines about the same failure of the database."""
+MALFORMED_EVERY = 1.0
+"""Seconds between two lines about requests that are not HTTP."""
 _PROBES = frozenset({"livez", "readyz"})
 
 
@@ -40,6 +42,8 @@ class Log(Observer):
         self.warning = logger.warning
         self.error = logger.error
         self._failed_at: dict[tuple[str, str], float] = {}
+        self._malformed: Counter[str] = Counter()
+        self._malformed_at = float("-inf")
         self._writes_debug = logger.is_enabled_for(logging.DEBUG)
         self._writes_info = logger.is_enabled_for(logging.INFO)
 
@@ -64,6 +68,16 @@ class Log(Observer):
         if request.code:
             fields["code"] = request.code
         write("callback" if request.route == CALLBACK else "request", **{**current_fields(), **fields})
+
+    @override
+    def request_malformed(self, reason: str) -> None:
+        """Write at most one line a second, with the counts by reason since the line before."""
+        self._malformed[reason] += 1
+        now = time.monotonic()
+        if now - self._malformed_at >= MALFORMED_EVERY:
+            self._malformed_at = now
+            self.info("malformed requests", count=self._malformed.total(), reasons=dict(self._malformed))
+            self._malformed.clear()
 
     @override
     def task_moved(self, step: Step, source: str) -> None:

@@ -24,7 +24,7 @@ from kling_relay.core.submission import (
     Unknown,
 )
 from kling_relay.core.task import Status, Step
-from kling_relay.flows.observer import AnsweredRequest, Observer
+from kling_relay.flows.observer import MALFORMED, AnsweredRequest, Observer
 from kling_relay.flows.poll import SweepCounts
 from kling_relay.observe.database_gauges import DatabaseGauges
 from kling_relay.observe.instruments import (
@@ -77,6 +77,7 @@ class Metrics(Observer):
         self._catalogue = make.catalogue
         self._requests = make.counter("requests", "Requests by route and status", "route", "status")
         self._request_seconds = make.histogram("request_seconds", "Time until a request is answered", FAST, "route")
+        self._malformed = make.counter("malformed_requests", "Requests that are not valid HTTP, by reason", "reason")
         self._callbacks = make.counter("callbacks", "Calls to the callback URL by outcome", "outcome")
         self._callback_seconds = make.histogram(
             "callback_seconds",
@@ -130,6 +131,8 @@ class Metrics(Observer):
         """Create the series that alerts use at 0, so that the first failure is an increase."""
         for outcome in (*CALLBACK_OUTCOME.values(), "malformed", "failed"):
             self._callbacks(outcome)
+        for reason in MALFORMED:
+            self._malformed(reason)
         for status in Status:
             self._steps(status.value)
         for action in SWEEP_ACTIONS:
@@ -164,6 +167,10 @@ class Metrics(Observer):
             counters.append(self._callbacks(outcome))
             histograms.append(self._callback_seconds(outcome))
         return counters, histograms
+
+    @override
+    def request_malformed(self, reason: str) -> None:
+        self._malformed(reason).inc()
 
     @override
     def observation_applied(self, source: str, outcome: str) -> None:

@@ -31,9 +31,9 @@ class WebApplication:
         """The function that answers a request."""
         return self.dispatcher.answer
 
-    def refuse(self, message: str) -> Response:
-        """Return the response to bytes that are not HTTP."""
-        return self.dispatcher.refuse(message)
+    def refuse(self, error: BaseException) -> Response:
+        """Return the response to bytes that are not HTTP, or to a bug."""
+        return self.dispatcher.refuse(error)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

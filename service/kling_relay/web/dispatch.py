@@ -25,6 +25,7 @@ from kling_relay.store.postgres.statement import (
     MissingPartitionError,
     StoreUnavailableError,
 )
+from kling_relay.web.http.aiohttp_internals import MalformedRequestError
 from kling_relay.web.http.body import ACCEPTED, THREAD_FROM, parse
 from kling_relay.web.http.cors import CORS_HEADERS, preflight_response
 from kling_relay.web.http.headers import CommonHeaders
@@ -149,12 +150,15 @@ class Dispatcher:
             response.force_close()
         return response
 
-    def refuse(self, message: str) -> Response:
-        """Return the response to bytes that are not HTTP: an error that clients of either API can read."""
+    def refuse(self, error: BaseException) -> Response:
+        """Return the response to bytes that are not HTTP, or to a bug: an error that clients of either API can read."""
         context = self._state.context
         now = context.now()
-        words = printable(message.partition("\n")[0].rstrip(":"))
-        refusal = InvalidRequest(f"The request is not valid HTTP: {words}")
+        if isinstance(error, MalformedRequestError):
+            context.observer.request_malformed(error.reason)
+            refusal: Refusal = InvalidRequest(f"The request is not valid HTTP: {error}.")
+        else:
+            refusal = _refusal(error)
         response = unknown_path_response(refusal, str(context.new_id(now)))
         response.common = self._cors_headers.at(now)
         return response
@@ -188,7 +192,7 @@ def _fault_text(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _refusal(error: Exception) -> Refusal:
+def _refusal(error: BaseException) -> Refusal:
     """Map an exception to an error; an unexpected one is logged and answered as 500 without details."""
     match error:
         case Refusal():

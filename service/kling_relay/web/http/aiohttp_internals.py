@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, InvalidURLError, LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 from typing_extensions import override
 
 from kling_relay.web.http.headers import format_headers
@@ -61,10 +63,45 @@ class Response:
         return f"{_STATUS_LINES[self.status]}{self.common}{format_headers(self.headers)}{length}{connection}\r\n"
 
 
+class MalformedRequestError(Exception):
+    """Bytes that are not HTTP. `reason` is one of `observer.MALFORMED`; the message repeats none of the bytes."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+_TLS = "Received HTTPS"
+_HTTP_2 = "Pause on PRI"
+_TOO_MANY = "Too many headers"
+_ABOUT_LENGTH = ("content-length", "transfer-encoding", "chunk")
+
+
+def malformed(error: HttpProcessingError) -> MalformedRequestError:
+    """Return why aiohttp could not read a request, in our words: its own may repeat a header with a secret."""
+    message = error.message
+    if message.startswith(_TLS):
+        return MalformedRequestError("tls", "this port does not speak TLS")
+    if isinstance(error, LineTooLong) or message.startswith(_TOO_MANY):
+        return MalformedRequestError("too_long", "its first line or a header is too long, or there are too many")
+    if isinstance(error, BadStatusLine | InvalidURLError) or message.startswith(_HTTP_2):
+        return MalformedRequestError("first_line", "its first line is not a method, a path and HTTP/1.1")
+    if any(word in message.lower() for word in _ABOUT_LENGTH):
+        return MalformedRequestError("body", "the length of its body is unclear")
+    return MalformedRequestError("header", "a header is malformed, or Host is missing")
+
+
 class _Connection(web.RequestHandler):
-    """A connection of aiohttp's whose answer to bytes that are not HTTP is ours."""
+    """A connection of aiohttp's whose error responses and log lines are ours."""
 
     __slots__ = ()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # aiohttp answers bytes that are not HTTP in their turn; a body that they belong to would wait for its timeout
+        if self._messages and self._current_request is not None and isinstance(self._messages[-1][0], _ErrInfo):
+            self._current_request.content.set_exception(web.RequestPayloadError("not HTTP"))
 
     @override
     def handle_error(
@@ -74,17 +111,21 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> Any:
-        if request.writer.output_size > 0 or exc is None or status != 400:  # not the parser's
-            return super().handle_error(request, status, exc, message)
-        self.log_debug("Not HTTP: %s", exc)
         server: Any = self._manager
-        return server.refuse(message)
+        if server is None or request.writer.output_size > 0:
+            raise ConnectionError("the client is gone, or has a part of the response already")
+        return server.refuse(malformed(exc) if isinstance(exc, HttpProcessingError) else exc or TimeoutError())
+
+    @override
+    def log_exception(self, *args: Any, **named: Any) -> None:
+        if not isinstance(named.get("exc_info"), web.RequestPayloadError | ConnectionError):  # the client's own doing
+            super().log_exception(*args, **named)
 
 
 class _Server(web.Server):
-    """A server whose connections are ours; `refuse` makes the response to bytes that are not HTTP."""
+    """A server whose connections are ours; `refuse` makes the response to a request that no handler answers."""
 
-    refuse: Callable[[str], Response]
+    refuse: Callable[[BaseException], Response]
 
     @override
     def __call__(self) -> web.RequestHandler:
@@ -93,13 +134,14 @@ class _Server(web.Server):
 
 def make_server(
     handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse]],
-    refuse: Callable[[str], Response],
+    refuse: Callable[[BaseException], Response],
     **options: Any,
 ) -> web.Server:
     """Return aiohttp's low-level server around `handler`, which may return a `Response` of ours.
 
-    `refuse` returns the response to bytes that are not HTTP, given aiohttp's words. Bodies are not decompressed:
-    aiohttp would answer an encoding that it does not know itself, and close the connection for one that is damaged.
+    `refuse` returns the response to a MalformedRequestError, or to an exception that left `handler`. Bodies are not
+    decompressed: aiohttp would answer an encoding that it does not know itself, and close the connection for one that
+    is damaged.
     """
     untyped: Any = handler
     server = _Server(untyped, auto_decompress=False, **options)
