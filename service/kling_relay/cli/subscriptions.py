@@ -92,15 +92,26 @@ async def show(relay: "Relay", output: Output, *, subscription: str) -> None:
 
 @subscriptions.command()
 @_ID
-@click.option("--address", metavar="URL", help="A new address.")
+@click.option("--address", metavar="URL", help="A new address. With another host or port, give the headers again.")
+@click.option("--no-headers", is_flag=True, help="Drop the headers.")
 @_subscription_options
 @calls_service
 async def change(
-    relay: "Relay", output: Output, *, subscription: str, headers: tuple[str, ...], address: str | None, **options: Any
+    relay: "Relay",
+    output: Output,
+    *,
+    subscription: str,
+    headers: tuple[str, ...],
+    no_headers: bool,
+    address: str | None,
+    **options: Any,
 ) -> None:
     """Change the given properties of a subscription."""
+    if no_headers and headers:
+        raise click.UsageError("--no-headers excludes --header.")
+    new_headers = {} if no_headers else _headers(headers)
     changes = _set_options(options)
-    _show(output, await relay.change_subscription(subscription, url=address, headers=_headers(headers), **changes))
+    _show(output, await relay.change_subscription(subscription, url=address, headers=new_headers, **changes))
 
 
 @subscriptions.command()

@@ -117,6 +117,11 @@ class Address:
     host: str
     port: int
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port."""
+        return self.scheme, self.host, self.port
+
 
 class _AddressError(ValueError):
     """The message is the sentence for the client."""

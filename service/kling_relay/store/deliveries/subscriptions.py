@@ -26,7 +26,11 @@ _REST = (
     "id, client, hook, secrets, old_secrets_until, failing_since, paused_at, disabled_at, disabled_reason, "
     "created_at, updated_at"
 )
-_SQL = load_sql(__name__, columns=f"{', '.join(_OPTIONS)}, {_REST}, {subscription_headers.STORED} AS headers")
+_SQL = load_sql(
+    __name__,
+    columns=f"{', '.join(_OPTIONS)}, {_REST}, {subscription_headers.STORED} AS headers",
+    stored_headers=str(subscription_headers.STORED),
+)
 _CREATE = Statement(_SQL["create"])
 _GET = Statement(_SQL["get"])
 _LIST = Statement(_SQL["list"])
@@ -98,11 +102,21 @@ async def page(database: Database, client: UUID, before: UUID | None, limit: int
 
 
 async def update(
-    database: Database, client: UUID, identifier: UUID, changes: SubscriptionUpdate, now: datetime
+    database: Database, subscription: Subscription, changes: SubscriptionUpdate, now: datetime
 ) -> Subscription | None:
-    """Make the changes and return the subscription as it is then, or None if it does not exist."""
+    """Make the changes to a subscription as it was read, and return it as it is then.
+
+    None if its URL or headers were changed meanwhile, so that headers never meet a URL that they were not given for.
+    """
     row = await _UPDATE.row(
-        database.pool, id=identifier, client=client, now=now, headers=changes.headers, **_options(changes)
+        database.pool,
+        id=subscription.id,
+        client=subscription.client,
+        old_url=subscription.options.url,
+        old_headers=subscription.headers,
+        now=now,
+        headers=changes.headers,
+        **_options(changes),
     )
     return _subscription(row)
 

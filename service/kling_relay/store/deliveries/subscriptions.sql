@@ -22,7 +22,8 @@ ORDER BY id DESC
 LIMIT :limit::bigint;
 
 -- name: update
--- Change what is not NULL. New headers clear what a release before 0004 stored as plaintext.
+-- Change what is not NULL, unless URL or headers were changed since they were read. New headers clear what a release
+-- before 0004 stored as plaintext.
 UPDATE subscriptions
 SET url = coalesce(:url::text, url),
     events = coalesce(:events::text[], events),
@@ -34,6 +35,7 @@ SET url = coalesce(:url::text, url),
     headers = CASE WHEN :headers::bytea IS NULL THEN headers ELSE '{}' END,
     updated_at = :now::timestamptz
 WHERE id = :id::uuid AND client = :client::uuid
+    AND url = :old_url::text AND {stored_headers} = :old_headers::bytea
 RETURNING {columns};
 
 -- name: set_secrets

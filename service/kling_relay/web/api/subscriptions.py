@@ -1,19 +1,20 @@
 """Subscriptions: create, list, show, change, pause, resume and delete those of the caller's client.
 
-A secret is shown only when it is created, and a header that may hold a secret is never shown. The text of a URL is
-checked here; the address that it leads to is checked when it is dialled.
+A secret is shown only when it is created, and a header that may hold a secret is never shown. Nor does it follow the
+subscription to another origin, where whoever stole a key could read it. The text of a URL is checked here; the address
+that it leads to is checked when it is dialled.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from kling_relay.core.address import check_url
+from kling_relay.core.address import Address, check_url
 from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import rfc3339
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import Scope
 from kling_relay.core.signature import new_secret
-from kling_relay.core.subscription import SubscriptionOptions, mask_headers, restore_hidden
+from kling_relay.core.subscription import HIDDEN, SubscriptionOptions, mask_headers, restore_hidden
 from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.access.encryption import DecryptionError
 from kling_relay.store.deliveries import subscriptions, unsubscribe
@@ -33,6 +34,13 @@ from kling_relay.web.models.subscriptions import (
 
 _SECRET_BITS = 256
 _ONE = "/v1/subscriptions/{subscription}"
+_MAX_TRIES = 3
+"""Times that a change is made again because another request changed the subscription meanwhile."""
+_HEADERS_REQUIRED = (
+    "must be given again, in full, because the URL has another scheme, host or port: stored headers go only to the"
+    " origin that they were given for ({} means none)"
+)
+_VALUE_REQUIRED = "must have its value again, because the URL has another scheme, host or port"
 
 
 def generate_secret(context: Context) -> str:
@@ -50,7 +58,7 @@ async def create_subscription(request: Request[None, SubscriptionRequest]) -> Re
     """Create a subscription; only this response has its secret."""
     context, body = request.context, request.body
     options = SubscriptionOptions(
-        url=_checked_url(context, body.url),
+        url=_checked_address(context, body.url).url,
         events=tuple(body.events),
         description=body.description,
         format=body.format,
@@ -88,17 +96,31 @@ async def show_subscription(request: Request[EmptyQuery]) -> Response:
 
 
 async def change_subscription(request: Request[None, SubscriptionChangeRequest]) -> Response:
-    """Change the members that the body has."""
-    context, body = request.context, request.body
-    subscription = await find_subscription(request)
+    """Change the members that the body has, unless another request changes the URL or the headers meanwhile."""
+    context = request.context
+    for _ in range(_MAX_TRIES):
+        subscription = await find_subscription(request)
+        update = _update_of(context, subscription, request.body)
+        changed_row = await subscriptions.update(context.database, subscription, update, request.now)
+        if changed_row is not None:
+            return json_response(_to_json(context, changed_row))
+    raise Conflict("Other requests are changing this subscription.")
+
+
+def _update_of(context: Context, subscription: Subscription, body: SubscriptionChangeRequest) -> SubscriptionUpdate:
+    """Return the changes to a subscription as it was read. Raises InvalidRequest."""
     if subscription.hook and body.url is not None:
         raise InvalidRequest(faults=[Fault("url", "of a hook cannot be changed: it comes from an order")])
+    address = None if body.url is None else _checked_address(context, body.url)
+    is_moved = address is not None and not _is_at_origin(context, subscription, address)
+    if is_moved:
+        _require_new_headers(subscription, body.headers)
     encrypted = None
     if body.headers is not None:
-        changed = _with_hidden_values(body.headers, _headers(context, subscription))
+        changed = _with_hidden_values(body.headers, {} if is_moved else _headers(context, subscription))
         encrypted = subscription_headers.encrypt(context.encryptor, subscription.id, changed)
-    change = SubscriptionUpdate(
-        url=None if body.url is None else _checked_url(context, body.url),
+    return SubscriptionUpdate(
+        url=None if address is None else address.url,
         events=None if body.events is None else tuple(body.events),
         description=body.description,
         headers=encrypted,
@@ -106,9 +128,23 @@ async def change_subscription(request: Request[None, SubscriptionChangeRequest])
         ordering=body.ordering,
         max_in_flight=body.max_in_flight,
     )
-    client = request.caller.client
-    changed_row = await subscriptions.update(context.database, client, subscription.id, change, request.now)
-    return json_response(_to_json(context, _existing(changed_row)))
+
+
+def _is_at_origin(context: Context, subscription: Subscription, address: Address) -> bool:
+    """Return whether the subscription's URL has the scheme, host and port of `address`."""
+    current = check_url(subscription.options.url, context.dial_policy)
+    return isinstance(current, Address) and current.origin == address.origin
+
+
+def _require_new_headers(subscription: Subscription, new_headers: Mapping[str, str] | None) -> None:
+    """Raise InvalidRequest if stored headers would go to an origin that they were not given for."""
+    if new_headers is None and subscription.headers:
+        raise InvalidRequest(faults=[Fault("headers", _HEADERS_REQUIRED)])
+    faults = [
+        Fault("headers", f"{name} {_VALUE_REQUIRED}") for name, text in (new_headers or {}).items() if text == HIDDEN
+    ]
+    if faults:
+        raise InvalidRequest(faults=faults)
 
 
 async def delete_subscription(request: Request[EmptyQuery]) -> Response:
@@ -163,11 +199,11 @@ def _to_json(context: Context, subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def _checked_url(context: Context, url: str) -> str:
+def _checked_address(context: Context, url: str) -> Address:
     address = check_url(url, context.dial_policy)
     if isinstance(address, str):
         raise InvalidRequest(faults=[Fault("url", address)])
-    return address.url
+    return address
 
 
 def _headers(context: Context, subscription: Subscription) -> dict[str, str]:
@@ -224,11 +260,11 @@ ROUTES = (
         method="PATCH",
         path=_ONE,
         handler=change_subscription,
-        summary="Change a subscription",
+        summary="Change a subscription; a URL with another origin needs the headers again",
         scope=Scope.ADMIN,
         body=SubscriptionChangeRequest,
         response=SubscriptionResponse,
-        errors=(1203,),
+        errors=(1203, 1204),
     ),
     Route(
         name="delete_subscription",
