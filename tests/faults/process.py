@@ -42,11 +42,15 @@ QUICK = Tunables(
 """Shorter times than in production, because a test takes seconds."""
 
 
-def _is_answer(*_: Any, taken: Any = (), **__: Any) -> bool:
+def _always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def _is_answer(_: Any, heard: Any = (), taken: Any = (), **__: Any) -> bool:
     return any(each.is_own_id for each in taken)
 
 
-def _is_callback(*_: Any, heard: Any = (), **__: Any) -> bool:
+def _is_callback(_: Any, heard: Any = (), taken: Any = (), **__: Any) -> bool:
     return bool(heard)
 
 
@@ -57,7 +61,7 @@ class Point:
     owner: Any
     name: str
     after: bool = False
-    when: Callable[..., bool] = lambda *_, **__: True
+    when: Callable[..., bool] = _always
 
 
 POINTS: Mapping[str, Point] = {
@@ -90,20 +94,29 @@ class Part:
     provider: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     dies_at: str | None = None
+    stops_at: Point | None = None
+    """Where it stands still (SIGSTOP) until somebody continues it."""
+    tunables: Tunables = QUICK
     log: Path
 
 
-def _lay(point: Point) -> None:
+def _lay(point: Point, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send this process a signal the first time that it is at the point."""
     act: Act = getattr(point.owner, point.name)
+    is_passed = False
 
     @wraps(act)
     async def laid(*given: Any, **named: Any) -> Any:
-        named_by_place = dict(zip(("moves", "heard", "taken"), given[1:], strict=False)) | named
-        if not point.when(**named_by_place):
+        nonlocal is_passed
+        if is_passed or not point.when(*given[1:], **named):
             return await act(*given, **named)
+        is_passed = True
         if point.after:
-            await act(*given, **named)
-        return os.kill(os.getpid(), signal.SIGKILL)
+            answer = await act(*given, **named)
+            os.kill(os.getpid(), number)
+            return answer
+        os.kill(os.getpid(), number)
+        return await act(*given, **named)
 
     setattr(point.owner, point.name, laid)
 
@@ -114,9 +127,11 @@ def _run(role: Part, ready: Connection) -> None:
         os.dup2(log.fileno(), 2)
     if role.dies_at:
         _lay(POINTS[role.dies_at])
+    if role.stops_at:
+        _lay(role.stops_at, signal.SIGSTOP)
     settings = settings_for(role.database, role.provider, **role.settings)
     try:
-        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port), tunables=QUICK))
+        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port), tunables=role.tunables))
     except Exception as error:  # noqa: BLE001 - PostgreSQL may be unavailable at the start: whoever supervises starts it again
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()

@@ -5,6 +5,7 @@ in any number moves a task once.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from kling_relay.sandbox import Profile, Sandbox
@@ -21,7 +22,7 @@ def path(sandbox: Sandbox, task: str) -> str:
 
 
 @asynccontextmanager
-async def lone(database: str, **given: str) -> AsyncIterator[tuple[Sandbox, Relay]]:
+async def lone(database: str, **given: Any) -> AsyncIterator[tuple[Sandbox, Relay]]:
     """A relay whose provider sends no callbacks by itself."""
     async with (
         sandboxed(Profile(callbacks=())) as (sandbox, provider),

@@ -18,6 +18,7 @@ from kling_relay.core.submission import Accepted, AccountRefused, NoAnswer, NoSu
 from kling_relay.core.task import Signal, SignalKind
 from kling_relay.provider.client import MAX_RESPONSE, Provider
 from kling_relay.provider.dialects import GATEWAY, KLING, AccessKeys, ApiKey, Dialect, credential
+from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASK = UUID("0193569d-7c00-7000-8000-000000000001")
@@ -208,6 +209,41 @@ async def test_an_order_that_waits_for_a_connection_has_not_left() -> None:
         free.set()
         assert isinstance(second, RetryLater)
         assert isinstance(await first, Accepted)
+
+
+async def test_an_order_that_may_not_be_sent_any_more_leaves_nothing_on_the_connection() -> None:
+    received: list[bytes] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, provider(url) as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW, may_send=lambda: False)
+        assert outcome == RetryLater(0, "this process stood still before it sent the order")
+        await eventually(lambda: received)
+    assert received == [b""]
+
+
+async def test_an_order_that_may_not_be_completed_any_more_is_cut_off_and_unknown() -> None:
+    received: list[bytes] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    answers = [True, True, False]
+    async with server, provider(url) as client:
+        body = client.order_body({"image": "A" * 150_000})
+        outcome = await client.submit("images/generations", body, TASK, HOOK, NOW, may_send=lambda: answers.pop(0))
+        assert outcome == Unknown("the order was cut off: this process stood still")
+        await eventually(lambda: received)
+    assert 2 * 65536 < len(received[0]) < len(body)
+    assert not answers
 
 
 async def test_an_order_with_a_slow_answer_is_unknown() -> None:

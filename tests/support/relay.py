@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -48,8 +49,17 @@ class StubProvider:
         self.next: list[SubmitOutcome] = []
 
     async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+        self,
+        operation_path: str,
+        body: bytes,
+        task: UUID,
+        hook: str,
+        now: datetime,
+        trace: str | None = None,
+        *,
+        may_send: Callable[[], bool],
     ) -> SubmitOutcome:
+        assert may_send()
         self.orders.append({"operation": operation_path, "task": task, "hook": hook, **orjson.loads(body)})
         if self.next:
             return self.next.pop(0)
@@ -189,6 +199,7 @@ async def serve_api(
             ingest,
             hook_of=lambda task: f"http://relay/callbacks/{task}/{callback_token.make([CALLBACK_KEY], task)}",
             now=clock,
+            clocks=[time.monotonic, time.time],
             random_fraction=random.random,
             new_id=lambda at: new_id(at, random.getrandbits(RANDOM_BITS)),
             poll_after=60,

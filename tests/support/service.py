@@ -14,7 +14,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from kling_relay.app.serving import Role, serve
-from kling_relay.app.wiring import Parts
+from kling_relay.app.wiring import Parts, Tunables
 from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.settings import Settings
 from tests.support.waiting import eventually
@@ -163,7 +163,9 @@ def settings_for(database: str, provider_url: str, **given: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(database: str, provider_url: str, role: Role = "up", **given: Any) -> AsyncIterator[Relay]:
+async def running(
+    database: str, provider_url: str, role: Role = "up", *, tunables: Tunables = Tunables(), **given: Any
+) -> AsyncIterator[Relay]:
     """Run the service until the end of the block, then stop it cleanly."""
     stopping = asyncio.Event()
     started: asyncio.Future[tuple[Parts, Settings]] = asyncio.get_running_loop().create_future()
@@ -173,6 +175,7 @@ async def running(database: str, provider_url: str, role: Role = "up", **given: 
             role,
             stopping=stopping,
             started=lambda parts, settings: started.set_result((parts, settings)),
+            tunables=tunables,
         )
     )
     waited: list[asyncio.Future[Any]] = [serving, started]

@@ -2,16 +2,25 @@
 
 import random
 import secrets
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
 from kling_relay.core.ids import RANDOM_BITS, new_number
 from kling_relay.store.postgres.statement import read_id
 
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Only Linux has CLOCK_BOOTTIME; on macOS the other one counts sleep, too."""
+
 
 def now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Return seconds on a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(_ELAPSED)
 
 
 def random_bits(count: int) -> int:

@@ -189,6 +189,7 @@ def _send(
         ingest,
         hook_of=lambda task: f"{url}/callbacks/{task}/{callback_token.make(keys, task)}",
         now=clock.now,
+        clocks=[clock.elapsed, lambda: clock.now().timestamp()],
         random_fraction=clock.random_fraction,
         new_id=clock.new_id,
         poll_after=min(settings.sweep_after.total_seconds(), 10.0),

@@ -1,6 +1,6 @@
 """How flows reach the outside: the provider and the subscribers. `provider` and `destinations` implement it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -10,10 +10,21 @@ from kling_relay.core.submission import PollResult, SubmitOutcome
 
 
 class ProviderClient(Protocol):
-    """Sends orders to the provider and asks about tasks. Neither raises because of what the provider does."""
+    """Sends orders to the provider and asks about tasks. Neither raises because of what the provider does.
+
+    `may_send` is asked right before each part of an order is written. Once it returns false, nothing more is written.
+    """
 
     async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+        self,
+        operation_path: str,
+        body: bytes,
+        task: UUID,
+        hook: str,
+        now: datetime,
+        trace: str | None = None,
+        *,
+        may_send: Callable[[], bool],
     ) -> SubmitOutcome: ...
 
     async def poll(

@@ -7,6 +7,7 @@ provider certainly did not accept it. Sending continues if the client disconnect
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -28,6 +29,7 @@ from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
 from kling_relay.flows.ingest import Ingest, Observation, Outcome
 from kling_relay.flows.observer import Observer
+from kling_relay.flows.sending_window import SendingWindow
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreError, StoreReadOnlyError
 from kling_relay.store.tasks import slots, submissions
@@ -38,7 +40,8 @@ _TRANSIENT = (StoreError, OverloadedError)
 
 
 class OutgoingOrder(NamedTuple):
-    """A recorded order to send. `attempt` counts how often it was put back to wait; `claim_id` names its claim.
+    """A recorded order to send. `attempt` counts how often it was put back to wait; `claim_id` names its claim,
+    and `window` is in which it may be sent.
 
     `before` is the task if it was recorded just now, or None if it has to be read.
     """
@@ -48,6 +51,7 @@ class OutgoingOrder(NamedTuple):
     payload: bytes
     attempt: int = 0
     claim_id: UUID | None = None
+    window: SendingWindow | None = None
     trace: str | None = None
     before: TaskState | None = None
 
@@ -56,6 +60,7 @@ class _OrderClaim(NamedTuple):
     """A claim that succeeded, with the attempts that the submission had by then."""
 
     claim_id: UUID
+    window: SendingWindow
     attempt: int
 
 
@@ -72,10 +77,12 @@ class SendTunables:
 
     claimed_for: float = 90.0
     """After this, any process may take over a claimed order without an outcome. Longer than any POST."""
+    window: float = 0.75
+    """Fraction of `claimed_for` in which an order may be sent. Longer than any POST, too."""
     persist_for: float = 86_400.0
-    """How long an outcome is held while nothing can be written; no new order is sent meanwhile."""
-    release_for: float = 600.0
-    """How long we try to release a claim whose confirmation was lost."""
+    """How long an outcome, or the release of a lost claim, is held while nothing can be written."""
+    release_again_for: float = 90.0
+    """How long a lost claim is released again and again: its statement may still be running at the server."""
     persist_in_stop: float = 20.0
     """The same while the process stops."""
     retry_after: float = 0.25
@@ -88,7 +95,7 @@ class Send:
     """Sends every order that it gets in an asyncio task of its own; `drain` waits for all of them.
 
     `hook_of` returns a task's callback URL. `poll_after` is in seconds. `slots_limit` is how many tasks may be in
-    flight at the provider.
+    flight at the provider. `clocks` return seconds; they measure the age of a claim.
     """
 
     database: Database
@@ -97,6 +104,7 @@ class Send:
     _: KW_ONLY
     hook_of: Callable[[UUID], str]
     now: Callable[[], datetime]
+    clocks: Sequence[Callable[[], float]]
     random_fraction: Callable[[], float]
     new_id: Callable[[datetime], UUID]
     poll_after: float
@@ -105,6 +113,8 @@ class Send:
     tunables: SendTunables = SendTunables()
     _sending: "set[asyncio.Task[Any]]" = field(init=False, default_factory=set)
     _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _lost_claims: dict[UUID, float] = field(init=False, default_factory=dict)
+    """When each was lost, in the event loop's time."""
 
     @cached_property
     def _claim(self) -> Coalescer[UUID, _OrderClaim | None]:
@@ -118,13 +128,13 @@ class Send:
         """Start to send as many orders as there are free slots, oldest first; return them."""
         if self.slots_limit is None:
             return {}
-        claim_id = self.new_id(self.now())
+        claim_id, window = self.new_id(self.now()), self._window()
         try:
             rows = await slots.admit(self.database, self.slots_limit, self.tunables.claimed_for, claim_id)
         except StoreReadOnlyError:  # surely nothing was claimed
             raise
         except StoreError:
-            _ = self._start(self._release_claim(claim_id))
+            self.release(claim_id)
             raise
         orders = [
             OutgoingOrder(
@@ -133,6 +143,7 @@ class Send:
                 payload=row["payload"],
                 attempt=row["attempt"],
                 claim_id=claim_id,
+                window=window,
                 trace=row["trace"],
             )
             for row in rows
@@ -157,26 +168,51 @@ class Send:
             task.exception()  # marks it as retrieved: callers get it, too, and the sweep repairs the rest
 
     async def _claim_all(self, tasks: Sequence[UUID]) -> Sequence[_OrderClaim | None]:
-        claim_id = self.new_id(self.now())
+        claim_id, window = self.new_id(self.now()), self._window()
         try:
             attempts = await submissions.claim_for_sending(self.database, tasks, self.tunables.claimed_for, claim_id)
         except StoreReadOnlyError:  # surely nothing was claimed
             raise
         except StoreError:
-            _ = self._start(self._release_claim(claim_id))
+            self.release(claim_id)
             raise
-        return [_OrderClaim(claim_id, attempts[task]) if task in attempts else None for task in tasks]
+        return [_OrderClaim(claim_id, window, attempts[task]) if task in attempts else None for task in tasks]
 
-    async def _release_claim(self, claim_id: UUID) -> None:
-        """Release a claim whose confirmation was lost: it may be in the database, but nothing was sent under it."""
-        await self._persist(lambda: submissions.release_claim(self.database, claim_id), self.tunables.release_for)
+    def _window(self) -> SendingWindow:
+        return SendingWindow(self.clocks, self.tunables.window * self.tunables.claimed_for)
+
+    def release(self, claim_id: UUID) -> None:
+        """Release a claim whose confirmation was lost: it may be in the database, but nothing was sent under it.
+
+        That goes on in the background until it is certain, even if the sweep has taken it for abandoned meanwhile.
+        """
+        is_releasing = bool(self._lost_claims)
+        self._lost_claims[claim_id] = asyncio.get_running_loop().time()
+        if not is_releasing:
+            _ = self._start(self._release_lost_claims())
+
+    async def _release_lost_claims(self) -> None:
+        loop, tunables = asyncio.get_running_loop(), self.tunables
+        try:
+            while self._lost_claims:
+                asked_at, claims = loop.time(), list(self._lost_claims)
+                await self._persist(lambda: submissions.release_claims(self.database, claims), tunables.persist_for)  # noqa: B023 - it is awaited here
+                for claim_id in claims:
+                    if self._stopping.is_set() or asked_at - self._lost_claims[claim_id] > tunables.release_again_for:
+                        del self._lost_claims[claim_id]
+                if self._lost_claims:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), tunables.max_retry_after)
+        finally:
+            self._lost_claims.clear()
 
     async def _send(self, order: OutgoingOrder) -> Sent | None:
         if order.claim_id is None:
             claim = await self._claim(order.task)
             if claim is None:
                 return None
-            order = order._replace(claim_id=claim.claim_id, attempt=claim.attempt)
+            order = order._replace(claim_id=claim.claim_id, window=claim.window, attempt=claim.attempt)
+        assert order.window is not None  # whoever claims opens one
         loop = asyncio.get_running_loop()
         started_at = loop.time()
         answer = await self.provider.submit(
@@ -186,6 +222,7 @@ class Send:
             self.hook_of(order.task),
             self.now(),
             order.trace,
+            may_send=order.window.is_open,
         )
         self.observer.order_sent(answer, loop.time() - started_at)
         if isinstance(answer, AccountRefused):

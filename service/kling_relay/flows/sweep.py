@@ -21,7 +21,7 @@ from kling_relay.flows.poll import Poll, PollTunables, SweepCounts
 from kling_relay.flows.send import OutgoingOrder, Send
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import StoreError, translated
+from kling_relay.store.postgres.statement import StoreError, StoreReadOnlyError, translated
 from kling_relay.store.schema import partitions
 from kling_relay.store.tasks import due_submissions
 from kling_relay.store.tasks.due_submissions import DueSubmission
@@ -120,7 +120,7 @@ class Sweep:
             await self._handle_due("recorded", self._send_unsent, counts)
         else:  # `admit` alone takes recorded orders out of the line
             counts.sent += len(await self.send.admit())
-            await self._end_overdue(counts)
+        await self._end_overdue(counts)
 
     async def _poll_due(self, counts: SweepCounts) -> None:
         await self._handle_due("sending", self._poll.abandon, counts)
@@ -160,10 +160,7 @@ class Sweep:
 
     async def _send_unsent(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Send a recorded order, unless it is too late. Without a claim it was certainly not sent before."""
-        if submission.payload is None:
-            return
-        if self._poll.is_overdue(submission.created_at):
-            await self._poll.end_unsent(submission.task, counts)
+        if submission.payload is None or self._poll.is_overdue(submission.created_at):
             return
         counts.sent += 1
         order = OutgoingOrder(
@@ -176,9 +173,17 @@ class Sweep:
         await asyncio.wait([self.send(order)])
 
     async def _end_overdue(self, counts: SweepCounts) -> None:
-        """End orders that stood in line for too long; claim them first, so that nobody sends them meanwhile."""
+        """End orders that waited for too long; claim them first, so that nobody sends them meanwhile."""
         now = self.now()
         claim_id = self.new_id(now)
-        overdue = await due_submissions.claim_overdue(self.database, now - self.deadline, self.tunables.batch, claim_id)
+        try:
+            overdue = await due_submissions.claim_overdue(
+                self.database, now - self.deadline, self.tunables.batch, claim_id
+            )
+        except StoreReadOnlyError:  # surely nothing was claimed
+            raise
+        except StoreError:
+            self.send.release(claim_id)
+            raise
         for task in overdue:
             await self._poll.end_unsent(task, counts)

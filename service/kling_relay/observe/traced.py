@@ -4,7 +4,7 @@ Flows know a trace only as a text that is stored with a task. Each wrapper takes
 and passes the text of its own span on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,10 +81,20 @@ class TracedProvider:
     tracer: Tracer
 
     async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+        self,
+        operation_path: str,
+        body: bytes,
+        task: UUID,
+        hook: str,
+        now: datetime,
+        trace: str | None = None,
+        *,
+        may_send: Callable[[], bool],
     ) -> SubmitOutcome:
         with self.tracer.span("submit", {"relay.task": str(task), "url.path": operation_path}, parent=trace) as span:
-            outcome = await self.provider.submit(operation_path, body, task, hook, now, span.traceparent)
+            outcome = await self.provider.submit(
+                operation_path, body, task, hook, now, span.traceparent, may_send=may_send
+            )
             span.set({"relay.outcome": SUBMIT_OUTCOME[type(outcome)]})
             if not isinstance(outcome, Accepted):
                 span.fail(SUBMIT_OUTCOME[type(outcome)])

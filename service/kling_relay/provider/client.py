@@ -4,7 +4,7 @@ A POST is never repeated here. It counts as sent from the moment a connection ge
 fails before that was certainly not accepted. One that fails after it is unknown, even if the connection was dead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, assert_never
@@ -105,13 +105,21 @@ class Provider:
         return orjson.dumps({name: value for name, value in fields.items() if name not in OWN_FIELDS})
 
     async def submit(
-        self, operation_path: str, body: bytes, task: UUID, hook: str, now: datetime, trace: str | None = None
+        self,
+        operation_path: str,
+        body: bytes,
+        task: UUID,
+        hook: str,
+        now: datetime,
+        trace: str | None = None,
+        *,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> SubmitOutcome:
         """Submit the order in `body` (made by `order_body`) once. `operation_path` is like "videos/text2video".
 
-        `trace` is sent as the header `traceparent`.
+        `trace` is sent as the header `traceparent`. No part of the order is written once `may_send` returns false.
         """
-        order = OrderPayload(self._complete(body, task, hook))
+        order = OrderPayload(self._complete(body, task, hook), may_send)
         headers = self._headers(now)
         if trace:
             headers["traceparent"] = trace
@@ -129,7 +137,10 @@ class Provider:
                 )
         except _ERRORS as error:
             if order.may_have_left:
-                return Unknown(f"the provider's answer was lost: {_describe(error)}")
+                what = "the order was cut off" if order.is_late else "the provider's answer was lost"
+                return Unknown(f"{what}: {'this process stood still' if order.is_late else _describe(error)}")
+            if order.is_late:
+                return RetryLater(0, "this process stood still before it sent the order")
             return RetryLater(0, f"no connection to the provider: {_describe(error)}")
 
     async def poll(

@@ -20,7 +20,7 @@ from kling_relay.store.postgres.statement import Statement
 
 _SQL = load_sql(__name__)
 _CLAIM = Statement(_SQL["claim_for_sending"])
-_RELEASE_CLAIM = Statement(_SQL["release_claim"])
+_RELEASE_CLAIMS = Statement(_SQL["release_claims"])
 _SET_UNKNOWN = Statement(_SQL["set_unknown"])
 _SET_ABANDONED = Statement(_SQL["set_abandoned"])
 _SET_WAITING = Statement(_SQL["set_waiting"])
@@ -30,15 +30,15 @@ _FIND = Statement(_SQL["find"])
 async def claim_for_sending(database: Database, ids: Sequence[UUID], due_in: float, claim_id: UUID) -> dict[UUID, int]:
     """Mark these recorded submissions as being sent; return those that were marked, with their attempts so far.
 
-    If the answer is lost, `release_claim` undoes it: the caller has sent nothing yet.
+    If the answer is lost, `release_claims` undoes it: the caller has sent nothing yet.
     """
     rows = await _CLAIM.rows(database.ingest, ids=sorted(ids), due_in=timedelta(seconds=due_in), claim_id=claim_id)
     return {row["task"]: row["attempt"] for row in rows}
 
 
-async def release_claim(database: Database, claim_id: UUID) -> int:
+async def release_claims(database: Database, claim_ids: Sequence[UUID]) -> int:
     """Let others send what was claimed, and return how many that is. Nothing of it may have been sent."""
-    return await _RELEASE_CLAIM.run(database.pool, claim_id=claim_id)
+    return await _RELEASE_CLAIMS.run(database.pool, claim_ids=claim_ids)
 
 
 async def set_unknown(database: Database, task: UUID, claim_id: UUID, reason: str, due_in: float) -> bool:

@@ -4,10 +4,13 @@ UPDATE submissions SET state = 'sending', claim_id = :claim_id::uuid, due_at = n
 WHERE task = ANY(:ids::uuid[]) AND state = 'recorded'
 RETURNING task, attempt;
 
--- name: release_claim
--- Undo a claim of which nothing was sent.
-UPDATE submissions SET state = 'recorded', claim_id = NULL, due_at = now()
-WHERE state = 'sending' AND claim_id = :claim_id::uuid;
+-- name: release_claims
+-- Undo claims of which nothing was sent, also those that the sweep took for abandoned.
+UPDATE submissions
+SET state = 'recorded', claim_id = NULL, due_at = now(),
+    attempt = CASE WHEN state = 'unknown' THEN 0 ELSE attempt END,
+    reason = CASE WHEN state = 'unknown' THEN NULL ELSE reason END
+WHERE claim_id = ANY(:claim_ids::uuid[]) AND state IN ('sending', 'unknown') AND payload IS NOT NULL;
 
 -- name: set_unknown
 -- Note that nobody knows whether the provider has it.
