@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from kling_relay.core.address import DialPolicy
-from kling_relay.destinations.http_client import HTTPClient, InvalidRequestError, read_target
-from kling_relay.destinations.http_connection import (
+from kling_relay.outbound.http_client import HTTPClient, InvalidRequestError, read_target
+from kling_relay.outbound.http_connection import (
     MAX_FIELDS,
     MAX_HEAD,
     Connection,

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-import kling_relay.destinations.http_client
+import kling_relay.outbound.http_client
 from kling_relay.core.address import PUBLIC_ONLY, DialPolicy
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.destinations.webhook import MAX_KEPT, GuardedResolver, WebhookClient
@@ -83,7 +83,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
         def __getattr__(self, name: str) -> Any:
             return getattr(socket, name)
 
-    monkeypatch.setattr(kling_relay.destinations.http_client, "socket", Module())
+    monkeypatch.setattr(kling_relay.outbound.http_client, "socket", Module())
     yield counted
     for made in counted.made:
         made.close()

@@ -21,14 +21,14 @@ from typing_extensions import override
 from kling_relay.core.address import DialPolicy
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.untrusted import retry_after_seconds
-from kling_relay.destinations.http_client import (
+from kling_relay.outbound.http_client import (
     BlockedAddressError,
     BlockedPortError,
     HTTPClient,
     InvalidRequestError,
     UnresolvedNameError,
 )
-from kling_relay.destinations.http_connection import ConnectionEndedError, NotHTTPError
+from kling_relay.outbound.http_connection import ConnectionEndedError, NotHTTPError
 
 MAX_KEPT = 16 * 1024
 """Bytes of a response's body that are kept. The rest is not read, and the connection is closed."""

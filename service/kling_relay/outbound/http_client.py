@@ -19,7 +19,7 @@ import aiohappyeyeballs
 from yarl import URL
 
 from kling_relay.core.address import DialPolicy
-from kling_relay.destinations.http_connection import Connection, ConnectionEndedError, HTTPResponse, NotHTTPError
+from kling_relay.outbound.http_connection import Connection, ConnectionEndedError, HTTPResponse, NotHTTPError
 
 MAX_IDLE_PER_ORIGIN = 256
 MAX_IDLE = 1024
