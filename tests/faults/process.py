@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
+from inspect import iscoroutinefunction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,16 @@ def _lay(point: Point, number: signal.Signals = signal.SIGKILL) -> None:
     act: Act = getattr(point.owner, point.name)
     is_passed = False
 
+    def is_here(*given: Any, **named: Any) -> bool:
+        nonlocal is_passed
+        is_first = not is_passed and point.when(*given[1:], **named)
+        is_passed = is_passed or is_first
+        return is_first
+
     @wraps(act)
     async def laid(*given: Any, **named: Any) -> Any:
-        nonlocal is_passed
-        if is_passed or not point.when(*given[1:], **named):
+        if not is_here(*given, **named):
             return await act(*given, **named)
-        is_passed = True
         if point.after:
             answer = await act(*given, **named)
             os.kill(os.getpid(), number)
@@ -118,7 +123,13 @@ def _lay(point: Point, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(os.getpid(), number)
         return await act(*given, **named)
 
-    setattr(point.owner, point.name, laid)
+    @wraps(act)
+    def laid_in_between(*given: Any, **named: Any) -> Any:
+        if is_here(*given, **named):
+            os.kill(os.getpid(), number)
+        return act(*given, **named)
+
+    setattr(point.owner, point.name, laid if iscoroutinefunction(act) else laid_in_between)
 
 
 def _run(role: Part, ready: Connection) -> None:

@@ -25,8 +25,9 @@ from kling_relay.flows.fetch import FetchTunables
 from kling_relay.flows.send import SendTunables
 from kling_relay.flows.submit import SubmitTunables
 from kling_relay.flows.sweep import SweepTunables
+from kling_relay.outbound.http_client import HTTPClient
+from kling_relay.outbound.http_connection import Connection
 from kling_relay.provider.client import Provider
-from kling_relay.provider.order_payload import OrderPayload
 from kling_relay.sandbox import Profile, Sandbox
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.statement import StoreUnavailableError
@@ -52,10 +53,6 @@ SETTINGS = {"provider_dialect": "kling", "provider_timeout": "0.5s", "sweep_afte
 PICTURE = png() + bytes(300_000)
 
 
-def _is_second_part(_: Any, start: int) -> bool:
-    return start > 0
-
-
 @dataclass(frozen=True, slots=True)
 class Freeze:
     """Where the process stands still, and with which order."""
@@ -66,10 +63,8 @@ class Freeze:
 
 FREEZES = {
     "claimed": Freeze(Point(Provider, "submit")),
-    "connected": Freeze(Point(OrderPayload, "write")),
-    "half written": Freeze(
-        Point(OrderPayload, "_write_part", when=_is_second_part), {"image": b64encode(PICTURE).decode()}
-    ),
+    "connected": Freeze(Point(HTTPClient, "_dial", after=True)),
+    "half written": Freeze(Point(Connection, "_write_part"), {"image": b64encode(PICTURE).decode()}),
 }
 
 

@@ -281,6 +281,119 @@ async def test_an_order_on_a_dead_idle_connection_is_unknown_and_not_doubled() -
     assert len(received) == 2
 
 
+async def test_a_poll_on_a_dead_idle_connection_is_made_again() -> None:
+    polls = 0
+    good = json.dumps(created("processing")).encode()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal polls
+        for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(good), good), b""):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET ")
+            polls += 1
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    async with server, provider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        for _ in range(2):
+            assert isinstance(await client.poll("videos/text2video", "T", TASK, NOW), Signal)
+    assert polls == 3
+
+
+async def test_a_late_order_leaves_its_connection_to_the_next_one() -> None:
+    received: list[str] = []
+    connections = set()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        received.append(request.method)
+        connections.add(request.transport)
+        await request.read()
+        return web.json_response(created())
+
+    answers = [True, False, True]
+    async with serving(answer) as url, provider(url) as client:
+        outcomes = [
+            await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW, may_send=lambda: answers.pop(0))
+            for _ in range(3)
+        ]
+    assert [type(outcome) for outcome in outcomes] == [Accepted, RetryLater, Accepted]
+    assert (len(received), len(connections), answers) == (2, 1, [])
+
+
+async def test_nobody_is_asked_whether_to_send_before_there_is_a_connection() -> None:
+    questions: list[bool] = []
+
+    def ask() -> bool:
+        questions.append(True)
+        return False
+
+    async with provider(f"http://127.0.0.1:{closed_port()}") as client:
+        outcome = await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW, may_send=ask)
+    assert outcome == RetryLater(0, "no connection to the provider: refused")
+    assert not questions
+
+
+async def test_a_huge_order_that_nobody_reads_ends_with_its_time() -> None:
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, provider(url, submit_timeout=0.3) as client:
+        body = client.order_body({"image": "A" * (28 * 1024 * 1024)})
+        outcome = await client.submit("videos/text2video", body, TASK, HOOK, NOW)
+        over.set()
+    assert outcome == Unknown("the provider's answer was lost: timed out")
+
+
+async def test_a_huge_order_may_be_answered_before_it_is_read() -> None:
+    answer = b'{"code":1201,"message":"too long"}'
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, provider(url) as client:
+        body = client.order_body({"image": "A" * (28 * 1024 * 1024)})
+        outcome = await client.submit("videos/text2video", body, TASK, HOOK, NOW)
+        over.set()
+    assert outcome == Refused(1201, "too long", 400)
+
+
+@pytest.mark.parametrize("coding", [web.ContentCoding.gzip, web.ContentCoding.deflate])
+async def test_an_answer_that_is_compressed_against_our_wish_is_read(coding: web.ContentCoding) -> None:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        response = web.Response(body=json.dumps(created()).encode(), content_type="application/json")
+        response.enable_compression(coding)
+        return response
+
+    async with serving(answer) as url, provider(url) as client:
+        assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'HTTP/1.1 200 OK\r\n\r\n{"code":0,"data":{"task_id":"T"}}', Accepted),
+        (b'HTTP/1.1 400 Bad\r\nContent-Length: 90\r\n\r\n{"code":1201,"message":"bad"}', Unknown),
+        (b'HTTP/1.1 400 Bad\nContent-Length: 29\n\n{"code":1201,"message":"bad"}', Unknown),
+        (b'HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n{"code":1201,"message":"bad"}\r\n', Unknown),
+    ],
+)
+async def test_an_answer_counts_only_with_its_end(answer: bytes, kind: type) -> None:
+    async with breaking(answer) as (url, received), provider(url) as client:
+        assert isinstance(await client.submit("videos/text2video", b"{}", TASK, HOOK, NOW), kind)
+        assert len(received) == 1
+
+
 async def test_a_task_is_polled_by_the_providers_id_or_by_ours() -> None:
     paths: list[str] = []
 

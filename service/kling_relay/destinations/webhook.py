@@ -25,10 +25,10 @@ from kling_relay.outbound.http_client import (
     BlockedAddressError,
     BlockedPortError,
     HTTPClient,
-    InvalidRequestError,
     UnresolvedNameError,
 )
 from kling_relay.outbound.http_connection import ConnectionEndedError, NotHTTPError
+from kling_relay.outbound.target import InvalidRequestError
 
 MAX_KEPT = 16 * 1024
 """Bytes of a response's body that are kept. The rest is not read, and the connection is closed."""
@@ -87,16 +87,17 @@ class WebhookClient:
             raise RuntimeError("the webhook client is not started")
         began = self._loop.time()
         try:
-            status, wait, kept = await self._http.post(url, headers, body)
+            response = await self._http.post(url, headers, body)
         except Exception as fault:  # noqa: BLE001 - whatever a subscriber's server causes must be recorded
             return SubscriberResponse(
                 status=None, error=_describe(fault), retry_after=None, body=b"", latency=self._loop.time() - began
             )
+        wait = response.retry_after
         return SubscriberResponse(
-            status=status,
+            status=response.status,
             error=None,
             retry_after=None if wait is None else retry_after_seconds(wait, now),
-            body=kept,
+            body=response.body,
             latency=self._loop.time() - began,
         )
 

@@ -1,25 +1,26 @@
-"""An HTTP/1.1 client for many small POSTs, at a fifth of the CPU of aiohttp's (docs/adr/0014).
+"""An HTTP/1.1 client for many small requests, at a fifth of the CPU of aiohttp's (docs/adr/0015).
 
 It resolves a name, judges its addresses and connects by itself, so that no other code decides what is dialled. It keeps
-connections, and has one timer for all requests. It leaves out HTTP/2, redirects, cookies, proxies, compression and
-streamed bodies.
+connections, and has one timer for all requests. It leaves out HTTP/2, redirects, cookies, compression and streamed
+bodies. A long body is written as the other end reads it, and is not copied.
 """
 
 import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from errno import EACCES
-from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import aiohappyeyeballs
-from yarl import URL
 
 from kling_relay.core.address import DialPolicy
-from kling_relay.outbound.http_connection import Connection, ConnectionEndedError, HTTPResponse, NotHTTPError
+from kling_relay.outbound.http_connection import MAX_WRITE, Connection, ConnectionEndedError, NotHTTPError
+from kling_relay.outbound.http_response import HTTPResponse
+from kling_relay.outbound.proxy import Proxy, open_tunnel
+from kling_relay.outbound.target import InvalidRequestError, Target, read_target
 
 MAX_IDLE_PER_ORIGIN = 256
 MAX_IDLE = 1024
@@ -45,12 +46,6 @@ class BlockedPortError(OSError):
         super().__init__(EACCES, "connections to this port are not allowed")
 
 
-class InvalidRequestError(ValueError):
-    """The URL is not http or https, has no host, names a user or holds characters that no URL has; or a header holds
-    a line break.
-    """
-
-
 class UnresolvedNameError(OSError):
     """The name cannot be resolved."""
 
@@ -61,57 +56,37 @@ class Resolver(Protocol):
     async def resolve(self, host: str, port: int, family: socket.AddressFamily) -> Any: ...
 
 
-class Target(NamedTuple):
-    """A URL, split into what to connect to and how a request begins."""
-
-    host: str
-    port: int
-    is_tls: bool
-    head: str
-    """The request line and the Host header of a POST."""
-
-
-@lru_cache(maxsize=8192)
-def read_target(url: str) -> Target:
-    """Return `url` split, without quoting it again. Raises InvalidRequestError."""
-    if not url.isascii() or any(character <= " " or character == "\x7f" for character in url):
-        raise InvalidRequestError
-    try:
-        parts = URL(url, encoded=True)
-        host, port, scheme = parts.raw_host, parts.port, parts.scheme
-    except ValueError:
-        raise InvalidRequestError from None
-    if scheme not in {"http", "https"} or not host or port is None or parts.raw_user or parts.raw_password:
-        raise InvalidRequestError
-    name = f"[{host}]" if ":" in host else host
-    authority = name if port == (443 if scheme == "https" else 80) else f"{name}:{port}"
-    return Target(host, port, scheme == "https", f"POST {parts.raw_path_qs or '/'} HTTP/1.1\r\nHost: {authority}\r\n")
-
-
 class HTTPClient:
-    """POSTs within one time-out. Start it inside the event loop that uses it; times are in seconds."""
+    """Makes requests within a time-out. Start it inside the event loop that uses it; times are in seconds."""
 
     def __init__(
         self,
         *,
-        allowed: DialPolicy,
+        allowed: DialPolicy | None,
         resolver: Resolver,
         timeout: float,
         max_body: int,
+        connect_timeout: float | None = None,
+        max_requests: int | None = None,
         keepalive: float = 4.0,
         dns_ttl: float = 10.0,
         headers: Mapping[str, str] | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
-        """`timeout` is for a whole request, dialling and the response's body included.
+        """`allowed` judges each address that is dialled; None allows all, for URLs that the operator chose.
 
-        `keepalive` is below the five seconds after which common servers hang up, so that a request seldom meets a
-        connection that is just dying. `headers` go out with every request that does not set them. `max_body` is in
-        bytes.
+        `timeout` is for a whole request, dialling and the response's body included; `connect_timeout` for its part
+        until a connection is there, a wait for one of `max_requests` at once included. `keepalive` is below the five
+        seconds after which common servers hang up, so that a request seldom meets a connection that is just dying.
+        `headers` go out with every request that does not set them. `max_body` is in bytes of a response.
         """
         self._allowed = allowed
         self._resolver = resolver
         self._timeout = timeout
         self._max_body = max_body
+        self._connect_timeout = connect_timeout
+        self._slots = None if max_requests is None else asyncio.Semaphore(max_requests)
+        self._proxy = proxy
         self._keepalive = keepalive
         self._dns_ttl = dns_ttl
         self._headers = {name.lower(): f"{name}: {value}\r\n" for name, value in (headers or {}).items()}
@@ -124,6 +99,7 @@ class HTTPClient:
         self._tick = max(0.02, timeout / 64)
         self._deadlines: dict[int, set[Connection]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_tick = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -151,36 +127,80 @@ class HTTPClient:
             self._all_closed = self._loop.create_future()
             await self._all_closed
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HTTPResponse:
-        """POST `body` and return the response.
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Coroutine[Any, Any, HTTPResponse]:
+        """POST `body` and return the response; see `request`. Raises InvalidRequestError for `url`, too."""
+        return self.request("POST", read_target(url), headers, (body,), is_repeatable=True)
 
-        Raises TimeoutError, OSError (BlockedAddressError, BlockedPortError, ConnectionEndedError and what dialling
-        raises), ssl.SSLError, NotHTTPError, InvalidRequestError.
+    async def request(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: Sequence[bytes | memoryview] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - one timer serves all requests
+        is_repeatable: bool,
+        before_write: Callable[[], None] | None = None,
+    ) -> HTTPResponse:
+        """Send a request with the parts of its body, and return the response.
+
+        `before_write` is called right before each write, that is once for a body of up to 64 KiB. If it raises, that
+        is raised here, and nothing more is written. Whatever is raised before its first call, the other end has not
+        read a byte of the request. If `is_repeatable`, a request goes out once more, on a fresh connection, if the kept
+        one ended before a byte of the response came.
+
+        Raises TimeoutError, OSError (BlockedAddressError, BlockedPortError, ConnectionEndedError, ProxyRefusedError
+        and what dialling raises), ssl.SSLError, NotHTTPError, InvalidRequestError.
         """
         if not self._is_started:
             raise RuntimeError("the client is not started")
-        target = read_target(url)
-        request = self._request(target, headers, body)
+        request = self._request(method, target, headers, body)
+        now = self._loop.time()
+        deadline = now + (self._timeout if timeout is None else timeout)
+        connect_by = deadline if self._connect_timeout is None else min(deadline, now + self._connect_timeout)
+        if self._slots is None:
+            return await self._exchange(target, request, deadline, connect_by, is_repeatable, before_write)
+        if self._slots.locked():
+            async with asyncio.timeout_at(connect_by):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+        try:
+            return await self._exchange(target, request, deadline, connect_by, is_repeatable, before_write)
+        finally:
+            self._slots.release()
+
+    async def _exchange(
+        self,
+        target: Target,
+        request: tuple[bytes, Sequence[bytes | memoryview]],
+        deadline: float,
+        connect_by: float,
+        is_repeatable: bool,
+        before_write: Callable[[], None] | None,
+    ) -> HTTPResponse:
         key = target[:3]
-        deadline = self._loop.time() + self._timeout
-        connection = self._take(key, deadline - self._timeout)
+        connection = self._take(key)
         try:
             if connection is not None:
                 try:
-                    return await self._send(connection, request, deadline)
+                    return await self._send(connection, request, deadline, before_write)
                 except (ConnectionEndedError, NotHTTPError) as error:
-                    if not error.is_untouched:
+                    if not (is_repeatable and error.is_untouched):
                         raise
                 # the kept connection was dead already: once more on a fresh one
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(connect_by):
                 connection = await self._dial(target, key)
-            return await self._send(connection, request, deadline)
+            return await self._send(connection, request, deadline, before_write)
         except asyncio.CancelledError:
             if connection is not None:
                 connection.close()
             raise
 
-    def _request(self, target: Target, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _request(
+        self, method: str, target: Target, headers: Mapping[str, str], body: Sequence[bytes | memoryview] | None
+    ) -> tuple[bytes, Sequence[bytes | memoryview]]:
+        """Return the bytes to write first, and the body's parts to write after it if it is long."""
         common = self._all_headers
         if not self._headers.keys().isdisjoint(map(str.lower, headers)):
             own = set(map(str.lower, headers))
@@ -189,17 +209,45 @@ class HTTPClient:
         own_lines = "".join(lines)
         if own_lines.count("\n") != len(lines) or own_lines.count("\r") != len(lines):
             raise InvalidRequestError  # a line break in a header would begin another
-        return f"{target.head}{common}{own_lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        if self._proxy is not None:
+            common += self._proxy.header_for(target)
+        start = target.rest if self._proxy is None else self._proxy.start_of(target)
+        if body is None:
+            return f"{method} {start}{common}{own_lines}\r\n".encode(), ()
+        size = sum(map(len, body))
+        head = f"{method} {start}{common}{own_lines}Content-Length: {size}\r\n\r\n".encode()
+        if size <= MAX_WRITE:
+            return b"".join((head, *body)), ()
+        first = memoryview(body[0])
+        return b"".join((head, first[:MAX_WRITE])), [part for part in (first[MAX_WRITE:], *body[1:]) if part]
 
-    def _send(self, connection: Connection, request: bytes, deadline: float) -> "asyncio.Future[HTTPResponse]":
+    def _send(
+        self,
+        connection: Connection,
+        request: tuple[bytes, Sequence[bytes | memoryview]],
+        deadline: float,
+        before_write: Callable[[], None] | None,
+    ) -> "asyncio.Future[HTTPResponse]":
+        if before_write is not None:
+            self._ask(connection, before_write)
         tick = connection.tick = int(deadline / self._tick) + 1
         bucket = self._deadlines.get(tick)
         if bucket is None:
             bucket = self._deadlines[tick] = set()
-            if self._timer is None:
-                self._timer = self._loop.call_at(tick * self._tick, self._expire)
+            if self._timer is None or tick < self._timer_tick:
+                self._set_timer(tick)
         bucket.add(connection)
-        return connection.send(request)
+        return connection.send(*request, before_write)
+
+    def _ask(self, connection: Connection, before_write: Callable[[], None]) -> None:
+        """Call `before_write`; if it raises, keep the connection, to which nothing was written."""
+        if not connection.is_usable:
+            raise ConnectionEndedError(is_untouched=True)
+        try:
+            before_write()
+        except BaseException:
+            self.answered(connection, is_reusable=True)
+            raise
 
     # a connection's side
 
@@ -235,9 +283,10 @@ class HTTPClient:
             idle.remove(connection)
             self._idle_count -= 1
 
-    def _take(self, key: tuple[str, int, bool], now: float) -> Connection | None:
+    def _take(self, key: tuple[str, int, bool]) -> Connection | None:
         """Return the idle connection that was used last, if one is usable."""
         idle = self._idle.get(key)
+        now = self._loop.time() if idle else 0.0
         while idle:
             connection = idle.pop()
             self._idle_count -= 1
@@ -256,7 +305,12 @@ class HTTPClient:
             for connection in self._deadlines.pop(tick):
                 connection.fail(TimeoutError())
         if self._deadlines:
-            self._timer = self._loop.call_at(min(self._deadlines) * self._tick, self._expire)
+            self._set_timer(min(self._deadlines))
+
+    def _set_timer(self, tick: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_tick = self._loop.call_at(tick * self._tick, self._expire), tick
 
     def _sweep(self) -> None:
         """Close connections that were idle for too long."""
@@ -274,9 +328,10 @@ class HTTPClient:
     # dialling
 
     async def _dial(self, target: Target, key: tuple[str, int, bool]) -> Connection:
-        if not self._allowed.admits_port(target.port):
+        dialled = target if self._proxy is None else self._proxy.target
+        if self._allowed is not None and not self._allowed.admits_port(dialled.port):
             raise BlockedPortError
-        addresses = [info for info in await self._resolve(target) if self._is_admitted(info)]
+        addresses = [info for info in await self._resolve(dialled) if self._is_admitted(info)]
         if not addresses:
             raise BlockedAddressError
         sock = await aiohappyeyeballs.start_connection(
@@ -284,12 +339,15 @@ class HTTPClient:
         )
         connection = Connection(self._loop, self, key, self._max_body)
         try:
-            await self._loop.create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=self._tls if target.is_tls else None,
-                server_hostname=target.host if target.is_tls else None,
-            )
+            if self._proxy is not None and target.is_tls and self._tls is not None:
+                await open_tunnel(self._proxy, target, sock, self._tls, connection)
+            else:
+                await self._loop.create_connection(
+                    lambda: connection,
+                    sock=sock,
+                    ssl=self._tls if dialled.is_tls else None,
+                    server_hostname=dialled.host if dialled.is_tls else None,
+                )
         except BaseException:
             sock.close()
             raise
@@ -345,7 +403,9 @@ class HTTPClient:
     def _is_admitted(self, info: AddressInfo) -> bool:
         family, _, _, _, address = info
         try:
-            return family in {socket.AF_INET, socket.AF_INET6} and self._allowed.admits(ip_address(address[0]))
+            return family in {socket.AF_INET, socket.AF_INET6} and (
+                self._allowed is None or self._allowed.admits(ip_address(address[0]))
+            )
         except ValueError:
             return False
 

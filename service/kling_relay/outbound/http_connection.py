@@ -1,32 +1,24 @@
-"""One HTTP/1.1 connection: a request goes out in one write, and its response is read leniently and within bounds.
+"""One HTTP/1.1 connection: a small request goes out in one write, and its response is read leniently and within bounds.
 
 A status that arrived is the response. Once a whole head with a final status is there, the request has a response,
 whatever follows: bytes after a 204 or beyond Content-Length, a body that breaks off, or a head that llhttp refuses (two
 Content-Lengths, bare line feeds). Such a connection is then closed. A request fails only if the connection ends, or
-sends something else, before a whole head has arrived.
+sends something else, before a whole head has arrived. The response says if its body may lack its end.
 """
 
 import asyncio
-import re
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
 
-MAX_HEAD = 32 * 1024
-"""Bytes of a response's head, interim responses included."""
+from kling_relay.outbound.http_response import MAX_HEAD, HTTPResponse, ends_with_connection, find_field, find_head
+
 MAX_FIELDS = 256
-_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?=[ \r\n])")
-_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_RETRY_AFTER = re.compile(rb"\nretry-after[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-
-
-class HTTPResponse(NamedTuple):
-    """A response; `body` holds its first bytes, up to the limit of the client."""
-
-    status: int
-    retry_after: str | None
-    body: bytes
+"""Fields of a response's head, those of interim responses included."""
+MAX_WRITE = 64 * 1024
+"""Bytes of a body per write, so that 30 MB do not block the event loop."""
 
 
 class ConnectionEndedError(ConnectionResetError):
@@ -60,6 +52,7 @@ class Connection(asyncio.Protocol):
     """One connection with at most one request under way. Its owner sets `idle_since` and `tick`."""
 
     __slots__ = (
+        "_before_write",
         "_body",
         "_fields",
         "_has_head",
@@ -67,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_is_complete",
         "_is_interim",
+        "_is_paused",
         "_is_strict",
         "_keeps_alive",
         "_limit",
@@ -77,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_retry_after",
         "_size",
         "_status",
+        "_unsent",
         "idle_since",
         "origin",
         "requests",
@@ -96,6 +91,9 @@ class Connection(asyncio.Protocol):
         self.requests = 0
         self.idle_since = 0.0
         self.tick = 0
+        self._is_paused = False
+        self._unsent: list[memoryview] = []
+        self._before_write: Callable[[], None] | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -117,20 +115,54 @@ class Connection(asyncio.Protocol):
         """Whether another request may go out."""
         return self.transport is not None and self._response is None and not self.transport.is_closing()
 
-    def send(self, request: bytes) -> "asyncio.Future[HTTPResponse]":
-        """Write a request; the future raises ConnectionEndedError or NotHTTPError if no response comes."""
+    def send(
+        self,
+        request: bytes,
+        rest: Sequence[bytes | memoryview] = (),
+        before_write: Callable[[], None] | None = None,
+    ) -> "asyncio.Future[HTTPResponse]":
+        """Write a request, and then the rest of its body, uncopied, whenever all before it has left this process.
+
+        The future raises ConnectionEndedError or NotHTTPError if no response comes, and what `before_write` raises,
+        which is called before each further write. A response that comes before all is written ends the writing.
+        """
         if self.transport is None:
-            raise RuntimeError("the connection is not open")
+            raise ConnectionEndedError(is_untouched=True)
         response = self._response = self._loop.create_future()
         self.requests += 1
+        if rest:
+            self._before_write = before_write
+            self._unsent = [memoryview(part) for part in reversed(rest)]
+            self.transport.set_write_buffer_limits(high=1, low=0)  # with high=0, TLS pauses although all is written
         self.transport.write(request)
+        if rest:
+            self._write_rest()
         return response
+
+    def _write_rest(self) -> None:
+        while self._unsent and not self._is_paused:
+            part = self._unsent.pop()
+            if len(part) > MAX_WRITE:
+                self._unsent.append(part[MAX_WRITE:])
+                part = part[:MAX_WRITE]
+            self._write_part(part)
+
+    def _write_part(self, part: memoryview) -> None:
+        try:
+            if self._before_write is not None:
+                self._before_write()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            self.fail(error)
+        else:
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.write(part)
 
     def fail(self, error: Exception) -> None:
         """End the request under way with `error`, and the connection with it."""
         response, self._response = self._response, None
         if response is not None and not response.done():
             response.set_exception(error)
+        self._unsent = []
         self.close()
 
     def close(self) -> None:
@@ -143,6 +175,15 @@ class Connection(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream's is a Transport
+
+    @override
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._write_rest()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -172,9 +213,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._response is not None:
             if self._has_head:
-                self._answer(is_reusable=False)
+                is_cut_off = exc is not None or not self._is_strict or not ends_with_connection(self._head)
+                self._answer(is_reusable=False, is_cut_off=is_cut_off)
             else:
                 self.fail(ConnectionEndedError(is_untouched=not self._head))
+        self._unsent = []
         self._parser = None
         self.transport = None
         self._owner.ended(self)
@@ -215,26 +258,22 @@ class Connection(asyncio.Protocol):
     def _read_leniently(self) -> None:
         """Take the status from a head that llhttp refused, once its end is there."""
         if self._has_head:
-            self._answer(is_reusable=False)
+            self._answer(is_reusable=False, is_cut_off=True)
             return
         if not self._head.startswith(b"HTTP/"):
             # on a kept connection these bytes belong to the response before
             self.fail(NotHTTPError(is_untouched=self.requests > 1))
             return
-        start, line, end = 0, _STATUS_LINE.match(self._head), _END_OF_HEAD.search(self._head, 0, MAX_HEAD)
-        while line is not None and end is not None and line[1].startswith(b"1"):  # an interim response
-            start = end.end()
-            line, end = _STATUS_LINE.match(self._head, start), _END_OF_HEAD.search(self._head, start, MAX_HEAD)
+        line, start, end = find_head(self._head)
         if line is None or (end is None and len(self._head) > MAX_HEAD):
             self.fail(NotHTTPError())
         elif end is not None:
-            retry_after = _RETRY_AFTER.search(self._head, start, end.end())
             self._status = int(line[1])
-            self._retry_after = retry_after[1] if retry_after else None
-            self._body = self._head[end.end() :]
-            self._answer(is_reusable=False)
+            self._retry_after = find_field(self._head, b"retry-after", start, end)
+            self._body = self._head[end:]
+            self._answer(is_reusable=False, is_cut_off=True)
 
-    def _answer(self, *, is_reusable: bool) -> None:
+    def _answer(self, *, is_reusable: bool, is_cut_off: bool = False) -> None:
         response, self._response = self._response, None
         if response is not None and not response.done():
             retry_after = self._retry_after
@@ -243,9 +282,13 @@ class Connection(asyncio.Protocol):
                     self._status,
                     None if retry_after is None else retry_after.decode("latin-1").strip(),
                     self._body[: self._limit],
+                    is_cut_off,
+                    self._head,
                 )
             )
         else:
             is_reusable = False
+        if self._unsent:  # the other end answered before it read the whole request
+            self._unsent, is_reusable = [], False
         self._reset()
         self._owner.answered(self, is_reusable=is_reusable)

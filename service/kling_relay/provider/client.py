@@ -1,10 +1,14 @@
 """The HTTP client of the provider: it submits orders and polls tasks. `core.submission` reads the responses.
 
-A POST is never repeated here. It counts as sent from the moment a connection gets it (`OrderPayload`). An order that
-fails before that was certainly not accepted. One that fails after it is unknown, even if the connection was dead.
+A POST is never repeated here. It counts as sent from the moment before its first byte is written. An order that fails
+before that was certainly not accepted. One that fails after it is unknown, even if the connection was dead. The write
+that completes a large order comes last, and only when nothing before it waits in this process: an incomplete order
+cannot be accepted.
 """
 
-from collections.abc import Callable, Mapping
+import ssl
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, assert_never
@@ -12,17 +16,6 @@ from urllib.parse import quote
 from uuid import UUID
 
 import orjson
-from aiohttp import (
-    ClientConnectorDNSError,
-    ClientConnectorError,
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientSSLError,
-    ClientTimeout,
-    DummyCookieJar,
-    TCPConnector,
-)
 from yarl import URL
 
 from kling_relay.core.ids import milliseconds
@@ -39,14 +32,28 @@ from kling_relay.core.submission import (
 )
 from kling_relay.core.task import Signal
 from kling_relay.core.untrusted import UnreadableError, retry_after_seconds, to_utf8
+from kling_relay.outbound.http_client import HTTPClient, UnresolvedNameError
+from kling_relay.outbound.http_connection import MAX_WRITE, NotHTTPError
+from kling_relay.outbound.http_response import HTTPResponse
+from kling_relay.outbound.proxy import ProxyRefusedError, read_proxy
+from kling_relay.outbound.resolver import LoopResolver
+from kling_relay.outbound.target import Target, read_target
 from kling_relay.provider.dialects import OWN_FIELDS, Dialect, credential
-from kling_relay.provider.order_payload import OrderPayload
 
 MAX_RESPONSE = 1024 * 1024
 """Bytes of a response that are read. A longer one cannot be understood."""
 _MAX_PACK_AGE = timedelta(days=400)
 """Packs are listed by their date of purchase, and an annual one may be this old."""
-_ERRORS = (ClientError, OSError, ValueError, RuntimeError)
+_ERRORS = (NotHTTPError, OSError, ValueError, RuntimeError)
+_HEADERS = {"User-Agent": "kling-relay", "Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+class _LateOrderError(Exception):
+    """The order may not be sent any more."""
+
+
+class _CutOffError(OSError):
+    """The response lacks the end of its body."""
 
 
 class Provider:
@@ -64,32 +71,38 @@ class Provider:
         connect_timeout: float = 10.0,
         connections: int = 100,
         keepalive: float = 4.0,
+        proxy: str | None = None,
     ) -> None:
-        """`keepalive` is short, because a connection that dies while idle makes the next order unknown."""
-        self._base = url.rstrip("/") + dialect.prefix
-        self._root = self._base + "/v1/"
-        self._dialect = dialect
-        self._operation_urls: dict[str, URL] = {}
-        self._credential = credential(dialect, key)
-        self._submit_timeout = ClientTimeout(total=submit_timeout, connect=connect_timeout)
-        self._max_response = max_response
-        self._poll_timeout = ClientTimeout(total=poll_timeout, connect=connect_timeout)
-        self._connections = connections
-        self._keepalive = keepalive
-        self._session: ClientSession | None = None
+        """`keepalive` is short, because a connection that dies while idle makes the next order unknown.
 
-    async def start(self) -> None:
-        self._session = ClientSession(
-            connector=TCPConnector(limit=self._connections, keepalive_timeout=self._keepalive),
-            cookie_jar=DummyCookieJar(),
-            headers={"User-Agent": "kling-relay", "Accept": "application/json", "Accept-Encoding": "identity"},
-            trust_env=False,
+        `proxy` is the URL of an HTTP proxy. Raises InvalidRequestError for a wrong URL.
+        """
+        base = URL(url)
+        self._origin = read_target(str(base.origin()))
+        self._prefix = base.raw_path.rstrip("/") + dialect.prefix
+        self._dialect = dialect
+        self._operations: dict[str, Target] = {}
+        self._credential = credential(dialect, key)
+        self._submit_timeout = submit_timeout
+        self._poll_timeout = poll_timeout
+        self._max_response = max_response
+        self._http = HTTPClient(
+            allowed=None,  # the operator chose the URL
+            resolver=LoopResolver(),
+            timeout=poll_timeout,
+            connect_timeout=connect_timeout,
+            max_requests=connections,
+            max_body=max_response,
+            keepalive=keepalive,
+            headers=_HEADERS,
+            proxy=read_proxy(proxy) if proxy else None,
         )
 
+    async def start(self) -> None:
+        self._http.start()
+
     async def stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,28 +132,35 @@ class Provider:
 
         `trace` is sent as the header `traceparent`. No part of the order is written once `may_send` returns false.
         """
-        order = OrderPayload(self._complete(body, task, hook), may_send)
-        headers = self._headers(now)
-        if trace:
-            headers["traceparent"] = trace
+        headers = self._headers(now, trace)
+        headers["Content-Type"] = "application/json"
+        may_have_left = False
+
+        def check_window() -> None:
+            nonlocal may_have_left
+            if not may_send():
+                raise _LateOrderError
+            may_have_left = True
+
         try:
-            async with self._open().post(
-                self._operation_url(operation_path),
-                data=order,
-                headers=headers,
+            response = await self._http.request(
+                "POST",
+                self._operation(operation_path),
+                headers,
+                self._complete(body, task, hook),
                 timeout=self._submit_timeout,
-                allow_redirects=False,
-            ) as response:
-                answer = await _read_body(response, self._max_response)
-                return read_submit_response(
-                    response.status, answer, retry_after_seconds(response.headers.get("Retry-After"), now)
-                )
+                is_repeatable=False,
+                before_write=check_window,
+            )
+            answer = _read_body(response, self._max_response)
+            return read_submit_response(response.status, answer, retry_after_seconds(response.retry_after, now))
+        except _LateOrderError:
+            if may_have_left:
+                return Unknown("the order was cut off: this process stood still")
+            return RetryLater(0, "this process stood still before it sent the order")
         except _ERRORS as error:
-            if order.may_have_left:
-                what = "the order was cut off" if order.is_late else "the provider's answer was lost"
-                return Unknown(f"{what}: {'this process stood still' if order.is_late else _describe(error)}")
-            if order.is_late:
-                return RetryLater(0, "this process stood still before it sent the order")
+            if may_have_left:
+                return Unknown(f"the provider's answer was lost: {_describe(error)}")
             return RetryLater(0, f"no connection to the provider: {_describe(error)}")
 
     async def poll(
@@ -152,15 +172,9 @@ class Provider:
         `traceparent`.
         """
         name = quote(provider_task_id or str(task), safe="")
-        headers = self._headers(now) | ({"traceparent": trace} if trace else {})
         try:
-            async with self._open().get(
-                URL(f"{self._root}{operation_path}/{name}", encoded=True),
-                headers=headers,
-                timeout=self._poll_timeout,
-                allow_redirects=False,
-            ) as response:
-                result = read_poll_response(response.status, await _read_body(response, self._max_response))
+            response = await self._get(f"/v1/{operation_path}/{name}", self._headers(now, trace))
+            result = read_poll_response(response.status, _read_body(response, self._max_response))
         except _ERRORS as error:
             return NoAnswer(f"the provider does not answer: {_describe(error)}")
         match result:
@@ -176,65 +190,71 @@ class Provider:
             return NoAnswer(f"the dialect {self._dialect.name} cannot read the account")
         since, until = milliseconds(now - _MAX_PACK_AGE), milliseconds(now)
         try:
-            async with self._open().get(
-                URL(f"{self._base}/account/costs?start_time={since}&end_time={until}", encoded=True),
-                headers=self._headers(now),
-                timeout=self._poll_timeout,
-                allow_redirects=False,
-            ) as response:
-                return read_packs(await _read_body(response, self._max_response))
+            path = f"/account/costs?start_time={since}&end_time={until}"
+            response = await self._get(path, self._headers(now))
+            return read_packs(_read_body(response, self._max_response))
         except UnreadableError as error:
             return NoAnswer(f"the account cannot be read: {error}")
         except _ERRORS as error:
             return NoAnswer(f"the provider does not answer: {_describe(error)}")
 
-    def _complete(self, body: bytes, task: UUID, hook: str) -> bytes:
-        """Return the order with hook and id appended as its last members, without parsing it."""
+    def _complete(self, body: bytes, task: UUID, hook: str) -> Sequence[bytes | memoryview]:
+        """Return the parts of the order with hook and id appended as its last members, without parsing it."""
         members = dict.fromkeys(self._dialect.hook_fields, hook)
         if self._dialect.sends_external_id:
             members["external_task_id"] = str(task)
         rest = orjson.dumps(members)[1:]
-        return b"".join((body[:-1], b"," if len(body) > 2 and len(rest) > 1 else b"", rest))
+        start = body[:-1] if len(body) < MAX_WRITE else memoryview(body)[:-1]
+        return (start, b"," + rest if len(body) > 2 and len(rest) > 1 else rest)
 
-    def _operation_url(self, path: str) -> URL:
-        """Return the URL of an operation. Cached, because parsing a URL is slow and there are only a few."""
-        if (url := self._operation_urls.get(path)) is None:
-            url = self._operation_urls[path] = URL(self._root + path, encoded=True)
-        return url
+    async def _get(self, path: str, headers: Mapping[str, str]) -> HTTPResponse:
+        return await self._http.request("GET", self._origin.at(self._prefix + path), headers, is_repeatable=True)
 
-    def _headers(self, now: datetime) -> dict[str, str]:
-        return {"Authorization": self._credential.authorization(now)}
+    def _operation(self, path: str) -> Target:
+        """Return where an operation's orders go."""
+        if (target := self._operations.get(path)) is None:
+            target = self._operations[path] = self._origin.at(f"{self._prefix}/v1/{path}")
+        return target
 
-    def _open(self) -> ClientSession:
-        if self._session is None:
-            raise RuntimeError("the provider's client is not started: call start() first")
-        return self._session
+    def _headers(self, now: datetime, trace: str | None = None) -> dict[str, str]:
+        headers = {"Authorization": self._credential.authorization(now)}
+        if trace:
+            headers["traceparent"] = trace
+        return headers
 
 
-async def _read_body(response: ClientResponse, limit: int) -> bytes:
+def _read_body(response: HTTPResponse, limit: int) -> bytes:
     """Return the response's body in UTF-8. One that is too long is cut, and will not be understood."""
-    content = response.content
-    parts, size = [], 0
-    while not content.at_eof():
-        part = await content.readany()
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            response.close()
-            break
-    return to_utf8(b"".join(parts)[:limit], response.headers.get("Content-Type"))
+    if response.is_cut_off:
+        raise _CutOffError
+    body = response.body
+    if body.startswith((b"\x1f\x8b", b"\x78")) and response.field(b"content-encoding"):
+        body = _decompress(body, limit)  # though we asked for none
+    return to_utf8(body, response.field(b"content-type"))
+
+
+def _decompress(body: bytes, limit: int) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=47).decompress(body, limit)
+    except zlib.error:
+        raise _CutOffError from None
+
+
+_DESCRIPTIONS: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "timed out"),
+    (UnresolvedNameError, "its name cannot be resolved"),
+    (ssl.SSLError, "no secure connection"),
+    (ConnectionRefusedError, "refused"),
+    (ConnectionError, "the connection ended"),
+    (NotHTTPError, "not HTTP"),
+    (_CutOffError, "its end is missing"),
+    (OSError, "unreachable"),
+)
+"""The first match counts, so specific errors stand before general ones."""
 
 
 def _describe(error: Exception) -> str:
     """Return what went wrong, in words that contain nothing of the request."""
-    match error:
-        case TimeoutError():
-            return "timed out"
-        case ClientConnectorDNSError():
-            return "its name cannot be resolved"
-        case ClientSSLError():
-            return "no secure connection"
-        case ClientConnectorError():
-            return "refused" if isinstance(error.os_error, ConnectionRefusedError) else "unreachable"
-        case _:
-            return type(error).__name__
+    if isinstance(error, ProxyRefusedError):
+        return str(error)
+    return next((text for kind, text in _DESCRIPTIONS if isinstance(error, kind)), type(error).__name__)
