@@ -13,12 +13,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import wraps
 from inspect import iscoroutinefunction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from kling_relay.app import clock
 from kling_relay.app.commands import in_loop
 from kling_relay.app.serving import Role, serve
 from kling_relay.app.wiring import Tunables
@@ -97,6 +99,8 @@ class Part:
     dies_at: str | None = None
     stops_at: Point | None = None
     """Where it stands still (SIGSTOP) until somebody continues it."""
+    clock_ahead: timedelta = timedelta()
+    """By how much its machine's clock is wrong."""
     tunables: Tunables = QUICK
     log: Path
 
@@ -140,9 +144,19 @@ def _run(role: Part, ready: Connection) -> None:
         _lay(POINTS[role.dies_at])
     if role.stops_at:
         _lay(role.stops_at, signal.SIGSTOP)
+    if role.clock_ahead:
+        machine_now = clock.now
+        setattr(clock, "now", lambda: machine_now() + role.clock_ahead)  # noqa: B010 - a module's function
     settings = settings_for(role.database, role.provider, **role.settings)
     try:
-        in_loop(serve(settings, role.role, started=lambda _, real: ready.send(real.port), tunables=role.tunables))
+        in_loop(
+            serve(
+                settings,
+                role.role,
+                started=lambda _, real: ready.send((real.port, real.metrics_port)),
+                tunables=role.tunables,
+            )
+        )
     except Exception as error:  # noqa: BLE001 - PostgreSQL may be unavailable at the start: whoever supervises starts it again
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
@@ -154,14 +168,14 @@ _forks.set_forkserver_preload(["tests.faults.process"])
 
 
 class Process:
-    """A started process. `port` is where it listens, 0 for a worker."""
+    """A started process. `port` is where it listens, 0 for a worker; `metrics_port` is of its metrics."""
 
     def __init__(self, role: Part) -> None:
         self._ours, theirs = _forks.Pipe(duplex=False)
         self._process = _forks.Process(target=_run, args=(role, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self.port = 0
+        self.port = self.metrics_port = 0
 
     @property
     def pid(self) -> int:
@@ -170,7 +184,7 @@ class Process:
     async def ready(self) -> bool:
         """Wait until it serves. Return False if it ended instead."""
         try:
-            self.port = await asyncio.to_thread(self._ours.recv)
+            self.port, self.metrics_port = await asyncio.to_thread(self._ours.recv)
         except EOFError:
             return False
         return True

@@ -14,6 +14,7 @@ from kling_relay.settings import Settings
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.balances import LedgerAccount
 from kling_relay.store.money.usage import UsageGroup
+from kling_relay.store.postgres.database import current_time
 
 _CHECKPOINT_ENTRIES = 500_000
 """The number of entries that one statement adds up."""
@@ -24,8 +25,9 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
 
     The ledger is then summed up to now in small steps, so that the next order does not have to sum years of entries.
     """
-    currency, now = load_prices(settings.prices).currency, clock.now()
+    currency = load_prices(settings.prices).currency
     async with open_database(settings) as database:
+        now = await current_time(database.pool)
         count = await budgets.set_limits(database, name, limits, of_key=of_key)
         for account in await budgets.limited_accounts(database):
             while await balances.advance_checkpoint(database.pool, account, currency, now, limit=_CHECKPOINT_ENTRIES):
@@ -35,8 +37,9 @@ async def set_limits(settings: Settings, name: str, limits: Limits, *, of_key: b
 
 async def limited_accounts(settings: Settings) -> list[tuple[LedgerAccount, Spending]]:
     """Return every client and key that has a limit, with its present spending."""
-    currency, now = load_prices(settings.prices).currency, clock.now()
+    currency = load_prices(settings.prices).currency
     async with open_database(settings) as database:
+        now = await current_time(database.pool)
         return [
             (account, await balances.spent(database.pool, account, currency, now))
             for account in await budgets.limited_accounts(database)
@@ -48,7 +51,7 @@ async def list_usage(
 ) -> list[UsageGroup]:
     """Return the usage of all clients."""
     async with open_database(settings) as database:
-        return await usage.usage(database, None, by, since, until or clock.now())
+        return await usage.usage(database, None, by, since, until or await current_time(database.pool))
 
 
 async def reconcile(settings: Settings, since: datetime, until: datetime | None, *, ask_all: bool) -> Report:
@@ -59,4 +62,4 @@ async def reconcile(settings: Settings, since: datetime, until: datetime | None,
         if settings.provider_url is not None:
             provider = await stack.enter_async_context(provider_of(settings, settings.provider_url))
         compare = Reconcile(database, provider, currency=currency, now=clock.now)
-        return await compare(since, until or clock.now(), ask_all=ask_all)
+        return await compare(since, until or await current_time(database.pool), ask_all=ask_all)

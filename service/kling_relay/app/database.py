@@ -6,7 +6,6 @@ from pathlib import Path
 
 import asyncpg
 
-from kling_relay.app import clock
 from kling_relay.app.database_errors import (
     DatabaseError,
     MissingDatabaseError,
@@ -15,7 +14,7 @@ from kling_relay.app.database_errors import (
 )
 from kling_relay.settings import Settings, server_place
 from kling_relay.store.embedded.server import embedded
-from kling_relay.store.postgres.database import Database, connect, connect_once
+from kling_relay.store.postgres.database import Database, connect, connect_once, current_time
 from kling_relay.store.postgres.server_check import MIN_VERSION
 from kling_relay.store.postgres.statement import translated
 from kling_relay.store.schema import migrate, partitions
@@ -67,8 +66,9 @@ async def prepare_database(
     with translated():
         connection = await connect_once(url)
     try:
-        await partitions.create_missing(connection, clock.now(), settings.retention)
-        return await partitions.drop_old(connection, clock.now(), settings.retention) if drop_old else []
+        now = await current_time(connection)
+        await partitions.create_missing(connection, now, settings.retention)
+        return await partitions.drop_old(connection, now, settings.retention) if drop_old else []
     finally:
         await connection.close()
 

@@ -84,8 +84,8 @@ async def _check_provider(settings: Settings) -> list[Finding]:
         status, date = response.status, response.headers.get("Date")
     findings = [_provider_finding(status, settings.provider_url)]
     # The header has whole seconds, and the response took its time.
-    if date and (difference := _difference(date, sent_at)) > 5:
-        findings.append(clock_finding("the provider", difference))
+    if date and abs(ahead := _seconds_ahead(date, sent_at)) > 5:
+        findings.append(clock_finding("the provider", ahead))
     return findings
 
 
@@ -102,10 +102,10 @@ def _provider_finding(status: int, url: str) -> Finding:
     return Finding("provider", CheckState.OK, f"answers {status} at {url}")
 
 
-def _difference(date: str, now: datetime) -> float:
-    """Return the seconds between a `Date` header and `now`, or 0 if the header is not valid."""
+def _seconds_ahead(date: str, now: datetime) -> float:
+    """Return by how many seconds `now` is ahead of a `Date` header, or 0 if the header is not valid."""
     try:
-        return abs((parsedate_to_datetime(date) - now).total_seconds())
+        return (now - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
         return 0.0
 

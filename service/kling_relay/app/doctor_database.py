@@ -15,7 +15,7 @@ from kling_relay.store.access import reencrypt
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.embedded.server import EmbeddedError
 from kling_relay.store.postgres import server_check
-from kling_relay.store.postgres.database import Database, connect, connect_once
+from kling_relay.store.postgres.database import Database, connect, connect_once, current_time
 from kling_relay.store.postgres.server_check import ServerCheck
 from kling_relay.store.postgres.statement import StoreError
 from kling_relay.store.schema import migrate, tx_offset
@@ -74,13 +74,13 @@ async def _check_server(url: str, settings: Settings) -> list[Finding]:
     finally:
         await connection.close()
     milliseconds = (answered_at - sent_at).total_seconds() * 1000
-    clock_difference = abs((server.at - (sent_at + (answered_at - sent_at) / 2)).total_seconds())
+    ahead = (sent_at + (answered_at - sent_at) / 2 - server.at).total_seconds()
     return [
         Finding("database", CheckState.OK, f"PostgreSQL {server.version} answers within {milliseconds:.0f} ms"),
         *(Finding("database", CheckState.ERROR, fault, _SERVER_ADVICE) for fault in server.faults),
         *(Finding("database", CheckState.WARNING, risk, _SERVER_ADVICE) for risk in server.risks),
         *_check_connections(server, settings),
-        clock_finding("the database", clock_difference),
+        clock_finding("the database", ahead),
     ]
 
 
@@ -127,7 +127,7 @@ async def _check_secrets(database: Database, settings: Settings) -> Finding:
 
 
 async def _check_upkeep(database: Database) -> list[Finding]:
-    stats = await fleet.read(database, clock.now())
+    stats = await fleet.read(database, await current_time(database.pool))
     return [_partitions_finding(stats.partitions_ahead), _snapshot_finding(stats.oldest_snapshot)]
 
 

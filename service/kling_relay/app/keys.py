@@ -9,7 +9,7 @@ from kling_relay.core.key import ALL_SCOPES, Scope
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow, NewKey
 from kling_relay.store.access.encryption import Encryptor
-from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.database import Database, current_time
 
 BOOTSTRAP = "bootstrap"
 
@@ -42,7 +42,7 @@ async def list_keys(database: Database) -> list[KeyRow]:
 
 async def revoke_keys(database: Database, name: str) -> int:
     """Revoke the keys with this name or id, and return their number."""
-    return len(await client_keys.revoke(database, name, clock.now()))
+    return len(await client_keys.revoke(database, name, await current_time(database.pool)))
 
 
 async def _write(
@@ -54,7 +54,7 @@ async def _write(
     scopes: frozenset[Scope],
     expires_at: datetime | None,
 ) -> None:
-    now = clock.now()
+    now = await current_time(database.pool)
     identifier, client_id = key_core.key_id(text), clock.new_id(now)
     hook_secret = signature.new_secret(clock.random_bits(256).to_bytes(32, "big"))
     await client_keys.create(

@@ -62,7 +62,8 @@ async def serve(
         provider_url = settings.provider_url or await _sandbox(stack, settings)
         parts = await assemble(stack, settings, database, provider_url, telemetry, tunables)
         await parts.partition_keeper.check()  # before anything is served that needs them
-        stack.push_async_callback(_cancel, asyncio.ensure_future(parts.partition_keeper.run()))
+        for keeper in (parts.clock_keeper, parts.partition_keeper):
+            stack.push_async_callback(_cancel, asyncio.ensure_future(keeper.run()))
         with naming_port(settings.host, settings.metrics_port, "RELAY_METRICS_PORT"):
             metrics_port = await stack.enter_async_context(
                 serve_metrics(settings, telemetry.metrics, database, ready=lambda: _unready(parts))
@@ -112,7 +113,7 @@ def log_of(settings: Settings) -> Log:
 async def _unready(parts: Parts) -> str | None:
     if parts.draining.is_set():
         return "shutting down"
-    return await reason_not_ready(parts.database, clock.now())
+    return await reason_not_ready(parts.database, parts.context.now())
 
 
 async def _cancel(running: "asyncio.Future[None]") -> None:

@@ -1,9 +1,10 @@
 """Wiring: makes the parts of one process, each once, and passes them to those that use them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from kling_relay.app import clock
 from kling_relay.app.signing_keys import signing_keys
@@ -15,6 +16,7 @@ from kling_relay.core.schedule import Schedule
 from kling_relay.destinations.webhook import WebhookClient
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.clients import ProviderClient, SubscriberClient
+from kling_relay.flows.database_clock import ClockKeeper, DatabaseClock
 from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.fleet_stats import SHARD, FleetStats
@@ -65,6 +67,7 @@ class Parts:
     ingest: Ingest
     worker: Worker
     partition_keeper: PartitionKeeper
+    clock_keeper: ClockKeeper
     draining: asyncio.Event
 
 
@@ -82,6 +85,10 @@ async def assemble(
     web_wakeup, delivery_wakeup, slot_wakeup, partition_wakeup = Wakeup(), Wakeup(), Wakeup(), Wakeup()
     draining = asyncio.Event()
     observer, tracer = telemetry.observer, telemetry.tracer
+    database_clock = DatabaseClock(machine_now=clock.now, elapsed=clock.elapsed)
+    clock_keeper = ClockKeeper(database, database_clock, observer=observer)
+    await clock_keeper.read()
+    now = database_clock.now
     client = await stack.enter_async_context(provider_of(settings, provider_url))
     provider = TracedProvider(client, tracer) if tracer else client
     ports = tuple(range(span.first, span.last + 1) for span in settings.allowed_ports)
@@ -93,13 +100,13 @@ async def assemble(
     budget = Budget(
         database,
         currency=prices.currency,
-        now=clock.now,
+        now=now,
         new_id=clock.new_id,
         wakeups=[web_wakeup, delivery_wakeup],
         observer=observer,
     )
     ingest = _ingest(settings, database, [web_wakeup, delivery_wakeup, slot_wakeup], observer, tunables)
-    send = _send(settings, database, provider, ingest, keys, observer, tunables)
+    send = _send(settings, database, provider, ingest, keys, now, observer, tunables)
     submit = Submit(
         database,
         send,
@@ -110,9 +117,9 @@ async def assemble(
         tunables=tunables.submit,
     )
     subscribers = TracedWebhookClient(webhooks, tracer) if tracer else webhooks
-    deliver, fetch = _deliveries(settings, database, subscribers, encryptor, delivery_wakeup, observer, tunables)
-    sweep = _sweep(settings, database, provider, ingest, send, slot_wakeup, observer, tunables)
-    stats = FleetStats(database, is_owner=lambda: SHARD in fetch.shards, now=clock.now, observer=observer)
+    deliver, fetch = _deliveries(settings, database, subscribers, encryptor, delivery_wakeup, now, observer, tunables)
+    sweep = _sweep(settings, database, provider, ingest, send, slot_wakeup, now, observer, tunables)
+    stats = FleetStats(database, is_owner=lambda: SHARD in fetch.shards, now=now, observer=observer)
     telemetry.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,
@@ -127,7 +134,7 @@ async def assemble(
         callback_keys=keys,
         rulebook=load_rulebook(settings.rulebook),
         prices=prices,
-        now=clock.now,
+        now=now,
         random_bits=clock.random_bits,
         new_id=clock.new_id,
         web_wakeup=web_wakeup,
@@ -149,8 +156,9 @@ async def assemble(
         ingest=ingest,
         worker=Worker(deliver, fetch, (sweep, budget, stats)),
         partition_keeper=PartitionKeeper(
-            database, now=clock.now, retention=settings.retention, missing=partition_wakeup, observer=observer
+            database, now=now, retention=settings.retention, missing=partition_wakeup, observer=observer
         ),
+        clock_keeper=clock_keeper,
         draining=draining,
     )
 
@@ -178,6 +186,7 @@ def _send(
     provider: ProviderClient,
     ingest: Ingest,
     keys: Sequence[bytes],
+    now: Callable[[], datetime],
     observer: Observer,
     tunables: Tunables,
 ) -> Send:
@@ -188,7 +197,7 @@ def _send(
         provider,
         ingest,
         hook_of=lambda task: f"{url}/callbacks/{task}/{callback_token.make(keys, task)}",
-        now=clock.now,
+        now=now,
         clocks=[clock.elapsed, lambda: clock.now().timestamp()],
         random_fraction=clock.random_fraction,
         new_id=clock.new_id,
@@ -205,6 +214,7 @@ def _deliveries(
     subscribers: SubscriberClient,
     encryptor: Encryptor,
     wakeup: Wakeup,
+    now: Callable[[], datetime],
     observer: Observer,
     tunables: Tunables,
 ) -> tuple[Deliver, Fetch]:
@@ -212,7 +222,7 @@ def _deliveries(
         database,
         subscribers,
         schedule=Schedule(tuple(wait.total_seconds() for wait in settings.retry_schedule)),
-        now=clock.now,
+        now=now,
         random_fraction=clock.random_fraction,
         source=settings.own_url,
         concurrency=settings.delivery_concurrency,
@@ -221,9 +231,9 @@ def _deliveries(
     fetch = Fetch(
         database,
         deliver,
-        worker=clock.new_id(clock.now()),
+        worker=clock.new_id(now()),
         wakeup=wakeup,
-        now=clock.now,
+        now=now,
         new_id=clock.new_id,
         decrypt=lambda recipient: _decrypt(encryptor, recipient),
         observer=observer,
@@ -239,6 +249,7 @@ def _sweep(
     ingest: Ingest,
     send: Send,
     slot_freed: Wakeup,
+    now: Callable[[], datetime],
     observer: Observer,
     tunables: Tunables,
 ) -> Sweep:
@@ -247,7 +258,7 @@ def _sweep(
         provider,
         ingest,
         send,
-        now=clock.now,
+        now=now,
         random_fraction=clock.random_fraction,
         new_id=clock.new_id,
         sweep_after=settings.sweep_after,

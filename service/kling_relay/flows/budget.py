@@ -30,7 +30,7 @@ CHECK_EVERY = 60.0
 
 @dataclass(slots=True)
 class _Balance:
-    """What a client or key has spent of one currency by one day, including the orders admitted so far."""
+    """What a client or key has spent of one currency, including the orders admitted so far."""
 
     account: LedgerAccount
     spent: Spending
@@ -38,10 +38,14 @@ class _Balance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BudgetTally:
-    """Admits orders of one client, one after the other, while its client and key rows are locked."""
+    """Admits orders of one client, one after the other, while its client and key rows are locked.
+
+    `at` is the database's time, by which days and months are counted; None if nothing is limited.
+    """
 
     budget: "Budget"
-    _balances: Mapping[tuple[UUID, str, datetime], _Balance]
+    at: datetime | None
+    _balances: Mapping[tuple[UUID, str], _Balance]
     _alerts: dict[tuple[object, ...], AlertRecord] = field(init=False, default_factory=dict)
 
     @property
@@ -49,10 +53,15 @@ class BudgetTally:
         """The thresholds that were reached, each once, by the first order that reached it."""
         return tuple(self._alerts.values())
 
+    def dated(self, record: NewTask) -> NewTask:
+        """Return the order as one of the day at which it is counted, if its process takes it for one of another day."""
+        if self.at is None or windows(record.created_at) == windows(self.at):
+            return record
+        return record._replace(id=self.budget.new_id(self.at), created_at=self.at)
+
     def admit(self, record: NewTask) -> BudgetExceeded | None:
-        """Count the order, or return why it does not fit."""
-        day, _ = windows(record.created_at)
-        keys = [(account, record.currency, day) for account in (record.client, record.key)]
+        """Count the order, which is `dated`, or return why it does not fit."""
+        keys = [(account, record.currency) for account in (record.client, record.key)]
         limited_balances = [self._balances[key] for key in keys if key in self._balances]
         for balance in limited_balances:
             owner = "this key" if balance.account.key else "this client"
@@ -97,17 +106,17 @@ class Budget:
 
         Call it in the transaction that records them, before recording, and `announce` the tally's alerts there.
         """
-        spent_by: dict[tuple[UUID, str, datetime], _Balance] = {}
-        for account in await budgets.lock_accounts(connection, client, {record.key for record in records}):
+        spent_by: dict[tuple[UUID, str], _Balance] = {}
+        accounts, at = await budgets.lock_accounts(connection, client, {record.key for record in records})
+        for account in accounts:
             for record in records:
-                day, _ = windows(record.created_at)
-                key = (account.id, record.currency, day)
-                if account.key in {None, record.key} and key not in spent_by:
+                key = (account.id, record.currency)
+                if at is not None and account.key in {None, record.key} and key not in spent_by:
                     spent = await balances.spent(
-                        connection, account, record.currency, record.created_at, checkpoint_after=CHECKPOINT_AFTER
+                        connection, account, record.currency, at, checkpoint_after=CHECKPOINT_AFTER
                     )
                     spent_by[key] = _Balance(account, spent)
-        return BudgetTally(self, spent_by)
+        return BudgetTally(self, at, spent_by)
 
     async def announce(self, connection: Connection, records: Sequence[AlertRecord]) -> int:
         """Announce the alerts that are new, in the transaction of `connection`; return how many."""

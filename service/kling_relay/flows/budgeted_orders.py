@@ -40,7 +40,7 @@ class BudgetedOrder:
     fingerprint: bytes
 
 
-BudgetVerdict = BudgetExceeded | RepeatedError | StoreUnavailableError | None
+BudgetVerdict = BudgetExceeded | RepeatedError | StoreUnavailableError | NewTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +50,23 @@ class BudgetedOrders:
     database: Database
     budget: Budget
     due_in: float
-    _lines: "WeakValueDictionary[UUID, Coalescer[BudgetedOrder, None]]" = field(
+    _lines: "WeakValueDictionary[UUID, Coalescer[BudgetedOrder, NewTask]]" = field(
         init=False, default_factory=WeakValueDictionary
     )
     """By client. A line lives as long as an order waits in it."""
 
-    async def __call__(self, order: BudgetedOrder) -> None:
-        """Record the order. Raises BudgetExceeded, RepeatedError, OverloadedError, StoreError."""
+    async def __call__(self, order: BudgetedOrder) -> NewTask:
+        """Record the order, and return it as recorded.
+
+        Raises BudgetExceeded, RepeatedError, OverloadedError, StoreError.
+        """
         client = order.record.client
         line = self._lines.get(client)
         if line is None:
             line = self._lines[client] = Coalescer(
                 self._record, lambda order: order.record.id, max_wait=MAX_WAIT, max_flushes=1
             )
-        await line(order)
+        return await line(order)
 
     async def drain(self) -> None:
         """Wait until every order is recorded or refused."""
@@ -89,12 +92,14 @@ class BudgetedOrders:
                 if repeated := [used_keys[key] for key in order.keys if key in used_keys]:
                     verdicts.append(RepeatedError(repeated))
                     continue
-                verdicts.append(refusal := tally.admit(order.record))
+                record = tally.dated(order.record)
+                refusal = tally.admit(record)
+                verdicts.append(refusal or record)
                 if refusal is None:
-                    order_keys = dict.fromkeys(order.keys, UsedKey(task=order.record.id, fingerprint=order.fingerprint))
+                    order_keys = dict.fromkeys(order.keys, UsedKey(task=record.id, fingerprint=order.fingerprint))
                     used_keys |= order_keys
                     reservations |= order_keys
-                    admitted.append(order.record)
+                    admitted.append(record)
             if admitted:
                 await idempotency.reserve_keys_of_many(connection, client, reservations)
                 await orders.record_on(connection, admitted, self.due_in)

@@ -81,6 +81,9 @@ class Observer:
     def partitions_not_owned(self, error: Exception) -> None:
         """Our database role may not create or drop partitions."""
 
+    def clock_compared(self, ahead: float) -> None:
+        """The machine's clock was compared with the database's. `ahead` is in seconds; negative: it is behind."""
+
     def fleet_stats_changed(self, readings: "FleetReadings | None") -> None:
         """There are new figures of the whole database. None: another worker reads them, or they cannot be read."""
 

@@ -83,9 +83,8 @@ class Submit:
         Raises Conflict, ProviderRefused, ProviderUnavailable, BudgetExceeded, OverloadedError, StoreUnavailableError.
         """
         budgeted_order = await self._new_order(caller, order, idempotency_key, trace, now)
-        record = budgeted_order.record
         try:
-            await self._write(budgeted_order, now)
+            record = await self._write(budgeted_order, now)
         except RepeatedError as repeated:
             return await self._first_task(caller, repeated.used_keys, budgeted_order.fingerprint)
         before = _initial_state(record)
@@ -94,7 +93,7 @@ class Submit:
         )
         if sent is None:
             return task_json(before.identity, before.task)
-        await self._raise_refusal(caller, budgeted_order, sent)
+        await self._raise_refusal(caller, budgeted_order.keys, record, sent)
         if sent.outcome is None:
             return task_json(before.identity, before.task)
         if step := sent.outcome.step:
@@ -143,15 +142,17 @@ class Submit:
             record=record, keys=tuple(keys), fingerprint=orders_core.fingerprint(order) if keys else b""
         )
 
-    async def _write(self, order: BudgetedOrder, now: datetime) -> None:
-        """Record the order. Without keys it shares a transaction with others; with a budget, with its client's."""
+    async def _write(self, order: BudgetedOrder, now: datetime) -> NewTask:
+        """Record the order, and return it as recorded.
+
+        Without keys it shares a transaction with others; with a budget, with its client's.
+        """
         record = order.record
         if self.budget and self._budgeted and await self.budget.is_limited(record.client, record.key, now):
-            await self._budgeted(order)
-            return
+            return await self._budgeted(order)
         if not order.keys:
             await self._record(record)
-            return
+            return record
         async with transaction(self.database.pool) as connection:
             used_keys = await idempotency.reserve_keys(
                 connection, record.client, order.keys, record.id, order.fingerprint
@@ -159,6 +160,7 @@ class Submit:
             if used_keys:
                 raise RepeatedError(used_keys)
             await orders.record_on(connection, [record], self._due_in)
+        return record
 
     async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
         try:
@@ -184,7 +186,7 @@ class Submit:
         except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
             return None
 
-    async def _raise_refusal(self, caller: Caller, order: BudgetedOrder, sent: Sent) -> None:
+    async def _raise_refusal(self, caller: Caller, keys: Sequence[str], record: NewTask, sent: Sent) -> None:
         """Raise the provider's refusal, if it is one. The keys are free again, because nothing came of the order."""
         match sent.answer:
             case Refused(code, message, http_status):
@@ -193,9 +195,9 @@ class Submit:
                 refusal = ProviderUnavailable()
             case _:
                 return
-        if order.keys:
+        if keys:
             with suppress(StoreError):  # a repeated order then finds the failed task, with the same reason
-                await idempotency.release_keys(self.database, caller.client, order.keys, order.record.id)
+                await idempotency.release_keys(self.database, caller.client, keys, record.id)
         raise refusal
 
     async def _first_task(

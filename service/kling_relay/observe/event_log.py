@@ -29,6 +29,8 @@ FAILURE_EVERY = 1.0
 """Seconds between two lines about the same failure of the database."""
 MALFORMED_EVERY = 1.0
 """Seconds between two lines about requests that are not HTTP."""
+MAX_CLOCK_OFFSET = 2.0
+"""Seconds by which the machine's clock may differ from the database's."""
 _PROBES = frozenset({"livez", "readyz"})
 
 
@@ -44,6 +46,7 @@ class Log(Observer):
         self._failed_at: dict[tuple[str, str], float] = {}
         self._malformed: Counter[str] = Counter()
         self._malformed_at = float("-inf")
+        self._is_clock_wrong = False
         self._writes_debug = logger.is_enabled_for(logging.DEBUG)
         self._writes_info = logger.is_enabled_for(logging.INFO)
 
@@ -181,6 +184,21 @@ class Log(Observer):
             flow="partitions",
             error=str(error),
         )
+
+    @override
+    def clock_compared(self, ahead: float) -> None:
+        """Write a line when the clocks begin to differ, and one when they agree again."""
+        is_wrong = abs(ahead) > MAX_CLOCK_OFFSET
+        if is_wrong and not self._is_clock_wrong:
+            self.error(
+                "this machine's clock differs from the database's, by which the service goes",
+                flow="clock",
+                seconds_ahead=round(ahead, 3),
+                action="synchronise both by NTP; `kling-relay doctor` compares them with the provider's",
+            )
+        elif self._is_clock_wrong and not is_wrong:
+            self.info("this machine's clock agrees with the database's again", flow="clock")
+        self._is_clock_wrong = is_wrong
 
     @override
     def database_failed(self, flow: str, error: Exception) -> None:

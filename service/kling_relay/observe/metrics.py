@@ -108,6 +108,9 @@ class Metrics(Observer):
         self._sweep_tasks = make.counter("sweep_tasks", "Tasks that the sweep handled, by action", "action")
         self._pools = make.gauge("pool_connections", "Connections to the database", "pool", "state")
         self._pool_limits = make.gauge("pool_limit", "Connections that a pool may open", "pool")
+        self._clock_offset = make.gauge(
+            "clock_offset_seconds", "By how much this machine's clock is ahead of the database's; negative if behind"
+        )
         self._in_progress = make.gauge("in_progress", "Work that this process holds in memory, by kind", "kind")
         make.gauge("build", "Always 1; the label is the version", "version")(version).set(1)
         slots = ("slots_limit", "Tasks that may be in flight at the provider")
@@ -207,6 +210,10 @@ class Metrics(Observer):
         for action in SWEEP_ACTIONS:
             if count := getattr(counts, action):
                 self._sweep_tasks(action).inc(count)
+
+    @override
+    def clock_compared(self, ahead: float) -> None:
+        self._clock_offset().set(ahead)
 
     @override
     def fleet_stats_changed(self, readings: FleetReadings | None) -> None:

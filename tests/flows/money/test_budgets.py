@@ -22,6 +22,7 @@ from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import transaction
 from kling_relay.store.schema import partitions
 from kling_relay.store.tasks.record import NewTask
+from tests.support.database_clock import settable_clock
 from tests.support.relay import add_key
 from tests.support.service import Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -185,8 +186,9 @@ async def ordered(database: Database, budget: Budget, task: NewTask) -> str | No
 
 @pytest.mark.parametrize("window", ["day", "month"])
 async def test_a_window_that_has_ended_does_not_count(database: str, window: str) -> None:
-    later = NOW + timedelta(days=1 if window == "day" else 32)
-    async with connect(database) as db:
+    ahead = timedelta(days=1 if window == "day" else 32)
+    later = NOW + ahead
+    async with settable_clock(database) as clock, connect(database) as db:
         async with db.pool.acquire() as connection:
             await partitions.create_missing(connection, later, timedelta(days=90))
         client, key = await client_and_key(db)
@@ -194,6 +196,7 @@ async def test_a_window_that_has_ended_does_not_count(database: str, window: str
         budget = flow(db)
         assert await ordered(db, budget, record(client, key, NOW, "2")) is None
         assert await ordered(db, budget, record(client, key, NOW + timedelta(hours=2), "2")) == window
+        await clock.set_ahead(ahead)
         assert await ordered(db, budget, record(client, key, later, "2")) is None
         assert await ordered(db, budget, record(client, key, later, "2")) == window
 
@@ -260,4 +263,4 @@ async def test_a_client_without_limits_is_checked_every_two_seconds_and_locks_no
         assert await budget.is_limited(client, key, NOW + timedelta(seconds=2))
         await budgets.set_limits(db, "tests", Limits(), of_key=False)
         async with transaction(db.pool) as connection:
-            assert await budgets.lock_accounts(connection, client, [key]) == []
+            assert await budgets.lock_accounts(connection, client, [key]) == ([], None)

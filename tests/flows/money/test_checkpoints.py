@@ -12,7 +12,7 @@ from kling_relay.store.postgres.database import connect
 from kling_relay.store.schema import partitions, tx_offset
 from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.record import NewTask
-from tests.flows.money.test_budgets import NOW, client_and_key, flow, ordered, record
+from tests.flows.money.test_budgets import NOW, client_and_key, record
 
 
 @pytest.mark.long
@@ -22,14 +22,14 @@ async def test_a_checkpoint_never_changes_what_is_spent(database: str) -> None:
     async with connect(database) as db:
         client, key = await client_and_key(db)
         await budgets.set_limits(db, "tests", Limits(total=Decimal(10_000)), of_key=False)
-        budget, now, recorded = flow(db), NOW, list[NewTask]()
+        now, recorded = NOW, list[NewTask]()
         (account, _) = await budgets.accounts_of(db.pool, client, key)
         for _ in range(60):
             now += timedelta(minutes=chance.choice([1, 20, 90, 300]))
             recorded.append(record(client, key, now, str(chance.randint(1, 9))))
             async with db.pool.acquire() as connection:
                 await partitions.create_missing(connection, now, timedelta(days=90))
-            assert await ordered(db, budget, recorded[-1]) is None
+            await orders.record(db, [recorded[-1]], 10)
             spent = await balances.spent(db.pool, account, "unit", now, checkpoint_after=chance.choice([None, 1, 9]))
             day, month = now.replace(hour=0, minute=0, second=0, microsecond=0), now.month
             assert spent.total == spent.open == sum(task.quote for task in recorded)

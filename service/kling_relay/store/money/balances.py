@@ -94,7 +94,8 @@ async def advance_checkpoint(
 
 async def _checkpoint(runner: Runner, account: LedgerAccount, currency: str, now: datetime) -> _Checkpoint:
     row = await _CHECKPOINT.row(runner, account=account.id, currency=currency)
-    if row is None:
+    # one of a day that has not begun lacks the sum of today: a clock was wrong, or ran ahead of a new primary's
+    if row is None or windows(row["at"])[0] > windows(now)[0]:
         return _Checkpoint(below_tx=0, at=now, spent=Spending())
     sums = Spending(total=row["total"], day=row["day"], month=row["month"], open=row["open"])
     return _Checkpoint(below_tx=row["below_tx"], at=row["at"], spent=sums)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from kling_relay.core.budget import LIMIT_NAMES, Limits
@@ -37,13 +38,20 @@ async def is_limited(database: Database, client: UUID, key: UUID) -> bool:
     return bool(await _IS_LIMITED.scalar(database.pool, client=client, key=key))
 
 
-async def lock_accounts(connection: Connection, client: UUID, keys: Iterable[UUID]) -> list[LedgerAccount]:
+class LockedAccounts(NamedTuple):
+    """Accounts whose rows are locked, and the database's time at which all of them were; None if there are none."""
+
+    accounts: list[LedgerAccount]
+    at: datetime | None
+
+
+async def lock_accounts(connection: Connection, client: UUID, keys: Iterable[UUID]) -> LockedAccounts:
     """Lock those of the client and these keys of it that have limits until the transaction ends, and return them.
 
     The client is always locked first and the keys in order, so that no two transactions can deadlock.
     """
     rows = [*await _LOCK_CLIENT.rows(connection, client=client), *await _LOCK_KEYS.rows(connection, keys=[*keys])]
-    return [_account(row) for row in rows]
+    return LockedAccounts([_account(row) for row in rows], max((row["at"] for row in rows), default=None))
 
 
 async def accounts_of(runner: Runner, client: UUID, key: UUID) -> list[LedgerAccount]:

@@ -9,19 +9,25 @@ SELECT EXISTS (
 );
 
 -- name: lock_client
--- Lock the client's row until the transaction ends, if it has a limit.
-SELECT id AS client, NULL::uuid AS key, name, limit_total, limit_day, limit_month, limit_open
-FROM clients
-WHERE id = :client::uuid AND num_nonnulls(limit_total, limit_day, limit_month, limit_open) > 0
-FOR NO KEY UPDATE;
+-- Lock the client's row until the transaction ends, if it has a limit; `at` is the time at which it was locked.
+WITH locked AS MATERIALIZED (
+    SELECT id AS client, NULL::uuid AS key, name, limit_total, limit_day, limit_month, limit_open
+    FROM clients
+    WHERE id = :client::uuid AND num_nonnulls(limit_total, limit_day, limit_month, limit_open) > 0
+    FOR NO KEY UPDATE
+)
+SELECT locked.*, clock_timestamp() AS at FROM locked;
 
 -- name: lock_keys
--- Lock the rows of those of these keys that have a limit, in order of id.
-SELECT client, id AS key, name, limit_total, limit_day, limit_month, limit_open
-FROM keys
-WHERE id = ANY(:keys::uuid[]) AND num_nonnulls(limit_total, limit_day, limit_month, limit_open) > 0
-ORDER BY id
-FOR NO KEY UPDATE;
+-- Lock the rows of those of these keys that have a limit, in order of id; `at` is the time at which they were locked.
+WITH locked AS MATERIALIZED (
+    SELECT client, id AS key, name, limit_total, limit_day, limit_month, limit_open
+    FROM keys
+    WHERE id = ANY(:keys::uuid[]) AND num_nonnulls(limit_total, limit_day, limit_month, limit_open) > 0
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+SELECT locked.*, clock_timestamp() AS at FROM locked;
 
 -- name: accounts_of
 -- A client and one key, with or without limits.

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import asyncpg
 
@@ -31,6 +32,7 @@ CLOSE_WITHIN = 5.0
 _SQL = load_sql(__name__)
 _TX_OFFSET = Statement(_SQL["tx_offset"])
 _DEPLOYMENT = Statement(_SQL["deployment"])
+_CURRENT_TIME = Statement(_SQL["current_time"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,12 @@ async def connect_once(url: str, max_wait: float = 5.0) -> asyncpg.Connection:
     return await asyncpg.connect(
         _without_dialect(url), statement_cache_size=0, timeout=max_wait, connection_class=PoolerConnection
     )
+
+
+async def current_time(runner: Runner) -> datetime:
+    """Return the time by the database's clock."""
+    at: datetime = await _CURRENT_TIME.scalar(runner)
+    return at
 
 
 async def deployment_id(runner: Runner) -> str:

@@ -3,6 +3,10 @@
 SELECT tx_offset
 FROM database_info;
 
+-- name: current_time
+-- The database's clock.
+SELECT clock_timestamp();
+
 -- name: deployment
 -- What tells this database from every other one: the cluster's own number, and the database in it.
 SELECT system_identifier::text || '/' || oid::text
