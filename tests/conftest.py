@@ -1,9 +1,10 @@
 """Fixtures for every test, the tiers of tests, and Hypothesis profiles with bounded examples."""
 
+import atexit
 import os
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from kling_relay.store.embedded.server import Server
 from tests.support import tiers
-from tests.support.postgres import fresh_database, shared_postgres
+from tests.support.postgres import fresh_database, own_postgres
+from tests.support.run_directory import run_directory
 
 _FIGURE = "figure"
 
-set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"kling-relay-hypothesis-{os.getuid()}")
 _bounded = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("bounded", _bounded, max_examples=100, stateful_step_count=40)
 settings.register_profile("thorough", _bounded, max_examples=2_000, stateful_step_count=100)
@@ -29,11 +30,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give the fault tests their long form (`make faults`)")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory of the run, unless this is one of its workers, which find it as TMPDIR."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(run_directory())
+        atexit.register(stack.close)  # after multiprocessing has removed its own files in it
+    set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two workers for a core: about half of the time of a test is waiting."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test with its tier, before `-m` selects by it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test with its tier, before `-m` selects by it. In a worker, the slow ones begin."""
     for item in items:
         tiers.mark(item)
+    if hasattr(config, "workerinput"):
+        items.sort(key=tiers.is_slow, reverse=True)
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +77,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[Server]:
+def postgres() -> Iterator[Server]:
     """The PostgreSQL of this test process; use `database` unless the server itself is tested.
 
     Each process of a run has its own, because the event log can be read only below the oldest transaction of the
     whole cluster, and another process's tests would hold it back.
     """
-    worker = getattr(request.config, "workerinput", {"testrunuid": uuid.uuid1().hex, "workerid": "alone"})
-    with shared_postgres(f"{worker['testrunuid']}-{worker['workerid']}") as server:
+    with own_postgres(os.environ.get("PYTEST_XDIST_WORKER", "alone")) as server:
         yield server
 
 

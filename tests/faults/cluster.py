@@ -6,18 +6,14 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 
 from kling_relay.store.embedded import server as embedded
 from kling_relay.store.embedded.server import Server, acquire
-from kling_relay.store.schema import partitions
-from kling_relay.store.schema.migrate import migrate
+from tests.support.postgres import copied_cluster
 from tests.support.waiting import eventually
-
-_OPTIONS = {"shared_buffers": "64MB", "max_wal_size": "1GB", "log_min_messages": "fatal", "fsync": "on"}
 
 
 @asynccontextmanager
@@ -25,12 +21,6 @@ async def cluster() -> AsyncIterator[Server]:
     """Yield a server with the schema in its database, and remove it at the end."""
     server = await asyncio.to_thread(_made)
     try:
-        await migrate(server.url())
-        connection = await asyncpg.connect(server.url())
-        try:
-            await partitions.create_missing(connection, datetime.now(UTC), timedelta(days=90))
-        finally:
-            await connection.close()
         yield server
     finally:
         await asyncio.to_thread(_gone, server)
@@ -39,7 +29,7 @@ async def cluster() -> AsyncIterator[Server]:
 def _made() -> Server:
     directory = Path(tempfile.mkdtemp(prefix="kling-relay-faults-"))
     directory.chmod(0o711)
-    return acquire(directory, _OPTIONS)
+    return acquire(copied_cluster(directory, "fsync = on"))
 
 
 def _gone(server: Server) -> None:

@@ -1,10 +1,10 @@
-"""One PostgreSQL per test run, shared by its processes, and a database per test."""
+"""One PostgreSQL for each process of a test run, and a database per test."""
 
 import asyncio
 import fcntl
 import itertools
 import os
-import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +15,16 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from kling_relay.store.embedded.server import EmbeddedError, Server, _locked, _start, _stop, acquire
+from kling_relay.store.embedded.server import DATABASE, Server, _locked, _start, _stop, acquire
 from kling_relay.store.schema import partitions
 from kling_relay.store.schema.migrate import migrate
 
 TEMPLATE = "relay_template"
-_PREFIX = "kling-relay-tests-"
-_ABANDONED_AFTER = 3600.0
 _FASTER = {
     "fsync": "off",  # these databases need not survive a crash
     "shared_buffers": "64MB",
-    "max_wal_size": "1GB",
+    "max_wal_size": "256MB",
+    "min_wal_size": "32MB",
     "autovacuum_naptime": "5min",
     "log_min_messages": "fatal",
 }
@@ -35,32 +34,41 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def shared_postgres(run: str) -> Iterator[Server]:
-    """Start or join the PostgreSQL of the test run named `run`, with the migrated template in it.
-
-    The last process to leave stops it and removes its files; files of killed runs are removed after an hour.
-    """
-    directory = Path(tempfile.gettempdir()) / f"{_PREFIX}{run}"
-    with _one_at_a_time():
-        directory.mkdir(mode=0o711, exist_ok=True)
-        _remove_abandoned(directory.stat().st_mtime - _ABANDONED_AFTER)
-        server = acquire(directory, _FASTER)
-        try:
-            _apart(_make_template(server))
-        except BaseException:
-            _leave(server, directory)
-            raise
+def own_postgres(name: str) -> Iterator[Server]:
+    """Run a PostgreSQL with the migrated template until the end of the block, in the directory of the run."""
+    server = acquire(copied_cluster(Path(tempfile.gettempdir()) / name))
     try:
         yield server
     finally:
-        with _one_at_a_time():
-            _leave(server, directory)
+        server.release()
 
 
-def _leave(server: Server, directory: Path) -> None:
-    server.release()
-    if not (server.cluster / "postmaster.pid").exists():
-        shutil.rmtree(directory, ignore_errors=True)
+def copied_cluster(directory: Path, *settings: str) -> Path:
+    """Copy the run's pattern of a cluster to `directory`, with more settings; the first process of a run makes it.
+
+    Its database `relay` and the template have the schema.
+    """
+    pattern = Path(tempfile.gettempdir()) / "pattern"
+    with pattern.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not pattern.exists():
+            _make_pattern(pattern)
+    directory.mkdir(mode=0o711, exist_ok=True)
+    subprocess.run(["cp", "-a", pattern / "postgresql", directory], check=True)  # keeps the owner of the files
+    with (directory / "postgresql" / "postgresql.conf").open("a") as file:
+        file.writelines(f"{setting}\n" for setting in settings)
+    return directory
+
+
+def _make_pattern(pattern: Path) -> None:
+    unfinished = pattern.with_suffix(".new")
+    unfinished.mkdir(mode=0o711)
+    server = acquire(unfinished, _FASTER)
+    try:
+        _apart(_make_template(server))
+    finally:
+        server.release()
+    unfinished.rename(pattern)
 
 
 def restart(server: Server, mode: str = "fast") -> None:
@@ -88,12 +96,12 @@ async def fresh_database(server: Server, *, template: str = TEMPLATE) -> AsyncIt
 async def _make_template(server: Server) -> None:
     admin = await asyncpg.connect(server.url("postgres"))
     try:
-        if await admin.fetchval("SELECT datistemplate FROM pg_database WHERE datname = $1", TEMPLATE):
-            return
         await admin.execute(f"CREATE DATABASE {TEMPLATE}")
         await migrate(server.url(TEMPLATE))
         await _make_partitions(server.url(TEMPLATE))
         await admin.execute(f"ALTER DATABASE {TEMPLATE} IS_TEMPLATE true")
+        await admin.execute(f"DROP DATABASE {DATABASE}")
+        await admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
     finally:
         await admin.close()
 
@@ -110,23 +118,3 @@ def _apart(work: Coroutine[Any, Any, Result]) -> Result:
     """Run `work` in the event loop of another thread, because the test has one of its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    with (Path(tempfile.gettempdir()) / f"kling-relay-lock-{os.geteuid()}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_abandoned(before: float) -> None:
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        try:
-            if directory.stat().st_mtime > before:
-                continue
-            with (directory / "postgresql.users").open("r+") as users:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            acquire(directory).release()
-        except (OSError, EmbeddedError):  # in use, another user's, or just removed
-            continue
-        shutil.rmtree(directory, ignore_errors=True)

@@ -2,6 +2,9 @@
 
 `db`: it uses a PostgreSQL. `process`: it starts processes of its own. `browser`: it drives one. Only `long`, for a
 test that takes more than about five seconds, is written beside the test.
+
+The slow tests are distributed first and one by one, so that no worker is left with many of them at the end. The others
+go to a worker by files; so do slow ones that are not `long` and share what a fixture makes once for their file.
 """
 
 import re
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+
+SLOW = ("process", "browser", "long")
 
 _DATABASE_FIXTURES = {"postgres", "database"}
 _DATABASE_SOURCE = re.compile(r"tests\.faults\.cluster|store\.embedded\.server")
@@ -31,6 +36,18 @@ def mark(item: pytest.Item) -> None:
         item.add_marker("process")
     if "browser" in folders:
         item.add_marker("browser")
+    if not is_slow(item) or (_shares_fixtures(item) and not item.get_closest_marker("long")):
+        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Return whether `make test-fast` leaves the test out."""
+    return any(item.get_closest_marker(name) for name in SLOW)
+
+
+def _shares_fixtures(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - no public way to the scopes
+    return any(fixture.scope in {"module", "class"} for definitions in fixtures for fixture in definitions)
 
 
 @cache

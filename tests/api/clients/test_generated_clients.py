@@ -19,7 +19,7 @@ from tests.api.clients.conftest import Service
 from tests.support.paths import ROOT
 from tests.support.service import KEY
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 HERE = Path(__file__).parent / "generated"
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -117,7 +117,6 @@ async def generate(generator: Path, folder: Path, language: str, *options: str) 
     await run(folder, "java", "-jar", generator, "generate", "-g", language, "-i", DOCUMENT, "-o", folder, *options)
 
 
-@pytest.mark.long
 async def test_a_java_client_by_openapi_generator_orders_looks_up_and_lists(
     service: Service, tmp_path: Path, generator: Path
 ) -> None:
