@@ -95,6 +95,41 @@ def test_the_openapi_document_matches_openapi_s_own_schema() -> None:
     assert not OPENAPI_31_VALIDATOR.is_valid({**document, "paths": {"/": {"get": {"responses": 200}}}})
 
 
+def test_all_alternatives_of_a_request_are_components_that_one_member_tells_apart() -> None:
+    """Generators make types of combinations; of conditions (`if`, `dependentSchemas`) they make none, and need none."""
+    components = openapi.document()["components"]["schemas"]
+    for name, schema in components.items():
+        if name.endswith("Order"):
+            assert not {"allOf", "anyOf", "oneOf"} & schema.keys(), name
+            for member in schema["properties"].values():
+                assert not {"allOf", "anyOf", "oneOf", "const"} & member.keys(), (name, member)
+    request = components["QuoteRequest"]
+    assert request["discriminator"]["propertyName"] == "operation"
+    assert [option["$ref"] for option in request["oneOf"]] == list(request["discriminator"]["mapping"].values())
+
+
+def test_an_order_in_the_document_has_the_conditions_of_its_camera() -> None:
+    document = openapi.document()
+    order = {**document["components"]["schemas"]["VideosText2videoOrder"], "components": document["components"]}
+    is_valid = Draft202012Validator(order).is_valid
+    moves = {"type": "simple", "config": {"zoom": -3}}
+    assert is_valid({"prompt": "a", "camera_control": moves})
+    assert is_valid({"prompt": "a", "camera_control": {"config": {"zoom": 1}}, "mode": "std", "duration": "5"})
+    assert is_valid({"prompt": "a", "camera_control": {"type": "forward_up"}})
+    for wrong in (
+        {"prompt": " \t"},
+        {"prompt": "a\x00b"},
+        {"prompt": "a", "camera_control": moves, "mode": "pro"},
+        {"prompt": "a", "camera_control": moves, "duration": "10"},
+        {"prompt": "a", "camera_control": {"type": "simple"}},
+        {"prompt": "a", "camera_control": {"type": "simple", "config": {}}},
+        {"prompt": "a", "camera_control": {"type": "simple", "config": {"zoom": 0}}},
+        {"prompt": "a", "camera_control": {"type": "simple", "config": {"zoom": 1, "pan": 1}}},
+        {"prompt": "a", "camera_control": {"type": "forward_up", "config": {"zoom": 1}}},
+    ):
+        assert not is_valid(wrong), wrong
+
+
 def test_the_openapi_document_names_its_server_and_leaves_deliveries_to_asyncapi() -> None:
     document = openapi.document()
     assert [server["url"] for server in document["servers"]] == ["/"]

@@ -9,14 +9,19 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kling_relay.core.errors import CODES
-from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.web.api.kling import IDEMPOTENCY_KEY, UNKNOWN_FIELDS
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
 from kling_relay.web.routes import ROUTES
 from kling_relay.web.spec.examples import BODIES
-from kling_relay.web.spec.schemas import ERRORS, for_generators, order_name, order_schemas, stream_event_schema
+from kling_relay.web.spec.schemas import (
+    ERRORS,
+    for_generators,
+    order_name,
+    order_schemas,
+    stream_event_schema,
+)
 
 _ABOUT = """\
 The service between your back end and Kling. An order is on disk as a task before it is sent to the provider, and every
@@ -213,7 +218,7 @@ def _body(route: AnyRoute) -> dict[str, Any] | None:
     if route.name.startswith("order_"):
         schema = {"$ref": _REF + order_name(route.path)}
     elif route.name == "quote":
-        schema = {"oneOf": [_quoted_order(operation) for operation in Operation]}
+        schema = {"$ref": _REF + "QuoteRequest"}
     elif route.body_limit is BodyLimit.CALLBACK:
         media_type, schema = "*/*", {"description": "Kling's flat callback body; other content is recorded too"}
     elif route.body is not None:
@@ -222,20 +227,6 @@ def _body(route: AnyRoute) -> dict[str, Any] | None:
         return None
     example = {"example": BODIES[route.name]} if required else {}
     return {"required": required, "content": {media_type: {"schema": schema, **example}}}
-
-
-def _quoted_order(operation: Operation) -> dict[str, Any]:
-    """Return the schema of an order with its `operation` or a `kind` that stands for it."""
-    kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
-    named = {
-        "type": "object",
-        "oneOf": [{"required": ["operation"]}, {"required": ["kind"]}],
-        "properties": {
-            "operation": {"type": "string", "const": operation.value},
-            "kind": {"type": "string", "enum": kinds},
-        },
-    }
-    return {"allOf": [{"$ref": _REF + order_name(operation.value)}, named]}
 
 
 def _responses(route: AnyRoute) -> dict[str, Any]:

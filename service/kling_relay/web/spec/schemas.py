@@ -1,13 +1,14 @@
 """Schemas of the OpenAPI document that have no model: orders, errors and streamed events."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kling_relay.core.event import EventType
+from kling_relay.core.operation import Operation
 from kling_relay.core.order import MAX_EXTERNAL_ID, MODEL_NAME
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
-from kling_relay.core.rulebook import ANY_MODEL, OperationRules
+from kling_relay.core.rulebook import ANY_MODEL, OperationRules, Rulebook
 from kling_relay.core.validation import MAX_URL, SIMPLE
 from kling_relay.provider.rulebook_file import load_rulebook
 
@@ -17,6 +18,7 @@ SIGNATURE_HEADERS = {
     "webhook-signature": "v1,<Base64>; several, separated by spaces, while a secret is being rotated",
 }
 """The headers of every delivery."""
+_REF = "#/components/schemas/"
 _NULL = {"type": "null"}
 _FORMATS = {"integer": "int64", "number": "double"}
 
@@ -67,7 +69,7 @@ def order_name(path: str) -> str:
 
 
 def order_schemas() -> dict[str, Any]:
-    """Return one order schema per operation."""
+    """Return one order schema per operation, those of quotes, and what they refer to."""
     book = load_rulebook("seed")
     hook = {
         "type": "string",
@@ -82,20 +84,42 @@ def order_schemas() -> dict[str, Any]:
         "Relay-Unknown-Fields of the response. A number may be written as "
         "text, and a text of digits as a number. No text may contain NUL."
     )
-    return {
-        order_name(operation.value): {
+    schemas = _camera_schemas(book)
+    for operation, rules in book.operations.items():
+        name = order_name(operation.value)
+        order = {
             "type": "object",
             "description": about,
-            "required": [name for name, rule in rules.fields.items() if rule.required],
+            "required": [field for field, rule in rules.fields.items() if rule.required],
             "properties": {
                 "model_name": _model(rules),
-                **{name: _rule_schema(rule) for name, rule in rules.fields.items()},
+                **{field: _rule_schema(rule) for field, rule in rules.fields.items()},
                 "external_task_id": _EXTERNAL_ID,
                 "notify_hook": hook,
             },
-            **_field_combinations(rules),
+            **_camera_conditions(rules),
+            **_alternatives(rules),
         }
-        for operation, rules in book.operations.items()
+        schemas[name] = order
+        schemas[f"Quoted{name}"] = _quoted(order, operation)
+    return {**schemas, "QuoteRequest": _quote_request(tuple(book.operations))}
+
+
+def _quoted(order: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
+    """Return the schema of an order whose price is asked for. Generated clients tell them apart by `operation`."""
+    return {
+        **order,
+        "description": "An order whose price is asked for. A `kind` may stand for the `operation`.",
+        "required": ["operation", *order["required"]],
+        "properties": {"operation": {"type": "string", "enum": [operation.value]}, **order["properties"]},
+    }
+
+
+def _quote_request(operations: Sequence[Operation]) -> dict[str, Any]:
+    references = {operation.value: f"{_REF}Quoted{order_name(operation.value)}" for operation in operations}
+    return {
+        "oneOf": [{"$ref": reference} for reference in references.values()],
+        "discriminator": {"propertyName": "operation", "mapping": references},
     }
 
 
@@ -106,8 +130,8 @@ _EXTERNAL_ID = {
     "format": "printable",
     "description": "Your own id for the task, unique per client, in printable characters; works in paths too",
 }
-_NOT_BLANK = "[^\\s\\u0000-\\u001f\\u0085]"
 _NO_NUL = "^[^\\u0000]*$"
+_NOT_BLANK = "^[^\\u0000]*[^\\s\\u0000-\\u001f\\u0085][^\\u0000]*$"
 
 
 def _model(rules: OperationRules) -> dict[str, Any]:
@@ -121,8 +145,8 @@ def _model(rules: OperationRules) -> dict[str, Any]:
 def _rule_schema(rule: Rule) -> dict[str, Any]:
     match rule:
         case Text():
-            blank = {"allOf": [{"pattern": _NOT_BLANK}]} if rule.required else {}
-            return {"type": "string", "maxLength": rule.max_length, "pattern": _NO_NUL, **blank}
+            pattern = _NOT_BLANK if rule.required else _NO_NUL
+            return {"type": "string", "maxLength": rule.max_length, "pattern": pattern}
         case Number():
             default = {} if rule.default is None else {"default": rule.default}
             kind = "integer" if rule.whole else "number"
@@ -134,38 +158,54 @@ def _rule_schema(rule: Rule) -> dict[str, Any]:
             about = f"A JPEG or PNG image, as a URL or in Base64, at most {rule.max_bytes} bytes"
             return {"type": "string", "format": "picture", "description": about}
         case Camera():
-            return _camera(rule)
+            return {"$ref": _REF + "CameraControl"}
 
 
-def _camera(rule: Camera) -> dict[str, Any]:
-    """Return the schema of a camera control: `simple` moves along exactly one axis, the others have no config."""
+def _camera_schemas(book: Rulebook) -> dict[str, Any]:
+    """Return the schemas of a camera control: `simple` moves along exactly one axis, the others have no config.
+
+    All operations of the book have the same one.
+    """
+    rules = [rule for operation in book.operations.values() for rule in operation.fields.values()]
+    rule = next(rule for rule in rules if isinstance(rule, Camera))
     axis: dict[str, Any] = {"type": "number", "minimum": -rule.span, "maximum": rule.span, "not": {"const": 0}}
-    config = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-        "properties": dict.fromkeys(rule.axes, axis),
-    }
     other_types = [kind for kind in rule.types if kind != SIMPLE]
-    empty = {"type": "object", "maxProperties": 0}
     return {
-        "type": "object",
-        "anyOf": [
-            {"required": ["config"], "properties": {"type": {"const": SIMPLE}, "config": config}},
-            {"required": ["type"], "properties": {"type": {"enum": other_types}, "config": empty}},
-        ],
+        "CameraConfig": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(rule.axes, axis),
+        },
+        "CameraControl": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": list(rule.types), "default": SIMPLE},
+                "config": {"$ref": _REF + "CameraConfig"},
+            },
+            "if": {"required": ["type"], "properties": {"type": {"enum": other_types}}},
+            "then": {"properties": {"config": {"maxProperties": 0}}},
+            "else": {"required": ["config"], "properties": {"config": {"minProperties": 1, "maxProperties": 1}}},
+        },
     }
 
 
-def _field_combinations(rules: OperationRules) -> dict[str, Any]:
-    """Return the conditions between fields."""
-    cases: list[dict[str, Any]] = [{"anyOf": [{"required": [name]} for name in group]} for group in rules.at_least_one]
+def _camera_conditions(rules: OperationRules) -> dict[str, Any]:
+    """Return what an order with a camera control must have besides, in a keyword of which generators make no types."""
+    conditions: dict[str, Any] = {}
     for name, rule in rules.fields.items():
         if isinstance(rule, Camera) and rule.only:
-            alternatives = [_with_values(rules, values) for values in rule.only]
-            cases.append({"anyOf": [{"not": {"required": [name]}}, *alternatives]})
-    return {"allOf": cases} if cases else {}
+            cases = [_with_values(rules, values) for values in rule.only]
+            conditions[name] = cases[0] if len(cases) == 1 else {"anyOf": cases}
+    return {"dependentSchemas": conditions} if conditions else {}
+
+
+def _alternatives(rules: OperationRules) -> dict[str, Any]:
+    """Return the conditions that an order has at least one field of each group."""
+    conditions = []
+    for group in rules.at_least_one:
+        *others, last = [{"required": [name]} for name in group]
+        conditions.append({"if": {"not": {"anyOf": others}}, "then": last})
+    return {"allOf": conditions} if conditions else {}
 
 
 def _with_values(rules: OperationRules, values: Mapping[str, str]) -> dict[str, Any]:

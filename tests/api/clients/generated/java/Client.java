@@ -4,8 +4,11 @@ import java.util.HashMap;
 import java.util.List;
 import org.openapitools.client.ApiClient;
 import org.openapitools.client.api.KlingApi;
+import org.openapitools.client.api.MoneyApi;
 import org.openapitools.client.api.TasksApi;
 import org.openapitools.client.model.KlingTask;
+import org.openapitools.client.model.QuoteRequest;
+import org.openapitools.client.model.QuotedVideosText2videoOrder;
 import org.openapitools.client.model.TaskDetail;
 import org.openapitools.client.model.VideosText2videoOrder;
 
@@ -17,7 +20,13 @@ public final class Client {
         client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + System.getenv("RELAY_KEY")));
         var kling = new KlingApi(client);
         var tasks = new TasksApi(client);
+        var money = new MoneyApi(client);
 
+        var quoted = new QuotedVideosText2videoOrder()
+            .operation(QuotedVideosText2videoOrder.OperationEnum.VIDEOS_TEXT2VIDEO)
+            .prompt("a rabbit")
+            .duration(QuotedVideosText2videoOrder.DurationEnum._10);
+        String quote = money.quote(new QuoteRequest(quoted)).getAmount();
         var order = new VideosText2videoOrder().prompt("a rabbit").duration(VideosText2videoOrder.DurationEnum._10);
         KlingTask ordered = kling.orderVideosText2video(order, null, null).getData();
         String task = ordered.getTaskId();
@@ -28,6 +37,7 @@ public final class Client {
         var found = tasks.listTasks(5L, null, null, null, since, null, null).getData();
 
         var report = new HashMap<String, Object>();
+        report.put("quoted", quote);
         report.put("task_id", task);
         report.put("created_at", ordered.getCreatedAt());
         report.put("charged", detail.getCharge().getCharged());

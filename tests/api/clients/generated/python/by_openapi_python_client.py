@@ -7,10 +7,23 @@ from datetime import UTC, datetime
 
 from kling_relay_client import AuthenticatedClient
 from kling_relay_client.api.kling import list_videos_text2video, order_videos_text2video, show_videos_text2video
+from kling_relay_client.api.money import quote
 from kling_relay_client.api.tasks import list_tasks, show_task
-from kling_relay_client.models import VideosText2VideoOrder, VideosText2VideoOrderDuration
+from kling_relay_client.models import (
+    QuotedVideosText2VideoOrder,
+    QuotedVideosText2VideoOrderDuration,
+    QuotedVideosText2VideoOrderOperation,
+    VideosText2VideoOrder,
+    VideosText2VideoOrderDuration,
+)
 
 client = AuthenticatedClient(base_url=os.environ["RELAY_URL"], token=os.environ["RELAY_KEY"])
+quoted = QuotedVideosText2VideoOrder(
+    operation=QuotedVideosText2VideoOrderOperation.VIDEOSTEXT2VIDEO,
+    prompt="a rabbit",
+    duration=QuotedVideosText2VideoOrderDuration.VALUE_1,
+)
+price = quote.sync(client=client, body=quoted)
 order = VideosText2VideoOrder(prompt="a rabbit", duration=VideosText2VideoOrderDuration.VALUE_1)
 ordered = order_videos_text2video.sync(client=client, body=order).data
 detail = show_task.sync(ordered.task_id, client=client, wait=20)
@@ -20,6 +33,7 @@ found = list_tasks.sync(client=client, since=datetime(2026, 1, 1, tzinfo=UTC)).d
 print(
     json.dumps(
         {
+            "quoted": price.amount,
             "task_id": ordered.task_id,
             "created_at": ordered.created_at,
             "charged": detail.charge.charged,

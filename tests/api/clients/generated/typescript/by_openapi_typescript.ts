@@ -16,6 +16,8 @@ async function read<T>(answer: Promise<{ data?: T; error?: unknown }>): Promise<
 }
 
 const body = { prompt: "a rabbit", duration: "10" as const };
+const quoted = { operation: "videos/text2video" as const, ...body };
+const quote = await read(client.POST("/v1/quotes", { body: quoted }));
 const ordered = (await read(client.POST("/kling/v1/videos/text2video", { body }))).data;
 const path = { task: ordered.task_id };
 const detail = await read(client.GET("/v1/tasks/{task}", { params: { path, query: { wait: 20 } } }));
@@ -26,6 +28,7 @@ const tasks = (await read(client.GET("/v1/tasks", { params: { query: { since, st
 
 console.log(
   JSON.stringify({
+    quoted: quote.amount,
     task_id: ordered.task_id,
     created_at: ordered.created_at,
     charged: detail.charge.charged,
