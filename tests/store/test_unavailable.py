@@ -8,16 +8,19 @@ import pytest
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import (
     BadRowError,
+    CollisionError,
     MissingPartitionError,
     Statement,
+    StoreConnectionError,
     StoreReadOnlyError,
     StoreUnavailableError,
 )
 from tests.support.waiting import eventually
 
 NO_CLIENT_FAULT = (
-    "08006", "25006", "25P02", "28000", "28P01", "3D000", "53000", "53100", "53200", "53300", "53400",
-    "55000", "55006", "57000", "57014", "57P01", "57P02", "57P03", "58000", "58030", "58P01", "F0000", "XX000", "XX001",
+    "08006", "25006", "25P02", "28000", "28P01", "3D000", "3F000", "40003", "42501", "42P01", "53000", "53100", "53200",
+    "53300", "53400", "55000", "55006", "57000", "57014", "57P01", "57P02", "57P03", "57P05", "58000", "58030", "58P01",
+    "F0000", "XX000", "XX001",
 )  # fmt: skip
 
 
@@ -44,8 +47,27 @@ async def test_a_value_that_cannot_be_stored_is_a_bad_row(store: Database, state
 
 
 async def test_a_fault_of_our_own_statement_passes_through(store: Database) -> None:
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await Statement("SELECT FROM nothing_of_ours").rows(store.pool)
+    for ours, fault in (("SELEKT", asyncpg.PostgresSyntaxError), ("SELECT nothing", asyncpg.UndefinedColumnError)):
+        with pytest.raises(fault):
+            await Statement(ours).rows(store.pool)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "55P03", "23505"])
+async def test_a_statement_that_another_transaction_was_in_the_way_of_can_be_repeated(
+    store: Database, state: str
+) -> None:
+    with pytest.raises(CollisionError):
+        await raising(state).run(store.pool)
+
+
+async def test_connections_that_have_lost_their_prepared_statements_are_replaced(store: Database) -> None:
+    count = Statement("SELECT count(*) FROM tasks")
+    assert await count.scalar(store.pool) == 0
+    async with store.pool.acquire() as lent:
+        await lent.execute("DEALLOCATE ALL")  # as DISCARD ALL does, or a pooler between us and the server
+    with pytest.raises(StoreConnectionError):
+        await count.scalar(store.pool)
+    assert await count.scalar(store.pool) == 0
 
 
 async def test_a_row_without_a_partition_is_unavailable_and_a_broken_constraint_is_a_bad_row(store: Database) -> None:

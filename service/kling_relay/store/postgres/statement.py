@@ -45,6 +45,10 @@ class StoreReadOnlyError(StoreUnavailableError):
     """The server takes no writes: it is a standby, or it was set to read-only. Nothing was written."""
 
 
+class StoreConnectionError(StoreUnavailableError):
+    """The connection no longer has its prepared statements: something in between reset it. Nothing was written."""
+
+
 class MissingPartitionError(StoreUnavailableError):
     """A row has no partition. Nothing was written."""
 
@@ -57,13 +61,20 @@ class BadRowError(StoreError):
     """A value that the database cannot store."""
 
 
-UNAVAILABLE = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "F0", "XX"})
+UNAVAILABLE = frozenset({"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58", "F0", "XX"})
 """Classes of SQLSTATE by which a server says that it cannot do this now; nothing is wrong with the statement.
 
-Connection lost (08), read-only or an ended transaction (25), no access (28, 3D), resources (53), a state that is in the
-way (55), operator (57), its disk and files (58, F0), its own faults (XX).
+Connection lost (08), read-only or an ended transaction (25), no access (28, 3D, 3F), rolled back (40), resources (53),
+a state that is in the way (55), operator (57), its disk and files (58, F0), its own faults (XX).
 """
-_READ_ONLY = "25006"
+_TAKEN_AWAY = frozenset({"42501", "42P01"})
+"""A right was revoked, or a table is gone: somebody works on the database, or restores it."""
+_KINDS: Mapping[str, type[StoreError]] = {
+    "25006": StoreReadOnlyError,
+    # a prepared statement is unknown or exists already: DISCARD ALL, or a pooler without RELAY_DATABASE_POOLER
+    "26000": StoreConnectionError,
+    "42P05": StoreConnectionError,
+}
 _CHECK_VIOLATION = "23514"
 _COLLISIONS = (
     asyncpg.SerializationError,
@@ -81,7 +92,7 @@ def translated(runner: Runner | None = None) -> Iterator[None]:
     """Map the driver's errors to a StoreError. Errors in our own SQL pass through.
 
     If the server takes no writes, the connections of the pool behind `runner` are replaced, because the database's
-    name may lead to another server by now.
+    name may lead to another server by now; so are connections that have lost their statements.
     """
     try:
         yield
@@ -89,7 +100,7 @@ def translated(runner: Runner | None = None) -> Iterator[None]:
         failure = _failure(error)
         if failure is None:
             raise
-        if runner is not None and isinstance(failure, StoreReadOnlyError):
+        if runner is not None and isinstance(failure, StoreReadOnlyError | StoreConnectionError):
             replace_connections(runner)
         raise failure from error
 
@@ -110,13 +121,13 @@ def _server_failure(error: asyncpg.PostgresError) -> StoreError | None:
     state = error.sqlstate or ""
     if isinstance(error, _COLLISIONS):
         return CollisionError(str(error))
-    if state == _READ_ONLY:
-        return StoreReadOnlyError(str(error))
+    if (kind := _KINDS.get(state)) is not None:
+        return kind(str(error))
     if state == _CHECK_VIOLATION and not error.constraint_name:  # all but "no partition found" name a constraint
         return MissingPartitionError(str(error))
     if isinstance(error, _BAD):
         return BadRowError(str(error))
-    if state[:2] in UNAVAILABLE:
+    if state[:2] in UNAVAILABLE or state in _TAKEN_AWAY:
         return StoreUnavailableError(f"{type(error).__name__}: {error}")
     return None
 
