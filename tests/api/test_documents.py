@@ -95,7 +95,7 @@ def test_the_openapi_document_matches_openapi_s_own_schema() -> None:
     assert not OPENAPI_31_VALIDATOR.is_valid({**document, "paths": {"/": {"get": {"responses": 200}}}})
 
 
-def test_all_alternatives_of_a_request_are_components_that_one_member_tells_apart() -> None:
+def test_alternatives_of_a_request_are_components_with_a_discriminator() -> None:
     """Generators make types of combinations; of conditions (`if`, `dependentSchemas`) they make none, and need none."""
     components = openapi.document()["components"]["schemas"]
     for name, schema in components.items():

@@ -106,7 +106,7 @@ def order_schemas() -> dict[str, Any]:
 
 
 def _quoted(order: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
-    """Return the schema of an order whose price is asked for. Generated clients tell them apart by `operation`."""
+    """Return the schema of an order whose price is asked for. Generated clients go by its `operation`."""
     return {
         **order,
         "description": "An order whose price is asked for. A `kind` may stand for the `operation`.",
