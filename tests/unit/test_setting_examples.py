@@ -20,6 +20,7 @@ WITHOUT_LITERAL = re.compile(r"[$…<{%]")
 FILES = frozenset({"RELAY_SECRETS_DIR"})
 NEEDS = {
     "RELAY_PROVIDER_KEY": {"RELAY_PROVIDER_URL": "https://gateway.example"},
+    "RELAY_PROVIDER_PROXY": {"RELAY_PROVIDER_URL": "https://gateway.example", "RELAY_PROVIDER_KEY": "hk-1"},
     "RELAY_PROVIDER_URL": {"RELAY_PROVIDER_KEY": "hk-1"},
     "RELAY_DATABASE_URL": {"RELAY_SIGNING_KEYS": "k" * 32},
 }

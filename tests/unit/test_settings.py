@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kling_relay.settings import Settings, SettingsError, describe, read, risks
+from kling_relay.settings import Settings, SettingsError, describe, provider_proxy, read, risks
 from kling_relay.settings.units import Ports, read_duration, read_size, write_duration, write_size
 
 KEY = "k" * 32
@@ -109,11 +109,12 @@ def test_no_fault_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         SIGNING_KEYS="hush-hush",
         PROVIDER_KEY="hush hush",
         PROVIDER_WEBHOOK_SECRET="hush-hush",
+        PROVIDER_PROXY="socks5://me:hush-hush@proxy",
         BOOTSTRAP_KEY="hush-hush",
         PROVIDER_URL="https://me:hush-hush@gateway",
     )
     assert "hush" not in sentences
-    assert len(sentences.splitlines()) == 6
+    assert len(sentences.splitlines()) == 7
 
 
 def test_a_misspelt_name_is_a_fault_that_suggests_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,3 +220,35 @@ def test_a_written_time_is_read_as_itself(milliseconds: int) -> None:
 @given(st.integers(1, 2**40))
 def test_a_written_size_is_read_as_itself(size: int) -> None:
     assert read_size(write_size(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("proxy", "variables", "used"),
+    [
+        ("http://me:pw@proxy.example:3128", {"NO_PROXY": "*"}, "http://me:pw@proxy.example:3128"),
+        ("env", {"HTTPS_PROXY": "http://a.example"}, "http://a.example"),
+        ("env", {"https_proxy": "b.example:1", "HTTP_PROXY": "http://c.example"}, "b.example:1"),
+        ("env", {"ALL_PROXY": "http://d.example"}, "http://d.example"),
+        ("env", {"HTTPS_PROXY": "http://a.example", "NO_PROXY": "other, .gateway.example"}, None),
+        ("env", {"HTTPS_PROXY": "http://a.example", "NO_PROXY": "way.example"}, "http://a.example"),
+        ("env", {"HTTP_PROXY": "http://c.example"}, None),
+        ("", {"HTTPS_PROXY": "http://a.example"}, None),
+    ],
+)
+def test_the_proxy_of_the_provider_is_the_settings_or_that_of_the_environment(
+    proxy: str, variables: dict[str, str], used: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    url = "https://api.gateway.example"
+    monkeypatch.setenv("RELAY_PROVIDER_PROXY", proxy)
+    monkeypatch.setenv("RELAY_PROVIDER_URL", url)
+    monkeypatch.setenv("RELAY_PROVIDER_KEY", "hk-1")
+    assert provider_proxy(read(), url) == used
+
+
+def test_a_proxy_without_a_provider_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert faults(monkeypatch, PROVIDER_PROXY="env") == "RELAY_PROVIDER_PROXY has no effect without RELAY_PROVIDER_URL."

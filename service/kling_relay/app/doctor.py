@@ -15,7 +15,7 @@ from kling_relay.app.database_errors import tls_reason
 from kling_relay.app.doctor_database import check_database
 from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
 from kling_relay.provider.dialects import DIALECTS, credential
-from kling_relay.settings import Settings, risks
+from kling_relay.settings import Settings, provider_proxy, risks
 
 CHECK_TIMEOUT = 10.0
 """Seconds that one check may take."""
@@ -79,7 +79,12 @@ async def _check_provider(settings: Settings) -> list[Finding]:
     sent_at = clock.now()
     async with (
         aiohttp.ClientSession() as session,
-        session.get(url, headers={"Authorization": key.authorization(sent_at)}, allow_redirects=False) as response,
+        session.get(
+            url,
+            headers={"Authorization": key.authorization(sent_at)},
+            allow_redirects=False,
+            proxy=provider_proxy(settings, url),
+        ) as response,
     ):
         status, date = response.status, response.headers.get("Date")
     findings = [_provider_finding(status, settings.provider_url)]

@@ -33,7 +33,7 @@ from kling_relay.provider.client import Provider
 from kling_relay.provider.dialects import DIALECTS
 from kling_relay.provider.price_file import load_prices
 from kling_relay.provider.rulebook_file import load_rulebook
-from kling_relay.settings import Settings
+from kling_relay.settings import Settings, provider_proxy
 from kling_relay.store.access import secrets, subscription_headers
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.deliveries.recipients import Recipient
@@ -283,6 +283,7 @@ def provider_of(settings: Settings, url: str) -> Provider:
         submit_timeout=settings.provider_timeout.total_seconds(),
         poll_timeout=min(15.0, settings.provider_timeout.total_seconds()),
         max_response=settings.answer_limit,
+        proxy=provider_proxy(settings, url),
     )
 
 

@@ -2,6 +2,7 @@
 
 from kling_relay.settings.load import Settings, SettingsError, read, risks
 from kling_relay.settings.postgres_url import server_place
+from kling_relay.settings.proxy import provider_proxy
 from kling_relay.settings.table import Row, describe
 
-__all__ = ["Row", "Settings", "SettingsError", "describe", "read", "risks", "server_place"]
+__all__ = ["Row", "Settings", "SettingsError", "describe", "provider_proxy", "read", "risks", "server_place"]

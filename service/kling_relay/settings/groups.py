@@ -19,6 +19,7 @@ from kling_relay.settings.units import (
     PortRanges,
     Postgres,
     ProviderKey,
+    ProxyAddress,
     SigningKeys,
     Size,
     Token,
@@ -95,6 +96,9 @@ class ProviderSettings(SettingsGroup):
     external_task_id."""
     provider_hook_fields: Annotated[Words, Unset("the dialect's own")] = ()
     """Names of the members that carry our callback URL, for gateways that drop the usual one."""
+    provider_proxy: Annotated[ProxyAddress | None, Unset("none")] = None
+    """An HTTP proxy for calls to the provider, e.g. http://proxy.example:3128. `env` takes HTTPS_PROXY, HTTP_PROXY and
+    NO_PROXY. Deliveries never use a proxy."""
     provider_webhook_secret: Annotated[WebhookSecret | None, Unset("none")] = None
     """A secret `whsec_…`. If it is set, callbacks must carry a valid Standard Webhooks signature."""
     provider_slots: Annotated[Count | None, Unset("unlimited")] = None

@@ -198,6 +198,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
             {"provider_url", "provider_key"},
             "RELAY_PROVIDER_KEY has no effect without RELAY_PROVIDER_URL: set both, or neither.",
         )
+    if settings.provider_proxy and not settings.provider_url:
+        yield {"provider_url", "provider_proxy"}, "RELAY_PROVIDER_PROXY has no effect without RELAY_PROVIDER_URL."
     if settings.provider_dialect == "kling" and settings.provider_key:
         halves = settings.provider_key.get_secret_value().split(":")
         if len(halves) > 2 or not all(halves):

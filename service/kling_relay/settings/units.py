@@ -162,6 +162,19 @@ def _token(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _proxy(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value().strip()
+    if text != "env":
+        try:
+            parts = urlsplit(text)
+            is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_valid = False
+        if not is_valid:
+            raise ValueError("should be an HTTP proxy such as http://user:password@proxy.example:3128, or env")
+    return SecretStr(text)
+
+
 def _printable(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError("should be printable characters without spaces")
@@ -184,5 +197,6 @@ SigningKeys = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_signing_key)], ...], _from_list(SecretStr), Field(min_length=1)
 ]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+ProxyAddress = Annotated[SecretStr, AfterValidator(_proxy)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 ProviderKey = Annotated[SecretStr, AfterValidator(_printable)]
