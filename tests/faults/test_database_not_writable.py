@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from kling_relay.app.serving import Role
-from kling_relay.sandbox import Profile, Sandbox
+from kling_relay.sandbox import Sandbox
 from kling_relay.store.postgres.statement import MissingPartitionError
 from kling_relay.store.schema import partitions
 from kling_relay.store.tables import PARTITIONED
@@ -126,38 +126,6 @@ async def test_a_process_survives_a_read_only_database(role: Role) -> None:
         assert len(failures) <= 6 * len(by_kind), failures
         await set_read_only(server, "off")
         assert await process.leave() == 0
-
-
-async def test_answers_of_the_provider_in_a_read_only_moment_are_written_afterwards() -> None:
-    async with (
-        cluster() as server,
-        sandboxed(Profile(seconds=(0.0, 0.01))) as (sandbox, provider),
-        running(server.url(), provider, sweep_after="60s") as relay,
-    ):
-        prompts = {"accepted": "[slow:1s]", "busy": "[slow:1s][1303:1]", "refused": "[slow:1s][1301]"}
-        ordering = [
-            asyncio.ensure_future(relay.call("POST", DOOR, json={"prompt": f"a rabbit {directives}"}))
-            for directives in prompts.values()
-        ]
-        await sandbox.until(lambda: orders(sandbox) == len(prompts))
-        await set_read_only(server, "on")
-        tasks = {}
-        for name, answer in zip(prompts, await asyncio.gather(*ordering), strict=True):
-            status, said = answer
-            assert (status, said["data"]["task_status"]) == (200, "submitted"), (name, said)
-            tasks[name] = said["data"]["task_id"]
-        assert await _is_refused(relay, "POST", DOOR, json=ORDER)
-        await set_read_only(server, "off")
-        assert (await relay.final(tasks["busy"]))["task_status"] == "succeed"  # it was sent again
-        refused = await relay.final(tasks["refused"])
-        assert (refused["task_status"], "1301" in refused["task_status_msg"]) == ("failed", True), refused
-        assert orders(sandbox) == len(prompts) + 1
-
-        async def is_accepted() -> bool:
-            task = await relay.task(tasks["accepted"])
-            return bool(task["task_status"] == "succeed" or task["submission"]["state"] == "accepted")
-
-        await eventually(is_accepted)
 
 
 async def test_a_missing_partition_is_answered_503_until_there_is_one_again() -> None:
