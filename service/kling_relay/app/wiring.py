@@ -191,6 +191,7 @@ def _send(
     tunables: Tunables,
 ) -> Send:
     url = settings.own_url
+    max_wait = min(tunables.send.max_wait, settings.task_deadline.total_seconds() / 10)
     claimed_for = max(tunables.send.claimed_for, 2 * settings.provider_timeout.total_seconds())
     return Send(
         database,
@@ -204,7 +205,7 @@ def _send(
         poll_after=min(settings.sweep_after.total_seconds(), 10.0),
         slots_limit=settings.provider_slots,
         observer=observer,
-        tunables=replace(tunables.send, claimed_for=claimed_for),
+        tunables=replace(tunables.send, claimed_for=claimed_for, max_wait=max_wait),
     )
 
 

@@ -15,6 +15,8 @@ from kling_relay.client.transport import CONNECTION_ERRORS, Transport, connectio
 
 SILENCE = 60.0
 """Seconds without a heartbeat after which a stream counts as broken; the service sends one every 15 s."""
+MAX_RETRY_AFTER = 60.0
+"""Seconds; a longer Retry-After counts as this, because the stream has no other way to go on."""
 
 Types = Sequence[str] | str | None
 """Types of events or patterns, as in a subscription: `task.succeed`, `task.*`."""
@@ -70,7 +72,8 @@ class EventLog:
             except (UnreachableError, UnavailableError, RateLimitedError) as error:
                 if not is_connected:
                     raise
-                await sleep(max(getattr(error, "retry_after", None) or 0.0, self._transport.pause(failures)))
+                retry_after = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER)
+                await sleep(max(retry_after, self._transport.pause(failures)))
                 failures += 1
             else:
                 await sleep(reader.retry or self._transport.pause(failures))

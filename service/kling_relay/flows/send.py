@@ -85,6 +85,8 @@ class SendTunables:
     """How long a lost claim is released again and again: its statement may still be running at the server."""
     persist_in_stop: float = 20.0
     """The same while the process stops."""
+    max_wait: float = 300.0
+    """The longest Retry-After of the provider that is honoured. A longer one counts as this."""
     retry_after: float = 0.25
     """Before an outcome is written again; doubled each time up to `max_retry_after`."""
     max_retry_after: float = 2.0
@@ -258,7 +260,7 @@ class Send:
                 outcome = await self._apply(order, signal)
             case RetryLater(code, reason, retry_after):
                 attempt = order.attempt + 1
-                wait = max(backoff(attempt, self.random_fraction()), retry_after or 0.0)
+                wait = max(backoff(attempt, self.random_fraction()), min(retry_after or 0.0, self.tunables.max_wait))
                 await submissions.set_waiting(self.database, order.task, claim_id, attempt, f"{reason} ({code})", wait)
             case Unknown(reason):
                 await submissions.set_unknown(self.database, order.task, claim_id, reason, self.poll_after)

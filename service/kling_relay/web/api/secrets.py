@@ -8,7 +8,7 @@ import asyncio
 from datetime import timedelta
 
 from kling_relay.core.delivery import MAX_ENDPOINT_AGE
-from kling_relay.core.errors import Conflict, NotFound
+from kling_relay.core.errors import Conflict, NotFound, Unauthenticated
 from kling_relay.core.event import rfc3339
 from kling_relay.core.key import Scope
 from kling_relay.store.access import client_keys, secrets
@@ -51,12 +51,22 @@ async def rotate_secret(request: Request[None, RotateSecretRequest]) -> Response
 
 
 async def show_hook_secret(request: Request[EmptyQuery]) -> Response:
-    """Return the secret of the client's hooks; there is no other way to get it."""
+    """Return the secret of the client's hooks; there is no other way to get it.
+
+    Raises Unauthenticated if its signing key was removed, because nobody can be given it then.
+    """
     context, client = request.context, request.caller.client
     ciphertext = await client_keys.hook_secret(context.database, client)
     if ciphertext is None:
         raise NotFound
-    return json_response({"secret": secrets.decrypt_hook_secret(context.encryptor, client, ciphertext)})
+    try:
+        secret = secrets.decrypt_hook_secret(context.encryptor, client, ciphertext)
+    except DecryptionError:
+        raise Unauthenticated(
+            "The secret of your hooks cannot be read any more, because the signing key under which the service keeps it"
+            " was removed; nothing is delivered to hooks. POST /v1/hook-secret/rotate makes a new one."
+        ) from None
+    return json_response({"secret": secret})
 
 
 async def rotate_hook_secret(request: Request[None, EmptyRequest]) -> Response:

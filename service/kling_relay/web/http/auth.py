@@ -19,7 +19,7 @@ from kling_relay.core.errors import RateLimited, Unauthenticated
 from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, digests_equal
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow
-from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.access.encryption import DecryptionError, Encryptor
 from kling_relay.store.postgres.database import Database
 
 CACHED_FOR = 4.0
@@ -28,6 +28,10 @@ MAX_CACHED = 10_000
 MAX_CLOCK_SKEW = 5.0
 """Seconds that a client's clock may differ from ours."""
 _MAX_JWT = 4096
+_UNVERIFIABLE = (
+    "No JWT of this key can be verified any more, because the signing key under which the service keeps it was removed."
+    " Send the key itself, or sign with a new key."
+)
 
 
 @dataclass(slots=True)
@@ -115,7 +119,10 @@ class Authenticator:
         row = await self._find(identifier)
         if row is None:
             return None
-        secret = secrets.decrypt_key(self._encryptor, row.id, row.secret)
+        try:
+            secret = secrets.decrypt_key(self._encryptor, row.id, row.secret)
+        except DecryptionError:
+            raise Unauthenticated(_UNVERIFIABLE) from None
         if len(secret.encode()) < MIN_SIGNING_CHARACTERS:
             raise Unauthenticated(f"A key must have at least {MIN_SIGNING_CHARACTERS} bytes to sign a JWT.")
         _check_times(_claims(token, secret), now)
