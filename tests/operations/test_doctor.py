@@ -11,10 +11,12 @@ from aiohttp import web
 
 from kling_relay.app.doctor import examine
 from kling_relay.app.doctor_finding import CheckState, Finding, clock_finding
+from kling_relay.core.ids import lower_bound
 from kling_relay.settings import Settings
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.server_check import ServerCheck
 from kling_relay.store.schema import tx_offset
+from kling_relay.store.tables import PARTITIONED
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
 from tests.support.postgres import fresh_database
 from tests.support.service import running, sandboxed, settings_for
@@ -86,6 +88,19 @@ async def test_lost_partitions_and_secrets_under_a_missing_key_are_errors(databa
     )
     assert worst(findings["partitions"]).state is CheckState.ERROR
     assert worst(findings["secrets"]).state is CheckState.ERROR
+
+
+async def test_an_old_partition_that_is_not_dropped_is_a_warning(database: str) -> None:
+    for parent in PARTITIONED:
+        start, end = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 3))
+        await execute(
+            database,
+            f"CREATE TABLE {parent}_p20260101_20260103 PARTITION OF {parent}"
+            f" FOR VALUES FROM ('{lower_bound(start)}') TO ('{lower_bound(end)}')",
+        )
+    finding = worst((await examined(settings_for(database, NOBODY)))["partitions"])
+    assert (finding.state, "should have been dropped" in finding.detail) == (CheckState.WARNING, True)
+    assert "KlingRelayRetentionBehind" in finding.advice
 
 
 async def test_events_ahead_of_the_servers_transactions_are_an_error_until_a_migration(database: str) -> None:

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from kling_relay.core.ids import lower_bound
+from kling_relay.store.deliveries import expiry
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.postgres.database import Database, connect
 from kling_relay.store.postgres.statement import CollisionError
 from kling_relay.store.schema.partitions import NotTableOwnerError, PartitionRange, create_missing, drop_old, ranges
 from kling_relay.store.tables import PARTITIONED
 from tests.support.pgbouncer import MISSING, PROGRAM, pgbouncer
-from tests.support.service import running, sandboxed
+from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
 
 RETENTION = timedelta(days=30)
@@ -27,9 +29,9 @@ async def store(database: str) -> AsyncIterator[Database]:
         yield opened
 
 
-async def drop(store: Database) -> list[str]:
+async def drop(store: Database, now: datetime = LATER) -> list[str]:
     async with store.pool.acquire() as connection:
-        return await drop_old(connection, LATER, RETENTION)
+        return await drop_old(connection, now, RETENTION)
 
 
 async def left(store: Database) -> set[str]:
@@ -93,6 +95,52 @@ async def test_two_workers_can_drop_old_partitions_at_once(store: Database) -> N
         if not await left(store):
             return
     pytest.fail("they kept one another from it")
+
+
+async def test_two_workers_count_each_expired_delivery_once(store: Database) -> None:
+    await store.pool.execute(
+        "INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)"
+        " SELECT $1, n, gen_random_uuid(), 0, 0, now() FROM generate_series(1, 5000) AS n",
+        lower_bound(NOW),
+    )
+    await asyncio.gather(drop(store), drop(store), return_exceptions=True)
+    while await left(store):
+        await drop(store)
+    assert await store.pool.fetchval("SELECT count(*) FROM pending_deliveries") == 0
+    assert await expiry.total_expired(store.pool) == 5000
+
+
+async def test_orders_and_callbacks_go_on_while_retention_waits_for_a_reader(store: Database, database: str) -> None:
+    """DETACH waits for whoever reads the old partition; nobody may wait for DETACH."""
+    async with store.pool.acquire() as connection:
+        for parent in PARTITIONED:
+            (first, *_) = await ranges(connection, parent)
+            old = PartitionRange(start=first.start - timedelta(days=60), end=first.start - timedelta(days=57))
+            await connection.execute(
+                f"CREATE TABLE {old.name(parent)} PARTITION OF {parent}"
+                f" FOR VALUES FROM ('{lower_bound(old.start)}') TO ('{lower_bound(old.end)}')"
+            )
+    reader = await asyncpg.connect(database)
+    try:
+        async with sandboxed() as (_, provider), subscriber() as heard, running(database, provider) as relay:
+            await relay.subscribe(heard.url)
+            async with reader.transaction(isolation="repeatable_read"):
+                await reader.fetchval("SELECT count(*) FROM attempts")
+                dropping = asyncio.create_task(drop(store, NOW))
+                await eventually(lambda: is_waiting_for_a_reader(store))
+                tasks = [await asyncio.wait_for(relay.submit(), 2) for _ in range(3)]
+                for task in tasks:
+                    assert (await relay.final(task, within=5))["task_status"] == "succeed"
+                await eventually(lambda: len(heard.ids()) == 9)
+                assert not dropping.done()
+            assert len(await dropping) == len(PARTITIONED)
+    finally:
+        await reader.close()
+
+
+async def is_waiting_for_a_reader(store: Database) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE % DETACH %' AND wait_event_type = 'Lock'"
+    return bool(await store.pool.fetch(waiting))
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)

@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 
 NOW = datetime.now(UTC)
 CLIENT = UUID(int=1)
+RETENTION = timedelta(days=90)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def submission(store: Database, state: str, *, age: float = 0, units: int 
 
 
 async def test_every_reading_of_an_empty_database_is_zero(store: Database) -> None:
-    found = await fleet.read(store, NOW)
+    found = await fleet.read(store, NOW, RETENTION)
     assert found.backlogs == {
         state: BacklogReading(subscriptions=0, by_age=dict.fromkeys(AGES, 0), oldest_due=0)
         for state in ("healthy", "failing", "closed")
@@ -143,7 +144,7 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
     await submission(store, "accepted", units=9, attempt=fleet.SILENT_AFTER)
     await submission(store, "accepted", attempt=fleet.SILENT_AFTER - 1)
     await submission(store, "unknown", attempt=fleet.SILENT_AFTER + 7)
-    found = await fleet.read(store, NOW)
+    found = await fleet.read(store, NOW, RETENTION)
     assert found.submissions == {"recorded": 2, "sending": 1, "accepted": 2, "unknown": 1}
     assert found.silent_tasks == 2
     assert found.slots_used == 1 + 9 + 1 + 1
@@ -151,28 +152,28 @@ async def test_submissions_are_counted_by_state_and_silent_ones_apart(store: Dat
 
 
 async def test_partitions_ahead_end_at_the_first_that_is_missing(store: Database) -> None:
-    before = (await fleet.read(store, NOW)).partitions_ahead
+    before = (await fleet.read(store, NOW, RETENTION)).partitions_ahead
     assert 7 <= before < 11
     last = await store.pool.fetchval(
         "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'attempts'::regclass"
     )
     await store.pool.execute(f"DROP TABLE {last}")
-    assert (await fleet.read(store, NOW)).partitions_ahead == pytest.approx(before - 3, abs=0.01)
-    assert (await fleet.read(store, NOW + timedelta(days=60))).partitions_ahead == 0
+    assert (await fleet.read(store, NOW, RETENTION)).partitions_ahead == pytest.approx(before - 3, abs=0.01)
+    assert (await fleet.read(store, NOW + timedelta(days=60), RETENTION)).partitions_ahead == 0
 
 
 async def test_the_oldest_snapshot_is_read_with_its_age(store: Database, database: str) -> None:
     async def held() -> float:
-        return (await fleet.read(store, NOW)).oldest_snapshot
+        return (await fleet.read(store, NOW, RETENTION)).oldest_snapshot
 
     connection = await asyncpg.connect(database)
     try:
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute("CREATE TABLE held ()")
-            span = (await fleet.read(store, NOW)).snapshot_span
+            span = (await fleet.read(store, NOW, RETENTION)).snapshot_span
             for _ in range(3):
                 await store.pool.execute("SELECT pg_current_xact_id()")
-            assert (await fleet.read(store, NOW)).snapshot_span >= span + 3
+            assert (await fleet.read(store, NOW, RETENTION)).snapshot_span >= span + 3
             since = await held()
             await eventually(lambda: _more(held, since + 0.05))
     finally:
@@ -203,7 +204,9 @@ class FleetObserver(Observer):
 async def test_only_the_owner_of_one_shard_shows_readings_and_withdraws_them_when_it_stops(store: Database) -> None:
     observer, shards = FleetObserver(), set[int]()
     shown = observer.readings
-    stats = FleetStats(store, is_owner=lambda: 0 in shards, now=lambda: NOW, every=0.01, observer=observer)
+    stats = FleetStats(
+        store, is_owner=lambda: 0 in shards, now=lambda: NOW, retention=RETENTION, every=0.01, observer=observer
+    )
     running = asyncio.create_task(stats.run())
     await eventually(lambda: shown)
     assert shown[-1] is None
@@ -220,7 +223,7 @@ async def test_only_the_owner_of_one_shard_shows_readings_and_withdraws_them_whe
 
 async def test_no_reading_is_shown_while_the_database_is_away(store: Database) -> None:
     observer = FleetObserver()
-    stats = FleetStats(store, is_owner=lambda: True, now=lambda: NOW, observer=observer)
+    stats = FleetStats(store, is_owner=lambda: True, now=lambda: NOW, retention=RETENTION, observer=observer)
     await stats.read()
     assert observer.readings[-1] is not None
     await store.pool.close()

@@ -1,7 +1,6 @@
 """Partitions: created ahead, opened one at a time by ids and batches of ids, dropped once all in them is finished."""
 
-import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -20,6 +19,7 @@ from kling_relay.store.schema import partitions
 from kling_relay.store.tables import PARTITIONED
 from kling_relay.store.tasks import lookup, steps
 from tests.support.outbox import Outbox, fresh_id, outbox
+from tests.support.plans import plan
 
 RETENTION = timedelta(days=90)
 NOW = datetime.now(UTC)
@@ -170,50 +170,9 @@ async def explained(box: Outbox, statement: Statement, *, only_run: bool = True,
     """
     return {
         node["Relation Name"]
-        for node in await plan(box, statement, **given)
+        for node in await plan(box.database.ingest, statement, **given)
         if "Relation Name" in node and node["Node Type"] != "ModifyTable" and (node["Actual Loops"] or not only_run)
     }
-
-
-async def plan(box: Outbox, statement: Statement, **given: Any) -> list[dict[str, Any]]:
-    """Return the nodes of the plan by which a statement ran; its writes are rolled back."""
-    async with box.database.ingest.acquire() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        name = "p" + fresh_id().hex
-        await connection.execute(f"PREPARE {name} AS {statement.sql}")
-        values = ", ".join(_literal(value) for value in statement.arguments(given))
-        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
-        await transaction.rollback()
-    return list(_nodes(json.loads(explained)[0]["Plan"]))
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for inner in node.get("Plans", []):
-        yield from _nodes(inner)
-
-
-def _literal(value: Any) -> str:
-    match value:
-        case None:
-            return "NULL"
-        case list():
-            words = (
-                "NULL" if each is None else '"' + _text(each).replace("\\", "\\\\").replace('"', '\\"') + '"'
-                for each in value
-            )
-            return f"'{{{', '.join(words)}}}'"
-    return f"'{_text(value)}'"
-
-
-def _text(value: Any) -> str:
-    match value:
-        case bytes():
-            return f"\\x{value.hex()}"
-        case timedelta():
-            return f"{value.total_seconds()} s"
-    return str(value)
 
 
 async def test_a_batch_of_callbacks_touches_the_partitions_of_its_tasks_alone(box: Outbox) -> None:
@@ -264,7 +223,8 @@ async def test_a_batch_reads_its_own_tasks_and_not_the_range_between_them(box: O
     asked: dict[str, Any] = {"task_id": [ids[0], ids[-1]], **first_of(ids)}
     if statement is lookup._BY_IDS:
         asked |= {"task_place": [0, 1], "task_client": [box.client, box.client]}
-    nodes = [node for node in await plan(box, statement, **asked) if "tasks" in node.get("Relation Name", "")]
+    ran = await plan(box.database.ingest, statement, **asked)
+    nodes = [node for node in ran if "tasks" in node.get("Relation Name", "")]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes) == 2, nodes
 
 

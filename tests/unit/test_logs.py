@@ -167,6 +167,8 @@ def test_moves_orders_and_troubles_of_the_flows_are_logged() -> None:
     log.secrets_unreadable(KEY, ValueError("wrong key"))
     log.partitions_changed(4, 0)
     log.partitions_not_owned(PermissionError("not ours"))
+    log.retention_enforced(0, 3)
+    log.retention_enforced(2, 0)
     assert [(line["level"], line["event"]) for line in written.lines] == [
         ("info", "task moved"),
         ("warning", "order sent"),
@@ -177,6 +179,8 @@ def test_moves_orders_and_troubles_of_the_flows_are_logged() -> None:
         ("error", "cannot decrypt a subscription's secrets or headers, so nothing is delivered to it"),
         ("info", "partitions changed"),
         ("warning", "cannot create or drop partitions: this database user does not own the tables"),
+        ("info", "older than the retention"),
+        ("warning", "older than the retention"),
     ]
     refused, failed, skipped = written.lines[2:5]
     assert (refused["task"], refused["code"], refused["reason"]) == (str(TASK), 1102, "no balance")

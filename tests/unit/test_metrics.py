@@ -38,6 +38,8 @@ READINGS = FleetReadings(
     oldest_snapshot=0.5,
     snapshot_span=17,
     partitions_ahead=6.5,
+    retention_lag=60.0,
+    expired_deliveries=8,
     rows={("pending_deliveries", "live"): 21},
     seconds=0.01,
 )

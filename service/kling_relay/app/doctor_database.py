@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 
 import asyncpg
 
@@ -25,6 +26,8 @@ CHECKED_SECRETS = 1_000
 """The number of secrets of each kind that are checked."""
 MAX_SNAPSHOT_AGE = 60.0
 """Seconds; an older open transaction delays the event log and vacuum."""
+MAX_RETENTION_LAG = timedelta(days=2)
+"""A worker drops partitions every hour, and their owner's CronJob every day."""
 _BATCH_CONNECTIONS = 6
 """Connections of each process besides RELAY_POOL_SIZE."""
 _ADVICE = "Check RELAY_DATABASE_URL, and that PostgreSQL runs and accepts connections from this machine."
@@ -49,7 +52,7 @@ async def check_database(settings: Settings, limit: float) -> AsyncGenerator[Fin
             async with connect(url, size=2, max_wait=limit, pooler=settings.database_pooler) as database:
                 yield await _check_events(database)
                 yield await _check_secrets(database, settings)
-                for finding in await _check_upkeep(database):
+                for finding in await _check_upkeep(database, settings):
                     yield finding
     except TimeoutError:
         yield Finding("database", CheckState.ERROR, f"no response within {limit:g} s", _ADVICE)
@@ -126,9 +129,13 @@ async def _check_secrets(database: Database, settings: Settings) -> Finding:
     return Finding("secrets", CheckState.OK, f"{counts.current} checked, all under the newest key")
 
 
-async def _check_upkeep(database: Database) -> list[Finding]:
-    stats = await fleet.read(database, await current_time(database.pool))
-    return [_partitions_finding(stats.partitions_ahead), _snapshot_finding(stats.oldest_snapshot)]
+async def _check_upkeep(database: Database, settings: Settings) -> list[Finding]:
+    stats = await fleet.read(database, await current_time(database.pool), settings.retention)
+    return [
+        _partitions_finding(stats.partitions_ahead),
+        *_retention_findings(timedelta(seconds=stats.retention_lag)),
+        _snapshot_finding(stats.oldest_snapshot),
+    ]
 
 
 def _partitions_finding(days: float) -> Finding:
@@ -137,6 +144,14 @@ def _partitions_finding(days: float) -> Finding:
     state = CheckState.WARNING if days > 0 else CheckState.ERROR
     advice = "A running worker creates them every hour; `kling-relay migrate` does too."
     return Finding("partitions", state, f"exist for the next {days:.0f} days only", advice)
+
+
+def _retention_findings(lag: timedelta) -> list[Finding]:
+    if lag <= MAX_RETENTION_LAG:
+        return []
+    detail = f"the oldest should have been dropped {lag / timedelta(days=1):.0f} days ago"
+    advice = "See docs/runbook.md, KlingRelayRetentionBehind: it says what a partition waits for."
+    return [Finding("partitions", CheckState.WARNING, detail, advice)]
 
 
 def _snapshot_finding(age: float) -> Finding:

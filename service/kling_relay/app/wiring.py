@@ -119,7 +119,13 @@ async def assemble(
     subscribers = TracedWebhookClient(webhooks, tracer) if tracer else webhooks
     deliver, fetch = _deliveries(settings, database, subscribers, encryptor, delivery_wakeup, now, observer, tunables)
     sweep = _sweep(settings, database, provider, ingest, send, slot_wakeup, now, observer, tunables)
-    stats = FleetStats(database, is_owner=lambda: SHARD in fetch.shards, now=now, observer=observer)
+    stats = FleetStats(
+        database,
+        is_owner=lambda: SHARD in fetch.shards,
+        now=now,
+        retention=settings.retention,
+        observer=observer,
+    )
     telemetry.metrics.watch(
         callbacks=lambda: ingest.waiting,
         attempts=lambda: deliver.in_flight,

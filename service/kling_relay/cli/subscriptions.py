@@ -140,7 +140,7 @@ async def test(relay: "Relay", output: Output, *, subscription: str) -> None:
 @_ID
 @calls_service
 async def pause(relay: "Relay", output: Output, *, subscription: str) -> None:
-    """Pause a subscription. Its deliveries wait."""
+    """Pause a subscription. Its deliveries wait, for RELAY_RETENTION at most."""
     _show(output, await relay.pause(subscription))
 
 
@@ -202,6 +202,7 @@ def _show(output: Output, subscription: "Subscription") -> None:
             "status": subscription.status,
             "disabled because": subscription.disabled_reason,
             "failing since": local_time(subscription.failing_since),
+            "expired deliveries": subscription.expired_deliveries or None,
             "url": subscription.url,
             "events": subscription.events,
             "format": subscription.format,

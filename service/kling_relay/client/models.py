@@ -109,6 +109,7 @@ class Subscription:
     max_in_flight: int = 0
     is_hook: bool = False
     disabled_reason: str | None = None
+    expired_deliveries: int = 0
     failing_since: str | None = None
     old_secrets_until: str | None = None
     created_at: str = ""

@@ -7,7 +7,7 @@ same. If none does, or the database is unavailable, nothing is reported, which h
 import asyncio
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kling_relay.flows.observer import Observer
 from kling_relay.store.postgres.database import Database
@@ -25,6 +25,7 @@ class FleetStats:
     _: KW_ONLY
     is_owner: Callable[[], bool]
     now: Callable[[], datetime]
+    retention: timedelta
     every: float = 15.0
     observer: Observer = field(default_factory=Observer)
 
@@ -44,7 +45,7 @@ class FleetStats:
             self.observer.fleet_stats_changed(None)
             return
         try:
-            self.observer.fleet_stats_changed(await fleet.read(self.database, self.now()))
+            self.observer.fleet_stats_changed(await fleet.read(self.database, self.now(), self.retention))
         except Exception as error:  # noqa: BLE001 - the worker depends on this loop
             self.observer.fleet_stats_changed(None)
             self.observer.database_failed("fleet_stats", error)

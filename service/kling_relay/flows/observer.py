@@ -78,6 +78,9 @@ class Observer:
     def partitions_changed(self, created: int, dropped: int) -> None:
         """The sweep created or dropped partitions."""
 
+    def retention_enforced(self, expired: int, hooks: int) -> None:
+        """Deliveries of tasks older than the retention expired, or hooks were removed with their tasks."""
+
     def partitions_not_owned(self, error: Exception) -> None:
         """Our database role may not create or drop partitions."""
 

@@ -143,20 +143,22 @@ class Sweep:
         await asyncio.gather(*(handle(submission) for submission in submissions))
 
     async def keep_house(self) -> None:
-        """Create partitions ahead of time and drop expired ones. If they are not ours, only report that."""
+        """Create partitions ahead of time, and drop what is older than the retention, if they are ours."""
         now = self.now()
         with translated(self.database.pool):
             connection = await self.database.pool.acquire()
         try:
             created = await partitions.create_missing(connection, now, self.retention)
-            dropped = await partitions.drop_old(connection, now, self.retention)
+            result = await partitions.enforce_retention(connection, now, self.retention)
         except partitions.NotTableOwnerError as error:
             self.observer.partitions_not_owned(error)
             return
         finally:
             await self.database.pool.release(connection)
-        if created or dropped:
-            self.observer.partitions_changed(created, len(dropped))
+        if created or result.dropped:
+            self.observer.partitions_changed(created, len(result.dropped))
+        if result.expired or result.hooks:
+            self.observer.retention_enforced(result.expired, result.hooks)
 
     async def _send_unsent(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Send a recorded order, unless it is too late. Without a claim it was certainly not sent before."""

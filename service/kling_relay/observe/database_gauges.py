@@ -92,6 +92,18 @@ GAUGES: Sequence[DatabaseGauge] = (
         _single(lambda readings: readings.partitions_ahead * 86_400),
     ),
     DatabaseGauge(
+        "retention_lag_seconds",
+        "For how long the oldest partition has been older than RELAY_RETENTION; it is dropped within the hour",
+        (),
+        _single(lambda readings: readings.retention_lag),
+    ),
+    DatabaseGauge(
+        "expired_deliveries",
+        "Deliveries of all time that were given up because their tasks became older than RELAY_RETENTION",
+        (),
+        _single(lambda readings: readings.expired_deliveries),
+    ),
+    DatabaseGauge(
         "table_rows",
         "Estimated rows of the tables whose rows come and go",
         ("table", "state"),

@@ -178,6 +178,12 @@ class Log(Observer):
         self.info("partitions changed", flow="partitions", created=created, dropped=dropped)
 
     @override
+    def retention_enforced(self, expired: int, hooks: int) -> None:
+        """Write what expired as a warning: these deliveries were never made."""
+        write = self.warning if expired else self.info
+        write("older than the retention", flow="partitions", expired_deliveries=expired, removed_hooks=hooks)
+
+    @override
     def partitions_not_owned(self, error: Exception) -> None:
         self.warning(
             "cannot create or drop partitions: this database user does not own the tables",

@@ -63,6 +63,7 @@ database_info = Table(
     metadata,
     Column("singleton", Boolean, primary_key=True, server_default=text("true")),
     Column("tx_offset", BigInteger, nullable=False, server_default="0"),
+    Column("expired_deliveries", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("singleton", name="one_row"),
     comment="facts about the whole database; tx_offset keeps event cursors rising after a restore",
 )
@@ -221,8 +222,14 @@ subscriptions = Table(
     Column("disabled_reason", Text),
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
-    Index("ix_subscriptions_client", "client", postgresql_where=text("NOT hook")),
+    Column("last_used_at", Time),
+    Column("deleted_at", Time),
+    Column("expired_deliveries", BigInteger, nullable=False, server_default="0"),
+    Index("ix_subscriptions_client_id", "client", "id", postgresql_where=text("NOT hook")),
     Index("ix_subscriptions_hooks", "client", postgresql_where=text("hook")),
+    Index("ix_subscriptions_hook_use", text("COALESCE(last_used_at, updated_at)"), postgresql_where=text("hook")),
+    Index("ix_subscriptions_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    comment="last_used_at: when an order last named a hook, to the day; deleted_at: set while its rows are deleted",
 )
 
 pending_deliveries = Table(

@@ -1,7 +1,7 @@
 """Which subscriptions can have deliveries on a page: the client's own, and the hooks of the orders in question.
 
-A client may have as many hooks as orders, so they are found through its tasks, unless the status is pending or
-exhausted.
+A client may have as many hooks as orders. A list of pending or exhausted deliveries looks at all hooks if they are few;
+if not, it finds them among the newest pending deliveries. Other lists find them through the client's tasks.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,16 @@ WINDOW = 2000
 """A page that is not limited to a task, a subscription, or pending or exhausted deliveries looks at the hooks of at
 most this many tasks."""
 
+MAX_HOOKS = 1000
+"""Hooks whose deliveries are looked for one by one."""
+PENDING_WINDOW = 20_000
+"""Pending deliveries of all clients that one page looks at for a client with more hooks. It has to be more than one
+subject can have."""
+
 _SQL = load_sql(__name__)
 _GET = Statement(_SQL["get_subscription"])
 _ALL = Statement(_SQL["list_all"])
+_WITH_PENDING_HOOKS = Statement(_SQL["list_with_pending_hooks"])
 _WITH_RECENT_HOOKS = Statement(_SQL["list_with_recent_hooks"])
 _WITH_HOOK_OF = Statement(_SQL["list_with_hook_of"])
 _WINDOW_END = Statement(_SQL["find_window_end"])
@@ -35,7 +42,13 @@ class DeliveryFilter:
 
 
 async def subscriptions_to_list(
-    database: Database, client: UUID, delivery_filter: DeliveryFilter, newest_subject: UUID, *, window: int = WINDOW
+    database: Database,
+    client: UUID,
+    delivery_filter: DeliveryFilter,
+    newest_subject: UUID,
+    *,
+    window: int = WINDOW,
+    pending_window: int = PENDING_WINDOW,
 ) -> tuple[list[UUID], UUID, bool]:
     """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
     if delivery_filter.subscription is not None:
@@ -45,8 +58,21 @@ async def subscriptions_to_list(
         rows = await _WITH_HOOK_OF.rows(database.pool, client=client, subject=delivery_filter.subject)
         return [row[0] for row in rows], delivery_filter.subject, True
     if delivery_filter.status in {"pending", "exhausted"}:
-        rows = await _ALL.rows(database.pool, client=client)
-        return [row[0] for row in rows], MIN_ID, True
+        return await _with_pending(database, client, newest_subject, pending_window)
     rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=newest_subject, window=window)
     end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=newest_subject, window=window)
     return [row[0] for row in rows], end or MIN_ID, end is None
+
+
+async def _with_pending(
+    database: Database, client: UUID, newest_subject: UUID, window: int
+) -> tuple[list[UUID], UUID, bool]:
+    rows = await _ALL.rows(database.pool, client=client, limit=MAX_HOOKS + 1)
+    if sum(row["is_hook"] for row in rows) <= MAX_HOOKS:
+        return [row["id"] for row in rows], MIN_ID, True
+    rows = await _WITH_PENDING_HOOKS.rows(database.pool, client=client, subject=newest_subject, window=window)
+    ids = [row["id"] for row in rows if row["id"] is not None]
+    if len(ids) == len(rows):
+        return ids, MIN_ID, True
+    # the window may end amid the deliveries of its oldest subject, so the next page has that one
+    return ids, UUID(int=rows[-1]["oldest"].int + 1), False

@@ -2,6 +2,8 @@
 
 Such a statement must define two CTEs, which `{fan_out}` reads: `event` (subject, sequence, client, at, type,
 body, trace) and `recipient` (subject, sequence, subscription). NOT MATERIALIZED keeps them from being copied.
+
+Recipients are read from `subscriptions`, without those that are marked as deleted: `unsubscribe.py` relies on it.
 """
 
 from kling_relay.store.events.log import EVENT_TX

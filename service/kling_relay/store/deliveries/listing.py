@@ -10,7 +10,12 @@ from uuid import UUID
 
 from kling_relay.core.delivery import Delivery
 from kling_relay.core.ids import MAX_ID
-from kling_relay.store.deliveries.delivery_filter import WINDOW, DeliveryFilter, subscriptions_to_list
+from kling_relay.store.deliveries.delivery_filter import (
+    PENDING_WINDOW,
+    WINDOW,
+    DeliveryFilter,
+    subscriptions_to_list,
+)
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement
@@ -78,6 +83,7 @@ async def list_deliveries(
     limit: int,
     *,
     window: int = WINDOW,
+    pending_window: int = PENDING_WINDOW,
 ) -> DeliveryListing:
     """Return up to `limit` of the client's deliveries, newest task first, starting after `before`.
 
@@ -85,7 +91,7 @@ async def list_deliveries(
     """
     start = before or _last_of(delivery_filter.subject or MAX_ID)
     ids, oldest_subject, is_end = await subscriptions_to_list(
-        database, client, delivery_filter, start.subject, window=window
+        database, client, delivery_filter, start.subject, window=window, pending_window=pending_window
     )
     rows = await _LIST.rows(
         database.pool,

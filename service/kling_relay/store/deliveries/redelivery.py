@@ -35,8 +35,8 @@ async def retry(database: Database, keys: Sequence[Delivery]) -> None:
     await _put_back(database.pool, keys[0].subscription, [(key.subject, key.sequence) for key in keys])
 
 
-async def _put_back(runner: Runner, subscription: UUID, events: Sequence[tuple[UUID, int]]) -> None:
-    await _PUT_BACK.run(
+async def _put_back(runner: Runner, subscription: UUID, events: Sequence[tuple[UUID, int]]) -> int:
+    return await _PUT_BACK.run(
         runner,
         subscription=subscription,
         shard=shard_of(subscription.int),
@@ -64,7 +64,7 @@ async def replay_failed(database: Database, subscription: UUID, since: datetime,
 async def replay_all(
     database: Database, subscription: Subscription, types: Sequence[str], since: datetime, until: datetime
 ) -> int:
-    """Deliver every event of these types in [since, until) to the subscription, and return how many there are."""
+    """Deliver every event of these types in [since, until) to the subscription, and return how many deliveries."""
     total, cursor = 0, START
     while True:
         rows = await _FIND_EVENTS.rows(
@@ -85,16 +85,15 @@ async def replay_all(
         )
         if rows:
             events = [(row["subject"], row["sequence"]) for row in rows]
-            await _put_back(database.settle, subscription.id, events)
+            total += await _put_back(database.settle, subscription.id, events)
             cursor = Cursor(rows[-1]["tx"], rows[-1]["subject"], rows[-1]["sequence"])
-        total += len(rows)
         if len(rows) < _BATCH:
             return total
 
 
-async def publish_to(database: Database, event: Event, subscription: UUID) -> Delivery:
-    """Write an event of its own subject and its delivery to one subscription alone."""
-    await _PUBLISH_TO.run(
+async def publish_to(database: Database, event: Event, subscription: UUID) -> Delivery | None:
+    """Write an event of its own subject and its delivery to one subscription alone; None if that is deleted."""
+    is_written = await _PUBLISH_TO.scalar(
         database.pool,
         subscription=subscription,
         subject=event.subject,
@@ -104,4 +103,6 @@ async def publish_to(database: Database, event: Event, subscription: UUID) -> De
         body=event.body,
         tx_offset=database.tx_offset,
     )
+    if not is_written:
+        return None
     return Delivery(subject=event.subject, sequence=event.sequence, subscription=subscription, attempt=0)

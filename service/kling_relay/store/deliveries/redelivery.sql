@@ -1,5 +1,6 @@
 -- name: put_back
--- Make deliveries of one subscription due: pending ones at once, finished ones again, with their attempts counted.
+-- Make deliveries of one subscription due: pending ones at once, finished ones again, with their attempts counted. None
+-- is made for a subscription that is being deleted, or of an event that is gone.
 INSERT INTO pending_deliveries (subject, sequence, subscription, shard, attempt, due_at)
 SELECT delivery.subject, delivery.sequence, :subscription::uuid, :shard::smallint,
     (
@@ -9,6 +10,8 @@ SELECT delivery.subject, delivery.sequence, :subscription::uuid, :shard::smallin
     ),
     now()
 FROM unnest(:delivery_subject::uuid[], :delivery_sequence::smallint[]) AS delivery(subject, sequence)
+JOIN events ON events.subject = delivery.subject AND events.sequence = delivery.sequence
+WHERE EXISTS (SELECT FROM subscriptions WHERE id = :subscription::uuid AND deleted_at IS NULL)
 ON CONFLICT (subject, sequence, subscription) DO UPDATE SET due_at = now();
 
 -- name: replay_failed
@@ -47,13 +50,15 @@ ORDER BY tx, subject, sequence
 LIMIT :limit::bigint;
 
 -- name: publish_to
--- Write an event with its own subject, and its delivery to one subscription alone.
+-- Write an event with its own subject, and its delivery to one subscription alone, unless that is being deleted.
 WITH event AS (
     SELECT :subject::uuid AS subject, 1 AS sequence, :client::uuid AS client, :at::timestamptz AS at,
         :type::text AS type, :body::bytea AS body, NULL::text AS trace
+    FROM subscriptions
+    WHERE id = :subscription::uuid AND deleted_at IS NULL
 ),
 recipient AS (
     SELECT subject, sequence, :subscription::uuid AS subscription FROM event
 ),
 {fan_out}
-SELECT true;
+SELECT true FROM event;

@@ -2,11 +2,12 @@
 
 Secrets and headers are encrypted here: secrets as a JSON list, newest first, the older ones valid until
 `old_secrets_until`. A hook (an order's own `notify_hook`) is a row too. It is named by client and URL, shared by all
-orders with that URL, and has no secrets: its client's hook secret signs what it gets.
+orders with that URL, and has no secrets: its client's hook secret signs what it gets. It is removed when no partition
+can have an order that named it (`unsubscribe.remove_unused_hooks`).
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,10 +22,13 @@ from kling_relay.store.postgres.statement import Row, Runner, Statement
 MAX_PER_CLIENT = 1000
 """Subscriptions that a client may have, hooks not counted; each costs something on every event of the client's."""
 
+HOOK_USE_NOTED_EVERY = timedelta(days=1)
+"""An order writes to its hook only if `last_used_at` is older than this."""
+
 _OPTIONS = ("url", "events", "description", "format", "ordering", "max_in_flight")
 _REST = (
     "id, client, hook, secrets, old_secrets_until, failing_since, paused_at, disabled_at, disabled_reason, "
-    "created_at, updated_at"
+    "expired_deliveries, created_at, updated_at"
 )
 _SQL = load_sql(
     __name__,
@@ -56,6 +60,8 @@ class Subscription:
     paused_at: datetime | None = None
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
+    expired_deliveries: int = 0
+    """Deliveries that were given up because RELAY_RETENTION ended before they could be made."""
     created_at: datetime
     updated_at: datetime
 
@@ -148,7 +154,7 @@ async def resume(database: Database, client: UUID, identifier: UUID, now: dateti
 
 
 async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> UUID:
-    """Make sure that the client has an enabled hook for `url`, and return its id."""
+    """Make sure that the client has an enabled hook for `url`, note that it is used, and return its id."""
     identifier = hook_id(client, url)
     await _ENSURE_HOOK.run(
         runner,
@@ -160,6 +166,7 @@ async def ensure_hook(runner: Runner, client: UUID, url: str, now: datetime) -> 
         ordering=Ordering.NONE,
         max_in_flight=DEFAULT_IN_FLIGHT,
         now=now,
+        used_every=HOOK_USE_NOTED_EVERY,
     )
     return identifier
 

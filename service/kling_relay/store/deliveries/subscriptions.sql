@@ -7,17 +7,19 @@ INSERT INTO subscriptions (
 SELECT :id::uuid, :client::uuid, :hook::boolean, :url::text, :events::text[], :description::text, :format::text,
     :ordering::text, :max_in_flight::smallint, :encrypted_headers::bytea, :secrets::bytea,
     :created_at::timestamptz, :updated_at::timestamptz
-WHERE (SELECT count(*) FROM subscriptions WHERE client = :client::uuid AND NOT hook) < :limit::bigint
+WHERE (
+    SELECT count(*) FROM subscriptions WHERE client = :client::uuid AND NOT hook AND deleted_at IS NULL
+) < :limit::bigint
 RETURNING id;
 
 -- name: get
 -- A client's subscription or hook.
-SELECT {columns} FROM subscriptions WHERE id = :id::uuid AND client = :client::uuid;
+SELECT {columns} FROM subscriptions WHERE id = :id::uuid AND client = :client::uuid AND deleted_at IS NULL;
 
 -- name: list
 -- A client's subscriptions without hooks, newest first.
 SELECT {columns} FROM subscriptions
-WHERE client = :client::uuid AND NOT hook AND id < :before::uuid
+WHERE client = :client::uuid AND NOT hook AND id < :before::uuid AND deleted_at IS NULL
 ORDER BY id DESC
 LIMIT :limit::bigint;
 
@@ -34,7 +36,7 @@ SET url = coalesce(:url::text, url),
     encrypted_headers = coalesce(:headers::bytea, encrypted_headers),
     headers = CASE WHEN :headers::bytea IS NULL THEN headers ELSE '{}' END,
     updated_at = :now::timestamptz
-WHERE id = :id::uuid AND client = :client::uuid
+WHERE id = :id::uuid AND client = :client::uuid AND deleted_at IS NULL
     AND url = :old_url::text AND {stored_headers} = :old_headers::bytea
 RETURNING {columns};
 
@@ -42,12 +44,12 @@ RETURNING {columns};
 -- Replace the secrets, unless they were replaced meanwhile.
 UPDATE subscriptions
 SET secrets = :new_secrets::bytea, old_secrets_until = :old_secrets_until::timestamptz, updated_at = :now::timestamptz
-WHERE id = :id::uuid AND client = :client::uuid AND NOT hook AND secrets = :old_secrets::bytea;
+WHERE id = :id::uuid AND client = :client::uuid AND deleted_at IS NULL AND NOT hook AND secrets = :old_secrets::bytea;
 
 -- name: pause
 -- Pause a subscription, so that its deliveries wait.
 UPDATE subscriptions SET paused_at = coalesce(paused_at, :now::timestamptz), updated_at = :now::timestamptz
-WHERE id = :id::uuid AND client = :client::uuid
+WHERE id = :id::uuid AND client = :client::uuid AND deleted_at IS NULL
 RETURNING {columns};
 
 -- name: resume
@@ -55,18 +57,26 @@ RETURNING {columns};
 UPDATE subscriptions
 SET paused_at = NULL, disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, probe_at = NULL,
     updated_at = :now::timestamptz
-WHERE id = :id::uuid AND client = :client::uuid
+WHERE id = :id::uuid AND client = :client::uuid AND deleted_at IS NULL
 RETURNING {columns};
 
 -- name: ensure_hook
--- Write a hook, or enable it again.
+-- Write a hook, enable it again, or note that it is used. One that is being deleted comes back as a new one would be.
 INSERT INTO subscriptions (
-    id, client, hook, url, events, format, ordering, max_in_flight, secrets, created_at, updated_at
+    id, client, hook, url, events, format, ordering, max_in_flight, secrets, created_at, updated_at, last_used_at
 )
 VALUES (
     :id::uuid, :client::uuid, true, :url::text, :events::text[], :format::text, :ordering::text,
-    :max_in_flight::smallint, '', :now::timestamptz, :now::timestamptz
+    :max_in_flight::smallint, '', :now::timestamptz, :now::timestamptz, :now::timestamptz
 )
 ON CONFLICT (id) DO UPDATE
-SET disabled_at = NULL, disabled_reason = NULL, failing_since = NULL, probe_at = NULL, updated_at = :now::timestamptz
-WHERE subscriptions.disabled_at IS NOT NULL;
+SET last_used_at = :now::timestamptz,
+    disabled_at = NULL, disabled_reason = NULL, deleted_at = NULL,
+    failing_since = CASE WHEN subscriptions.disabled_at IS NULL THEN subscriptions.failing_since END,
+    probe_at = CASE WHEN subscriptions.disabled_at IS NULL THEN subscriptions.probe_at END,
+    paused_at = CASE WHEN subscriptions.deleted_at IS NULL THEN subscriptions.paused_at END,
+    headers = CASE WHEN subscriptions.deleted_at IS NULL THEN subscriptions.headers ELSE '{}' END,
+    encrypted_headers = CASE WHEN subscriptions.deleted_at IS NULL THEN subscriptions.encrypted_headers ELSE '' END,
+    updated_at = CASE WHEN subscriptions.disabled_at IS NULL THEN subscriptions.updated_at ELSE :now::timestamptz END
+WHERE subscriptions.disabled_at IS NOT NULL
+    OR coalesce(subscriptions.last_used_at, subscriptions.updated_at) < :now::timestamptz - :used_every::interval;

@@ -1,7 +1,11 @@
-"""Partitions: created ahead of time, and dropped when everything in them is old and finished.
+"""Partitions: created ahead of time, and dropped when they are older than the retention.
 
 tasks, events, callbacks and attempts share their bounds, so a finished task's rows are dropped together. There is
 no DEFAULT partition: a row that fits nowhere must fail. The name has the bounds: `tasks_p20261120_20261123`.
+
+A partition waits for its open tasks, which have a deadline, and for deliveries to open subscriptions, for MAX_GRACE at
+most. Deliveries to subscriptions that are paused, disabled or deleted expire with it (`store/deliveries/expiry.py`). A
+partition that has to wait holds back no other.
 """
 
 import re
@@ -9,10 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 
-from kling_relay.core.ids import lower_bound
+from kling_relay.core.ids import MIN_ID, lower_bound
+from kling_relay.store.deliveries import unsubscribe
+from kling_relay.store.deliveries.expiry import expire
+from kling_relay.store.deliveries.subscriptions import HOOK_USE_NOTED_EVERY
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import CollisionError, Connection, Statement, StoreError, translated
 from kling_relay.store.tables import CHILD_STORAGE, PARTITIONED
@@ -22,6 +30,14 @@ MAX_PARTITIONS = 30
 
 CREATE_AHEAD = timedelta(days=7)
 """Partitions exist for this time from now on."""
+
+MAX_GRACE = timedelta(days=30)
+"""A partition waits for deliveries to open subscriptions for this long after the retention."""
+
+_HOOK_MARGIN = HOOK_USE_NOTED_EVERY + timedelta(days=1)
+"""Until this long after a hook's `last_used_at`, a task may have named it."""
+_KEYS = 5000
+"""Idempotency keys that are deleted in one statement."""
 
 
 class NotTableOwnerError(StoreError):
@@ -37,9 +53,10 @@ _SQL = load_sql(__name__)
 _PARTITIONS_OF = Statement(_SQL["partitions_of"])
 _PARTITION_TABLES = Statement(_SQL["partition_tables"])
 _PARTITION_STATE = Statement(_SQL["partition_state"])
-_HAS_OPEN_WORK = Statement(_SQL["has_open_work"])
+_HAS_OPEN_TASK = Statement(_SQL["has_open_task"])
+_HAS_PENDING_DELIVERY = Statement(_SQL["has_pending_delivery"])
 _DELETE_IDEMPOTENCY_KEYS = Statement(_SQL["delete_idempotency_keys"])
-_DELETE_EXHAUSTED = Statement(_SQL["delete_exhausted"])
+_DELETE_SUBMISSIONS = Statement(_SQL["delete_submissions"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,27 +153,74 @@ async def _create(connection: Connection, parent: str, partition: PartitionRange
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionResult:
+    """The partitions that were dropped, the deliveries that expired, and the hooks that went with their tasks."""
+
+    dropped: list[str]
+    expired: int
+    hooks: int
+
+
 async def drop_old(connection: Connection, now: datetime, retention: timedelta) -> list[str]:
-    """Drop the partitions that are wholly older than `retention`, up to the first with open work; return their names.
+    """Drop what is older than `retention`, as `enforce_retention` does, and return the names of the partitions."""
+    return (await enforce_retention(connection, now, retention)).dropped
+
+
+async def enforce_retention(connection: Connection, now: datetime, retention: timedelta) -> RetentionResult:
+    """Drop the partitions that are wholly older than `retention`, except those with open work; then unused hooks.
 
     Detaching blocks no readers or writers, and the next call completes what was interrupted. Only the connection's
     timeouts bound how long it takes. Raises CollisionError if another process is dropping partitions.
     """
-    dropped: list[str] = []
-    tables = await _PARTITION_TABLES.rows(connection)
-    for partition in _sorted_ranges(row["relname"] for row in tables):
+    dropped, expired, low = [], 0, MIN_ID
+    for partition in await _partition_ranges(connection):
         if partition.end > now - retention:
             break
         below = lower_bound(partition.end)
-        if await _HAS_OPEN_WORK.scalar(connection, below=below):
-            break
-        await _DELETE_EXHAUSTED.run(connection, below=below)
-        await _DELETE_IDEMPOTENCY_KEYS.run(connection, below=below)
-        for parent in reversed(PARTITIONED):
-            name = partition.name(parent)
-            if await _drop(connection, parent, name):
-                dropped.append(name)
-    return dropped
+        is_late = partition.end <= now - retention - MAX_GRACE
+        expired += await _expire(connection, low, below, everything=is_late)
+        if not await _has_open_work(connection, low, below):
+            await _delete_idempotency_keys(connection, low, below)
+            for parent in reversed(PARTITIONED):
+                name = partition.name(parent)
+                if await _drop(connection, parent, name):
+                    dropped.append(name)
+            # what a replay wrote meanwhile; nothing can come after that, because the events are gone
+            expired += await expire(connection, low, below, everything=True)
+            await _DELETE_SUBMISSIONS.run(connection, low=low, below=below)
+        low = below
+    oldest = await ranges(connection)
+    kept_since = min(now - retention, oldest[0].start if oldest else now)
+    hooks = await unsubscribe.remove_unused_hooks(connection, now, kept_since - _HOOK_MARGIN)
+    return RetentionResult(dropped=dropped, expired=expired, hooks=hooks)
+
+
+async def retention_lag(connection: Connection, now: datetime, retention: timedelta) -> timedelta:
+    """Return for how long the oldest partition should have been dropped already; zero if it need not be yet."""
+    existing = await _partition_ranges(connection)
+    return max(timedelta(0), now - retention - existing[0].end) if existing else timedelta(0)
+
+
+async def _partition_ranges(connection: Connection) -> list[PartitionRange]:
+    """Return the ranges of all partitions, also of detached ones, oldest first."""
+    return _sorted_ranges(row["relname"] for row in await _PARTITION_TABLES.rows(connection))
+
+
+async def _expire(connection: Connection, low: UUID, below: UUID, *, everything: bool) -> int:
+    if await _HAS_OPEN_TASK.scalar(connection, low=low, below=below):
+        return 0
+    return await expire(connection, low, below, everything=everything)
+
+
+async def _has_open_work(connection: Connection, low: UUID, below: UUID) -> bool:
+    has_open_task = await _HAS_OPEN_TASK.scalar(connection, low=low, below=below)
+    return has_open_task or bool(await _HAS_PENDING_DELIVERY.scalar(connection, low=low, below=below))
+
+
+async def _delete_idempotency_keys(connection: Connection, low: UUID, below: UUID) -> None:
+    while await _DELETE_IDEMPOTENCY_KEYS.run(connection, low=low, below=below, limit=_KEYS):
+        pass
 
 
 async def _drop(connection: Connection, parent: str, name: str) -> bool:

@@ -19,15 +19,25 @@ FROM pg_class
 LEFT JOIN pg_inherits ON pg_inherits.inhrelid = pg_class.oid
 WHERE pg_class.oid = to_regclass(:name::text);
 
--- name: has_open_work
--- Whether a task below this id is not final, or a delivery of its events still to be made.
-SELECT EXISTS (SELECT FROM submissions WHERE task < :below::uuid)
-    OR EXISTS (SELECT FROM pending_deliveries WHERE subject < :below::uuid AND due_at < 'infinity');
+-- name: has_open_task
+-- Whether a task of these ids is not final.
+SELECT EXISTS (
+    SELECT FROM submissions
+    JOIN tasks ON tasks.id = submissions.task
+    WHERE submissions.task >= :low::uuid AND submissions.task < :below::uuid
+);
+
+-- name: has_pending_delivery
+-- Whether a delivery of these tasks' events is pending or exhausted.
+SELECT EXISTS (SELECT FROM pending_deliveries WHERE subject >= :low::uuid AND subject < :below::uuid);
 
 -- name: delete_idempotency_keys
--- Delete the idempotency keys of tasks below this id.
-DELETE FROM idempotency_keys WHERE task < :below::uuid;
+-- Delete some idempotency keys of these tasks.
+DELETE FROM idempotency_keys
+WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM idempotency_keys WHERE task >= :low::uuid AND task < :below::uuid LIMIT :limit::bigint
+));
 
--- name: delete_exhausted
--- Delete the exhausted deliveries of tasks below this id.
-DELETE FROM pending_deliveries WHERE subject < :below::uuid;
+-- name: delete_submissions
+-- Delete the submissions of these tasks, which are gone.
+DELETE FROM submissions WHERE task >= :low::uuid AND task < :below::uuid;

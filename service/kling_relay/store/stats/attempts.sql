@@ -4,7 +4,7 @@ SELECT own.id
 FROM (
     SELECT subscriptions.id
     FROM subscriptions
-    WHERE subscriptions.client = :client::uuid AND NOT subscriptions.hook
+    WHERE subscriptions.client = :client::uuid AND NOT subscriptions.hook AND subscriptions.deleted_at IS NULL
     ORDER BY subscriptions.id DESC
     LIMIT :limit::bigint
 ) AS own
@@ -27,7 +27,7 @@ FROM (
 -- This subscription, if it is the client's.
 SELECT id
 FROM subscriptions
-WHERE id = :subscription::uuid AND client = :client::uuid;
+WHERE id = :subscription::uuid AND client = :client::uuid AND deleted_at IS NULL;
 
 -- name: attempt_stats
 -- Counts and latencies of attempts: in all (level 7), by bin (3), by subscription (5), by error code (6).

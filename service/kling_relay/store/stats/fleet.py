@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from kling_relay.core.ids import creation_time
+from kling_relay.store.deliveries.expiry import total_expired
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Row, Statement, translated
@@ -26,7 +27,7 @@ _OLDEST_SNAPSHOT = Statement(_SQL["oldest_snapshot"])
 _ROW_ESTIMATES = Statement(_SQL["row_estimates"])
 
 
-async def read(database: Database, now: datetime) -> FleetReadings:
+async def read(database: Database, now: datetime, retention: timedelta) -> FleetReadings:
     """Return all readings; raises StoreUnavailableError, also if one takes longer than a statement may."""
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -47,6 +48,8 @@ async def read(database: Database, now: datetime) -> FleetReadings:
         oldest_snapshot=snapshot["age"],
         snapshot_span=snapshot["span"],
         partitions_ahead=await _days_ahead(database, now),
+        retention_lag=await _retention_lag(database, now, retention),
+        expired_deliveries=await total_expired(pool),
         rows=_row_counts(estimates),
         seconds=loop.time() - started,
     )
@@ -58,6 +61,12 @@ def _age(task: str, now: datetime) -> float:
 
 def _row_counts(estimates: Mapping[str, Row]) -> dict[tuple[str, str], int]:
     return {(name, state): row[f"n_{state}_tup"] for name, row in estimates.items() for state in ("live", "dead")}
+
+
+async def _retention_lag(database: Database, now: datetime, retention: timedelta) -> float:
+    with translated(database.pool):
+        async with database.pool.acquire() as connection:
+            return (await partitions.retention_lag(connection, now, retention)).total_seconds()
 
 
 async def _days_ahead(database: Database, now: datetime) -> float:

@@ -41,6 +41,10 @@ class FleetReadings:
     """Transactions begun since the oldest one that still runs."""
     partitions_ahead: float
     """Days for which every partitioned table has partitions."""
+    retention_lag: float
+    """For how long the oldest partition should have been dropped already."""
+    expired_deliveries: int
+    """Deliveries that have expired in all."""
     rows: Mapping[tuple[str, str], int]
     """Estimated rows by table and state (live, dead)."""
     seconds: float

@@ -32,7 +32,9 @@ event AS NOT MATERIALIZED (
 recipient AS NOT MATERIALIZED (
     {recipients}
     UNION ALL
-    SELECT id, sequence, hook FROM moved WHERE hook IS NOT NULL
+    SELECT moved.id, moved.sequence, moved.hook
+    FROM moved
+    JOIN subscriptions ON subscriptions.id = moved.hook AND subscriptions.deleted_at IS NULL
 ),
 {fan_out},
 entry AS (

@@ -4,7 +4,7 @@ from collections import defaultdict
 from uuid import UUID
 
 from kling_relay.core.delivery import Delivery
-from kling_relay.core.errors import Conflict, Fault, InvalidRequest
+from kling_relay.core.errors import Conflict, Fault, InvalidRequest, NotFound
 from kling_relay.core.event import EventType, make_event, matching_types, webhook_id
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.key import Scope
@@ -79,6 +79,8 @@ async def test_subscription(request: Request[None, EmptyRequest]) -> Response:
         content={"subscription_id": str(subscription.id), "message": "It works."},
     )
     delivery = await redelivery.publish_to(request.context.database, event, subscription.id)
+    if delivery is None:
+        raise NotFound
     request.context.delivery_wakeup.notify()
     return json_response({"delivery": delivery.text, "event": webhook_id(event.subject, event.sequence)}, status=202)
 

@@ -156,7 +156,7 @@ async def delete_subscription(request: Request[EmptyQuery]) -> Response:
 
 
 async def pause_subscription(request: Request[None, EmptyRequest]) -> Response:
-    """Stop delivering; events are kept until the subscription is resumed."""
+    """Stop delivering; events are kept until the subscription is resumed, for RELAY_RETENTION at most."""
     database, identifier = request.context.database, request.id("subscription")
     paused = await subscriptions.pause(database, request.caller.client, identifier, request.now)
     return json_response(_to_json(request.context, _existing(paused)))
@@ -195,6 +195,7 @@ def _to_json(context: Context, subscription: Subscription) -> dict[str, Any]:
         "status": status,
         "is_hook": subscription.hook,
         "disabled_reason": subscription.disabled_reason,
+        "expired_deliveries": subscription.expired_deliveries,
         **times,
     }
 
@@ -282,7 +283,7 @@ ROUTES = (
         method="POST",
         path=_ONE + "/pause",
         handler=pause_subscription,
-        summary="Pause a subscription; its events are kept until it is resumed",
+        summary="Pause a subscription; its events are kept until it is resumed, for RELAY_RETENTION at most",
         scope=Scope.ADMIN,
         body=EmptyRequest,
         response=SubscriptionResponse,

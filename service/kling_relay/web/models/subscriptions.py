@@ -58,6 +58,9 @@ class SubscriptionResponse(ResponseModel):
     status: Literal["active", "paused", "disabled"]
     is_hook: bool = Field(description="whether it was created by an order's notify_hook")
     disabled_reason: str | None
+    expired_deliveries: int = Field(
+        description="deliveries given up because their tasks became older than RELAY_RETENTION"
+    )
     failing_since: str | None
     old_secrets_until: str | None
     created_at: str

@@ -114,6 +114,7 @@ export const zh = {
   Loading: "加载中",
   "Next check": "下次检查",
   Created: "创建时间",
+  "Expired deliveries": "已过期的投递",
   "Task created": "任务已创建",
   "Tasks created": "已创建任务",
   "Create secret": "生成密钥",

@@ -29,6 +29,7 @@ function Facts({ subscription }) {
       t("Headers"),
       Object.keys(subscription.headers).map((name) => html`<code>${name}</code> `),
     ],
+    subscription.expired_deliveries > 0 && [t("Expired deliveries"), number(subscription.expired_deliveries)],
     [t("Created"), html`<${Ago} at=${subscription.created_at} />`],
     subscription.old_secrets_until && [t("Old secret valid until"), stamp(subscription.old_secrets_until)],
     [
