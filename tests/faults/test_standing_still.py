@@ -7,13 +7,14 @@ import asyncio
 import signal
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from os import kill
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import asyncpg
@@ -21,7 +22,9 @@ import psutil
 import pytest
 
 from kling_relay.app.wiring import Tunables
+from kling_relay.core.submission import NoSuchTask, PollResult, SubmitOutcome
 from kling_relay.flows.fetch import FetchTunables
+from kling_relay.flows.poll import Poll, SweepCounts
 from kling_relay.flows.send import SendTunables
 from kling_relay.flows.submit import SubmitTunables
 from kling_relay.flows.sweep import SweepTunables
@@ -168,6 +171,56 @@ async def test_an_order_that_stood_still_before_it_left_is_sent_afterwards_once(
         async with still.other() as client:
             assert (await client.final(still.task))["task_status"] == "succeed"
         assert posts(still.sandbox) == 1
+
+
+@dataclass(slots=True)
+class SlowWitness:
+    """A provider whose last "no such task" arrives after something has happened to the submission."""
+
+    meanwhile: Callable[[], Awaitable[Any]]
+
+    async def submit(self, *_: Any, **__: Any) -> SubmitOutcome:
+        raise AssertionError("nothing is sent here")
+
+    async def poll(self, *_: Any) -> PollResult:
+        await self.meanwhile()
+        return NoSuchTask()
+
+
+@pytest.mark.parametrize("is_put_back", [True, False])
+async def test_an_unknown_order_ends_only_if_nobody_can_send_it_any_more(database: str, is_put_back: bool) -> None:
+    async with sandboxed() as (_, provider), running(database, provider, "api", provider_slots="1") as relay:
+        store, claim_id = relay.parts.database, uuid4()
+        await relay.submit("a rabbit [forever]")
+        task = UUID(await relay.submit("a rabbit"))  # it waits for the slot
+        assert await submissions.claim_for_sending(store, [task], 0, claim_id)
+        assert await submissions.set_abandoned(store, task, claim_id, "no answer")
+        await store.pool.execute("UPDATE submissions SET attempt = 9 WHERE task = $1", task)
+
+        async def put_back() -> bool:
+            return await submissions.set_waiting(store, task, claim_id, 1, "stood still", 0)
+
+        async def nothing() -> None:
+            return
+
+        now = relay.parts.context.now
+        poll = Poll(
+            store,
+            SlowWitness(put_back if is_put_back else nothing),
+            relay.parts.ingest,
+            now=now,
+            random_fraction=lambda: 0.5,
+            sweep_after=timedelta(seconds=1),
+            deadline=timedelta(hours=6),
+        )
+        due = [due for due in await due_submissions.claim(store, "unknown", 9, 60) if due.task == task]
+        await poll(due[0], SweepCounts())
+        shown = await relay.task(str(task))
+        if is_put_back:
+            assert (shown["task_status"], shown["submission"]["state"]) == ("submitted", "recorded")
+        else:
+            assert "was not charged" in shown["task_status_msg"]
+            assert not await put_back()
 
 
 @pytest.mark.parametrize("slots_limit", [None, "1"])

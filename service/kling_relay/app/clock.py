@@ -9,8 +9,8 @@ from uuid import UUID
 from kling_relay.core.ids import RANDOM_BITS, new_number
 from kling_relay.store.postgres.statement import read_id
 
-_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Only Linux has CLOCK_BOOTTIME; on macOS the other one counts sleep, too."""
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""Only Linux has it."""
 
 
 def now() -> datetime:
@@ -19,8 +19,8 @@ def now() -> datetime:
 
 
 def elapsed() -> float:
-    """Return seconds on a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(_ELAPSED)
+    """Return seconds on a clock that nobody sets, and that on Linux goes on while the machine sleeps."""
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 def random_bits(count: int) -> int:

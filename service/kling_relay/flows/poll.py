@@ -99,12 +99,16 @@ class Poll:
         if reason := self._reason_to_end(submission, result):
             if submission.incomplete:
                 await self._end_without_result(submission, Signal(kind=SignalKind.INCOMPLETE))
-            else:
+            elif submission.state != "unknown" or await self._close(submission):
                 await self.end(submission.task, counts, reason)
         else:
             await due_submissions.postpone(
                 self.database, [(submission.task, self._pause(submission.attempt), submission.attempt + 1)]
             )
+
+    async def _close(self, submission: DueSubmission) -> bool:
+        """Return whether the submission is still unknown. If so, nobody sends it any more, and its task may end."""
+        return await submissions.close_unknown(self.database, submission.task, submission.claim_id)
 
     async def abandon(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Note that the process that claimed the order is gone, so it is unknown whether the order was sent."""

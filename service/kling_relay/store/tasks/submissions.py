@@ -23,6 +23,7 @@ _CLAIM = Statement(_SQL["claim_for_sending"])
 _RELEASE_CLAIMS = Statement(_SQL["release_claims"])
 _SET_UNKNOWN = Statement(_SQL["set_unknown"])
 _SET_ABANDONED = Statement(_SQL["set_abandoned"])
+_CLOSE_UNKNOWN = Statement(_SQL["close_unknown"])
 _SET_WAITING = Statement(_SQL["set_waiting"])
 _FIND = Statement(_SQL["find"])
 
@@ -53,6 +54,14 @@ async def set_abandoned(database: Database, task: UUID, claim_id: UUID, reason: 
     The payload stays: should that process after all know that the provider did not take it, it can be sent again.
     """
     return bool(await _SET_ABANDONED.run(database.pool, task=task, claim_id=claim_id, reason=reason))
+
+
+async def close_unknown(database: Database, task: UUID, claim_id: UUID | None) -> bool:
+    """Let nobody send this submission any more, so that its task can end; return whether it is still unknown.
+
+    It is not if it was put back or accepted since it was read.
+    """
+    return bool(await _CLOSE_UNKNOWN.run(database.pool, task=task, claim_id=claim_id))
 
 
 async def set_waiting(database: Database, task: UUID, claim_id: UUID, attempt: int, reason: str, due_in: float) -> bool:

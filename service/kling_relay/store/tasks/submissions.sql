@@ -23,6 +23,11 @@ WHERE task = :task::uuid AND state = 'sending' AND claim_id = :claim_id::uuid;
 UPDATE submissions SET state = 'unknown', reason = :reason::text, attempt = 0, due_at = now()
 WHERE task = :task::uuid AND state = 'sending' AND claim_id = :claim_id::uuid;
 
+-- name: close_unknown
+-- Let nobody send it any more, unless it is no longer unknown under this claim.
+UPDATE submissions SET payload = NULL
+WHERE task = :task::uuid AND state = 'unknown' AND claim_id IS NOT DISTINCT FROM :claim_id::uuid;
+
 -- name: set_waiting
 -- Put back what the provider certainly did not accept, to be sent again.
 UPDATE submissions
