@@ -16,6 +16,7 @@ import pytest
 from kling_relay.core import callback_token
 from kling_relay.core.address import DialPolicy
 from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.flows.memory import BodyMemory, MemoryLimits
 from kling_relay.store.postgres.statement import StoreUnavailableError
 from kling_relay.web.http.context import RequestLimits
 from tests.support.link import cable
@@ -110,7 +111,7 @@ async def test_a_body_beyond_its_limit_gets_413(api: ApiServer, path: str, limit
         assert is_chunked  # the connection was closed before everything was sent
     else:
         assert (status, body["code"]) == (413, 1205)
-    assert api.load("bytes") == 0
+    assert api.context.memory.held == 0
 
 
 async def test_the_nesting_of_a_body_is_limited_by_a_setting(database: str) -> None:
@@ -149,7 +150,7 @@ async def test_a_body_that_does_not_arrive_gets_408(database: str) -> None:
         head = f"POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
         response = await raw(api, f"{head}Content-Length: 100\r\n\r\n{{".encode())
     assert response.startswith(b"HTTP/1.1 408")
-    assert api.load("bytes") == 0
+    assert api.context.memory.held == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/tasks HTTP/1.1\r\nX-Slow:"])
@@ -159,11 +160,18 @@ async def test_a_connection_without_a_request_is_closed(database: str, sent: byt
 
 
 async def test_uploads_beyond_the_total_limit_get_503(database: str) -> None:
-    async with serve_api(database, RequestLimits(total_body_bytes=0)) as api:
-        api.add_load("bytes", 1)
+    memory = BodyMemory(MemoryLimits(bodies=1, small_bodies=0))
+    memory.share(1)
+    async with serve_api(database, change=lambda context: replace(context, memory=memory)) as api:
         status, body, headers = await api.call_with_headers("POST", "/kling/v1/videos/text2video", json={"prompt": "a"})
-        api.add_load("bytes", -1)
     assert (status, body["code"], headers["Retry-After"]) == (503, 5001, "1")
+
+
+async def test_a_long_text_beyond_ascii_is_refused_before_it_takes_four_times_its_size(api: ApiServer) -> None:
+    for text in ("a" * (1 << 19) + "😀", "a" * (1 << 19) + "\\ud83d\\ude00"):
+        body = f'{{"prompt": "{text}"}}'.encode()
+        status, content = await api.call("POST", "/kling/v1/videos/text2video", data=io.BytesIO(body))
+        assert (status, "not ASCII" in str(content)) == (400, True)
 
 
 async def test_waiters_of_a_process_are_bounded_across_keys(database: str) -> None:

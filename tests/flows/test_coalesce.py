@@ -170,3 +170,15 @@ async def test_a_queue_whose_oldest_item_waits_too_long_admits_no_more() -> None
     store.gate.set()
     assert len(await asyncio.gather(*calls)) == 3
     assert await gather((9, "a")) == "9 a"
+
+
+async def test_a_batch_has_at_most_its_bytes_or_one_item() -> None:
+    store = Store()
+    gather: Coalescer[Item, str] = Coalescer(
+        store.write, lambda item: UUID(int=item[0]), max_flushes=1, size=lambda item: len(item[1]), max_bytes=10
+    )
+    calls = call(gather, (0, "a"), (1, "a" * 6), (2, "a" * 4), (3, "a"), (4, "a" * 50), (5, "a" * 9))
+    await eventually(lambda: len(store.batches) == 1)
+    store.gate.set()
+    await asyncio.gather(*calls)
+    assert [[key for key, _ in batch] for batch in store.batches] == [[0], [1, 2], [3], [4], [5]]

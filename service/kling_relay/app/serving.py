@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from kling_relay.app import clock, keys
+from kling_relay.app.allocator import set_up_allocator
 from kling_relay.app.database import open_database
 from kling_relay.app.ports import listening, naming_port
 from kling_relay.app.telemetry import make_telemetry, serve_metrics
@@ -46,6 +47,7 @@ async def serve(
     Port 0 takes a free port; `started` gets the settings with the real ones. A stop while it starts ends it quietly,
     without a call of `started`.
     """
+    set_up_allocator()
     stopping = stopping or asyncio.Event()
     _listen_for_signals(stopping)
     log = log or log_of(settings)

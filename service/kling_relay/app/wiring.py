@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kling_relay.app import clock
+from kling_relay.app.allocator import return_free_memory
 from kling_relay.app.signing_keys import signing_keys
 from kling_relay.app.telemetry import Telemetry
 from kling_relay.app.worker import Worker
@@ -21,6 +22,7 @@ from kling_relay.flows.deliver import Deliver
 from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.fleet_stats import SHARD, FleetStats
 from kling_relay.flows.ingest import Ingest, IngestTunables
+from kling_relay.flows.memory import BodyMemory, MemoryLimits
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.partition_keeper import PartitionKeeper
 from kling_relay.flows.poll import PollTunables
@@ -89,6 +91,8 @@ async def assemble(
     clock_keeper = ClockKeeper(database, database_clock, observer=observer)
     await clock_keeper.read()
     now = database_clock.now
+    memory_limits = MemoryLimits(bodies=settings.body_memory, copies=2 * settings.order_body_limit)
+    memory = BodyMemory(memory_limits, trim=return_free_memory)
     client = await stack.enter_async_context(provider_of(settings, provider_url))
     provider = TracedProvider(client, tracer) if tracer else client
     ports = tuple(range(span.first, span.last + 1) for span in settings.allowed_ports)
@@ -106,7 +110,7 @@ async def assemble(
         observer=observer,
     )
     ingest = _ingest(settings, database, [web_wakeup, delivery_wakeup, slot_wakeup], observer, tunables)
-    send = _send(settings, database, provider, ingest, keys, now, observer, tunables)
+    send = _send(settings, database, provider, ingest, keys, now, memory, observer, tunables)
     submit = Submit(
         database,
         send,
@@ -114,6 +118,7 @@ async def assemble(
         body_of=client.order_body,
         new_id=clock.new_id,
         budget=budget,
+        memory=memory,
         tunables=tunables.submit,
     )
     subscribers = TracedWebhookClient(webhooks, tracer) if tracer else webhooks
@@ -151,6 +156,7 @@ async def assemble(
         limits=_limits(settings),
         dial_policy=dial_policy,
         slots=settings.provider_slots,
+        memory=memory,
         is_draining=draining.is_set,
         observer=observer,
     )
@@ -193,6 +199,7 @@ def _send(
     ingest: Ingest,
     keys: Sequence[bytes],
     now: Callable[[], datetime],
+    memory: BodyMemory,
     observer: Observer,
     tunables: Tunables,
 ) -> Send:
@@ -210,6 +217,7 @@ def _send(
         new_id=clock.new_id,
         poll_after=min(settings.sweep_after.total_seconds(), 10.0),
         slots_limit=settings.provider_slots,
+        memory=memory,
         observer=observer,
         tunables=replace(tunables.send, claimed_for=claimed_for, max_wait=max_wait),
     )

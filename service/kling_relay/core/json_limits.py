@@ -4,6 +4,7 @@ Each is a fault with a path, never an exception. The shape is measured before an
 """
 
 import math
+import re
 from collections.abc import Iterator
 
 from kling_relay.core.errors import Fault
@@ -12,6 +13,11 @@ MAX_VALUES = 10_000
 """A real order has a few dozen values. One with more only keeps a CPU busy."""
 MAX_DEPTH = 16
 _MAX_PRINTED = 64
+_MAX_QUOTES = 5_000
+"""Escaped quotes before a character beyond ASCII in one text; beyond that the text counts as long."""
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_WIDE_ESCAPE = re.compile(rb"\\u(?!00)")
+_TEXT_END = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -30,6 +36,45 @@ def find_fault(name: str, value: object) -> Fault | None:
     if detail := _shape_fault(value):
         return Fault(printable(name), detail)
     return next(_faults(printable(name), value), None)
+
+
+def has_long_wide_text(body: bytes | bytearray, max_bytes: int) -> bool:
+    """Return whether a text in the JSON `body` has characters beyond ASCII and more than about `max_bytes` bytes.
+
+    Takes some milliseconds for 30 MB: it looks only around such characters.
+    """
+    start = 0
+    marks = [_next_mark(pattern, body, start) for pattern in (_NOT_ASCII, _WIDE_ESCAPE)]
+    while (mark := min(marks)) < len(body):
+        end = _TEXT_END.match(body, mark, mark + max_bytes)
+        if end is None or not _begins_within(body, mark, max_bytes):
+            return True
+        start = end.end()
+        marks = [
+            place if place >= start else _next_mark(pattern, body, start)
+            for pattern, place in zip((_NOT_ASCII, _WIDE_ESCAPE), marks, strict=True)
+        ]
+    return False
+
+
+def _next_mark(pattern: re.Pattern[bytes], body: bytes | bytearray, start: int) -> int:
+    match = pattern.search(body, start)
+    return match.start() if match else len(body)
+
+
+def _begins_within(body: bytes | bytearray, place: int, max_bytes: int) -> bool:
+    """Return whether the text around `place` begins at most `max_bytes` before it."""
+    low, quote = max(0, place - max_bytes), place
+    for _ in range(_MAX_QUOTES):
+        quote = body.rfind(b'"', low, quote)
+        if quote < 0:
+            return False
+        backslashes = quote
+        while backslashes > low and body[backslashes - 1] == 0x5C:
+            backslashes -= 1
+        if (quote - backslashes) % 2 == 0:
+            return True
+    return False
 
 
 def _shape_fault(value: dict[object, object] | list[object]) -> str | None:

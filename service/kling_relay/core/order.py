@@ -7,8 +7,8 @@ provider gets, except for the hook and the external id.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kling_relay.core.errors import Fault, InvalidOrder
@@ -19,7 +19,17 @@ from kling_relay.core.rule import Camera, Rule
 from kling_relay.core.rulebook import OperationRules, Rulebook
 from kling_relay.core.validation import url_fault, validate
 
-__all__ = ["Kind", "Operation", "Order", "check", "fingerprint", "operation_of", "unknown_fields"]
+__all__ = [
+    "Kind",
+    "Operation",
+    "Order",
+    "PackedOrder",
+    "check",
+    "fingerprint",
+    "operation_of",
+    "pack",
+    "unknown_fields",
+]
 
 MAX_EXTERNAL_ID = 128
 _LONG = 4096
@@ -73,6 +83,27 @@ class Order:
     def to_json(self) -> dict[str, Any]:
         """Return the fields for display: a Base64 image is replaced by a description, a URL is kept."""
         return {name: _describe(value, always=name in {"image", "image_tail"}) for name, value in self.fields.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedOrder:
+    """An order whose images are in `payload` alone, the JSON for the provider; its own fields describe them.
+
+    `fingerprint` is empty if the order cannot be repeated.
+    """
+
+    order: Order
+    payload: bytes
+    fingerprint: bytes
+
+
+def pack(order: Order, to_payload: Callable[[Mapping[str, Any]], bytes], *, is_repeatable: bool) -> PackedOrder:
+    """Return the order as it is recorded and sent. `to_payload` makes the provider's JSON of its fields."""
+    return PackedOrder(
+        order=replace(order, fields=order.to_json()),
+        payload=to_payload(order.fields),
+        fingerprint=fingerprint(order) if is_repeatable else b"",
+    )
 
 
 def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:

@@ -8,7 +8,7 @@ import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, overload
 
 import orjson
 
@@ -70,7 +70,11 @@ def parse_json(body: bytes, depth: int = 32) -> Any:
         raise UnreadableError("not JSON") from None
 
 
-def to_utf8(body: bytes, content_type: str | None) -> bytes:
+@overload
+def to_utf8(body: bytes, content_type: str | None) -> bytes: ...
+@overload
+def to_utf8(body: bytes | bytearray, content_type: str | None) -> bytes | bytearray: ...
+def to_utf8(body: bytes | bytearray, content_type: str | None) -> bytes | bytearray:
     """Return `body` in UTF-8, decoded as its byte order mark or the charset of its Content-Type says.
 
     A body that is not text in that charset is returned as it is.
@@ -151,14 +155,14 @@ def _depth(body: bytes) -> int:
     return max_depth
 
 
-def _transcoded(body: bytes, codec: str) -> bytes:
+def _transcoded(body: bytes | bytearray, codec: str) -> bytes | bytearray:
     try:
         return body.decode(codec).encode()
     except UnicodeError:
         return body
 
 
-def _is_utf8(body: bytes) -> bool:
+def _is_utf8(body: bytes | bytearray) -> bool:
     try:
         body.decode()
     except UnicodeDecodeError:

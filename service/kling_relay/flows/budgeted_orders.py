@@ -5,6 +5,7 @@ A repeated order gets the first one's task, whatever the budget. An order that d
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -12,6 +13,7 @@ from weakref import WeakValueDictionary
 from kling_relay.core.errors import BudgetExceeded
 from kling_relay.flows.budget import Budget
 from kling_relay.flows.coalesce import Coalescer
+from kling_relay.flows.memory import LARGE, BodyMemory
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.statement import StoreUnavailableError, transaction
 from kling_relay.store.tasks import idempotency
@@ -19,8 +21,16 @@ from kling_relay.store.tasks import record as orders
 from kling_relay.store.tasks.idempotency import UsedKey
 from kling_relay.store.tasks.record import NewTask
 
-MAX_WAIT = 5.0
+MAX_WAIT = 15.0
 """Seconds. Other processes' orders of the client are in the way, too, one transaction after the other."""
+MAX_BATCH_BYTES = 4 * 2**20
+"""Bytes of payloads in one statement; a larger order is written alone."""
+
+
+def copying_payloads(memory: BodyMemory, records: Sequence[NewTask]) -> AbstractAsyncContextManager[None]:
+    """Make room while these orders are written: the driver copies each payload twice. Small ones need no room."""
+    size = sum(len(record.payload) for record in records)
+    return memory.copying(2 * size) if size > LARGE else nullcontext()
 
 
 class RepeatedError(Exception):
@@ -50,6 +60,7 @@ class BudgetedOrders:
     database: Database
     budget: Budget
     due_in: float
+    memory: BodyMemory = field(default_factory=BodyMemory)
     _lines: "WeakValueDictionary[UUID, Coalescer[BudgetedOrder, NewTask]]" = field(
         init=False, default_factory=WeakValueDictionary
     )
@@ -64,7 +75,12 @@ class BudgetedOrders:
         line = self._lines.get(client)
         if line is None:
             line = self._lines[client] = Coalescer(
-                self._record, lambda order: order.record.id, max_wait=MAX_WAIT, max_flushes=1
+                self._record,
+                lambda order: order.record.id,
+                max_wait=MAX_WAIT,
+                max_flushes=1,
+                size=lambda order: len(order.record.payload),
+                max_bytes=MAX_BATCH_BYTES,
             )
         return await line(order)
 
@@ -75,7 +91,8 @@ class BudgetedOrders:
 
     async def _record(self, batch: Sequence[BudgetedOrder]) -> Sequence[BudgetVerdict]:
         try:
-            return await self._record_within_budget(batch)
+            async with copying_payloads(self.memory, [order.record for order in batch]):
+                return await self._record_within_budget(batch)
         except StoreUnavailableError as error:
             # do not try again: it may be committed, and would then count against its own budget
             return [error] * len(batch)

@@ -1,10 +1,10 @@
 """Coalescing: everything that waits is written together. There is no timer.
 
 A flush starts at once while fewer than `max_flushes` run; otherwise an item waits for the next one. So a batch is what
-arrived during a commit: one item when idle, `max_items` when busy. Two items with the same key are never in one batch,
-nor in two batches at the same time. A bad item, or one without a partition, fails alone: the batch is halved until it
-stands alone. A lost connection (but not a silent one) or a collision repeats the batch, which the compare-and-set of
-the writes makes safe. A caller that goes away does not take its item with it.
+arrived during a commit: one item when idle, `max_items` (or `max_bytes` of them) when busy. Two items with the same key
+are never in one batch, nor in two batches at the same time. A bad item, or one without a partition, fails alone: the
+batch is halved until it stands alone. A lost connection (but not a silent one) or a collision repeats the batch, which
+the compare-and-set of the writes makes safe. A caller that goes away does not take its item with it.
 """
 
 import asyncio
@@ -57,6 +57,9 @@ class Coalescer(Generic[Item, Result]):
     max_wait: float = 0.25
     max_items: int = MAX_ITEMS
     max_flushes: int = MAX_FLUSHES
+    size: Callable[[Item], int] | None = None
+    """The bytes of an item; a batch has at most `max_bytes` of them, or one item."""
+    max_bytes: int = 0
     name: str = ""
     observer: Observer | None = None
     _queue: deque[_Waiting[Item, Result]] = field(init=False, default_factory=deque)
@@ -107,13 +110,19 @@ class Coalescer(Generic[Item, Result]):
         """Take the oldest items whose keys are not being written."""
         batch: list[_Waiting[Item, Result]] = []
         passed_over: list[_Waiting[Item, Result]] = []
+        room = self.max_bytes
         while self._queue and len(batch) < self.max_items:
             waiting = self._queue.popleft()
             if waiting.key in self._busy:
                 passed_over.append(waiting)
-            else:
-                self._busy.add(waiting.key)
-                batch.append(waiting)
+                continue
+            if self.size is not None:
+                room -= self.size(waiting.item)
+                if room < 0 and batch:
+                    passed_over.append(waiting)
+                    break
+            self._busy.add(waiting.key)
+            batch.append(waiting)
         self._queue.extendleft(reversed(passed_over))
         return batch
 

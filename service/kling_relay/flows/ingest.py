@@ -63,8 +63,7 @@ class Outcome(NamedTuple):
         """Return what the provider sent, as it is stored."""
         observation = self.observation
         outcome = "moved" if self.step and observation.outcome == "stale" else observation.outcome
-        body = observation.body[: steps.MAX_STORED_CALLBACK]
-        return steps.RawCallback(observation.task, observation.at, observation.source, outcome, body)
+        return steps.RawCallback(observation.task, observation.at, observation.source, outcome, observation.body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,12 @@ class Ingest:
             observation = self._read(task, body, headers, now)
         else:
             observation = Observation(
-                task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable"
+                task=task,
+                signal=None,
+                source="callback",
+                at=now,
+                body=body[: steps.MAX_STORED_CALLBACK],
+                outcome="unreadable",
             )
         log_context.add(task=task)
         result = await self.apply(observation)
@@ -154,10 +158,11 @@ class Ingest:
             body,
             now=now,
         )
+        content, body = body, body[: steps.MAX_STORED_CALLBACK]  # thousands may wait for the database
         if self.secrets and not is_signed:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unsigned")
         try:
-            signal = callback.read(to_utf8(body, headers.get("Content-Type")), self.json_depth)
+            signal = callback.read(to_utf8(content, headers.get("Content-Type")), self.json_depth)
         except UnreadableError:
             return Observation(task=task, signal=None, source="callback", at=now, body=body, outcome="unreadable")
         if self.confirm and not is_signed and signal.kind in _ENDS:

@@ -7,7 +7,7 @@ provider certainly did not accept it. Sending continues if the client disconnect
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -28,10 +28,11 @@ from kling_relay.core.task import Signal, SignalKind
 from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
 from kling_relay.flows.ingest import Ingest, Observation, Outcome
+from kling_relay.flows.memory import LARGE, OVERHEAD, BodyMemory, BodyShare, NoRoomError
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.sending_window import SendingWindow
 from kling_relay.store.postgres.database import Database
-from kling_relay.store.postgres.statement import StoreError, StoreReadOnlyError
+from kling_relay.store.postgres.statement import Row, StoreError, StoreReadOnlyError
 from kling_relay.store.tasks import slots, submissions
 from kling_relay.store.tasks.steps import TaskState
 
@@ -43,17 +44,19 @@ class OutgoingOrder(NamedTuple):
     """A recorded order to send. `attempt` counts how often it was put back to wait; `claim_id` names its claim,
     and `window` is in which it may be sent.
 
-    `before` is the task if it was recorded just now, or None if it has to be read.
+    A `payload` of None is still in the database. `before` is the task if it was recorded just now, or None if it has to
+    be read. `share` is released when the order is sent.
     """
 
     task: UUID
     kind: Kind
-    payload: bytes
+    payload: bytes | None
     attempt: int = 0
     claim_id: UUID | None = None
     window: SendingWindow | None = None
     trace: str | None = None
     before: TaskState | None = None
+    share: BodyShare | None = None
 
 
 class _OrderClaim(NamedTuple):
@@ -111,6 +114,7 @@ class Send:
     new_id: Callable[[datetime], UUID]
     poll_after: float
     slots_limit: int | None = None
+    memory: BodyMemory = field(default_factory=BodyMemory)
     observer: Observer = field(default_factory=Observer)
     tunables: SendTunables = SendTunables()
     _sending: "set[asyncio.Task[Any]]" = field(init=False, default_factory=set)
@@ -126,31 +130,54 @@ class Send:
         """Send in the background. The asyncio task's result is None if another process had claimed the order."""
         return self._start(self._send(order))
 
-    async def admit(self) -> "dict[UUID, asyncio.Task[Sent | None]]":
-        """Start to send as many orders as there are free slots, oldest first; return them."""
+    async def admit(self, own: OutgoingOrder | None = None) -> "dict[UUID, asyncio.Task[Sent | None]]":
+        """Start to send as many orders as there are free slots and memory for, oldest first; return them.
+
+        `own` is one that was recorded just now; its share is released if it has to stand in line.
+        """
         if self.slots_limit is None:
             return {}
         claim_id, window = self.new_id(self.now()), self._window()
+        shares = {own.task: own.share or BodyShare(self.memory)} if own else {}
+        rows: Sequence[Row] = ()
         try:
-            rows = await slots.admit(self.database, self.slots_limit, self.tunables.claimed_for, claim_id)
+            rows = await slots.admit(
+                self.database,
+                self.slots_limit,
+                self.tunables.claimed_for,
+                claim_id,
+                lambda task, size: self._has_room(shares, task, size),
+            )
         except StoreReadOnlyError:  # surely nothing was claimed
             raise
         except StoreError:
             self.release(claim_id)
             raise
+        finally:
+            for task in shares.keys() - {row["task"] for row in rows}:
+                shares[task].release()
         orders = [
             OutgoingOrder(
                 task=row["task"],
                 kind=Kind(row["kind"]),
-                payload=row["payload"],
+                payload=own.payload if own and own.task == row["task"] else row["payload"],
                 attempt=row["attempt"],
                 claim_id=claim_id,
                 window=window,
                 trace=row["trace"],
+                share=shares[row["task"]],
             )
             for row in rows
         ]
         return {order.task: self(order) for order in orders}
+
+    def _has_room(self, shares: dict[UUID, BodyShare], task: UUID, size: int) -> bool:
+        if task not in shares:
+            try:
+                shares[task] = self.memory.share(OVERHEAD + size)
+            except NoRoomError:
+                return False
+        return True
 
     async def drain(self) -> None:
         """Wait until nothing is being sent. From now on, unwritten outcomes are dropped after `persist_in_stop`."""
@@ -209,11 +236,37 @@ class Send:
             self._lost_claims.clear()
 
     async def _send(self, order: OutgoingOrder) -> Sent | None:
-        if order.claim_id is None:
-            claim = await self._claim(order.task)
-            if claim is None:
-                return None
-            order = order._replace(claim_id=claim.claim_id, window=claim.window, attempt=claim.attempt)
+        try:
+            if order.payload is None:
+                order = order._replace(payload=await self._read_payload(order))
+            if order.claim_id is None:
+                claim = await self._claim(order.task)
+                if claim is None:
+                    return None
+                order = order._replace(claim_id=claim.claim_id, window=claim.window, attempt=claim.attempt)
+            answer = await self._post(order)
+        finally:
+            if order.share is not None:
+                order.share.release()
+        order = order._replace(payload=None)  # its outcome may have to wait for a day
+        if isinstance(answer, AccountRefused):
+            self.observer.provider_refused_account(order.task, answer)
+        return await self._persist(lambda: self._write_outcome(order, answer), self.tunables.persist_for)
+
+    async def _read_payload(self, order: OutgoingOrder) -> bytes | None:
+        """Return what the database has; None if it cannot be read of an order that is claimed already."""
+        size = order.share.size if order.share else 0
+        try:
+            async with self.memory.copying(2 * size) if size > LARGE else nullcontext():
+                return await submissions.read_payload(self.database, order.task)
+        except (StoreError, NoRoomError):
+            if order.claim_id is None:
+                raise
+            return None
+
+    async def _post(self, order: OutgoingOrder) -> SubmitOutcome:
+        if order.payload is None:
+            return RetryLater(0, "the order could not be read from the database")
         assert order.window is not None  # whoever claims opens one
         loop = asyncio.get_running_loop()
         started_at = loop.time()
@@ -227,9 +280,7 @@ class Send:
             may_send=order.window.is_open,
         )
         self.observer.order_sent(answer, loop.time() - started_at)
-        if isinstance(answer, AccountRefused):
-            self.observer.provider_refused_account(order.task, answer)
-        return await self._persist(lambda: self._write_outcome(order, answer), self.tunables.persist_for)
+        return answer
 
     async def _persist(self, write: Callable[[], Awaitable[Written]], within: float) -> Written:
         """Try to write until the database is back and writable, because a lost outcome would cost the task."""

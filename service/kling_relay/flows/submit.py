@@ -8,7 +8,7 @@ longer than `patience` for a slow provider: the task exists, and sending goes on
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -19,12 +19,20 @@ from kling_relay.core import price
 from kling_relay.core.errors import Conflict, ProviderRefused, ProviderUnavailable
 from kling_relay.core.event import TaskIdentity, task_json, to_json_bytes
 from kling_relay.core.key import Caller
-from kling_relay.core.order import Order
+from kling_relay.core.operation import Kind
+from kling_relay.core.order import Order, PackedOrder
 from kling_relay.core.submission import AccountRefused, Refused
 from kling_relay.core.task import Status, Task
 from kling_relay.flows.budget import Budget
-from kling_relay.flows.budgeted_orders import BudgetedOrder, BudgetedOrders, RepeatedError
+from kling_relay.flows.budgeted_orders import (
+    MAX_BATCH_BYTES,
+    BudgetedOrder,
+    BudgetedOrders,
+    RepeatedError,
+    copying_payloads,
+)
 from kling_relay.flows.coalesce import Coalescer, OverloadedError
+from kling_relay.flows.memory import LARGE, BodyMemory, BodyShare
 from kling_relay.flows.send import OutgoingOrder, Send, Sent
 from kling_relay.store.deliveries import subscriptions
 from kling_relay.store.postgres.database import Database
@@ -43,6 +51,8 @@ class SubmitTunables:
     """How long a client waits for the provider's answer."""
     unsent_for: float = 10.0
     """After this the sweep sends an order that is recorded and unsent."""
+    large_wait: float = 30.0
+    """How long a large order may wait to be recorded; large ones are written one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,7 @@ class Submit:
     body_of: Callable[[Mapping[str, Any]], bytes]
     new_id: Callable[[datetime], UUID]
     budget: Budget | None = None
+    memory: BodyMemory = field(default_factory=BodyMemory)
     tunables: SubmitTunables = SubmitTunables()
 
     @cached_property
@@ -64,55 +75,98 @@ class Submit:
 
     @cached_property
     def _record(self) -> Coalescer[NewTask, None]:
-        return Coalescer(self._record_all, lambda record: record.id)
+        return Coalescer(self._record_all, lambda record: record.id, size=_size, max_bytes=MAX_BATCH_BYTES)
+
+    @cached_property
+    def _record_large(self) -> Coalescer[NewTask, None]:
+        """Large orders have a line of their own, so that small ones do not wait behind them."""
+        return Coalescer(
+            self._record_all,
+            lambda record: record.id,
+            max_wait=self.tunables.large_wait,
+            max_flushes=1,
+            size=_size,
+            max_bytes=MAX_BATCH_BYTES,
+        )
 
     @cached_property
     def _budgeted(self) -> BudgetedOrders | None:
-        return BudgetedOrders(self.database, self.budget, self._due_in) if self.budget else None
+        return BudgetedOrders(self.database, self.budget, self._due_in, self.memory) if self.budget else None
 
     @property
     def _due_in(self) -> float:
         """With slots an order is in line at once; without slots it is ours to send for a while."""
         return self.tunables.unsent_for if self.send.slots_limit is None else 0.0
 
+    def pack(self, order: Order, idempotency_key: str | None) -> PackedOrder:
+        """Return the order as it is recorded; a large one takes tens of milliseconds."""
+        is_repeatable = bool(idempotency_key or order.external_task_id)
+        return orders_core.pack(order, self.body_of, is_repeatable=is_repeatable)
+
     async def __call__(
-        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
+        self,
+        caller: Caller,
+        packed: PackedOrder,
+        *,
+        idempotency_key: str | None,
+        trace: str | None,
+        now: datetime,
+        share: BodyShare | None = None,
     ) -> Mapping[str, Any]:
         """Record and send an order; return its task as the API shows it.
 
-        Raises Conflict, ProviderRefused, ProviderUnavailable, BudgetExceeded, OverloadedError, StoreUnavailableError.
+        `share` is the order's share of the memory; it is released when the order is sent or fails. Raises Conflict,
+        ProviderRefused, ProviderUnavailable, BudgetExceeded, OverloadedError, StoreUnavailableError.
         """
-        budgeted_order = await self._new_order(caller, order, idempotency_key, trace, now)
+        fingerprint = packed.fingerprint
         try:
-            record = await self._write(budgeted_order, now)
-        except RepeatedError as repeated:
-            return await self._first_task(caller, repeated.used_keys, budgeted_order.fingerprint)
+            order = await self._new_order(caller, packed, idempotency_key, trace, now)
+            del packed
+            keys, record = order.keys, await self._write(order, now)
+            del order
+        except BaseException as error:
+            if share is not None:
+                share.release()
+            if isinstance(error, RepeatedError):
+                return await self._first_task(caller, error.used_keys, fingerprint)
+            raise
         before = _initial_state(record)
-        sent = await self._sent(
-            OutgoingOrder(task=record.id, kind=order.kind, payload=record.payload, trace=record.trace, before=before)
+        outgoing = OutgoingOrder(
+            task=record.id,
+            kind=Kind(record.kind),
+            payload=record.payload,
+            trace=record.trace,
+            before=before,
+            share=share,
         )
+        record = record._replace(payload=b"")  # the sender alone has it now, and lets it go when it is sent
+        sending = self._sent(outgoing)
+        del outgoing
+        sent = await sending
         if sent is None:
             return task_json(before.identity, before.task)
-        await self._raise_refusal(caller, budgeted_order.keys, record, sent)
+        await self._raise_refusal(caller, keys, record, sent)
         if sent.outcome is None:
             return task_json(before.identity, before.task)
         if step := sent.outcome.step:
             return task_json(sent.outcome.before.identity, step.task, step.signal.reason, step.signal.result)
         view = None
         with suppress(StoreError):  # it is recorded and sent; the client can ask again when the database is back
-            view = await lookup.by_id(self.database, caller.client, record.id)
+            view = await lookup.by_id(self.database, caller.client, before.task.id)
         return view.shown if view else task_json(before.identity, before.task)
 
     async def drain(self) -> None:
         """Wait until every order is recorded and sent."""
         await self._record.drain()
+        await self._record_large.drain()
         if self._budgeted:
             await self._budgeted.drain()
         await self.send.drain()
 
     async def _new_order(
-        self, caller: Caller, order: Order, key: str | None, trace: str | None, now: datetime
+        self, caller: Caller, packed: PackedOrder, key: str | None, trace: str | None, now: datetime
     ) -> BudgetedOrder:
+        order = packed.order
         quote = self._quote(order)
         hook = None
         if order.hook:
@@ -133,14 +187,12 @@ class Submit:
             external_task_id=order.external_task_id,
             hook=hook,
             trace=trace,
-            fields=to_json_bytes(order.to_json()).decode(),
-            payload=self.body_of(order.fields),
+            fields=to_json_bytes(order.fields).decode(),
+            payload=packed.payload,
         )
         keys = [f"i:{key}"] if key else []
         keys += [f"e:{order.external_task_id}"] if order.external_task_id else []
-        return BudgetedOrder(
-            record=record, keys=tuple(keys), fingerprint=orders_core.fingerprint(order) if keys else b""
-        )
+        return BudgetedOrder(record=record, keys=tuple(keys), fingerprint=packed.fingerprint)
 
     async def _write(self, order: BudgetedOrder, now: datetime) -> NewTask:
         """Record the order, and return it as recorded.
@@ -151,9 +203,9 @@ class Submit:
         if self.budget and self._budgeted and await self.budget.is_limited(record.client, record.key, now):
             return await self._budgeted(order)
         if not order.keys:
-            await self._record(record)
+            await (self._record if len(record.payload) <= LARGE else self._record_large)(record)
             return record
-        async with transaction(self.database.pool) as connection:
+        async with copying_payloads(self.memory, [record]), transaction(self.database.pool) as connection:
             used_keys = await idempotency.reserve_keys(
                 connection, record.client, order.keys, record.id, order.fingerprint
             )
@@ -164,7 +216,8 @@ class Submit:
 
     async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
         try:
-            await orders.record(self.database, records, self._due_in)
+            async with copying_payloads(self.memory, records):
+                await orders.record(self.database, records, self._due_in)
         except CollisionError:
             # a batch that was repeated because its confirmation was lost: nobody else has these ids
             if not await orders.are_recorded(self.database, [record.id for record in records]):
@@ -177,10 +230,13 @@ class Submit:
             if self.send.slots_limit is None:
                 sending = self.send(order)
             else:
-                admitted = await self.send.admit()
-                if order.task not in admitted:
+                task = order.task
+                admitting = self.send.admit(order)
+                del order
+                admitted = await admitting
+                if task not in admitted:
                     return None
-                sending = admitted[order.task]
+                sending = admitted[task]
             async with asyncio.timeout(self.tunables.patience):
                 return await asyncio.shield(sending)
         except (TimeoutError, StoreError, OverloadedError):  # it is recorded: the sweep goes on with it
@@ -211,6 +267,10 @@ class Submit:
         if task is None:
             raise Conflict
         return task.shown
+
+
+def _size(record: NewTask) -> int:
+    return len(record.payload)
 
 
 def _initial_state(record: NewTask) -> TaskState:

@@ -16,6 +16,7 @@ from kling_relay.core.operation import Kind
 from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.memory import OVERHEAD
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.poll import Poll, PollTunables, SweepCounts
 from kling_relay.flows.send import OutgoingOrder, Send
@@ -162,8 +163,9 @@ class Sweep:
 
     async def _send_unsent(self, submission: DueSubmission, counts: SweepCounts) -> None:
         """Send a recorded order, unless it is too late. Without a claim it was certainly not sent before."""
-        if submission.payload is None or self._poll.is_overdue(submission.created_at):
+        if submission.payload_bytes is None or self._poll.is_overdue(submission.created_at):
             return
+        share = await self.send.memory.share_in_turn(OVERHEAD + submission.payload_bytes)
         counts.sent += 1
         order = OutgoingOrder(
             task=submission.task,
@@ -171,6 +173,7 @@ class Sweep:
             payload=submission.payload,
             attempt=submission.attempt,
             trace=submission.trace,
+            share=share,
         )
         await asyncio.wait([self.send(order)])
 

@@ -13,12 +13,13 @@ from uuid import UUID
 
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.key import Caller
-from kling_relay.core.order import Order
+from kling_relay.core.order import Order, PackedOrder
 from kling_relay.core.submission import Accepted, NoAnswer, NoSuchTask, PollResult, SubmitOutcome
 from kling_relay.core.task import Signal
 from kling_relay.flows import log_context
 from kling_relay.flows.clients import ProviderClient, SubscriberClient
 from kling_relay.flows.ingest import Ingest
+from kling_relay.flows.memory import BodyShare
 from kling_relay.flows.submit import Submit
 from kling_relay.observe.metrics import SUBMIT_OUTCOME
 from kling_relay.observe.tracing import Tracer
@@ -34,12 +35,26 @@ class TracedSubmit:
     submit: Submit
     tracer: Tracer
 
+    def pack(self, order: Order, idempotency_key: str | None) -> PackedOrder:
+        return self.submit.pack(order, idempotency_key)
+
     async def __call__(
-        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
+        self,
+        caller: Caller,
+        packed: PackedOrder,
+        *,
+        idempotency_key: str | None,
+        trace: str | None,
+        now: datetime,
+        share: BodyShare | None = None,
     ) -> Mapping[str, Any]:
-        with self.tracer.span("order", {"relay.kind": str(order.kind)}, parent=trace, server=True) as span:
+        with self.tracer.span("order", {"relay.kind": str(packed.order.kind)}, parent=trace, server=True) as span:
             log_context.add(trace=span.traceparent)
-            task = await self.submit(caller, order, idempotency_key=idempotency_key, trace=span.traceparent, now=now)
+            submitting = self.submit(
+                caller, packed, idempotency_key=idempotency_key, trace=span.traceparent, now=now, share=share
+            )
+            del packed  # the flow lets its payload go when it is sent
+            task = await submitting
             span.set({"relay.task": task["task_id"]})
             return task
 

@@ -124,6 +124,9 @@ class LimitSettings(SettingsGroup):
 
     order_body_limit: Size = 32 * 2**20
     """The largest body of an order. Two images of 10 MB in Base64 fit."""
+    body_memory: Size = 272 * 2**20
+    """The bodies that one process holds at once, each from its first byte until its order is sent. Further ones are
+    answered 503 with Retry-After. Copies take up to twice RELAY_ORDER_BODY_LIMIT more, small bodies 16 MiB more."""
     callback_body_limit: Size = 2**20
     """The largest body of a callback."""
     header_limit: Size = 16 * 2**10

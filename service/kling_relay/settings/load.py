@@ -209,12 +209,13 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
             )
     if settings.port and settings.port == settings.metrics_port:
         yield {"port", "metrics_port"}, "RELAY_METRICS_PORT should differ from RELAY_PORT."
-    for shorter, longer in (("sweep_after", "task_deadline"), ("task_deadline", "retention")):
-        if getattr(settings, shorter) >= getattr(settings, longer):
-            yield (
-                {shorter, longer},
-                f"{PREFIX}{shorter.upper()} should be shorter than {PREFIX}{longer.upper()}.",
-            )
+    for less, word, more in (
+        ("sweep_after", "shorter", "task_deadline"),
+        ("task_deadline", "shorter", "retention"),
+        ("order_body_limit", "smaller", "body_memory"),
+    ):
+        if getattr(settings, less) >= getattr(settings, more):
+            yield {less, more}, f"{PREFIX}{less.upper()} should be {word} than {PREFIX}{more.upper()}."
 
 
 def _content_faults(settings: Settings) -> Iterator[str]:

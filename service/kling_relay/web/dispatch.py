@@ -18,6 +18,7 @@ from kling_relay.core.json_limits import printable
 from kling_relay.core.key import Caller
 from kling_relay.flows import log_context
 from kling_relay.flows.coalesce import OverloadedError
+from kling_relay.flows.memory import LARGE
 from kling_relay.flows.observer import AnsweredRequest
 from kling_relay.store.postgres.statement import (
     BadRowError,
@@ -26,7 +27,7 @@ from kling_relay.store.postgres.statement import (
     StoreUnavailableError,
 )
 from kling_relay.web.http.aiohttp_internals import MalformedRequestError
-from kling_relay.web.http.body import ACCEPTED, THREAD_FROM, parse
+from kling_relay.web.http.body import ACCEPTED, parse
 from kling_relay.web.http.cors import CORS_HEADERS, preflight_response
 from kling_relay.web.http.headers import CommonHeaders
 from kling_relay.web.http.request import ANONYMOUS, AnyRequest, AppState, Request
@@ -76,6 +77,9 @@ class Dispatcher:
             response = await self._handle(request, match, route)
         except Exception as error:  # noqa: BLE001 - the last resort of every request; bugs are logged as such
             response = self._error(request, match, error, kling=is_kling, cors=has_cors)
+        finally:
+            if request.share is not None:
+                request.share.release()
         if isinstance(response, Response):  # the head of a stream has been sent already
             response.common = (self._cors_headers if has_cors else self._other_headers).at(now)
             if request.rate_headers:
@@ -107,6 +111,8 @@ class Dispatcher:
         if route.scope is not None:
             request.caller = await self._state.authenticator.authenticate(request.http.headers, request.now)
             request.rate_headers = self._authorize(route, request.caller)
+        if route.method == "GET" and not request.http.content.is_eof():
+            await request.read()  # a body that nobody wants would stay in memory for as long as a stream or a wait
         if route.query is not None:
             request.query = _validate(route.query, dict(request.http.query), "query")
         if route.body is not None:
@@ -124,10 +130,11 @@ class Dispatcher:
         """Return the JSON in the body; an empty body is {}."""
         content, content_type = await request.read(), request.http.headers.get("Content-Type")
         max_depth = self._state.context.limits.json_depth
-        if not content.strip():
+        if not content or content.isspace():
             return {}
-        if len(content) > THREAD_FROM:
-            return await asyncio.to_thread(parse, content, max_depth, content_type)
+        if len(content) > LARGE:
+            async with self._state.context.memory.copying(2 * len(content)):
+                return await asyncio.to_thread(parse, content, max_depth, content_type)
         return parse(content, max_depth, content_type)
 
     def _error(

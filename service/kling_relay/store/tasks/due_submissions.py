@@ -13,6 +13,7 @@ from kling_relay.core.ids import lower_bound
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Statement, columns_of
+from kling_relay.store.tasks.slots import SMALL
 
 _MINUTE = timedelta(minutes=1)
 
@@ -29,7 +30,8 @@ _ASK_FOR_RESULT = Statement(_SQL["ask_for_result"])
 class DueSubmission:
     """A submission that is due, with what acting on it needs.
 
-    `incomplete` counts the times that the provider said success and named no file.
+    `incomplete` counts the times that the provider said success and named no file. `payload_bytes` is the size of the
+    payload, and `payload` is None if that is large: it is read when it is sent.
     """
 
     task: UUID
@@ -40,6 +42,7 @@ class DueSubmission:
     attempt: int
     incomplete: int
     provider_task_id: str | None
+    payload_bytes: int | None
     payload: bytes | None
     status: str
     created_at: datetime
@@ -49,7 +52,7 @@ class DueSubmission:
 
 async def claim(database: Database, state: str, limit: int, due_in: float) -> list[DueSubmission]:
     """Take up to `limit` due submissions of one state for `due_in` seconds, in which nobody else takes them."""
-    rows = await _CLAIM.rows(database.pool, state=state, limit=limit, due_in=timedelta(seconds=due_in))
+    rows = await _CLAIM.rows(database.pool, state=state, limit=limit, due_in=timedelta(seconds=due_in), small=SMALL)
     return [DueSubmission(**dict(row.items())) for row in rows]
 
 

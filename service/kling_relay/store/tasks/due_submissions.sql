@@ -1,5 +1,5 @@
 -- name: claim
--- Claim due submissions of one state for a while; nobody else claims them meanwhile.
+-- Claim due submissions of one state for a while; nobody else claims them meanwhile. Large payloads are not returned.
 WITH picked AS MATERIALIZED (
     SELECT task FROM submissions
     WHERE state = :state::text AND due_at <= now()
@@ -12,7 +12,9 @@ claimed AS (
     FROM picked
     WHERE submissions.task = picked.task AND submissions.state = :state::text
     RETURNING submissions.task, submissions.client, submissions.state, submissions.claim_id, submissions.kind,
-        submissions.attempt, submissions.incomplete, submissions.provider_task_id, submissions.payload
+        submissions.attempt, submissions.incomplete, submissions.provider_task_id,
+        octet_length(submissions.payload) AS payload_bytes,
+        CASE WHEN octet_length(submissions.payload) <= :small::integer THEN submissions.payload END AS payload
 )
 SELECT claimed.*, tasks.status, tasks.created_at, tasks.updated_at, tasks.trace
 FROM claimed

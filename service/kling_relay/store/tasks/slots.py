@@ -5,7 +5,7 @@ A submission holds its units from the state `sending` until its row is deleted w
 several such clients, the one that was served longest ago.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from kling_relay.store.postgres.statement import Row, Statement, transaction
 
 MAX_AT_ONCE = 50
 """Submissions admitted in one transaction."""
+SMALL = 64 * 1024
+"""Payloads of at most this many bytes are returned with a claim; a larger one is read when it is sent."""
 
 _SQL = load_sql(__name__)
 _LOCK = Statement(_SQL["lock"])
@@ -24,11 +26,14 @@ _CLAIM = Statement(_SQL["claim"])
 _NOTE_SERVED = Statement(_SQL["note_served"])
 
 
-async def admit(database: Database, slots: int, due_in: float, claim_id: UUID) -> Sequence[Row]:
-    """Claim what fits into the free slots, in turn; return task, kind, attempt, payload and trace of each.
+async def admit(
+    database: Database, slots: int, due_in: float, claim_id: UUID, has_room: Callable[[UUID, int], bool]
+) -> Sequence[Row]:
+    """Claim what fits into the free slots, in turn; return task, kind, attempt, payload if small, and trace of each.
 
     The caller sends them. If it dies before, they come due in `due_in` seconds. An order larger than all slots together
-    counts as all of them. The first order that does not fit ends the turn, so that none is overtaken for ever.
+    counts as all of them. The first order that does not fit, or for whose payload `has_room` is false (given the task
+    and the bytes), ends the turn, so that none is overtaken for ever.
     """
     async with transaction(database.pool) as connection:
         await _LOCK.run(connection)
@@ -36,7 +41,7 @@ async def admit(database: Database, slots: int, due_in: float, claim_id: UUID) -
         admitted, clients = [], set()
         for row in await _NEXT.rows(connection, limit=min(free, MAX_AT_ONCE)) if free > 0 else []:
             units = min(row["units"], slots)
-            if units > free:
+            if units > free or not has_room(row["task"], row["payload_bytes"]):
                 break
             free -= units
             admitted.append(row["task"])
@@ -44,7 +49,9 @@ async def admit(database: Database, slots: int, due_in: float, claim_id: UUID) -
         if not admitted:
             return []
         await _NOTE_SERVED.run(connection, clients=sorted(clients))
-        return await _CLAIM.rows(connection, ids=admitted, due_in=timedelta(seconds=due_in), claim_id=claim_id)
+        return await _CLAIM.rows(
+            connection, ids=admitted, due_in=timedelta(seconds=due_in), claim_id=claim_id, small=SMALL
+        )
 
 
 async def used(database: Database) -> int:

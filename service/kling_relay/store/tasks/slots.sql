@@ -8,9 +8,10 @@ SELECT coalesce(sum(units), 0) FROM submissions WHERE state IN ('sending', 'acce
 
 -- name: list_next
 -- The orders whose turn it is: of the client with the fewest tasks in flight and in line before it.
-SELECT line.task, line.units, line.client
+SELECT line.task, line.units, line.client, line.payload_bytes
 FROM (
-    SELECT task, client, units, row_number() OVER (PARTITION BY client ORDER BY task) AS place
+    SELECT task, client, units, coalesce(octet_length(payload), 0) AS payload_bytes,
+        row_number() OVER (PARTITION BY client ORDER BY task) AS place
     FROM submissions
     WHERE state = 'recorded' AND due_at <= now()
 ) AS line
@@ -22,10 +23,11 @@ ORDER BY line.place + coalesce(in_flight.tasks, 0), clients.served_at ASC NULLS 
 LIMIT :limit::integer;
 
 -- name: claim
--- Mark recorded submissions as being sent.
+-- Mark recorded submissions as being sent; return the payloads of small ones.
 UPDATE submissions SET state = 'sending', claim_id = :claim_id::uuid, due_at = now() + :due_in::interval
 WHERE task = ANY(:ids::uuid[]) AND state = 'recorded'
-RETURNING task, kind, attempt, payload, (SELECT trace FROM tasks WHERE tasks.id = submissions.task) AS trace;
+RETURNING task, kind, attempt, CASE WHEN octet_length(payload) <= :small::integer THEN payload END AS payload,
+    (SELECT trace FROM tasks WHERE tasks.id = submissions.task) AS trace;
 
 -- name: note_served
 -- Note that these clients have just had their turn.

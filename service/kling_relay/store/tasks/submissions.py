@@ -26,6 +26,7 @@ _SET_ABANDONED = Statement(_SQL["set_abandoned"])
 _CLOSE_UNKNOWN = Statement(_SQL["close_unknown"])
 _SET_WAITING = Statement(_SQL["set_waiting"])
 _FIND = Statement(_SQL["find"])
+_READ_PAYLOAD = Statement(_SQL["read_payload"])
 
 
 async def claim_for_sending(database: Database, ids: Sequence[UUID], due_in: float, claim_id: UUID) -> dict[UUID, int]:
@@ -35,6 +36,12 @@ async def claim_for_sending(database: Database, ids: Sequence[UUID], due_in: flo
     """
     rows = await _CLAIM.rows(database.ingest, ids=sorted(ids), due_in=timedelta(seconds=due_in), claim_id=claim_id)
     return {row["task"]: row["attempt"] for row in rows}
+
+
+async def read_payload(database: Database, task: UUID) -> bytes | None:
+    """Return what a submission sends to the provider; None if it needs to be sent no more."""
+    payload: bytes | None = await _READ_PAYLOAD.scalar(database.pool, task=task)
+    return payload
 
 
 async def release_claims(database: Database, claim_ids: Sequence[UUID]) -> int:

@@ -38,3 +38,7 @@ WHERE task = :task::uuid AND state IN ('sending', 'unknown') AND claim_id = :cla
 -- name: find
 -- A task's submission.
 SELECT state, attempt, due_at, provider_task_id, reason FROM submissions WHERE task = :task::uuid;
+
+-- name: read_payload
+-- What is to be sent to the provider.
+SELECT payload FROM submissions WHERE task = :task::uuid;

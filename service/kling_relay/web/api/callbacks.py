@@ -24,7 +24,7 @@ async def receive_callback(request: Request) -> Response:
     if not callback_token.verify(context.callback_keys, task, request.params["token"]):
         raise NotFound
     try:
-        body, is_decoded = await request.read(), True
+        body, is_decoded = bytes(await request.read()), True
     except UndecodableBody as undecodable:
         body, is_decoded = undecodable.body, False
     await context.ingest.callback(task, body, request.http.headers, request.now, is_decoded=is_decoded)

@@ -9,22 +9,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from kling_relay.core.address import check_url
+from kling_relay.core.address import DialPolicy, check_url
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
 from kling_relay.core.key import Scope
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.core.order import Order, check
 from kling_relay.core.trace import parse as parse_trace
 from kling_relay.flows import log_context
+from kling_relay.flows.memory import LARGE
 from kling_relay.store.tasks import listing
-from kling_relay.web.http.body import THREAD_FROM, BodyLimit, parse
+from kling_relay.web.http.body import BodyLimit, parse
 from kling_relay.web.http.request import AnyRequest, Request
 from kling_relay.web.http.response import Response, kling_response
 from kling_relay.web.http.routing import AnyRoute, Api, Route
 from kling_relay.web.models.kling import KlingEnvelopeResponse, KlingPageResponse
+
+Result = TypeVar("Result")
 
 IDEMPOTENCY_KEY = "^[!-~](?:[ -~]{0,253}[!-~])?$"
 _IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY)
@@ -41,18 +44,29 @@ _ORDER_ERRORS = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003)
 
 async def create_order(request: Request, operation: Operation) -> Response:
     """Record an order and send it to the provider; 200 once it is on disk and sent, or being sent."""
-    order = await checked_order(request, lambda body: (operation, body))
-    headers = request.http.headers
+    headers, submit = request.http.headers, request.context.submit
     idempotency_key = headers.get("Idempotency-Key")
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters.")
-    trace = parse_trace(headers.get("traceparent"))
-    task = await request.context.submit(
-        request.caller, order, idempotency_key=idempotency_key, trace=trace.text if trace else None, now=request.now
+    packed = await read_order(
+        request, lambda body: (operation, body), lambda order: submit.pack(order, idempotency_key)
     )
+    trace = parse_trace(headers.get("traceparent"))
+    share, request.share = request.share, None  # until the order is sent, which may be after the response
+    unknown_fields = unknown_fields_header(packed.order)
+    sending = submit(
+        request.caller,
+        packed,
+        idempotency_key=idempotency_key,
+        trace=trace.text if trace else None,
+        now=request.now,
+        share=share,
+    )
+    del packed  # its payload is large, and may be sent long before the task is final
+    task = await sending
     log_context.add(task=task["task_id"])
     response = kling_response(created_json(task), task["task_id"])
-    response.headers.update(unknown_fields_header(order))
+    response.headers.update(unknown_fields)
     return response
 
 
@@ -64,26 +78,43 @@ def unknown_fields_header(order: Order) -> dict[str, str]:
     return {UNKNOWN_FIELDS: ", ".join(names)}
 
 
-async def checked_order(request: AnyRequest, unpack: Callable[[object], tuple[Operation, object]]) -> Order:
-    """Return the order in the request's body; `unpack` splits the JSON into its operation and the order itself.
+async def read_order(
+    request: AnyRequest, unpack: Callable[[object], tuple[Operation, object]], use: Callable[[Order], Result]
+) -> Result:
+    """Return `use` of the order in the request's body; `unpack` splits the JSON into its operation and the order.
 
     Raises InvalidRequest, or InvalidOrder with every fault.
     """
     content, content_type = await request.read(), request.http.headers.get("Content-Type")
+    context = request.context
 
-    def check_content() -> Order:
-        operation, body = unpack(parse(content, request.context.limits.json_depth, content_type))
-        return check(operation, body, request.context.rulebook)
+    def convert() -> Result:
+        value = parse(content, context.limits.json_depth, content_type)
+        if isinstance(content, bytearray):
+            content.clear()  # its text is in `value` now
+        parts = unpack(value)
+        del value
+        order = _check_hook(check(*parts, context.rulebook), context.dial_policy)
+        del parts
+        return use(order)
 
+    size = len(content)
+    if size <= LARGE:
+        return convert()
     # a long body takes tens of milliseconds to parse and its images to decode, so that happens in a thread
-    order = await asyncio.to_thread(check_content) if len(content) > THREAD_FROM else check_content()
-    if order.hook is not None:
-        address = check_url(order.hook, request.context.dial_policy)
-        if isinstance(address, str):
-            raise InvalidOrder([Fault("notify_hook", address)])
-        if not order.hook.isascii():  # an international host must be stored as it is dialled
-            return replace(order, hook=address.url)
-    return order
+    async with context.memory.copying(2 * size):
+        return await asyncio.to_thread(convert)
+
+
+def _check_hook(order: Order, dial_policy: DialPolicy) -> Order:
+    """Return the order with its hook as it is dialled. Raises InvalidOrder if that is not allowed."""
+    if order.hook is None:
+        return order
+    address = check_url(order.hook, dial_policy)
+    if isinstance(address, str):
+        raise InvalidOrder([Fault("notify_hook", address)])
+    # an international host must be stored as it is dialled
+    return order if order.hook.isascii() else replace(order, hook=address.url)
 
 
 async def show_task(request: Request) -> Response:

@@ -10,7 +10,7 @@ from kling_relay.core.event import rfc3339
 from kling_relay.core.operation import Kind, Operation, operation_of
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.usage import to_csv, to_json
-from kling_relay.web.api.kling import checked_order, unknown_fields_header
+from kling_relay.web.api.kling import read_order, unknown_fields_header
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.request import Request
 from kling_relay.web.http.response import Response, json_response
@@ -41,7 +41,7 @@ async def show_prices(request: Request[EmptyQuery]) -> Response:
 
 async def quote_order(request: Request) -> Response:
     """Price an order without sending it; the body is the order with an `operation` or a `kind`."""
-    order = await checked_order(request, _unpack)
+    order = await read_order(request, _unpack, lambda order: order)
     quote = price.quote(order, request.context.prices).to_json() | {"kind": order.kind}
     return json_response(quote, headers=unknown_fields_header(order))
 

@@ -3,6 +3,7 @@
 `tests/api/test_aiohttp_internals.py` checks each detail, so that a new release of aiohttp cannot break one unnoticed.
 """
 
+import asyncio
 import http
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from typing_extensions import override
 from kling_relay.web.http.headers import format_headers
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
+_READ_BYTES = 32 * 1024
+_UNREAD_BYTES = 16 * 1024
+"""Of a body that its handler does not read; aiohttp stops to read at twice as many."""
 _BODILESS = frozenset({204, 304})
 
 
@@ -122,14 +126,53 @@ class _Connection(web.RequestHandler):
             super().log_exception(*args, **named)
 
 
+class _Reader(asyncio.BufferedProtocol):
+    """Passes what arrives to a connection of aiohttp's, at most `_READ_BYTES` at a time.
+
+    uvloop alone reads up to 256 KB, of all connections before any of them is handled: hundreds of megabytes at once.
+    """
+
+    __slots__ = ("_buffer", "_connection")
+
+    def __init__(self, connection: web.RequestHandler, buffer: memoryview) -> None:
+        """Readers may share one buffer: it is emptied before the next one reads."""
+        self._connection = connection
+        self._buffer = buffer
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._buffer[:nbytes]))
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection.connection_made(transport)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    @override
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
 class _Server(web.Server):
     """A server whose connections are ours; `refuse` makes the response to a request that no handler answers."""
 
     refuse: Callable[[BaseException], Response]
+    buffer: memoryview
 
     @override
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+    def __call__(self) -> Any:
+        return _Reader(_Connection(self, loop=self._loop, **self._kwargs), self.buffer)
 
 
 def make_server(
@@ -144,8 +187,9 @@ def make_server(
     is damaged.
     """
     untyped: Any = handler
-    server = _Server(untyped, auto_decompress=False, **options)
+    server = _Server(untyped, auto_decompress=False, read_bufsize=_UNREAD_BYTES, **options)
     server.refuse = refuse
+    server.buffer = memoryview(bytearray(_READ_BYTES))
     return server
 
 
@@ -158,3 +202,11 @@ async def send_continue(request: web.BaseRequest) -> None:
     """Tell a client that waits for "100 Continue" to send its body."""
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # these bytes are not part of the response
+
+
+def keep_reading(request: web.BaseRequest, seconds: float) -> None:
+    """After the response, read and drop the rest of the body for up to `seconds`; then close the connection.
+
+    Most senders look for the response only when they have sent everything.
+    """
+    request.protocol._lingering_time = seconds  # noqa: SLF001 - a setting of the whole server

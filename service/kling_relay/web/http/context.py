@@ -8,10 +8,11 @@ from uuid import UUID
 
 from kling_relay.core.address import PUBLIC_ONLY, DialPolicy
 from kling_relay.core.key import Caller
-from kling_relay.core.order import Order
+from kling_relay.core.order import Order, PackedOrder
 from kling_relay.core.price import Prices
 from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.subscription import DEFAULT_IN_FLIGHT
+from kling_relay.flows.memory import BodyMemory, BodyShare
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import Encryptor
@@ -26,8 +27,17 @@ RandomBits = Callable[[int], int]
 class OrderFlow(Protocol):
     """Turns an order into a task and returns the task as JSON: `Submit`, or `Submit` with a span around it."""
 
+    def pack(self, order: Order, idempotency_key: str | None) -> PackedOrder: ...
+
     async def __call__(
-        self, caller: Caller, order: Order, *, idempotency_key: str | None, trace: str | None, now: datetime
+        self,
+        caller: Caller,
+        packed: PackedOrder,
+        *,
+        idempotency_key: str | None,
+        trace: str | None,
+        now: datetime,
+        share: BodyShare | None = None,
     ) -> Mapping[str, Any]: ...
 
 
@@ -51,8 +61,6 @@ class RequestLimits:
     in_flight: int = DEFAULT_IN_FLIGHT
     """Concurrent attempts for a subscription without `max_in_flight`."""
     json_depth: int = 32
-    total_body_bytes: int = 512 * 1024 * 1024
-    """All bodies being read at one time; beyond it the response is 503."""
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
     max_wait: float = 60.0
@@ -79,7 +87,7 @@ class Context:
     is the number of tasks that may be in flight at the provider; None means no limit. `web_wakeup` wakes the
     LogFollower if there may be new events, `delivery_wakeup` the worker of this process if a delivery may be due,
     `partition_missing` the flow that creates partitions. `is_draining` is true while the process prepares to stop.
-    `deployment` is the same for all processes with this database.
+    `memory` counts the bodies of requests. `deployment` is the same for all processes with this database.
     """
 
     submit: OrderFlow
@@ -98,6 +106,7 @@ class Context:
     public_url: str = ""
     deployment: str = ""
     slots: int | None = None
+    memory: BodyMemory = field(default_factory=BodyMemory)
     delivery_wakeup: Wakeup = field(default_factory=Wakeup)
     partition_missing: Wakeup = field(default_factory=Wakeup)
     is_draining: Callable[[], bool] = lambda: False

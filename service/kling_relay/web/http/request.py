@@ -14,8 +14,10 @@ from kling_relay.core.errors import NotFound, Unauthenticated
 from kling_relay.core.key import Caller
 from kling_relay.flows.log_follower import LogFollower
 from kling_relay.flows.lookup import TaskLookup
+from kling_relay.flows.memory import BodyShare
 from kling_relay.store.postgres.statement import CollisionError, StoreUnavailableError, read_id
 from kling_relay.web.http.auth import Authenticator
+from kling_relay.web.http.body import Body as RawBody
 from kling_relay.web.http.body import read_body_of_route
 from kling_relay.web.http.context import Context
 
@@ -33,8 +35,7 @@ ANONYMOUS = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name
 class AppState:
     """What the requests of one process share.
 
-    `load` counts bytes of bodies being read, streams, and waiters, in total and per key; `streams` has the open
-    streams of each key.
+    `load` counts streams and waiters, in total and per key; `streams` has the open streams of each key.
     """
 
     context: Context
@@ -50,7 +51,8 @@ class Request(Generic[Query, Body]):
     """One request; `http` is aiohttp's, `query` and `body` are the models that its route names.
 
     The dispatcher sets `route` and `params` when the path is known, then `caller`, `query` and `body`, then calls the
-    handler. `rate_headers` tell the caller its rate; `error_code` is the code of an error response.
+    handler. `rate_headers` tell the caller its rate; `error_code` is the code of an error response. `share` is what the
+    body takes of the process's memory; the dispatcher releases it unless a handler has passed it on.
     """
 
     state: AppState
@@ -64,6 +66,7 @@ class Request(Generic[Query, Body]):
     caller: Caller = field(default=ANONYMOUS, init=False)
     rate_headers: Mapping[str, str] | None = field(default=None, init=False)
     error_code: int = field(default=0, init=False)
+    share: BodyShare | None = field(default=None, init=False)
 
     @property
     def context(self) -> Context:
@@ -91,12 +94,14 @@ class Request(Generic[Query, Body]):
             return True  # unknown for now
         return True
 
-    async def read(self) -> bytes:
-        """Return the body, within the limit of its route.
+    async def read(self) -> RawBody:
+        """Return the body, within the limit of its route; a bytearray if it arrived in pieces.
 
         Raises TooLarge, BodyTimeout, Unavailable, UndecodableBody.
         """
-        return await read_body_of_route(self.http, self.route.body_limit, self.context.limits, self.state.load)
+        memory = self.context.memory
+        self.share = BodyShare(memory)
+        return await read_body_of_route(self.http, self.route.body_limit, self.context.limits, memory, self.share)
 
 
 AnyRequest = Request[Any, Any]
