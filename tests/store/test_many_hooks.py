@@ -10,6 +10,8 @@ import pytest
 from kling_relay.core.event import TaskIdentity, make_task_event
 from kling_relay.core.ids import MAX_ID, new_id
 from kling_relay.core.task import Signal, SignalKind, Status, Task, advance
+from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.access.reencrypt import survey
 from kling_relay.store.deliveries import delivery_filter, subscriptions, unsubscribe
 from kling_relay.store.deliveries.delivery_filter import DeliveryFilter
 from kling_relay.store.deliveries.listing import list_deliveries
@@ -139,6 +141,11 @@ async def test_a_few_hooks_are_all_looked_at(box: Outbox) -> None:
         box.database, client, DeliveryFilter(status="pending"), MAX_ID, pending_window=1
     )
     assert (len(ids), is_end) == (3, True)
+
+
+async def test_the_doctors_check_of_secrets_is_not_used_up_by_hooks_without_any(box: Outbox) -> None:
+    counts = await survey(box.database, Encryptor([b"a key of 32 bytes, or of any more"]), 100)
+    assert counts.undecryptable == 1  # the subscription's
 
 
 async def test_hooks_are_found_by_their_last_use(box: Outbox) -> None:

@@ -1,5 +1,7 @@
 """Re-encryption: after a new signing key came first, bring every stored secret under it.
 
+Hooks have no secret of their own, and most subscriptions no headers: rows without one are not read, however many.
+
 Each row is changed by compare-and-set, so it can run beside a working service, be stopped, and be run again.
 """
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, Table, Uuid, bindparam, select, update
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, Uuid, bindparam, func, select, update
 from sqlalchemy.types import Integer
 
 from kling_relay.store import tables
@@ -45,7 +47,7 @@ class _SecretColumn:
         self.name = name
         self.page = Statement(
             select(table.c.id, stored_column.label("stored"))
-            .where(table.c.id > bindparam("after", type_=Uuid))
+            .where(table.c.id > bindparam("after", type_=Uuid), func.length(stored_column) > 0)
             .order_by(table.c.id)
             .limit(bindparam("limit", type_=Integer))
         )
@@ -106,8 +108,6 @@ async def _visit(
     *,
     change: bool,
 ) -> None:
-    if not stored_bytes:  # the hook of one order has no secret of its own, and most subscriptions have no headers
-        return
     try:
         plaintext = (
             stored_bytes
