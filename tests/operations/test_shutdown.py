@@ -34,6 +34,9 @@ class _Here:
     def refuse(self, error: BaseException) -> Response:
         raise AssertionError(error)
 
+    def connections_cut(self, count: int) -> None:
+        raise AssertionError(count)
+
     def close_streams(self) -> None:
         """It has no streams."""
 

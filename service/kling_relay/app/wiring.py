@@ -319,6 +319,7 @@ def _limits(settings: Settings) -> RequestLimits:
         in_flight=settings.subscription_concurrency,
         body_seconds=settings.body_timeout.total_seconds(),
         idle_seconds=settings.idle_timeout.total_seconds(),
+        unread_seconds=settings.unread_timeout.total_seconds(),
         waiters=settings.waiters,
         streams_per_key=settings.streams_per_key,
         rate=settings.rate_limit,

@@ -42,6 +42,9 @@ class Observer:
     def request_malformed(self, reason: str) -> None:
         """Bytes arrived that are not HTTP, and were refused. `reason` is one of MALFORMED."""
 
+    def connections_cut(self, count: int) -> None:
+        """This number of connections was cut because their clients did not read their responses."""
+
     def observation_applied(self, source: str, outcome: str) -> None:
         """Something learned about a task was written. `outcome` is "moved" or why the task did not move."""
 

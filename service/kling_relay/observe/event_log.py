@@ -83,6 +83,10 @@ class Log(Observer):
             self._malformed.clear()
 
     @override
+    def connections_cut(self, count: int) -> None:
+        self.warning("cut connections whose clients do not read", count=count)
+
+    @override
     def task_moved(self, step: Step, source: str) -> None:
         """Write that a task ended, unless the line of a callback says it already; other moves at `debug`.
 

@@ -78,6 +78,7 @@ class Metrics(Observer):
         self._requests = make.counter("requests", "Requests by route and status", "route", "status")
         self._request_seconds = make.histogram("request_seconds", "Time until a request is answered", FAST, "route")
         self._malformed = make.counter("malformed_requests", "Requests that are not valid HTTP, by reason", "reason")
+        self._unread = make.counter("unread_connections", "Connections cut because their clients did not read")
         self._callbacks = make.counter("callbacks", "Calls to the callback URL by outcome", "outcome")
         self._callback_seconds = make.histogram(
             "callback_seconds",
@@ -174,6 +175,10 @@ class Metrics(Observer):
     @override
     def request_malformed(self, reason: str) -> None:
         self._malformed(reason).inc()
+
+    @override
+    def connections_cut(self, count: int) -> None:
+        self._unread().inc(count)
 
     @override
     def observation_applied(self, source: str, outcome: str) -> None:

@@ -130,13 +130,15 @@ class LimitSettings(SettingsGroup):
     callback_body_limit: Size = 2**20
     """The largest body of a callback."""
     header_limit: Size = 16 * 2**10
-    """The longest request line or header. A request may have 128 headers."""
+    """The longest request line or header. A request may have 128 headers, and four times this, but at least 64KiB."""
     json_depth: Annotated[int, Field(ge=4, le=500)] = 32
     """How deep JSON may be nested."""
     body_timeout: Duration = read_duration("60s")
     """How long a client may take to send a body."""
     idle_timeout: Duration = read_duration("75s")
     """How long a connection may be idle between requests."""
+    unread_timeout: Duration = read_duration("15s")
+    """How long a client may leave a response unread. Then its connection is cut; 4 KiB in that time are enough."""
     ingest_queue: Count = 2_000
     """Callbacks of one process that may wait for the database. Further ones are answered 503 with Retry-After."""
     waiters: Count = 2_000

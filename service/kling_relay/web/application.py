@@ -35,6 +35,10 @@ class WebApplication:
         """Return the response to bytes that are not HTTP, or to a bug."""
         return self.dispatcher.refuse(error)
 
+    def connections_cut(self, count: int) -> None:
+        """Report that connections were cut because their clients did not read."""
+        self.state.context.observer.connections_cut(count)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the event log for streams and waiters until the end of the block."""

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from aiohttp import web
 from typing_extensions import override
 
-from kling_relay.web.http.aiohttp_internals import Response, is_unused, make_server
+from kling_relay.web.http.aiohttp_internals import Response, is_unused, make_server, open_connections
 from kling_relay.web.http.context import RequestLimits
 from kling_relay.web.http.routing import AnyResponse
+from kling_relay.web.http.unread import UnreadConnections
 
 _BACKLOG = 1024
 _LINGER = 2.0
@@ -28,6 +29,7 @@ class Service(Protocol):
     @property
     def answer(self) -> Callable[[web.BaseRequest], Awaitable[AnyResponse]]: ...
     def refuse(self, error: BaseException) -> Response: ...
+    def connections_cut(self, count: int) -> None: ...
     def running(self) -> AbstractAsyncContextManager[None]: ...
     def close_streams(self) -> None: ...
 
@@ -59,7 +61,7 @@ async def serve(
 
     At the end no connection is accepted any more, clients that have connected may still send a request, streams and
     waiters end, and requests have `shutdown_timeout` seconds to finish. A connection without a whole request head is
-    closed after `limits.idle_seconds`.
+    closed after `limits.idle_seconds`, and one whose client does not read is cut after `limits.unread_seconds`.
     """
     runner = _Runner(
         service,
@@ -71,7 +73,7 @@ async def serve(
         max_field_size=limits.header_bytes,
     )
     await runner.setup()
-    async with service.running():
+    async with service.running(), _cutting_unread(service, runner, limits.unread_seconds):
         try:
             if bound is not None:
                 await web.SockSite(runner, bound, backlog=_BACKLOG).start()
@@ -84,6 +86,26 @@ async def serve(
             if bound is not None:
                 await _accept_remaining(runner, bound)
             await runner.cleanup()
+
+
+@asynccontextmanager
+async def _cutting_unread(service: Service, runner: _Runner, seconds: float) -> AsyncIterator[None]:
+    """Cut connections whose clients do not read, until the end of the block."""
+    server, unread, clock = runner.server, UnreadConnections(seconds), asyncio.get_running_loop().time
+    assert server is not None
+
+    async def cut() -> None:
+        while True:
+            await asyncio.sleep(unread.check_every)
+            if count := unread.check(open_connections(server), clock()):
+                service.connections_cut(count)
+
+    cutting = asyncio.create_task(cut(), name="unread connections")
+    try:
+        yield
+    finally:
+        cutting.cancel()
+        await asyncio.wait({cutting})
 
 
 async def _accept_remaining(runner: _Runner, bound: socket.socket) -> None:

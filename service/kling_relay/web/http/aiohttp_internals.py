@@ -5,10 +5,12 @@
 
 import asyncio
 import http
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, cast
 
-from aiohttp import ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+from aiohttp import EMPTY_PAYLOAD, ClientConnectionResetError, HttpVersion10, HttpVersion11, web
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 from typing_extensions import override
@@ -20,6 +22,20 @@ _READ_BYTES = 32 * 1024
 _UNREAD_BYTES = 16 * 1024
 """Of a body that its handler does not read; aiohttp stops to read at twice as many."""
 _BODILESS = frozenset({204, 304})
+MAX_UNSENT = 8 * 1024
+"""Bytes that wait in this process for a client to read: beyond them, nothing is written to it or read from it.
+
+A small response costs twice its bytes while it waits."""
+_PART = 32 * 1024
+"""Bytes of a large body that are written at a time."""
+_MAX_UNSENT_BY_KERNEL = 64 * 1024
+"""Bytes that wait in the kernel and were not sent yet; without a limit they may be megabytes."""
+MAX_PIPELINED = 4
+"""Requests that are read before the one before them is answered."""
+MAX_PIPELINED_BYTES = 16 * 1024
+"""Bytes of further requests that may arrive behind those; more are nobody's honest work."""
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's head, or four times the limit of one header if that is more."""
 
 
 class Response:
@@ -51,8 +67,23 @@ class Response:
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
         head = self._head(request).encode()
-        transport.write(head if request.method == "HEAD" or self.status in _BODILESS else head + self.body)
+        if request.method == "HEAD" or self.status in _BODILESS:
+            transport.write(head)
+        elif len(self.body) <= _PART:
+            transport.write(head + self.body)
+        else:
+            await self._write_in_parts(request, transport, head)
         await request.writer.drain()
+
+    async def _write_in_parts(self, request: web.BaseRequest, transport: asyncio.Transport, head: bytes) -> None:
+        """Write no more than the client reads, and without a copy: many clients share the body of a file."""
+        transport.write(head)
+        body = memoryview(self.body)
+        for start in range(0, len(body), _PART):
+            await request.writer.drain()
+            if transport.is_closing():
+                raise ClientConnectionResetError("Cannot write to closing transport")
+            transport.write(body[start : start + _PART])
 
     async def write_eof(self) -> None:
         """Do nothing: `prepare` has sent everything."""
@@ -95,17 +126,74 @@ def malformed(error: HttpProcessingError) -> MalformedRequestError:
     return MalformedRequestError("header", "a header is malformed, or Host is missing")
 
 
-class _Connection(web.RequestHandler):
-    """A connection of aiohttp's whose error responses and log lines are ours."""
+class ServerConnection(web.RequestHandler):
+    """A connection of aiohttp's with our error responses and log lines, and with bounds on what it holds in memory.
 
-    __slots__ = ()
+    `resumes` counts how often the client read so much that writing went on.
+    """
+
+    __slots__ = ("_head_size", "_max_head", "resumes")
+
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self.resumes = 0
+        self._head_size = 0
+        self._max_head = max(MAX_HEAD, 4 * self.max_field_size)
+        self._max_msg_queue_size, self._msg_queue_resume_size = MAX_PIPELINED, MAX_PIPELINED // 2
+        self._parser = HttpRequestParser(  # the one that aiohttp has made reads 32 requests ahead
+            self,
+            loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_PIPELINED,
+        )
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=MAX_UNSENT)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT_BY_KERNEL)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._pause_transport_reading()  # a client that does not read its responses need not send more requests
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.resumes += 1
+        if not (self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
 
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._waiter is not None and not self._messages:  # between two requests: it is a part of a head
+            self._head_size += len(data)
+            if self._head_size > self._max_head:
+                self._refuse_head()
+            return
+        self._head_size = 0
+        if self._buffer_paused and len(data) > MAX_PIPELINED_BYTES and self.transport is not None:
+            self.transport.abort()
         # aiohttp answers bytes that are not HTTP in their turn; a body that they belong to would wait for its timeout
         if self._messages and self._current_request is not None and isinstance(self._messages[-1][0], _ErrInfo):
             self._current_request.content.set_exception(web.RequestPayloadError("not HTTP"))
+
+    def _refuse_head(self) -> None:
+        self._head_size = 0
+        too_long = LineTooLong(b"", self._max_head)
+        self._messages.append((_ErrInfo(400, too_long, ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._close = True  # nothing more is read
 
     @override
     def handle_error(
@@ -172,7 +260,7 @@ class _Server(web.Server):
 
     @override
     def __call__(self) -> Any:
-        return _Reader(_Connection(self, loop=self._loop, **self._kwargs), self.buffer)
+        return _Reader(ServerConnection(self, loop=self._loop, **self._kwargs), self.buffer)
 
 
 def make_server(
@@ -187,10 +275,16 @@ def make_server(
     is damaged.
     """
     untyped: Any = handler
-    server = _Server(untyped, auto_decompress=False, read_bufsize=_UNREAD_BYTES, **options)
+    server = _Server(untyped, read_bufsize=_UNREAD_BYTES, **options)
     server.refuse = refuse
     server.buffer = memoryview(bytearray(_READ_BYTES))
     return server
+
+
+def open_connections(server: web.Server) -> Iterable[tuple[ServerConnection, asyncio.Transport]]:
+    """Return a server's connections with their transports, also those that close once everything is sent."""
+    connections: Any = server._connections  # noqa: SLF001 - a connection forgets its transport when it begins to close
+    return cast("Iterable[tuple[ServerConnection, asyncio.Transport]]", connections.items())
 
 
 def is_unused(connection: object) -> bool:

@@ -63,6 +63,8 @@ class RequestLimits:
     json_depth: int = 32
     body_seconds: float = 60.0
     idle_seconds: float = 75.0
+    unread_seconds: float = 15.0
+    """How long a response may stay unread."""
     max_wait: float = 60.0
     waiters: int = 10_000
     waiters_per_key: int = 1_000
