@@ -7,12 +7,13 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from kling_relay.app.ports import PortError, is_free, listening, shares_port
+from kling_relay.app.serving import serve
 from kling_relay.settings import Settings
 from kling_relay.store.embedded.server import Server
 from tests.cli.test_demo import read_until, start, tmp_path  # noqa: F401 - a fixture
@@ -72,6 +73,36 @@ async def test_a_port_is_shared_with_the_same_database_and_refused_to_another(po
         assert await shares_port(different.model_copy(update={"share_port": True}))
 
 
+async def test_of_two_deployments_that_start_together_the_later_one_is_refused(postgres: Server, database: str) -> None:
+    """Both found the port free when they began; `serve` asks again before it listens."""
+    async with (
+        fresh_database(postgres) as other,
+        sandboxed() as (_, provider),
+        running(database, provider) as relay,
+    ):
+        port = str(relay.settings.port)
+        with pytest.raises(PortError, match=f"Port {port} is in use by another deployment"):
+            async with running(other, provider, port=port):
+                pass
+        async with running(database, provider, port=port), running(other, provider, port=port, share_port="true"):
+            pass
+
+
+async def test_the_metrics_of_up_take_another_port_if_theirs_was_taken_meanwhile(database: str) -> None:
+    with ExitStack() as stack:
+        with suppress(OSError):  # if another test has it, that is the same to `up`
+            stack.enter_context(socket.create_server(("127.0.0.1", 9464)))
+        stopping, started = asyncio.Event(), asyncio.get_running_loop().create_future()
+        settings = Settings(port="0", database_url=database, signing_keys=SIGNING)
+        serving = asyncio.ensure_future(
+            serve(settings, "up", stopping=stopping, started=lambda _, real: started.set_result(real.metrics_port))
+        )
+        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.set()
+        await serving
+        assert started.result() not in {0, 9464}
+
+
 async def test_a_service_without_a_database_yet_does_not_join_another_one(database: str, tmp_path: Path) -> None:  # noqa: F811
     async with sandboxed() as (_, provider), running(database, provider) as relay:
         settings = Settings(port=str(relay.settings.port), data_dir=str(tmp_path / "new"))
@@ -114,6 +145,7 @@ async def up(directory: Path, **settings: str) -> AsyncIterator[tuple[Process, s
             await asyncio.wait_for(process.communicate(), 30)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_two_services_on_one_machine_need_only_two_ports(tmp_path: Path) -> None:  # noqa: F811
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -146,6 +178,7 @@ async def start_with(directory: Path, settings: dict[str, str]) -> Process:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_the_sandbox_of_up_keeps_its_port_between_starts(tmp_path: Path) -> None:  # noqa: F811
     ports = []

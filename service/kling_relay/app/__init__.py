@@ -8,8 +8,8 @@ from kling_relay.app.commands import (
     migrate,
     run,
     shares_port,
-    with_free_metrics_port,
 )
+from kling_relay.app.ports import with_free_metrics_port
 
 __all__ = [
     "keys_create",

@@ -68,17 +68,6 @@ def shares_port(settings: Settings) -> bool:
     return in_loop(ports.shares_port(settings))
 
 
-def with_free_metrics_port(settings: Settings) -> Settings:
-    """Return settings with a free port for metrics if none was chosen and the usual one is in use.
-
-    So a second `up` on a machine needs only a port of its own.
-    """
-    usual = range(settings.metrics_port, settings.metrics_port + settings.processes)
-    if "metrics_port" in settings.model_fields_set or all(is_free(settings.host, port) for port in usual):
-        return settings
-    return settings.model_copy(update={"metrics_port": 0})
-
-
 def _freeze_heap() -> None:
     """Keep the garbage collector from scanning what lives as long as the process.
 

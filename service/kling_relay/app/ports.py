@@ -104,6 +104,29 @@ def _directory(process: psutil.Process) -> str:
     return ""
 
 
+def with_free_metrics_port(settings: Settings) -> Settings:
+    """Return settings with a free port for metrics if none was chosen and the usual one is in use.
+
+    So a second `up` on a machine needs only a port of its own.
+    """
+    usual = range(settings.metrics_port, settings.metrics_port + settings.processes)
+    if "metrics_port" in settings.model_fields_set or all(is_free(settings.host, port) for port in usual):
+        return settings
+    return settings.model_copy(update={"metrics_port": 0})
+
+
+async def refuse_other_deployment(settings: Settings, own: str) -> None:
+    """Raise PortError if another deployment than `own` has begun to listen on RELAY_PORT while this process started.
+
+    `shares_port` cannot ask a process that has only reserved the port. Call this before ours listens.
+    """
+    if settings.share_port:
+        return
+    deployment = await _deployment_at(settings.host, settings.port)
+    if deployment not in {None, own}:
+        raise _other_deployment(settings.port, deployment or "")
+
+
 async def shares_port(settings: Settings) -> bool:
     """Return whether another process of this deployment listens on RELAY_PORT; it gets some of the requests.
 
@@ -119,8 +142,12 @@ async def shares_port(settings: Settings) -> bool:
         return False
     if deployment and deployment == await _own_deployment(settings):
         return True
+    raise _other_deployment(port, deployment)
+
+
+def _other_deployment(port: int, deployment: str) -> PortError:
     other = "another deployment of kling-relay" if deployment else "a kling-relay that does not say which it is"
-    raise PortError(*_in_use(port, "RELAY_PORT", f"in use by {other}{_holder(port).replace(' by ', ': ', 1)}"))
+    return PortError(*_in_use(port, "RELAY_PORT", f"in use by {other}{_holder(port).replace(' by ', ': ', 1)}"))
 
 
 async def _deployment_at(host: str, port: int) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from kling_relay.app import clock, keys
 from kling_relay.app.allocator import set_up_allocator
 from kling_relay.app.database import open_database
-from kling_relay.app.ports import listening, naming_port
+from kling_relay.app.ports import listening, naming_port, refuse_other_deployment, with_free_metrics_port
 from kling_relay.app.telemetry import make_telemetry, serve_metrics
 from kling_relay.app.wiring import SANDBOX_KEY, Parts, Tunables, assemble
 from kling_relay.observe.event_log import Log
@@ -66,6 +66,8 @@ async def serve(
         await parts.partition_keeper.check()  # before anything is served that needs them
         for keeper in (parts.clock_keeper, parts.partition_keeper):
             stack.push_async_callback(_cancel, asyncio.ensure_future(keeper.run()))
+        if role == "up":  # again: another service may have taken the usual port while this one was starting
+            settings = with_free_metrics_port(settings)
         with naming_port(settings.host, settings.metrics_port, "RELAY_METRICS_PORT"):
             metrics_port = await stack.enter_async_context(
                 serve_metrics(settings, telemetry.metrics, database, ready=lambda: _unready(parts))
@@ -75,6 +77,7 @@ async def serve(
             await keys.ensure_bootstrap_key(database, parts.encryptor, settings.bootstrap_key.get_secret_value())
         server = AsyncExitStack()
         if bound:
+            await refuse_other_deployment(settings, parts.context.deployment)
             serving = web_server.serve(
                 application.build(parts.context),
                 settings.host,

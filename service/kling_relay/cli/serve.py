@@ -141,7 +141,7 @@ def _announce_worker(chosen: "Settings", _: "Parts", settings: "Settings") -> No
 
 
 def _announce_metrics(chosen: "Settings", settings: "Settings") -> None:
-    if not chosen.metrics_port:
+    if settings.metrics_port != chosen.metrics_port:
         _log(f"The metrics are at http://{settings.host}:{settings.metrics_port}/metrics.", settings)
 
 
