@@ -25,6 +25,7 @@ PLAIN = "postgresql://u:p@db.example:5432/relay"
         ("?host=%2Ftmp%2Fa%2Cb", "?host=%2Ftmp%2Fa%2Cb"),
         ("?search_path=relay&statement_timeout=5000", "?search_path=relay&statement_timeout=5000"),
         ("?target_session_attrs=read-write", "?target_session_attrs=read-write"),
+        ("?sslmode=require&supa=base-pooler.x", "?sslmode=require"),
     ],
 )
 def test_parameters_of_hosters_are_taken_or_left_out(given: str, read: str) -> None:
@@ -38,7 +39,9 @@ def test_parameters_of_hosters_are_taken_or_left_out(given: str, read: str) -> N
         ("connection_limit=1", "RELAY_POOL_SIZE"),
         ("pool_timeout=0", "RELAY_RECORD_TIMEOUT"),
         ("chanel_binding=require", "did you mean channel_binding?"),
-        ("supa=base-pooler.x", "has the parameter supa, which is not known here."),
+        ("nonsense=1", "has the parameter nonsense, which is not known here."),
+        ("prepareThreshold=0", "RELAY_DATABASE_POOLER"),
+        ("sslaccept=strict", "sslmode=verify-full"),
         ("sslmode=sometimes", "verify-full or no-verify as its sslmode"),
         ("sslrootcert=/none/ca.pem", "sslrootcert=/none/ca.pem"),
         ("require", "not NAME=VALUE"),

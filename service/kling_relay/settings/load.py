@@ -35,15 +35,17 @@ from kling_relay.settings.table import holds_secret
 PREFIX = "RELAY_"
 # Kubernetes sets these variables in pods if there is a Service called "relay".
 _KUBERNETES = re.compile(r"RELAY_(SERVICE_(HOST|PORT)|PORT_\d+_).*")
-_OPERATION = r"/v1(/(images|videos)/[\w-]+)?"
+_OPERATION = r"/v1(/(images|videos)(/[\w-]+)?)?"
+_PATH = "(?<!:)(?<!:/)/*"
+"""The beginning of a path, after a host."""
 _PATHS_OF_OURS: Mapping[str, re.Pattern[str]] = {
-    "public_url": re.compile("(?<!/)/callbacks/*$"),
-    "url": re.compile("(?<!/)((/kling)?/v1|/(kling|console|docs))/*$"),
+    "public_url": re.compile(f"{_PATH}/callbacks/*$"),
+    "url": re.compile(f"{_PATH}((/kling)?/v1|/(kling|console|docs))/*$"),
 }
 """The end of an address that the service appends itself, by setting."""
 _PATHS_OF_PROVIDERS: Mapping[str, re.Pattern[str]] = {
-    "gateway": re.compile(f"(?<!/)(/kling)?({_OPERATION})?/*$"),
-    "kling": re.compile(f"(?<!/)({_OPERATION})?/*$"),
+    "gateway": re.compile(f"{_PATH}(/kling)?({_OPERATION})?/*$"),
+    "kling": re.compile(f"{_PATH}({_OPERATION})?/*$"),
 }
 """The same for RELAY_PROVIDER_URL, by dialect."""
 

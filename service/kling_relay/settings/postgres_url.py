@@ -81,6 +81,8 @@ _WITHOUT_EFFECT = frozenset(
         "load_balance_hosts",
         "uselibpqcompat",
         "pgbouncer",
+        "supa",
+        "reserved",
     ]
 )
 """Parameters of libpq and of other drivers that are accepted and left out. `pgbouncer` becomes another setting."""
@@ -95,6 +97,9 @@ _INSTEAD: Mapping[str, str] = {
     "statement_cache_size": "RELAY_DATABASE_POOLER=true turns named statements off",
     "prepared_statement_cache_size": "RELAY_DATABASE_POOLER=true turns named statements off",
     "prepared_statements": "RELAY_DATABASE_POOLER=true turns named statements off",
+    "prepareThreshold": "RELAY_DATABASE_POOLER=true turns named statements off",
+    "server_side_cursors": "this service uses none",
+    "sslaccept": "write sslmode=verify-full to check the certificate, or sslmode=require",
     "schema": "set it for the role (ALTER ROLE … SET search_path = …), or write search_path=…",
     "currentSchema": "set it for the role (ALTER ROLE … SET search_path = …), or write search_path=…",
 }
