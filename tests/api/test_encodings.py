@@ -44,6 +44,14 @@ async def test_a_callback_may_begin_with_a_byte_order_mark(api: ApiServer) -> No
     assert (await api.get(f"{PATH}/{task}"))[1]["data"]["task_status"] == "succeed"
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+async def test_the_order_of_bytes_need_not_be_marked_if_the_charset_is_named(api: ApiServer, codec: str) -> None:
+    headers = {"Content-Type": f"application/json; charset={codec[:6]}"}
+    status, body = await api.call("POST", PATH, headers=headers, data=ORDER.decode().encode(codec))
+    assert status == 200, body
+    assert api.provider.orders[-1]["prompt"] == "兔子"
+
+
 async def test_an_order_in_gbk_reaches_the_provider_in_utf8(api: ApiServer) -> None:
     headers = {"Content-Type": "application/json; charset=GBK"}
     status, body = await api.call("POST", PATH, headers=headers, data=ORDER.decode().encode("gbk"))
@@ -59,6 +67,17 @@ async def test_an_order_in_gbk_reaches_the_provider_in_utf8(api: ApiServer) -> N
         ("gb18030", "gb18030", "失败 🐇"),
         ("big5", "big5", "請重試"),
         ("Shift_JIS", "cp932", "失敗"),
+        ("windows-936", "gbk", "内容违规"),
+        ("cp950", "cp950", "請重試"),
+        ("hz-gb-2312", "hz", "内容"),
+        ("ISO-2022-JP", "iso2022_jp", "失敗"),
+        ("ks_c_5601-1987", "euc_kr", "실패"),
+        ("windows-1251", "cp1251", "ошибка"),
+        ("KOI8-R", "koi8-r", "ошибка"),
+        ("windows-1252", "cp1252", "10 € “limit”"),
+        ("ISO-8859-1", "latin-1", "é"),
+        ("ISO-8859-1", "utf-8", "失败"),
+        ("no-such-charset", "utf-8", "失败"),
         ("utf-8", "utf-8", "失败"),
     ],
 )

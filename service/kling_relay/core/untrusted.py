@@ -21,19 +21,42 @@ MAX_PARTS = 20
 """How many parts of an error's words are read."""
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
-_WIDE = dict.fromkeys(("gbk", "gb2312", "gb_2312-80", "gb18030", "x-gbk", "cp936", "ms936", "chinese"), "gb18030") | {
-    "big5": "big5hkscs",
-    "big5-hkscs": "big5hkscs",
-    "shift_jis": "cp932",
-    "windows-31j": "cp932",
-    "euc-jp": "euc_jp",
-    "euc-kr": "cp949",
-    "utf-16": "utf-16",
-    "utf-16le": "utf-16-le",
-    "utf-16be": "utf-16-be",
+_WIDE = {
+    name: codec
+    for codec, names in {
+        "gb18030": "gbk gb2312 gb_2312-80 gb18030 x-gbk cp936 ms936 windows-936 chinese",
+        "hz": "hz hz-gb-2312",
+        "big5hkscs": "big5 big5-hkscs cn-big5 x-x-big5",
+        "cp950": "cp950 ms950 windows-950",
+        "cp932": "shift_jis shift-jis sjis x-sjis ms_kanji cp932 windows-31j",
+        "euc_jp": "euc-jp",
+        "iso2022_jp": "iso-2022-jp",
+        "cp949": "euc-kr ks_c_5601-1987 cp949 ms949 windows-949",
+        "utf-16": "utf-16 utf16 ucs-2 unicode",
+        "utf-16-le": "utf-16le",
+        "utf-16-be": "utf-16be",
+        "utf-32": "utf-32 utf32",
+        "utf-32-le": "utf-32le",
+        "utf-32-be": "utf-32be",
+    }.items()
+    for name in names.split()
 }
-_NARROW = dict.fromkeys(("iso-8859-1", "latin1", "windows-1252", "cp1252"), "latin-1")
-"""Any bytes are text in these, and frameworks name them by default, so they count only if a body is not UTF-8."""
+_NARROW = {
+    name: codec
+    for codec, names in {
+        "cp1252": "iso-8859-1 iso8859-1 latin1 latin-1 windows-1252 cp1252",  # as browsers read all of them
+        "iso8859-15": "iso-8859-15 latin-9",
+        "cp1250": "windows-1250",
+        "iso8859-2": "iso-8859-2",
+        "cp1251": "windows-1251 cp1251",
+        "koi8-r": "koi8-r",
+        "cp1254": "windows-1254 iso-8859-9",
+        "cp874": "windows-874 tis-620",
+        "cp1258": "windows-1258",
+    }.items()
+    for name in names.split()
+}
+"""Nearly any bytes are text in these, and frameworks name them by default: they count only if a body is not UTF-8."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _MARKS = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _ALL_MARKS = (_UTF8_MARK, *_MARKS)
@@ -87,7 +110,10 @@ def to_utf8(body: bytes | bytearray, content_type: str | None) -> bytes | bytear
         return body
     charset = named[1].lower()
     if charset in _WIDE:
-        return _transcoded(body, _WIDE[charset])
+        codec = _WIDE[charset]
+        if codec in {"utf-16", "utf-32"} and body[:1] == b"\x00":  # JSON begins with an ASCII character
+            codec += "-be"
+        return _transcoded(body, codec)
     return _transcoded(body, _NARROW[charset]) if charset in _NARROW and not _is_utf8(body) else body
 
 
