@@ -216,6 +216,13 @@ def test_a_watermarked_file_is_kept_beside_the_other(members: dict[str, Any]) ->
         {"status": "SUCCESS", "task_result": {"url": VIDEO["url"]}},
         {"status": "SUCCESS", "data": {"code": 0, "data": {"task_result": {"videos": [{"url": VIDEO["url"]}]}}}},
         {"status": "SUCCESS", "data": {"data": {"metadata": {"url": VIDEO["url"]}}}},
+        {"status": "SUCCESS", "task_result": {"videos": {"url": VIDEO["url"]}}},
+        {"status": "SUCCESS", "task_result": {"videos": [{"video_url": VIDEO["url"]}]}},
+        {"status": "SUCCESS", "task_result": {"videos": [{"url": [VIDEO["url"]]}]}},
+        {"status": "SUCCESS", "task_result": {"video": {"url": VIDEO["url"]}}},
+        {"status": "SUCCESS", "result": {"video_url": VIDEO["url"]}},
+        {"status": "SUCCESS", "content": {"video_url": VIDEO["url"]}},
+        {"status": "SUCCESS", "output": {"outputs": [{"url": VIDEO["url"]}]}},
     ],
 )
 def test_the_url_of_a_success_is_found_where_gateways_put_it(task: dict[str, Any]) -> None:

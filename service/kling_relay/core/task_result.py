@@ -18,6 +18,10 @@ _PLAIN_KEYS = dict.fromkeys(("url", "urls", "output", "task_result", "result", "
 _OBJECT_KEYS = {"videos": "videos", "video": "videos", "images": "images", "image": "images"}
 """Members of a layer that may hold a file, or a list of files, if the result is in none of its usual places. A bare URL
 in one of the latter may be the input of the order."""
+_RESULT_PLACES = ("task_result", "result", "output", "content")
+"""Members of a layer that hold a result, in whatever shape."""
+_FILE_URL_KEYS = ("video_url", "videoUrl", "image_url", "imageUrl", "URL")
+"""Members of a listed file that name it, if it has no `url`."""
 _METADATA_URL_KEYS = ("url", "result_url", "video_url", "videoUrl")
 _URL_IN_REASON_KEYS = ("fail_reason", "failReason")
 """Some gateways put the URL of a success where the reason of a failure would be."""
@@ -60,6 +64,8 @@ def _listed(layer: dict[str, Any]) -> list[tuple[str, Any]]:
                 files = inner.get(kind)
                 if isinstance(files, list):
                     items += [(kind, item) for item in files[:_MAX_ITEMS]]
+                elif isinstance(files, dict):
+                    items.append((kind, files))
     return items
 
 
@@ -81,6 +87,15 @@ def _single(layer: dict[str, Any]) -> list[tuple[str, Any]]:
                         file["watermark_url"] = source["watermark_url"]
                     items.append((kind or _kind_of(url), file))
     return items
+
+
+def _inner(layer: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the files of a result that does not list them as Kling does."""
+    for place in _RESULT_PLACES:
+        inner = layer.get(place)
+        if isinstance(inner, dict) and (items := _outputs(inner) or _single(inner) or _plain(inner)):
+            return items
+    return []
 
 
 def _metadata(layer: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -132,7 +147,7 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
         if not isinstance(item, str):
             return None
         item = {"url": item}
-    url = _url(item.get("url"))
+    url = _url_of(item)
     watermarked = _url(item["watermark_url"]) if "watermark_url" in item else None
     if url is None:
         if watermarked is None:
@@ -148,6 +163,14 @@ def _file(kind: str, item: Any, position: int) -> dict[str, Any] | None:
     if watermarked is not None:
         file["watermark_url"] = watermarked
     return file
+
+
+def _url_of(item: dict[str, Any]) -> str | None:
+    """Return the URL of a listed file; of several, the first."""
+    url = item.get("url")
+    if url is None:
+        url = next((item[key] for key in _FILE_URL_KEYS if item.get(key)), None)
+    return _url(url[0] if isinstance(url, list) and url else url)
 
 
 def _url(value: Any) -> str | None:
@@ -173,4 +196,4 @@ def _duration(value: Any) -> str:
 
 
 _USUAL_PLACES = (_listed, _outputs, _single)
-_OTHER_PLACES = (_metadata, _plain, _reason_link)
+_OTHER_PLACES = (_metadata, _plain, _inner, _reason_link)
