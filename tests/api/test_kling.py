@@ -238,3 +238,10 @@ async def test_an_international_hook_is_kept_as_it_is_dialled(api: ApiServer) ->
     await api.order(notify_hook="https://faß.de/h")
     url = "SELECT url FROM subscriptions WHERE hook"
     assert await api.database.pool.fetchval(url) == "https://xn--fa-hia.de/h"
+
+
+async def test_a_hook_with_a_host_in_upper_case_or_with_a_dot_at_its_end_is_the_same_hook(api: ApiServer) -> None:
+    for hook in ("https://example.com/Hook", "HTTPS://EXAMPLE.com/Hook", "https://example.com./Hook"):
+        await api.order(notify_hook=hook)
+    urls = await api.database.pool.fetch("SELECT url FROM subscriptions WHERE hook")
+    assert [row["url"] for row in urls] == ["https://example.com/Hook"]

@@ -113,8 +113,7 @@ def _check_hook(order: Order, dial_policy: DialPolicy) -> Order:
     address = check_url(order.hook, dial_policy)
     if isinstance(address, str):
         raise InvalidOrder([Fault("notify_hook", address)])
-    # an international host must be stored as it is dialled
-    return order if order.hook.isascii() else replace(order, hook=address.url)
+    return order if order.hook == address.url else replace(order, hook=address.url)
 
 
 async def show_task(request: Request) -> Response:
