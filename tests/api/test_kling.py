@@ -245,3 +245,23 @@ async def test_a_hook_with_a_host_in_upper_case_or_with_a_dot_at_its_end_is_the_
         await api.order(notify_hook=hook)
     urls = await api.database.pool.fetch("SELECT url FROM subscriptions WHERE hook")
     assert [row["url"] for row in urls] == ["https://example.com/Hook"]
+
+
+async def test_an_order_with_a_key_is_recorded_although_transactions_collide(api: ApiServer) -> None:
+    await api.database.pool.execute(
+        """
+        CREATE SEQUENCE collisions;
+        CREATE FUNCTION collide() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('collisions') <= 2 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER collide BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION collide();
+        """
+    )
+    key = {"Idempotency-Key": "k"}
+    first, again = [
+        await api.call("POST", "/kling/v1/videos/text2video", headers=key, json={"prompt": "a"}) for _ in range(2)
+    ]
+    assert (first[0], again[0]) == (200, 200), first
+    assert first[1]["data"]["task_id"] == again[1]["data"]["task_id"]
+    assert await api.database.pool.fetchval("SELECT last_value FROM collisions") >= 3

@@ -31,7 +31,7 @@ from kling_relay.flows.budgeted_orders import (
     RepeatedError,
     copying_payloads,
 )
-from kling_relay.flows.coalesce import Coalescer, OverloadedError
+from kling_relay.flows.coalesce import MAX_TRIES, Coalescer, OverloadedError
 from kling_relay.flows.memory import LARGE, BodyMemory, BodyShare
 from kling_relay.flows.send import OutgoingOrder, Send, Sent
 from kling_relay.store.deliveries import subscriptions
@@ -205,6 +205,19 @@ class Submit:
         if not order.keys:
             await (self._record if len(record.payload) <= LARGE else self._record_large)(record)
             return record
+        for tries_left in range(MAX_TRIES - 1, -1, -1):
+            try:
+                await self._record_with_keys(order)
+            except CollisionError:  # a deadlock, or a database that is serializable by default: nothing was written
+                if not tries_left:
+                    raise
+            else:
+                break
+        return record
+
+    async def _record_with_keys(self, order: BudgetedOrder) -> None:
+        """Record an order and its keys in one transaction. Raises RepeatedError, CollisionError."""
+        record = order.record
         async with copying_payloads(self.memory, [record]), transaction(self.database.pool) as connection:
             used_keys = await idempotency.reserve_keys(
                 connection, record.client, order.keys, record.id, order.fingerprint
@@ -212,7 +225,6 @@ class Submit:
             if used_keys:
                 raise RepeatedError(used_keys)
             await orders.record_on(connection, [record], self._due_in)
-        return record
 
     async def _record_all(self, records: Sequence[NewTask]) -> Sequence[None]:
         try:
