@@ -167,6 +167,35 @@ async def test_a_change_sees_the_url_and_the_headers_of_a_concurrent_one(
     assert status == (200 if members.get("headers") == {} else 400)
 
 
+@pytest.mark.parametrize(
+    ("secret", "echo"),
+    [
+        ("Bearer let-me-in", '{"authorization": "Bearer let-me-in"}'),
+        ("Bearer let-me-in", "your token let-me-in is odd"),
+        ('Bearer a"quote', '{"authorization": "Bearer a\\"quote"}'),
+        ("Basic dTpw", "Basic dTpw"),
+    ],
+)
+async def test_an_answer_that_repeats_a_secret_header_is_shown_without_it(
+    api: ApiServer, secret: str, echo: str
+) -> None:
+    """A path of the same origin may echo our request."""
+    subscription = await subscribe(api, headers={"Authorization": secret, "X-Team": "blue"})
+    task = await api.order()
+    await api.database.pool.execute(
+        "INSERT INTO attempts (subscription, subject, sequence, attempt, at, latency, outcome, answer)"
+        " VALUES ($1, $2, 1, 1, now(), 0, 'failed', $3)",
+        *(UUID(subscription), UUID(task), f"{echo}; x-team: blue".encode()),
+    )
+    (delivery,) = (await api.get("/v1/deliveries"))[1]["data"]
+    _, body = await api.get(f"/v1/deliveries/{delivery['id']}")
+    (attempt,) = body["attempts"]
+    assert "[hidden]" in attempt["answer"]
+    assert "x-team: blue" in attempt["answer"]
+    for part in (secret, secret.split(" ")[1], secret.split(" ")[1].replace('"', '\\"')):
+        assert part not in attempt["answer"]
+
+
 async def is_waiting_for_a_row(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
     waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
     return bool(await connection.fetchval(waiting))

@@ -3,6 +3,7 @@
 Whether an address may be dialled is decided when it is dialled. Faults in its text are found here.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +38,8 @@ HIDDEN = "[hidden]"
 """Replaces a value that may be a secret. A client that sends it back keeps the stored value."""
 _SECRET_NAMES = ("auth", "token", "secret", "pass", "key", "cookie", "sign", "credential", "session", "jwt")
 _SECRET_VALUES = ("bearer ", "basic ", "token ")
+_MIN_SECRET = 4
+"""Shorter values are not looked for in answers: they are in many texts."""
 
 
 class Ordering(StrEnum):
@@ -85,12 +88,25 @@ def header_faults(headers: Any) -> list[str]:
 
 def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers as their client may read them: a name or a value that suggests a secret hides the value."""
-    return {
-        name: HIDDEN
-        if any(part in name.lower() for part in _SECRET_NAMES) or text.lower().startswith(_SECRET_VALUES)
-        else text
-        for name, text in headers.items()
-    }
+    return {name: HIDDEN if _may_be_secret(name, text) else text for name, text in headers.items()}
+
+
+def _may_be_secret(name: str, text: str) -> bool:
+    return any(part in name.lower() for part in _SECRET_NAMES) or text.lower().startswith(_SECRET_VALUES)
+
+
+def hide_values(answer: str, headers: Mapping[str, str]) -> str:
+    """Return a subscriber's answer with HIDDEN in place of the values that `mask_headers` hides, if it repeats them.
+
+    Each is also looked for as JSON writes it, and without its scheme (`Bearer`, `Basic`).
+    """
+    secrets = [text for name, text in headers.items() if _may_be_secret(name, text)]
+    parts = {*secrets, *(text.partition(" ")[2] for text in secrets)}
+    parts |= {json.dumps(part)[1:-1] for part in parts}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= _MIN_SECRET:
+            answer = answer.replace(part, HIDDEN)
+    return answer
 
 
 def restore_hidden(headers: Mapping[str, str], stored_headers: Mapping[str, str]) -> dict[str, str] | list[str]:

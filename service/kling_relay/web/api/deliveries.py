@@ -1,15 +1,18 @@
 """Deliveries: list them, and show one with its attempts."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from kling_relay.core.delivery import parse_delivery_id
 from kling_relay.core.errors import NotFound
 from kling_relay.core.event import Event, render, rfc3339, webhook_id
+from kling_relay.core.subscription import hide_values
 from kling_relay.store.deliveries import listing, subscriptions
 from kling_relay.store.deliveries.delivery_filter import DeliveryFilter
 from kling_relay.store.deliveries.listing import AttemptRow, ListedDelivery
 from kling_relay.store.events import log
+from kling_relay.web.api.subscriptions import stored_headers
 from kling_relay.web.http.request import AnyRequest, Request
 from kling_relay.web.http.response import Response, json_response, page_response
 from kling_relay.web.http.routing import Route
@@ -89,6 +92,7 @@ async def show_delivery(request: Request[EmptyQuery]) -> Response:
     attempts = await listing.attempts_of(context.database, delivery.key)
     if subscription is None:
         raise NotFound
+    headers = stored_headers(context, subscription)
     body = None
     if logged is not None:
         event = Event(
@@ -105,12 +109,12 @@ async def show_delivery(request: Request[EmptyQuery]) -> Response:
             **delivery_json(delivery),
             "url": subscription.options.url,
             "body": body,
-            "attempts": [_attempt_json(attempt) for attempt in attempts],
+            "attempts": [_attempt_json(attempt, headers) for attempt in attempts],
         }
     )
 
 
-def _attempt_json(attempt: AttemptRow) -> dict[str, Any]:
+def _attempt_json(attempt: AttemptRow, headers: Mapping[str, str]) -> dict[str, Any]:
     return {
         "attempt": attempt.attempt,
         "at": rfc3339(attempt.at),
@@ -118,7 +122,7 @@ def _attempt_json(attempt: AttemptRow) -> dict[str, Any]:
         "status": attempt.status,
         "outcome": attempt.outcome,
         "error": attempt.error,
-        "answer": None if attempt.answer is None else attempt.answer.decode("utf-8", "replace"),
+        "answer": None if attempt.answer is None else hide_values(attempt.answer.decode("utf-8", "replace"), headers),
     }
 
 

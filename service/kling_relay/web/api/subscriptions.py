@@ -117,7 +117,7 @@ def _update_of(context: Context, subscription: Subscription, body: SubscriptionC
         _require_new_headers(subscription, body.headers)
     encrypted = None
     if body.headers is not None:
-        changed = _with_hidden_values(body.headers, {} if is_moved else _headers(context, subscription))
+        changed = _with_hidden_values(body.headers, {} if is_moved else stored_headers(context, subscription))
         encrypted = subscription_headers.encrypt(context.encryptor, subscription.id, changed)
     return SubscriptionUpdate(
         url=None if address is None else address.url,
@@ -188,7 +188,7 @@ def _to_json(context: Context, subscription: Subscription) -> dict[str, Any]:
         "url": options.url,
         "events": list(options.events),
         "description": options.description,
-        "headers": mask_headers(_headers(context, subscription)),
+        "headers": mask_headers(stored_headers(context, subscription)),
         "format": options.format,
         "ordering": options.ordering,
         "max_in_flight": options.max_in_flight,
@@ -207,7 +207,7 @@ def _checked_address(context: Context, url: str) -> Address:
     return address
 
 
-def _headers(context: Context, subscription: Subscription) -> dict[str, str]:
+def stored_headers(context: Context, subscription: Subscription) -> dict[str, str]:
     """Return its headers; none if their key is lost, so that the subscription can be shown and changed."""
     try:
         return subscription_headers.decrypt(context.encryptor, subscription.id, subscription.headers)
