@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from typing_extensions import override
 
-from kling_relay.web.http.aiohttp_internals import Response, is_unused, make_server, send_continue
+from kling_relay.web.http.aiohttp_internals import Response, Takeover, is_unused, make_server, send_continue
 from kling_relay.web.http.headers import CommonHeaders, format_headers
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, 0, 5, 900_000, tzinfo=UTC)
-Handler = Callable[[web.BaseRequest], Awaitable[Response]]
+Handler = Callable[[web.BaseRequest], Awaitable[Response | Takeover]]
 
 
 @asynccontextmanager
@@ -171,3 +172,81 @@ async def test_a_compressed_body_is_not_touched() -> None:
     head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nContent-Encoding: "
     for encoding in ("gzip", "br", "zstd"):
         assert (await response_to(f"{head}{encoding}\r\n\r\nbody", echo)).endswith(b"\r\n\r\nbody")
+
+
+class _Heir(asyncio.BufferedProtocol):
+    """Takes a connection over, and records what happens to it."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.BaseTransport | None = None
+        self.received = bytearray()
+        self.is_lost = asyncio.Event()
+        self._buffer = bytearray(100)
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost.set()
+
+    @override
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += self._buffer[:nbytes]
+
+
+async def test_a_connection_that_is_taken_over_belongs_to_its_new_protocol_alone() -> None:
+    heir = _Heir()
+
+    async def give_away(request: web.BaseRequest) -> Takeover:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        return Takeover(heir)
+
+    async with served(give_away) as (reader, writer, server):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"5\r\nfirst\r\n")
+        await eventually(lambda: heir.transport is not None)
+        assert not server.connections
+        assert isinstance(heir.transport, asyncio.WriteTransport)
+        heir.transport.write(b"second")
+        assert await reader.readexactly(6) == b"second"
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await eventually(lambda: heir.received.startswith(b"GET /"))
+        writer.close()
+        await asyncio.wait_for(heir.is_lost.wait(), 5)
+
+
+async def test_a_connection_that_is_lost_before_it_is_taken_over_is_reported_lost() -> None:
+    heir = _Heir()
+
+    async def give_away(request: web.BaseRequest) -> Takeover:
+        assert request.transport is not None
+        request.transport.abort()
+        return Takeover(heir)
+
+    async with served(give_away) as (_, writer, __):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(heir.is_lost.wait(), 5)
+        assert heir.transport is None
+
+
+async def test_a_large_body_is_read_in_small_pieces() -> None:
+    sizes: list[int] = []
+
+    async def read(request: web.BaseRequest) -> Response:
+        while piece := await request.content.readany():
+            sizes.append(len(piece))
+        return Response(body=b"done", headers={"Connection": "close"})
+
+    async with served(read) as (reader, writer, _):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000))
+        await asyncio.wait_for(reader.readuntil(b"done"), 5)
+    assert sum(sizes) == 1_000_000
+    assert max(sizes) <= 128 * 1024

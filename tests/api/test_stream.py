@@ -177,8 +177,8 @@ async def test_streams_of_a_key_are_bounded(database: str) -> None:
         async with stream(api):
             status, body = await api.get("/v1/events/stream")
             assert (status, body["code"]) == (429, 1302)
-            assert api.load("streams") == 1
-        await eventually(lambda: api.load("streams") == 0, within=15)
+            assert api.application.state.streams.count == 1
+        await eventually(lambda: api.application.state.streams.count == 0, within=15)
 
 
 async def test_a_reader_that_is_too_slow_is_disconnected_and_resumes_without_loss(database: str) -> None:
@@ -197,13 +197,42 @@ async def test_a_reader_that_is_too_slow_is_disconnected_and_resumes_without_los
             many,
         )
         await api.order("afterwards")
-        await eventually(lambda: api.load("streams") == 0, within=20)
+        await eventually(lambda: api.application.state.streams.count == 0, within=20)
         writer.close()
         async with stream(api, "after=0") as again:
             for number in range(1, many + 1):
                 event = await again.next()
                 assert event["cursor"].endswith(f"-{number}")
             assert name(await again.next())[0] != task
+
+
+async def test_a_reader_that_stops_reading_new_events_is_disconnected(database: str) -> None:
+    async with serve_api(database, RequestLimits(stream_buffer=5, stream_stall=0.2, heartbeat=0.1)) as api:
+        host, port = api.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(f"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n\r\n".encode())
+        await reader.readuntil(b"still here")
+        await api.order("x" * 400)
+        await api.database.pool.execute(
+            "INSERT INTO events SELECT subject, g, client, tx, at, type, body || repeat(' ', 4000)::bytea "
+            "FROM events, generate_series(2, 4000) g"
+        )
+        await api.order("afterwards")
+        await eventually(lambda: api.application.state.streams.count == 0, within=20)
+        writer.close()
+
+
+async def test_a_stream_without_chunks_is_sent_to_an_old_client(api: ApiServer) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET /v1/events/stream HTTP/1.0\r\nAuthorization: Bearer {api.key}\r\n\r\n".encode())
+    assert b"chunked" not in await reader.readuntil(b"\r\n\r\n")
+    task = await api.order()
+    async with asyncio.timeout(10):
+        assert (await reader.readuntil(b"data: ")).endswith(b"\nevent: task.submitted\ndata: ")
+        assert task.encode() in await reader.readuntil(b"\n\n")
+    writer.close()
+    await eventually(lambda: api.application.state.streams.count == 0, within=10)
 
 
 async def test_a_revoked_keys_stream_ends(api: ApiServer) -> None:

@@ -62,6 +62,16 @@ class Host:
         connection.sendall(_head(announced) + b"x" * sent)
 
 
+def _event(stream: socket.socket) -> bytes:
+    """Return what a stream sends up to its first event."""
+    received = b""
+    while b"event: task." not in received:
+        part = stream.recv(1024)
+        assert part
+        received += part
+    return received
+
+
 def _head(announced: int, *headers: str) -> bytes:
     lines = (
         f"POST {PATH} HTTP/1.1",
@@ -194,6 +204,34 @@ async def test_large_orders_that_wait_for_a_slot_are_not_in_memory(
         growth = peak_rss(one.process.pid) - before
         figure(f"8 orders of 1.5 MiB in line for one slot, with room for 12 MiB: +{growth:.0f} MiB")
         assert growth < SMALL_ROOM + SLACK
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+async def test_an_idle_stream_takes_less_than_12_kb(database: str, tmp_path: Path, figure: Figure, count: int) -> None:
+    async with host(database, tmp_path / "log", streams_per_key="20000") as one:
+        request = f"GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+
+        def open_streams(number: int) -> list[socket.socket]:
+            streams = []
+            for _ in range(number):
+                stream = socket.create_connection(("127.0.0.1", one.process.port), timeout=60)
+                one.connections.enter_context(stream)
+                stream.sendall(request)
+                streams.append(stream)
+            for stream in streams:
+                assert stream.recv(1024).startswith(b"HTTP/1.1 200 ")
+            return streams
+
+        await asyncio.to_thread(open_streams, 50)
+        before = rss(one.process.pid)
+        streams = await asyncio.to_thread(open_streams, count)
+        each = (rss(one.process.pid) - before) * 1024 / count
+        figure(f"{count} idle streams: {each:.1f} KiB each, {peak_rss(one.process.pid):.0f} MiB at most")
+        assert each < 12
+        assert peak_rss(one.process.pid) < chart_limit()
+        assert (await one.post(b'{"prompt": "a"}', "/kling/v1/videos/text2video"))[0] == 200
+        for stream in streams:
+            assert await asyncio.to_thread(_event, stream)
 
 
 async def test_large_callbacks_at_once_stay_within_the_memory_of_bodies(

@@ -7,8 +7,8 @@ behind one address behave as one.
 
 import asyncio
 import logging
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -29,18 +29,23 @@ _log = logging.getLogger(__name__)
 
 
 class Listener:
-    """The unread events of one stream: those of its client with these types and this task, at most `size`."""
+    """The unread events of one stream: those of its client with these types and this task, at most `size`.
+
+    `on_change` is called when there is something to read, or when it is closed.
+    """
+
+    __slots__ = ("_events", "_size", "_task", "_types", "client", "is_closed", "is_overrun", "on_change")
 
     def __init__(self, client: UUID, *, types: frozenset[str] | None, task: UUID | None, size: int) -> None:
         self.client = client
         self.is_overrun = False
         """Whether an event was dropped since the last `clear`, because the stream did not read."""
         self.is_closed = False
+        self.on_change: Callable[[], None] | None = None
         self._types = types
         self._task = task
         self._size = size
-        self._events: deque[LoggedEvent] = deque()
-        self._changed = asyncio.Event()
+        self._events: list[LoggedEvent] = []
 
     def put(self, event: LoggedEvent) -> None:
         """Add an event if the stream wants it."""
@@ -52,7 +57,8 @@ class Listener:
             self.is_overrun = True
         else:
             self._events.append(event)
-        self._changed.set()
+        if self.on_change is not None:
+            self.on_change()
 
     def clear(self) -> None:
         """Drop the unread events, because the log will be read instead."""
@@ -61,19 +67,12 @@ class Listener:
 
     def close(self) -> None:
         self.is_closed = True
-        self._changed.set()
+        if self.on_change is not None:
+            self.on_change()
 
-    async def read(self, within: float) -> list[LoggedEvent]:
-        """Return the unread events; wait up to `within` seconds for the first."""
-        if not self._events and not self.is_closed:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(within):
-                    await self._changed.wait()
-            except TimeoutError:
-                return []
-        events = list(self._events)
-        self._events.clear()
+    def take(self, limit: int) -> list[LoggedEvent]:
+        """Return up to `limit` unread events, oldest first, and count them as read."""
+        events, self._events = self._events[:limit], self._events[limit:]
         return events
 
 
@@ -91,17 +90,18 @@ class LogFollower:
         self._has_users = asyncio.Event()
         self.is_closed = False
 
-    @asynccontextmanager
-    async def listening(self, listener: Listener) -> AsyncIterator[Cursor]:
-        """Put every event after the yielded cursor into `listener`, each once and in order."""
-        async with self._following(listener.client) as cursor:
-            self._listeners[listener.client].add(listener)
-            if self.is_closed:
-                listener.close()
-            try:
-                yield cursor
-            finally:
-                self._listeners[listener.client].discard(listener)
+    async def start(self, listener: Listener) -> Cursor:
+        """Put every event after the returned cursor into `listener`, each once and in order, until `stop`."""
+        cursor = await self._follow(listener.client)
+        self._listeners[listener.client].add(listener)
+        if self.is_closed:
+            listener.close()
+        return cursor
+
+    def stop(self, listener: Listener) -> None:
+        """Put nothing more into a listener that was started."""
+        self._listeners[listener.client].discard(listener)
+        self._unfollow(listener.client)
 
     @asynccontextmanager
     async def watching(self, client: UUID, task: UUID) -> AsyncIterator[asyncio.Event]:
@@ -109,16 +109,17 @@ class LogFollower:
         its end is not missed.
         """
         end_event = asyncio.Event()
-        async with self._following(client):
+        await self._follow(client)
+        try:
             self._waiters[task].add(end_event)
             if self.is_closed:
                 end_event.set()
-            try:
-                yield end_event
-            finally:
-                self._waiters[task].discard(end_event)
-                if not self._waiters[task]:
-                    del self._waiters[task]
+            yield end_event
+        finally:
+            self._waiters[task].discard(end_event)
+            if not self._waiters[task]:
+                del self._waiters[task]
+            self._unfollow(client)
 
     async def run(self) -> None:
         """Follow the log until cancelled. While the database is unavailable, listeners and waiters wait."""
@@ -143,9 +144,8 @@ class LogFollower:
     def close(self) -> None:
         """End every stream and wake every waiter, now and from now on, because the process stops."""
         self.is_closed = True
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.close()
+        for listener in [listener for listeners in self._listeners.values() for listener in listeners]:
+            listener.close()
         for waiters in self._waiters.values():
             for end_event in waiters:
                 end_event.set()
@@ -168,20 +168,23 @@ class LogFollower:
                     end_event.set()
         return any(count >= _LIMIT for count in counts.values())
 
-    @asynccontextmanager
-    async def _following(self, client: UUID) -> AsyncIterator[Cursor]:
+    async def _follow(self, client: UUID) -> Cursor:
         self._users[client] += 1
         try:
             if client not in self._cursors:
                 end = await log.head(self._database)
                 self._cursors.setdefault(client, end)
-            self._has_users.set()
-            yield self._cursors[client]
-        finally:
-            self._users[client] -= 1
-            if not self._users[client]:
-                del self._users[client]
-                self._cursors.pop(client, None)
-                self._listeners.pop(client, None)
-                if not self._cursors:
-                    self._has_users.clear()
+        except BaseException:
+            self._unfollow(client)
+            raise
+        self._has_users.set()
+        return self._cursors[client]
+
+    def _unfollow(self, client: UUID) -> None:
+        self._users[client] -= 1
+        if not self._users[client]:
+            del self._users[client]
+            self._cursors.pop(client, None)
+            self._listeners.pop(client, None)
+            if not self._cursors:
+                self._has_users.clear()

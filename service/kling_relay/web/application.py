@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from kling_relay.flows.lookup import TaskLookup
 from kling_relay.web.dispatch import Dispatcher
 from kling_relay.web.http.auth import Authenticator
 from kling_relay.web.http.context import Context
+from kling_relay.web.http.event_stream import EventStreams
 from kling_relay.web.http.request import AppState
 from kling_relay.web.http.response import Response
 from kling_relay.web.http.routing import AnyResponse, Router
@@ -41,14 +42,17 @@ class WebApplication:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the event log for streams and waiters until the end of the block."""
-        follower = asyncio.create_task(self.state.log_follower.run(), name="log follower")
+        """Follow the event log for streams and waiters, and look after streams, until the end of the block."""
+        tasks = [
+            asyncio.create_task(self.state.log_follower.run(), name="log follower"),
+            asyncio.create_task(self.state.streams.run(), name="event streams"),
+        ]
         try:
             yield
         finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def close_streams(self) -> None:
         """End all streams and waiters, because the server stops."""
@@ -58,10 +62,13 @@ class WebApplication:
 def build(context: Context) -> WebApplication:
     """Return the application; call it inside the event loop that serves it."""
     limits = context.limits
+    authenticator = Authenticator(context.database, context.encryptor, rate=limits.rate, burst=limits.burst)
+    follower = LogFollower(context.database, context.web_wakeup)
     state = AppState(
         context=context,
-        authenticator=Authenticator(context.database, context.encryptor, rate=limits.rate, burst=limits.burst),
-        log_follower=LogFollower(context.database, context.web_wakeup),
+        authenticator=authenticator,
+        log_follower=follower,
+        streams=EventStreams(follower, authenticator, now=context.now, limits=limits, observer=context.observer),
         lookup=TaskLookup(context.database),
     )
     return WebApplication(state, Dispatcher(state, Router(ROUTES), StaticFiles.load()))

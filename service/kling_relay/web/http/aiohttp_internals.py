@@ -263,8 +263,40 @@ class _Server(web.Server):
         return _Reader(ServerConnection(self, loop=self._loop, **self._kwargs), self.buffer)
 
 
+class Takeover:
+    """A response that has been sent in part; its connection belongs to `protocol` from then on, and not to aiohttp.
+
+    What aiohttp has for the connection and the request (some 15 KB) goes.
+    """
+
+    status = 200
+    keep_alive = False
+
+    def __init__(self, protocol: asyncio.BufferedProtocol) -> None:
+        """`protocol` hears at once of a connection that is lost already."""
+        self._protocol = protocol
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Hand the connection over. Raises ConnectionError if it is lost."""
+        connection, transport = request.protocol, request.transport
+        if transport is None or transport.is_closing():
+            self._protocol.connection_lost(None)
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        is_paused = connection.writing_paused
+        connection.transport = None  # or it would be closed
+        connection.connection_lost(None)
+        transport.set_protocol(self._protocol)
+        transport.resume_reading()  # to learn when the client goes away
+        self._protocol.connection_made(transport)
+        if is_paused:
+            self._protocol.pause_writing()
+
+    async def write_eof(self) -> None:
+        """Do nothing: the protocol ends the response."""
+
+
 def make_server(
-    handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse]],
+    handler: Callable[[web.BaseRequest], Awaitable[Response | web.StreamResponse | Takeover]],
     refuse: Callable[[BaseException], Response],
     **options: Any,
 ) -> web.Server:

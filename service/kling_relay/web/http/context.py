@@ -68,7 +68,7 @@ class RequestLimits:
     max_wait: float = 60.0
     waiters: int = 10_000
     waiters_per_key: int = 1_000
-    streams: int = 5_000
+    streams: int = 12_000
     streams_per_key: int = 20
     stream_buffer: int = 1_000
     """Events buffered for one reader; a reader that is slower is disconnected."""

@@ -1,6 +1,6 @@
 """A request on its way through the service, and the state that all requests of one process share."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from kling_relay.web.http.auth import Authenticator
 from kling_relay.web.http.body import Body as RawBody
 from kling_relay.web.http.body import read_body_of_route
 from kling_relay.web.http.context import Context
+from kling_relay.web.http.event_stream import EventStreams
 
 if TYPE_CHECKING:
     from kling_relay.web.http.routing import AnyRoute
@@ -35,15 +36,15 @@ ANONYMOUS = Caller(client=UUID(int=0), key=UUID(int=0), scopes=frozenset(), name
 class AppState:
     """What the requests of one process share.
 
-    `load` counts streams and waiters, in total and per key; `streams` has the open streams of each key.
+    `load` counts waiters, in total and per key.
     """
 
     context: Context
     authenticator: Authenticator
     log_follower: LogFollower
     lookup: TaskLookup
+    streams: EventStreams
     load: Counter[str] = field(default_factory=Counter)
-    streams: defaultdict[UUID, list[web.BaseRequest]] = field(default_factory=lambda: defaultdict(list))
 
 
 @dataclass(slots=True, eq=False)

@@ -9,12 +9,13 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from kling_relay.core.key import Scope
+from kling_relay.web.http.aiohttp_internals import Takeover
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.request import Body, Query, Request
 from kling_relay.web.http.response import Response
 
-AnyResponse = Response | web.StreamResponse
-"""A whole response, or a stream that has ended."""
+AnyResponse = Response | web.StreamResponse | Takeover
+"""A whole response, a stream that has ended, or one that goes on without aiohttp."""
 
 
 class Api(StrEnum):
