@@ -1,9 +1,15 @@
-"""A browser, and the whole service with its sandbox."""
+"""A browser for all tests of a process, because its start takes longer than most of them, and a service for each.
+
+They share an event loop, which the connection to the browser belongs to. Each test has browser contexts of its own, as
+separate as two browsers, which are closed at its end.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from kling_relay.sandbox import Profile
@@ -11,18 +17,34 @@ from tests.support import browsing
 from tests.support.browsing import Complaints, chromium
 from tests.support.service import KEY, Relay, running, sandboxed
 
+HERE = Path(__file__).parent
 Open = Callable[..., Awaitable[Page]]
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all browser tests in the event loop of the browser."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_browser() -> AsyncIterator[Browser]:
     if browsing.CHROMIUM is None:
         pytest.skip(browsing.MISSING)
     async with chromium() as started:
         yield started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(shared_browser: Browser) -> AsyncIterator[Browser]:
+    """The browser; what a test opens in it is closed at the end."""
+    yield shared_browser
+    for context in shared_browser.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def relay(browser: Browser, database: str) -> AsyncIterator[Relay]:
     """The service with a sandbox whose tasks take a moment, so that a page shows them live."""
     async with (
@@ -33,11 +55,11 @@ async def relay(browser: Browser, database: str) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
-async def complaints() -> Complaints:
+def complaints() -> Complaints:
     return Complaints()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser, relay: Relay, complaints: Complaints) -> Open:
     """Return a function that opens a page of the console, signed in, in a fresh browser context."""
 

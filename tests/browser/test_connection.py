@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import Open
@@ -10,7 +11,7 @@ from tests.support.line import Line, line
 from tests.support.service import KEY, Relay
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def wire(relay: Relay) -> AsyncIterator[Line]:
     async with line(relay.url) as made:
         yield made
