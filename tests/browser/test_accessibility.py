@@ -18,6 +18,7 @@ PAGES = (
 )
 WIDTHS = (360, 760, 1440)
 FOCUSED = "document.activeElement.outerHTML.slice(0, 200)"
+KEEP = "ids => document.querySelectorAll('.operation').forEach(part => ids.includes(part.id) || part.remove())"
 IN_DIALOG = "Boolean(document.activeElement.closest('dialog'))"
 
 
@@ -46,6 +47,29 @@ async def test_axe_finds_nothing_on_any_page(open_page: Open, relay: Relay, them
             if (faults := await violations(page)) != []:
                 found[where] = faults
         assert found == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_finds_nothing_in_the_api_reference(open_page: Open, relay: Relay, theme: str) -> None:
+    """All operations look alike: a few of them stand for the others in axe, which takes seconds for the whole page."""
+    page = await open_page("tasks", theme=theme)
+    await page.goto(f"{relay.url}/docs")
+    labels = [await section.get_attribute("aria-label") for section in await page.locator("section.operation").all()]
+    assert len(set(labels)) == len(labels) > 30
+    section = page.locator("#order_videos_text2video")
+    await section.get_by_text("its members").first.click()
+    await section.get_by_text("Change the body").click()
+    await page.locator("#livez").get_by_role("button", name="Run").click()
+    await expect(page.locator("#livez .answer .pill")).to_have_text("200", timeout=15_000)
+    await page.evaluate(KEEP, ["order_videos_text2video", "list_tasks", "delete_subscription", "livez", "event"])
+    found = {}
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        if (faults := await violations(page)) != []:
+            found[width] = faults
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    assert found == {}
 
 
 @pytest.mark.long

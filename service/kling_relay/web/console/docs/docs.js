@@ -99,7 +99,9 @@ function Operation({ operation, document, isHook, language, onLanguage }) {
     operation.responses[Object.keys(operation.responses).find((status) => status.startsWith("2"))],
   );
   return html`
-    <section class="operation" id=${operation.operationId} aria-label=${operation.summary}>
+    <section
+      class="operation" id=${operation.operationId} aria-label=${`${operation.method.toUpperCase()} ${operation.path}`}
+    >
       <div class="about">
         <h3>${operation.summary}</h3>
         <p class="path">

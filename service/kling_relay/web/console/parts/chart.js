@@ -5,7 +5,7 @@ import { locale, t } from "../lib/i18n.js";
 
 const HEIGHT = 168;
 const TIMES = [2, 4, 10, 20, 30, 60, 120, 240, 360, 600, 1200, 1800, 3600].map((seconds) => seconds * 1000);
-const PAD = { top: 10, right: 4, bottom: 22, left: 46 };
+const PAD = { top: 10, right: 4, bottom: 22, left: 52 };
 
 /** Return a round number at or above `max`, and the values of the grid lines. */
 export function scale(max, isTime = false) {
@@ -127,9 +127,11 @@ export function Chart({ title, bins, series, write, axis = write, isBars = false
     const step = (width - PAD.left - PAD.right) / bins.length;
     const x = (index) => PAD.left + step * (index + 0.5);
     const y = (value) => PAD.top + (HEIGHT - PAD.top - PAD.bottom) * (1 - value / top);
-    return { ticks, step, x, y, isEmpty: tops.every((line) => !line) };
+    const isEmpty = tops.every((line) => !line);
+    const isZero = !isBars && bins.some((bin) => series.some((line) => bin[line.name] === 0)); // a line at the bottom
+    return { ticks, step, x, y, isEmpty, hasNothing: isEmpty && !isZero };
   }, [bins, series, width, isBars]);
-  const { ticks, step, x, y, isEmpty } = layout;
+  const { ticks, step, x, y, isEmpty, hasNothing } = layout;
   const every = Math.ceil(bins.length / Math.max(2, Math.floor(width / 110)));
   const short = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hour12: false });
   const begins = name || ((bin) => short.format(moment(bin.at)));
@@ -188,7 +190,7 @@ export function Chart({ title, bins, series, write, axis = write, isBars = false
             html`<text class="tick" x=${x(index)} y=${HEIGHT - 5} text-anchor="middle">${begins(bin)}</text>`,
         )}
         ${
-          isEmpty &&
+          hasNothing &&
           html`
             <text class="none" x=${(width + PAD.left) / 2} y=${HEIGHT / 2 - 4} text-anchor="middle">
               ${t("No data in this period")}
