@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, orders
+from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, memory, orders
 from bench.environment import Environment, open_environment
 from bench.figures import Figure, table
 
@@ -29,6 +29,7 @@ PARTS: dict[str, Part] = {
     "idle": lambda environment, options: idle_transaction.measure(
         environment, options.turns, options.seconds, options.backlog // 2
     ),
+    "memory": lambda environment, options: memory.measure(environment, options.seconds),
     "isolation": lambda environment, options: isolation.measure(
         environment, options.turns, options.seconds, options.backlog
     ),

@@ -35,6 +35,13 @@ def test_help_imports_no_heavy_library() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_a_service_imports_nothing_that_it_seldom_needs() -> None:
+    names = ("alembic", "mako", "sqlalchemy.orm", "rich", "pygments", "PIL")
+    code = f"import sys, kling_relay.app.commands; print([m for m in {names!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     assert "_KLING_RELAY_COMPLETE" in command("completion", shell).output

@@ -4,16 +4,19 @@ import asyncio
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
 from kling_relay.store.embedded.server import Server
 from kling_relay.store.schema.migrate import (
     MigrationError,
+    configuration,
     current,
     downgrade,
     head,
     is_ready,
     locked_connection,
     migrate,
+    revisions,
     scripts,
     wait_until_ready,
 )
@@ -24,6 +27,12 @@ async def test_the_template_database_is_at_the_newest_revision(database: str) ->
     assert await current(database) == head() is not None
     assert await is_ready(database)
     await wait_until_ready(database, max_wait=1)
+
+
+def test_the_revisions_that_a_release_knows_are_those_of_alembic() -> None:
+    known = ScriptDirectory.from_config(configuration())
+    assert revisions() == [script.revision for script in known.walk_revisions()][::-1]
+    assert head() == known.get_current_head()
 
 
 async def test_several_migrators_at_once_all_succeed(postgres: Server) -> None:

@@ -10,17 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIZES = {
-    "16x9": (960, 540),
-    "9x16": (540, 960),
-    "1x1": (720, 720),
-    "4x3": (800, 600),
-    "3x4": (600, 800),
-    "3x2": (840, 560),
-    "2x3": (560, 840),
-    "21x9": (1050, 450),
-}
-"""Pixels of each aspect ratio."""
+from kling_relay.sandbox.ratios import SIZES
 
 _FONTS = (
     "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",

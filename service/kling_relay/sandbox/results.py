@@ -15,8 +15,8 @@ from uuid import UUID
 from aiohttp import web
 
 from kling_relay.core.operation import Operation
-from kling_relay.sandbox.images import SIZES, draw
 from kling_relay.sandbox.orders import Order
+from kling_relay.sandbox.ratios import SIZES
 
 _ASSETS = Path(__file__).parent / "assets"
 _OPEN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=86400"}
@@ -67,5 +67,7 @@ async def serve(request: web.Request) -> web.StreamResponse:
 @lru_cache(maxsize=64)
 def _png(seed: str, ratio: str, caption: str) -> bytes:
     file = io.BytesIO()
+    from kling_relay.sandbox.images import draw  # noqa: PLC0415 - 4 MB, only if somebody looks at a picture
+
     draw(seed, ratio, caption).save(file, "PNG")
     return file.getvalue()

@@ -11,18 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from kling_relay.store.postgres.database import connect_once
+
+if TYPE_CHECKING:  # they take 11 MB, which most processes never need: their schema is the newest
+    from alembic.config import Config
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 Result = TypeVar("Result")
 
@@ -53,17 +53,24 @@ def scripts() -> Path:
     raise MigrationError("The migration scripts are not installed: install kling-relay again, with its data files.")
 
 
-def configuration() -> Config:
+def configuration() -> "Config":
     """Return what Alembic's commands need, except for a connection in `attributes["connection"]`."""
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
-def head() -> str | None:
+def revisions() -> list[str]:
+    """Return the revisions that this release knows, oldest first: the numbers that the scripts' names begin with."""
+    return sorted(path.name.partition("_")[0] for path in (scripts() / "versions").glob("[0-9]*.py"))
+
+
+def head() -> str:
     """Return the newest revision that this release knows."""
-    return ScriptDirectory.from_config(configuration()).get_current_head()
+    return revisions()[-1]
 
 
 async def current(database_url: str) -> str | None:
@@ -93,8 +100,7 @@ def is_usable(revision: str | None) -> bool:
     """Return whether this release can use a schema at `revision`: it is our head, or of a newer release."""
     if revision is None:
         return False
-    known_revisions = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
-    return revision == head() or revision not in known_revisions
+    return revision == head() or revision not in revisions()
 
 
 async def wait_until_ready(database_url: str, max_wait: float) -> None:
@@ -119,6 +125,8 @@ async def migrate(database_url: str, to: str = "head", max_wait: float = MAX_WAI
     """
     if to == "head" and await is_ready(database_url):
         return
+    from alembic import command  # noqa: PLC0415
+
     await _run(database_url, lambda config: command.upgrade(config, to), max_wait)
 
 
@@ -126,11 +134,13 @@ async def downgrade(
     database_url: str, to: str, max_wait: float = MAX_WAIT, *, lock_timeout: float = LOCK_TIMEOUT
 ) -> None:
     """Downgrade the database to revision `to` ("base" for an empty one); what only newer revisions hold is lost."""
+    from alembic import command  # noqa: PLC0415
+
     await _run(database_url, lambda config: command.downgrade(config, to), max_wait, lock_timeout)
 
 
 async def _run(
-    database_url: str, alembic_command: Callable[[Config], None], max_wait: float, lock_timeout: float = LOCK_TIMEOUT
+    database_url: str, alembic_command: "Callable[[Config], None]", max_wait: float, lock_timeout: float = LOCK_TIMEOUT
 ) -> None:
     async def attempt(seconds_left: float) -> None:
         async with locked_connection(database_url, seconds_left, lock_timeout) as connection:
@@ -162,7 +172,7 @@ async def retry_while_busy(attempt: Callable[[float], Awaitable[Result]], max_wa
             await asyncio.sleep(_RETRY_AFTER)
 
 
-def _with_connection(connection: object) -> Config:
+def _with_connection(connection: object) -> "Config":
     config = configuration()
     config.attributes["connection"] = connection
     return config
@@ -171,7 +181,7 @@ def _with_connection(connection: object) -> Config:
 @asynccontextmanager
 async def locked_connection(
     database_url: str, max_wait: float = MAX_WAIT, lock_timeout: float = LOCK_TIMEOUT
-) -> AsyncIterator[AsyncConnection]:
+) -> "AsyncIterator[AsyncConnection]":
     """Yield a connection to migrate on, while a second one holds the migrators' lock."""
     engine = _engine(database_url, lock_timeout)
     try:
@@ -182,7 +192,9 @@ async def locked_connection(
         await engine.dispose()
 
 
-def _engine(database_url: str, lock_timeout: float = LOCK_TIMEOUT) -> AsyncEngine:
+def _engine(database_url: str, lock_timeout: float = LOCK_TIMEOUT) -> "AsyncEngine":
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(database_url, statement_cache_size=0)
 
@@ -202,7 +214,7 @@ def _engine(database_url: str, lock_timeout: float = LOCK_TIMEOUT) -> AsyncEngin
     return engine
 
 
-async def _lock_out_others(guard: AsyncConnection, max_wait: float) -> None:
+async def _lock_out_others(guard: "AsyncConnection", max_wait: float) -> None:
     """Take the migrators' lock for as long as `guard`'s transaction lasts.
 
     It polls: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY in the migrator that has the lock
@@ -222,7 +234,7 @@ async def _lock_out_others(guard: AsyncConnection, max_wait: float) -> None:
         await asyncio.sleep(_RETRY_AFTER)
 
 
-async def _release_snapshot(guard: AsyncConnection) -> None:
+async def _release_snapshot(guard: "AsyncConnection") -> None:
     """Release the snapshot of the last statement, which its portal keeps until another portal replaces it.
 
     CREATE INDEX CONCURRENTLY in this very migrator would wait for it forever. A statement without arguments, given to

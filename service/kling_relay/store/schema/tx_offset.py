@@ -8,13 +8,16 @@ A ledger entry carries the transaction number without the offset; it tells only 
 add entries. Restored entries are final, so their number becomes 0, and the checkpoints are deleted.
 """
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import TYPE_CHECKING
 
-from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.database import Database, connect_once
 from kling_relay.store.postgres.queries import load_sql
-from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.postgres.statement import Runner, Statement, translated
 from kling_relay.store.postgres.tx_numbers import NEXT_TX
 from kling_relay.store.schema.migrate import MAX_WAIT, MigrationError, locked_connection, retry_while_busy
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 OFFSET_STEP = 2**40
 """More transactions than are made between a backup and its use: at 100,000 a second, four months."""
@@ -32,6 +35,8 @@ async def raise_tx_offset(database_url: str, *, restored: bool = False, max_wait
 
     Raises MigrationError if processes of this service are connected: they would go on with the old offset.
     """
+    if not restored and not await _is_too_low(database_url):
+        return False
 
     async def attempt(seconds_left: float) -> bool:
         async with locked_connection(database_url, seconds_left) as connection:
@@ -40,7 +45,7 @@ async def raise_tx_offset(database_url: str, *, restored: bool = False, max_wait
     return await retry_while_busy(attempt, max_wait)
 
 
-async def _raise(connection: AsyncConnection, *, restored: bool) -> bool:
+async def _raise(connection: "AsyncConnection", *, restored: bool) -> bool:
     numbers = (await connection.exec_driver_sql(_TX_NUMBERS.sql)).one()
     if not restored and numbers.max_event_number < numbers.next_number and numbers.max_entry_tx < numbers.next_tx:
         return False
@@ -55,12 +60,25 @@ async def _raise(connection: AsyncConnection, *, restored: bool) -> bool:
 
 async def is_offset_too_low(database: Database) -> bool:
     """Return whether log or ledger have higher numbers than this cluster; the newest events are then not shown."""
-    row = await _TX_NUMBERS.row(database.pool)
+    return await _has_higher_numbers(database.pool)
+
+
+async def _is_too_low(database_url: str) -> bool:
+    with translated():
+        connection = await connect_once(database_url)
+    try:
+        return await _has_higher_numbers(connection)
+    finally:
+        await connection.close()
+
+
+async def _has_higher_numbers(runner: Runner) -> bool:
+    row = await _TX_NUMBERS.row(runner)
     assert row is not None  # a SELECT without FROM is always one row
     return bool(row["max_event_number"] >= row["next_number"] or row["max_entry_tx"] >= row["next_tx"])
 
 
-async def _refuse_if_connected(connection: AsyncConnection) -> None:
+async def _refuse_if_connected(connection: "AsyncConnection") -> None:
     count = (await connection.exec_driver_sql(_SERVICE_CONNECTIONS.sql)).scalar_one()
     if count:
         raise MigrationError(
