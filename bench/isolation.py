@@ -1,4 +1,4 @@
-"""Isolation: what 99 healthy subscriptions notice of one that hangs and one that is far behind."""
+"""Isolation: what healthy subscriptions notice of those that hang, are far behind, or get the same events and hang."""
 
 from contextlib import AsyncExitStack
 
@@ -15,6 +15,9 @@ RATE = 200.0
 SLOW_MS = 100
 """Milliseconds that the slow subscriber takes to answer; one that answers at once would not fall behind."""
 HANGING_MS = 15_000
+SHARED = 3
+MIN_SHARED_SECONDS = 20.0
+"""So that the attempts of the subscription that hangs time out, and it is probed."""
 
 
 async def p99(environment: Environment, seconds: float, backlog: int) -> float:
@@ -58,8 +61,63 @@ async def p99(environment: Environment, seconds: float, backlog: int) -> float:
         return percentile(await delivery_latencies(subscriber, sent_at, "/ok"), 0.99)
 
 
+async def shared_latencies(environment: Environment, seconds: float, *, with_hanging: bool) -> list[float]:
+    """Return the milliseconds of the deliveries to three subscriptions that get every event.
+
+    With `with_hanging` a fourth gets the same events and hangs.
+    """
+    async with (
+        environment.database() as url,
+        program("stand_ins", {"arrivals": True}) as subscriber,
+        program("stand_ins", {}) as hanging,
+        AsyncExitStack() as stack,
+    ):
+        connection = await fixtures.connect(url)
+        stack.push_async_callback(connection.close)
+        [client] = await fixtures.add_clients(connection, 1)
+        urls = [f"{subscriber.url}/ok/{number}" for number in range(SHARED)]
+        healthy = await fixtures.subscribe(connection, [NewSubscription(client, url, 10) for url in urls])
+        if with_hanging:
+            await fixtures.subscribe(connection, [NewSubscription(client, f"{hanging.url}/slow/{HANGING_MS}/", 10)])
+        warm_up = int(RATE * 2)
+        tasks = await fixtures.add_tasks(connection, [client], warm_up + int(RATE * seconds))
+        paths = fixtures.callback_paths(tasks)
+        await connection.execute("CHECKPOINT", timeout=600)
+        relay = await stack.enter_async_context(service(url, "up"))
+        latencies: list[float] = []
+        for part in (paths[:warm_up], paths[warm_up:]):  # the figures of the warm-up are dropped
+            sent_at = await steady_load(Requests(url=relay.url, paths=part, body=fixtures.CALLBACK), rate=RATE)
+            pending = "SELECT -count(*) FROM pending_deliveries WHERE subscription = ANY($1::uuid[])"
+            await wait_until(url, pending, [healthy], 0, 10)
+            latencies = await delivery_latencies(subscriber, sent_at, "/ok", each=SHARED)
+        return latencies
+
+
+async def measure_shared(environment: Environment, turns: int, seconds: float) -> list[Figure]:
+    """Measure p50 and p99 of three subscriptions with and without a fourth that hangs on the same events."""
+    rounds: dict[str, list[list[float]]] = {"with": [], "without": []}
+
+    async def arm(name: str) -> float:
+        rounds[name].append(await shared_latencies(environment, seconds, with_hanging=name == "with"))
+        return 0.0
+
+    await in_turns(turns, {"with": lambda: arm("with"), "without": lambda: arm("without")})
+    return [
+        Figure(
+            name=f"p{share * 100:g} at {RATE:g}/s, {SHARED} subscriptions each; one more hangs 15 s on the same events",
+            unit="ms",
+            ours=[percentile(latencies, share) for latencies in rounds["with"]],
+            against=[percentile(latencies, share) for latencies in rounds["without"]],
+            against_what="without that one",
+            reach=reach,
+            at_most=True,
+        )
+        for share, reach in ((0.5, 1.25), (0.99, 1.5))
+    ]
+
+
 async def measure(environment: Environment, turns: int, seconds: float, backlog: int) -> list[Figure]:
-    """Measure the healthy subscriptions' p99 with and without the other two."""
+    """Measure the healthy subscriptions' p99 with and without the others."""
 
     async def with_others() -> float:
         return await p99(environment, seconds, backlog)
@@ -68,7 +126,9 @@ async def measure(environment: Environment, turns: int, seconds: float, backlog:
         return await p99(environment, seconds, 0)
 
     samples = await in_turns(turns, {"with": with_others, "without": without_others})
+    shared = await measure_shared(environment, turns, max(seconds, MIN_SHARED_SECONDS))
     return [
+        *shared,
         Figure(
             # older results have this name, and are compared by it
             name=f"p99 of {HEALTHY} subscriptions; one hangs 15 s, one has {backlog:,} outstanding",

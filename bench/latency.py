@@ -18,8 +18,10 @@ def percentile(numbers: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def delivery_latencies(subscriber: Program, sent_at: dict[str, float], prefix: str) -> list[float]:
-    """Return the milliseconds until each delivery to a path under `prefix`; each callback must have caused one."""
+async def delivery_latencies(
+    subscriber: Program, sent_at: dict[str, float], prefix: str, each: int = 1
+) -> list[float]:
+    """Return the milliseconds until each delivery to a path under `prefix`; a callback must have caused `each`."""
     async with aiohttp.ClientSession() as session, session.get(subscriber.url + "/arrivals") as answer:
         arrivals = await answer.json(content_type=None)
     sent_by_task = {UUID(path.split("/")[2]).hex: at for path, at in sent_at.items()}
@@ -28,7 +30,7 @@ async def delivery_latencies(subscriber: Program, sent_at: dict[str, float], pre
         for message_id, path, at in arrivals
         if path.startswith(prefix)
     ]
-    if len(latencies) != len(sent_at):
+    if len(latencies) != len(sent_at) * each:
         raise RuntimeError(f"{len(sent_at)} callbacks caused {len(latencies)} deliveries")
     return latencies
 
