@@ -138,5 +138,5 @@ async def measure(environment: Environment, turns: int, seconds: float, backlog:
             against_what="without those two",
             reach=1.25,
             at_most=True,
-        )
+        ),
     ]

@@ -18,9 +18,7 @@ def percentile(numbers: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-async def delivery_latencies(
-    subscriber: Program, sent_at: dict[str, float], prefix: str, each: int = 1
-) -> list[float]:
+async def delivery_latencies(subscriber: Program, sent_at: dict[str, float], prefix: str, each: int = 1) -> list[float]:
     """Return the milliseconds until each delivery to a path under `prefix`; a callback must have caused `each`."""
     async with aiohttp.ClientSession() as session, session.get(subscriber.url + "/arrivals") as answer:
         arrivals = await answer.json(content_type=None)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from kling_relay.core.delivery import MAX_ATTEMPT
 from kling_relay.store.deliveries import outbox as store
 from kling_relay.store.deliveries.outbox import DueQuery, SettledAttempt
 from kling_relay.store.postgres.statement import Statement, columns_of
@@ -43,6 +44,7 @@ def query(subscription: UUID, **more: Any) -> DueQuery:
             "shard": subscription.int % 256,
             "cursor": None,
             "limit": 10,
+            "max_size": 2**20,
             "ordered": False,
             **more,
         }
@@ -102,11 +104,37 @@ async def test_due_deliveries_are_read_in_order_of_due_time_from_the_cursor_on(b
     subjects = [fresh_id() for _ in range(6)]
     for number, subject in enumerate(subjects):
         await box.step(subject, 1, subscription, other, late_by=60.0 - number)
-    due = await store.read(box.database, [query(subscription, limit=4), query(other, limit=2)])
-    assert [delivery.event.subject for delivery in due if delivery.subscription == subscription] == subjects[:4]
-    assert [delivery.event.subject for delivery in due if delivery.subscription == other] == subjects[:2]
-    rest = await store.read(box.database, [query(subscription, cursor=due[3].due_at)])
-    assert [delivery.event.subject for delivery in rest] == subjects[3:]
+    due, _ = await store.read(box.database, [query(subscription, limit=4), query(other, limit=2)])
+    assert [delivery.event.subject for delivery in due[subscription]] == subjects[:4]
+    assert [delivery.event.subject for delivery in due[other]] == subjects[:2]
+    rest, _ = await store.read(box.database, [query(subscription, cursor=due[subscription][3].due_at)])
+    assert [delivery.event.subject for delivery in rest[subscription]] == subjects[3:]
+
+
+async def test_deliveries_are_read_up_to_a_large_event_and_its_size_is_told(box: Outbox) -> None:
+    subscription, other = await box.subscribe("http://a.example/"), await box.subscribe("http://b.example/")
+    subjects = await box.events(3, subscription, other)
+    await box.connection.execute("UPDATE events SET body = repeat('x', 4096)::bytea WHERE subject = $1", subjects[1])
+    read = await store.read(box.database, [query(subscription, max_size=4096), query(other)])
+    assert [delivery.event.subject for delivery in read.deliveries[subscription]] == subjects[:1]
+    assert read.large_events == {subscription: 4096 + 1024}
+    assert [delivery.event.subject for delivery in read.deliveries[other]] == subjects
+    assert [delivery.size for delivery in read.deliveries[other]] == [2 + 1024, 4096 + 1024, 2 + 1024]
+
+
+async def test_attempts_beyond_the_last_number_are_settled_and_logged_under_it(box: Outbox) -> None:
+    subscription = await box.subscribe("http://a.example/")
+    [subject] = await box.events(1, subscription)
+    for stored in (MAX_ATTEMPT - 1, MAX_ATTEMPT):
+        await box.connection.execute("UPDATE pending_deliveries SET attempt = $1", stored)
+        await store.settle(box.database, [attempt(subscription, subject, MAX_ATTEMPT, "failed", 60.0)])
+        [(number, wait)] = await rows(box, [subject])
+        assert number == MAX_ATTEMPT
+        assert 50 < wait <= 60
+    await store.settle(box.database, [attempt(subscription, subject, MAX_ATTEMPT, "delivered")])
+    assert await box.pending() == 0
+    logged = await box.connection.fetch("SELECT attempt, outcome FROM attempts")
+    assert [tuple(row) for row in logged] == [(MAX_ATTEMPT, "delivered")]
 
 
 async def test_deliveries_that_are_not_due_or_exhausted_are_not_read(box: Outbox) -> None:
@@ -114,7 +142,7 @@ async def test_deliveries_that_are_not_due_or_exhausted_are_not_read(box: Outbox
     await box.step(fresh_id(), 1, subscription, late_by=-60)
     await box.step(fresh_id(), 1, subscription)
     await box.connection.execute("UPDATE pending_deliveries SET due_at = 'infinity' WHERE due_at <= now()")
-    assert await store.read(box.database, [query(subscription)]) == []
+    assert await store.read(box.database, [query(subscription)]) == ({}, {})
 
 
 async def test_discover_returns_each_subscription_once_with_its_earliest_due_time(box: Outbox) -> None:
@@ -166,7 +194,7 @@ async def test_reading_discovering_and_settling_do_not_walk_a_backlog(box: Outbo
         [subscription, other],
     )
     now = datetime.now(UTC)
-    queue = (subscription, subscription.int % 256, now - timedelta(days=1), 10, False)
+    queue = (subscription, subscription.int % 256, now - timedelta(days=1), 10, 2**20, False)
     for statement, given in (
         (store._READ, columns_of("queue", store._QUEUE, [queue])),
         (store._DISCOVER, {"owned_shard": list(range(256))}),

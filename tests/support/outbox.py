@@ -15,6 +15,7 @@ from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.core.ids import RANDOM_BITS, new_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.event_memory import EventMemory
 from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.deliveries.recipients import Recipient
@@ -158,6 +159,7 @@ async def worker(
     *,
     waits: tuple[float, ...] = (0.05,) * 8,
     concurrency: int = 50,
+    memory: int = 64 * 2**20,
     tunables: FetchTunables = FetchTunables(),
 ) -> AsyncIterator[RunningWorker]:
     """Run a worker until the end of the block."""
@@ -169,6 +171,7 @@ async def worker(
         random_fraction=lambda: 0.5,
         source="https://relay.example.com",
         concurrency=concurrency,
+        memory=EventMemory(memory),
     )
     wakeup = Wakeup()
     fetch = Fetch(

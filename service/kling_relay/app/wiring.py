@@ -19,6 +19,8 @@ from kling_relay.flows.budget import Budget
 from kling_relay.flows.clients import ProviderClient, SubscriberClient
 from kling_relay.flows.database_clock import ClockKeeper, DatabaseClock
 from kling_relay.flows.deliver import Deliver
+from kling_relay.flows.event_memory import EventMemory
+from kling_relay.flows.fair_shares import CAPACITY
 from kling_relay.flows.fetch import Fetch, FetchTunables
 from kling_relay.flows.fleet_stats import SHARD, FleetStats
 from kling_relay.flows.ingest import Ingest, IngestTunables
@@ -98,7 +100,11 @@ async def assemble(
     ports = tuple(range(span.first, span.last + 1) for span in settings.allowed_ports)
     dial_policy = DialPolicy(networks=tuple(settings.allowed_networks), ports=ports)
     webhooks = await stack.enter_async_context(
-        WebhookClient(allowed=dial_policy, timeout=settings.delivery_timeout.total_seconds())
+        WebhookClient(
+            allowed=dial_policy,
+            timeout=settings.delivery_timeout.total_seconds(),
+            max_lookups=(CAPACITY + 1) * settings.delivery_concurrency,  # some outlive their attempts
+        )
     )
     prices = load_prices(settings.prices)
     budget = Budget(
@@ -241,6 +247,7 @@ def _deliveries(
         random_fraction=clock.random_fraction,
         source=settings.own_url,
         concurrency=settings.delivery_concurrency,
+        memory=EventMemory(settings.delivery_memory),
         observer=observer,
     )
     fetch = Fetch(

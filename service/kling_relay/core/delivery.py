@@ -23,6 +23,9 @@ MAX_ENDPOINT_AGE = 3.0
 So after this time a change of them is in force in every worker: `rotate-secret` answers only then.
 """
 
+MAX_ATTEMPT = 32_767
+"""Attempts of one delivery are counted up to this number; a later one takes the place of the last in the log."""
+
 PROBE_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between probes of a failing subscription."""
 

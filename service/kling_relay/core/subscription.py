@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from kling_relay.core.event import PATTERNS, BodyFormat
 
@@ -127,3 +128,13 @@ def event_faults(events: Any) -> list[str]:
     unknown = [str(event_type) for event_type in events if event_type not in PATTERNS]
     known_types = ", ".join(sorted(PATTERNS))
     return [f"must be known events, not {', '.join(unknown)} (known: {known_types})"] if unknown else []
+
+
+def origin_of(url: str) -> str:
+    """Return the scheme, host and port of `url` as one text. A URL that cannot be read is an origin of its own."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{(parts.hostname or '').rstrip('.')}:{port}"

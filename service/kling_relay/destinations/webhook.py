@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from errno import errorcode
+from errno import EAGAIN, errorcode
 from threading import Thread
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,6 @@ from kling_relay.outbound.target import InvalidRequestError
 
 MAX_KEPT = 16 * 1024
 """Bytes of a response's body that are kept. The rest is not read, and the connection is closed."""
-_LOOKUPS = 64
 _HEADERS = {
     "User-Agent": "kling-relay",
     "Accept": "*/*",
@@ -51,12 +50,16 @@ class WebhookClient:
         timeout: float = 15.0,
         keepalive: float = 4.0,
         dns_ttl: float = 10.0,
+        max_lookups: int = 800,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """`timeout` is for a whole attempt, including the body of the response. See HTTPClient for the others."""
+        """`timeout` is for a whole attempt, including the body of the response. See HTTPClient for the others.
+
+        `max_lookups` bounds the threads that look up names.
+        """
         self._http = HTTPClient(
             allowed=allowed,
-            resolver=resolver or GuardedResolver(),
+            resolver=resolver or GuardedResolver(max_lookups),
             timeout=timeout,
             max_body=MAX_KEPT,
             keepalive=keepalive,
@@ -103,14 +106,15 @@ class WebhookClient:
 
 
 class GuardedResolver(AbstractResolver):
-    """The system's resolver in threads of its own.
+    """The system's resolver, in a thread for each look-up, so that names without an answer delay no others (ADR 16).
 
-    In the event loop's few threads a handful of names without an answer would block everything else. The threads are
-    daemons, because a look-up cannot be cancelled and must not keep the process alive.
+    The threads are daemons, because a look-up cannot be cancelled and must not keep the process alive. An attempt
+    that ends leaves its look-up behind, to be shared by the next attempt for the same name. `max_lookups` bounds the
+    threads with those: a new look-up beyond it waits. The fair shares of the attempts are also those of look-ups.
     """
 
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(_LOOKUPS)
+    def __init__(self, max_lookups: int = 800) -> None:
+        self._slots = asyncio.Semaphore(max_lookups)
 
     @override
     async def resolve(
@@ -120,7 +124,10 @@ class GuardedResolver(AbstractResolver):
         loop = asyncio.get_running_loop()
         result: asyncio.Future[list[ResolveResult]] = loop.create_future()
         async with self._slots:
-            Thread(target=_look_up, args=(loop, result, host, port, family), daemon=True).start()
+            try:
+                Thread(target=_look_up, args=(loop, result, host, port, family), daemon=True).start()
+            except RuntimeError:
+                raise OSError(EAGAIN, "the system starts no more threads") from None
             return await result
 
     @override

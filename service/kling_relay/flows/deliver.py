@@ -1,12 +1,12 @@
 """Deliver: the worker that owns a subscription's shard POSTs its due deliveries and settles them.
 
-A fixed number of runners take turns over the queues, one delivery of each at a time. So a subscription with a million
-pending deliveries gets no more runners than its neighbour. A subscriber that hangs holds at most its own
-`max_in_flight` runners, and one that keeps failing holds one, for a probe. `fetch` fills the queues.
+Clients take turns, then each client's shares, then the queues of a share, one delivery at a time: a subscription with a
+million pending deliveries gets no more than its neighbour, and what hangs no more than its fair share (`fair_shares`).
+One that keeps failing is only probed. `fetch` fills the queues. A runner is a task that makes attempts as long as there
+are any; there are never more of them than attempts in flight.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -17,12 +17,12 @@ from uuid import UUID
 from kling_relay.core import signature
 from kling_relay.core.delivery import (
     HEALTHY,
+    MAX_ATTEMPT,
     Delivered,
     Exhausted,
     Gone,
     Retry,
     SubscriberResponse,
-    SubscriptionHealth,
     Verdict,
     verdict_on,
 )
@@ -30,8 +30,11 @@ from kling_relay.core.event import CONTENT_TYPE, render, webhook_id
 from kling_relay.core.schedule import Schedule
 from kling_relay.flows.clients import SubscriberClient
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
+from kling_relay.flows.event_memory import EventMemory
+from kling_relay.flows.fair_shares import CAPACITY, FairShares
 from kling_relay.flows.observer import Observer
 from kling_relay.flows.settlement import Settlement
+from kling_relay.flows.share import Attempt
 from kling_relay.store.deliveries.outbox import DueDelivery, SettledAttempt
 from kling_relay.store.postgres.database import Database
 
@@ -53,25 +56,20 @@ class HealthChange(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Round:
-    """The queues whose turn will come, and the runners that wait because no queue has a turn."""
+class _Runners:
+    """The group of the running runners; none outside `run`."""
 
-    queues: deque[DeliveryQueue] = field(default_factory=deque)
-    parked: "deque[asyncio.Future[None]]" = field(default_factory=deque)
-    in_flight: int = 0
-    is_stopping: bool = False
-
-    def unpark(self) -> None:
-        while self.parked:
-            parked = self.parked.popleft()
-            if not parked.done():
-                parked.set_result(None)
-                return
+    group: asyncio.TaskGroup | None = None
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, eq=False)
 class Deliver:
-    """The runners and the queues. `source` is our public URL; `random_fraction` returns a random number in [0, 1)."""
+    """The queues and the runners. `source` is our public URL; `random_fraction` returns a random number in [0, 1).
+
+    `concurrency` bounds the attempts of one client at one origin, `CAPACITY` times as much those of all; `memory` the
+    bytes of events that are held.
+    """
 
     database: Database
     client: SubscriberClient
@@ -81,86 +79,90 @@ class Deliver:
     random_fraction: Callable[[], float]
     source: str
     concurrency: int
+    memory: EventMemory = field(default_factory=EventMemory)
     observer: Observer = field(default_factory=Observer)
     queues: dict[UUID, DeliveryQueue] = field(init=False, default_factory=dict)
     needs_refill: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     """Set when a queue runs low."""
     health_changes: dict[UUID, HealthChange] = field(init=False, default_factory=dict)
     """By subscription; `fetch` takes them out and writes them to the database."""
-    _round: _Round = field(init=False, default_factory=_Round)
+    _runners: _Runners = field(init=False, default_factory=_Runners)
 
     @cached_property
     def settlement(self) -> Settlement:
         return Settlement(self.database, self._release)
 
+    @cached_property
+    def shares(self) -> FairShares:
+        return FairShares(CAPACITY * self.concurrency)
+
     @property
     def in_flight(self) -> int:
-        return self._round.in_flight
+        return self.shares.in_flight
 
     async def run(self) -> None:
         """Run until `stop`, then finish the attempts in flight and settle them."""
-        async with asyncio.TaskGroup() as runners:
-            for _ in range(self.concurrency):
-                runners.create_task(self._run_attempts())
+        runners = self._runners
+        async with asyncio.TaskGroup() as runners.group:
+            self._start_attempts()
+            await runners.stopped.wait()
+        runners.group = None
         await self.settlement.drain()
 
     def stop(self) -> None:
         """Start no more attempts."""
-        self._round.is_stopping = True
-        while self._round.parked:
-            self._round.unpark()
+        self._runners.stopped.set()
 
     def offer(self, queue: DeliveryQueue) -> None:
-        """Let runners take from `queue` if it has ready deliveries."""
-        if queue.ready and not queue.has_turn:
-            queue.has_turn = True
-            self._round.queues.append(queue)
-        for _ in range(min(len(queue.ready), len(self._round.parked))):
-            self._round.unpark()
+        """Make attempts of `queue` if it has ready deliveries, as soon as it has its turn."""
+        self.shares.offer(queue)
+        self._start_attempts()
 
-    async def _run_attempts(self) -> None:
-        loop, turns = asyncio.get_running_loop(), self._round
-        while not turns.is_stopping:
-            task = self._next(loop.time())
-            if task is None:
-                parked = loop.create_future()
-                turns.parked.append(parked)
-                await parked
-                continue
-            await self._attempt(*task)
+    def recheck(self) -> None:
+        """Look again at what was over its share or waits for a probe of its origin."""
+        now = self.now()
+        for queue in self.shares.recheck(asyncio.get_running_loop().time(), now):
+            self.health_changes[queue.id] = HealthChange(queue, Exhausted())
+        self._start_attempts()
 
-    def _next(self, now: float) -> tuple[DeliveryQueue, DueDelivery, SubscriberEndpoint] | None:
-        """Take one delivery of the queue whose turn it is. A queue without capacity leaves the round."""
-        queues = self._round.queues
-        while queues:
-            queue = queues.popleft()
-            if queue.ready and queue.endpoint and queue.capacity(now) > 0:
-                claim = queue.ready.popleft()
-                queue.in_flight += 1
-                self._round.in_flight += 1
-                if queue.ready:
-                    queues.append(queue)
-                else:
-                    queue.has_turn = False
-                return queue, claim, queue.endpoint
-            queue.has_turn = False
-        return None
+    def _start_attempts(self) -> None:
+        group = self._runners.group
+        if group is None:
+            return
+        loop_now = asyncio.get_running_loop().time()
+        while (attempt := self._take(loop_now)) is not None:
+            group.create_task(self._run_attempts(attempt))
 
-    async def _attempt(self, queue: DeliveryQueue, claim: DueDelivery, endpoint: SubscriberEndpoint) -> None:
+    async def _run_attempts(self, first: Attempt) -> None:
+        loop, attempt = asyncio.get_running_loop(), first
+        if attempt.queue.is_only_probed and not (attempt.is_probe or attempt.is_origin_probe):  # since it was taken
+            self.shares.put_back(attempt)
+            self._start_attempts()
+            return
+        while True:
+            await self._attempt(attempt)
+            following = self._take(loop.time())
+            if following is None:
+                return
+            attempt = following
+
+    def _take(self, loop_now: float) -> Attempt | None:
+        return None if self._runners.stopped.is_set() else self.shares.take(loop_now)
+
+    async def _attempt(self, attempt: Attempt) -> None:
         now = self.now()
         try:
-            response = await self._post(claim, endpoint, now)
+            response = await self._post(attempt.delivery, attempt.endpoint, now)
         except Exception as error:  # noqa: BLE001 - a bug with one delivery must not stop all others; it is recorded
             response = SubscriberResponse(
                 status=None, error=f"internal: {type(error).__name__}", retry_after=None, body=b"", latency=0
             )
         finally:
-            queue.in_flight -= 1
-            self._round.in_flight -= 1
-        self._settle(queue, claim, response, now)
+            self.shares.end(attempt)
+        self._settle(attempt, response, now)
 
-    async def _post(self, claim: DueDelivery, endpoint: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
-        event = claim.event
+    async def _post(self, delivery: DueDelivery, endpoint: SubscriberEndpoint, now: datetime) -> SubscriberResponse:
+        event = delivery.event
         name = webhook_id(event.subject, event.sequence)
         body = render(event, endpoint.format, self.source)
         until = endpoint.secrets_until
@@ -172,27 +174,27 @@ class Deliver:
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": signature.sign(secrets, name, now, body),
         }
-        if claim.trace:
-            headers["traceparent"] = claim.trace
+        if delivery.trace:
+            headers["traceparent"] = delivery.trace
         return await self.client.post(endpoint.url, headers, body, now)
 
-    def _settle(self, queue: DeliveryQueue, claim: DueDelivery, response: SubscriberResponse, now: datetime) -> None:
-        attempt = claim.attempt + 1
-        verdict = verdict_on(attempt, response, self.schedule, self.random_fraction())
+    def _settle(self, attempt: Attempt, response: SubscriberResponse, now: datetime) -> None:
+        queue, delivery = attempt.queue, attempt.delivery
+        number = min(delivery.attempt + 1, MAX_ATTEMPT)
+        verdict = verdict_on(number, response, self.schedule, self.random_fraction())
         outcome = OUTCOME[type(verdict)]
         self.observer.attempt_made(outcome, response)
-        previous_health, queue.health = queue.health, queue.health.after(verdict, now)
-        if wait := queue.health.probe_wait():
-            queue.probe_at = asyncio.get_running_loop().time() + wait
-            queue.wake_at = min(queue.wake_at, queue.probe_at)
-        if queue.health is not HEALTHY or previous_health is not HEALTHY:
-            self._track_health(queue, previous_health, verdict, now)
+        queue.is_proven = outcome == "delivered"
+        if attempt.share.health is not HEALTHY or response.status is None:
+            self._note_origin(attempt, has_response=response.status is not None, now=now)
+        if queue.health is not HEALTHY or not queue.is_proven:
+            self._note_health(attempt, verdict, now)
         self.settlement.add(
             SettledAttempt(
                 subscription=queue.id,
-                subject=claim.event.subject,
-                sequence=claim.event.sequence,
-                attempt=attempt,
+                subject=delivery.event.subject,
+                sequence=delivery.event.sequence,
+                attempt=number,
                 outcome=outcome,
                 wait=verdict.wait if isinstance(verdict, Retry) else 0.0,
                 at=now,
@@ -202,17 +204,35 @@ class Deliver:
                 answer=response.body[:MAX_RESPONSE] or None,
             )
         )
-        self.offer(queue)
+        self.shares.offer(queue)  # the runner takes the next one
         if queue.may_have_more and len(queue.ready) < queue.low_water:
             self.needs_refill.set()
 
-    def _track_health(
-        self, queue: DeliveryQueue, previous_health: SubscriptionHealth, verdict: Verdict, now: datetime
-    ) -> None:
-        was_healthy = previous_health.failing_since is None
+    def _note_origin(self, attempt: Attempt, *, has_response: bool, now: datetime) -> None:
+        share, was_broken = attempt.share, attempt.share.is_broken
+        loop_now = asyncio.get_running_loop().time()
+        share.note(has_response=has_response, is_origin_probe=attempt.is_origin_probe, at=now, loop_now=loop_now)
+        if was_broken and not share.is_broken:
+            self.shares.release(share)
+            self._start_attempts()
+        elif share.is_broken and not was_broken:
+            for queue in (*share.queues, *share.waiting):
+                if queue.is_only_probed:
+                    queue.trim(1)
+
+    def _note_health(self, attempt: Attempt, verdict: Verdict, now: datetime) -> None:
+        queue, previous = attempt.queue, attempt.queue.health
+        if isinstance(verdict, Delivered) or attempt.is_probe or not queue.is_broken:
+            queue.health = previous.after(verdict, now)  # what began before it was broken does not put off the probe
+        if wait := queue.health.probe_wait():
+            queue.probe_at = asyncio.get_running_loop().time() + wait
+            queue.wake_at = min(queue.wake_at, queue.probe_at)
+            queue.trim(1)
+        was_healthy = previous.failing_since is None
         is_healthy = queue.health.failing_since is None
-        is_broken = queue.health.probe_wait() is not None  # each probe has its time, which clients are shown
-        if was_healthy != is_healthy or is_broken or isinstance(verdict, Gone) or queue.health.is_hopeless(now):
+        is_hopeless = queue.health.is_hopeless(now) or attempt.share.health.is_hopeless(now)
+        # each probe has its time, which clients are shown
+        if was_healthy != is_healthy or wait is not None or isinstance(verdict, Gone) or is_hopeless:
             self.health_changes[queue.id] = HealthChange(queue, verdict)
 
     def _release(self, batch: Sequence[SettledAttempt]) -> None:

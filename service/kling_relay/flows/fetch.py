@@ -12,6 +12,7 @@ from uuid import UUID
 
 from kling_relay.core.delivery import HEALTHY, MAX_ENDPOINT_AGE, Delivered, Gone, Retry, SubscriptionHealth
 from kling_relay.core.event import BodyFormat, EventType, make_event
+from kling_relay.core.subscription import origin_of
 from kling_relay.flows.deliver import Deliver, HealthChange
 from kling_relay.flows.delivery_queue import DeliveryQueue, SubscriberEndpoint
 from kling_relay.flows.observer import Observer
@@ -125,8 +126,7 @@ class Fetch:
 
     def _forget(self, is_forgotten: Callable[[DeliveryQueue], bool]) -> None:
         for queue in [queue for queue in self.deliver.queues.values() if is_forgotten(queue)]:
-            queue.ready.clear()
-            queue.may_have_more = False
+            queue.forget()
             del self.deliver.queues[queue.id]
 
     async def _run_scans(self) -> None:
@@ -157,7 +157,9 @@ class Fetch:
     def _queue(self, subscription: UUID, shard: int) -> DeliveryQueue:
         queue = self.deliver.queues.get(subscription)
         if queue is None:
-            queue = self.deliver.queues[subscription] = DeliveryQueue(id=subscription, shard=shard)
+            queue = self.deliver.queues[subscription] = DeliveryQueue(
+                id=subscription, shard=shard, memory=self.deliver.memory
+            )
         return queue
 
     async def _refresh(self) -> None:
@@ -193,6 +195,10 @@ class Fetch:
                 self.deliver.health_changes[queue.id] = HealthChange(queue, Retry(0))
         was_open = queue.recipient is not None and queue.recipient.is_open
         queue.recipient = recipient
+        queue.share = self.deliver.shares.share_of(recipient.client, origin_of(recipient.url))
+        queue.share.learn(recipient.failing_since)
+        if not recipient.is_open:
+            queue.trim(0)
         try:
             secrets, headers = self.decrypt(recipient)
         except DecryptionError as error:  # its key was removed from RELAY_SIGNING_KEYS: nothing can be signed
@@ -247,6 +253,7 @@ class Fetch:
                 queue.wake_at = queue.probe_at if queue.probe_at > loop_now else float("inf")
                 queue.may_have_more = True
                 self.deliver.offer(queue)
+        self.deliver.recheck()
         await self._fill(loop_now)
 
     async def _check_newest(self, loop_now: float) -> None:
@@ -265,30 +272,28 @@ class Fetch:
         reads = self._next_reads(loop_now)
         if not reads:
             return
-        for queue, _ in reads:
-            queue.start_read()
-        deliveries_by_queue: dict[UUID, list[outbox.DueDelivery]] = {}
         try:
-            deliveries = await outbox.read(self.database, [query for _, query in reads])
+            deliveries, large_events = await outbox.read(self.database, [query for _, query in reads])
         except BaseException:
             for queue, _ in reads:
                 queue.abort_read()
             raise
-        for delivery in deliveries:
-            deliveries_by_queue.setdefault(delivery.subscription, []).append(delivery)
         for queue, query in reads:
             if self.deliver.queues.get(queue.id) is queue:
-                queue.finish_read(query, deliveries_by_queue.get(queue.id, []))
+                queue.finish_read(query, deliveries.get(queue.id, []), large_events.get(queue.id, 0))
                 self.deliver.offer(queue)
+            else:
+                queue.abort_read()
 
     def _next_reads(self, loop_now: float) -> list[tuple[DeliveryQueue, outbox.DueQuery]]:
-        """Return the queues to fill. If there are too many, the returned queues go to the end of the order."""
+        """Begin the reads of queues to fill. If there are too many, the returned queues go to the end of the order."""
         late_from = self.now() - self.tunables.late
         queues, max_queues = self.deliver.queues, self.tunables.max_queues
         reads = []
         for queue in queues.values():
             query = queue.next_read(loop_now, late_from)
             if query is not None:
+                queue.start_read(query)
                 reads.append((queue, query))
                 if len(reads) == max_queues:
                     break
@@ -304,7 +309,7 @@ class Fetch:
             _, (queue, verdict) = changes.popitem()
             if isinstance(verdict, Gone):
                 await self._disable(queue, "the subscriber answered 410 Gone")
-            elif queue.health.failures and queue.health.is_hopeless(self.now()):
+            elif queue.is_hopeless(self.now()):
                 await self._disable(queue, "no delivery succeeded for five days")
             else:
                 since = None if isinstance(verdict, Delivered) else queue.health.failing_since

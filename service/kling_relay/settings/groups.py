@@ -159,7 +159,9 @@ class DeliverySettings(SettingsGroup):
     delivery_timeout: Duration = read_duration("15s")
     """How long one attempt may take, including the response's body."""
     delivery_concurrency: Count = 200
-    """Attempts that one worker makes at once."""
+    """Attempts that one worker makes at once for one client at one host; three times as many in all."""
+    delivery_memory: Annotated[Size, Field(ge=2**20)] = 64 * 2**20
+    """Bytes of events that one worker holds. One client's take at most half. What does not fit is read later."""
     subscription_concurrency: Annotated[int, Field(ge=1, le=100)] = 10
     """Attempts at once for a subscription without a `max_in_flight` of its own. A `notify_hook` has ten."""
     answer_limit: Size = 2**20

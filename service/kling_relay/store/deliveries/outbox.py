@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from kling_relay.core.event import Event
@@ -47,23 +48,31 @@ async def fresh(database: Database, shards: Sequence[int], since: float) -> list
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueQuery:
-    """How much of a subscription's queue to read: up to `limit` due deliveries from `cursor` (None: the front) on."""
+    """How much of a subscription's queue to read: due deliveries from `cursor` (None: the front) on.
+
+    There are at most `limit` of them, up to the first whose `size` is above `max_size`.
+    """
 
     subscription: UUID
     shard: int
     cursor: datetime | None
     limit: int
+    max_size: int
     ordered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDelivery:
-    """A due delivery with its event; `attempt` counts the attempts already made."""
+    """A due delivery with its event; `attempt` counts the attempts already made.
+
+    `size` is what it takes in memory: the bytes of the event's body, and 1 KiB for the rest.
+    """
 
     subscription: UUID
     attempt: int
     due_at: datetime
     event: Event
+    size: int
     trace: str | None = None
 
     @property
@@ -71,33 +80,55 @@ class DueDelivery:
         return (self.event.subject, self.event.sequence)
 
 
-_QUEUE = ("subscription", "shard", "cursor", "limit", "ordered")
+_QUEUE = ("subscription", "shard", "cursor", "limit", "max_size", "ordered")
 _START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-async def read(database: Database, queries: Sequence[DueQuery]) -> list[DueDelivery]:
-    """Return the due deliveries of these subscriptions, each in order of due time."""
+class DueRead(NamedTuple):
+    """What was read, by subscription and in order of due time, up to a too large event; and the size of that."""
+
+    deliveries: dict[UUID, list[DueDelivery]]
+    large_events: dict[UUID, int]
+
+
+async def read(database: Database, queries: Sequence[DueQuery]) -> DueRead:
+    """Return the due deliveries of these subscriptions. Those of the same event share its bytes."""
     queues = [
-        (query.subscription, query.shard, query.cursor or _START, query.limit, query.ordered) for query in queries
+        (query.subscription, query.shard, query.cursor or _START, query.limit, query.max_size, query.ordered)
+        for query in queries
     ]
     rows = await _READ.rows(database.settle, **columns_of("queue", _QUEUE, queues))
-    return [_due_delivery(row) for row in rows]
+    deliveries: dict[UUID, list[DueDelivery]] = {}
+    large_events: dict[UUID, int] = {}
+    events: dict[tuple[UUID, int], Event] = {}
+    for row in rows:
+        if row["body"] is None:
+            large_events.setdefault(row["subscription"], row["size"])
+        if large_events and row["subscription"] in large_events:
+            continue
+        delivery = _due_delivery(row, events)
+        deliveries.setdefault(delivery.subscription, []).append(delivery)
+    return DueRead(deliveries, large_events)
 
 
-def _due_delivery(row: Row) -> DueDelivery:
-    event = Event(
-        subject=row["subject"],
-        sequence=row["sequence"],
-        client=row["client"],
-        type=row["type"],
-        at=row["at"],
-        body=row["body"],
-    )
+def _due_delivery(row: Row, events: dict[tuple[UUID, int], Event]) -> DueDelivery:
+    key = (row["subject"], row["sequence"])
+    event = events.get(key)
+    if event is None:
+        event = events[key] = Event(
+            subject=row["subject"],
+            sequence=row["sequence"],
+            client=row["client"],
+            type=row["type"],
+            at=row["at"],
+            body=row["body"],
+        )
     return DueDelivery(
         subscription=row["subscription"],
         attempt=row["attempt"],
         due_at=row["due_at"],
         event=event,
+        size=row["size"],
         trace=row["trace"],
     )
 

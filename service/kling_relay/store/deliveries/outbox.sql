@@ -31,13 +31,14 @@ FROM pending_deliveries
 WHERE attempt = 0 AND due_at > now() - :since::interval AND due_at <= now() AND shard = ANY(:shards::smallint[]);
 
 -- name: read_due
--- The due deliveries of several subscriptions with their events, each from its cursor on.
+-- The due deliveries of several subscriptions with their events, each from its cursor on. Large events have no body.
 SELECT queue.subscription, due.attempt, due.due_at, due.subject, due.sequence,
-    events.client, events.at, events.type, events.body, events.trace
+    events.client, events.at, events.type, events.trace, octet_length(events.body) + 1024 AS size,
+    CASE WHEN octet_length(events.body) + 1024 <= queue.max_size THEN events.body END AS body
 FROM unnest(
     :queue_subscription::uuid[], :queue_shard::smallint[], :queue_cursor::timestamptz[],
-    :queue_limit::integer[], :queue_ordered::boolean[]
-) AS queue(subscription, shard, cursor, "limit", ordered)
+    :queue_limit::integer[], :queue_max_size::integer[], :queue_ordered::boolean[]
+) AS queue(subscription, shard, cursor, "limit", max_size, ordered)
 JOIN LATERAL (
     SELECT subject, sequence, attempt, due_at
     FROM pending_deliveries
@@ -56,7 +57,7 @@ JOIN LATERAL (
 JOIN events ON events.subject = due.subject AND events.sequence = due.sequence;
 
 -- name: settle
--- Log attempts, and delete their deliveries or make them due again. The attempt number fences off former owners.
+-- Log attempts, and delete their deliveries or make them due again. The number fences off former owners up to the last.
 WITH done AS NOT MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -70,7 +71,7 @@ delivered AS (
     WHERE pending_deliveries.subject = done.subject
         AND pending_deliveries.sequence = done.sequence
         AND pending_deliveries.subscription = done.subscription
-        AND pending_deliveries.attempt = done.attempt - 1
+        AND least(pending_deliveries.attempt, 32766) = done.attempt - 1
         AND done.outcome = 'delivered'
 ),
 postponed AS (
@@ -81,9 +82,12 @@ postponed AS (
     WHERE pending_deliveries.subject = done.subject
         AND pending_deliveries.sequence = done.sequence
         AND pending_deliveries.subscription = done.subscription
-        AND pending_deliveries.attempt = done.attempt - 1
+        AND least(pending_deliveries.attempt, 32766) = done.attempt - 1
         AND done.outcome <> 'delivered'
 )
 INSERT INTO attempts (subscription, subject, sequence, attempt, outcome, at, latency, status, error, answer)
 SELECT subscription, subject, sequence, attempt, outcome, at, latency, status, error, answer FROM done
-ON CONFLICT DO NOTHING;
+ON CONFLICT (subscription, subject, sequence, attempt) DO UPDATE
+SET outcome = excluded.outcome, at = excluded.at, latency = excluded.latency, status = excluded.status,
+    error = excluded.error, answer = excluded.answer
+WHERE attempts.attempt = 32767;
