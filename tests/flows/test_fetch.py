@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from kling_relay.core.delivery import SubscriberResponse
 from kling_relay.flows.delivery_queue import MAX_READY
 from kling_relay.flows.fetch import FetchTunables
+from kling_relay.store.deliveries import outbox as outbox_store
 from tests.support.outbox import BAD, GOOD, Network, Outbox, fresh_id, outbox, worker
 from tests.support.waiting import eventually, remains
 
@@ -29,6 +31,30 @@ async def test_deliveries_that_another_process_wrote_are_made_without_a_wakeup(b
         await eventually(lambda: len(hand.fetch.shards) == 256)
         await box.events(1, subscription)
         await eventually(lambda: len(network.posts) == 1, 1)
+
+
+async def test_an_idle_worker_checks_rarely_and_often_again_once_something_happened(
+    box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network()
+    subscription = await box.subscribe(URL)
+    list_fresh, checks = outbox_store.fresh, 0
+
+    async def count(*given: Any) -> Any:
+        nonlocal checks
+        checks += 1
+        return await list_fresh(*given)
+
+    monkeypatch.setattr(outbox_store, "fresh", count)
+    tunables = FetchTunables(idle_check_every=60.0, idle_after=20.0, scan_every=60.0)
+    async with worker(box.database, network, tunables=tunables) as hand:
+        await eventually(lambda: len(hand.fetch.shards) == 256)
+        await remains(lambda: checks <= 1, 0.3)
+        await box.events(1, subscription)
+        hand.fetch.wakeup.notify()
+        await eventually(lambda: len(network.posts) == 1)
+        await box.events(1, subscription)  # by another process, so without a wakeup
+        await eventually(lambda: len(network.posts) == 2)
 
 
 async def test_a_delivery_that_was_committed_late_is_not_passed_over(box: Outbox, database: str) -> None:

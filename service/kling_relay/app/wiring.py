@@ -259,7 +259,7 @@ def _deliveries(
         new_id=clock.new_id,
         decrypt=lambda recipient: _decrypt(encryptor, recipient),
         observer=observer,
-        tunables=tunables.fetch,
+        tunables=tunables.fetch if settings.database_url else replace(tunables.fetch, idle_check_every=1.0),
     )
     return deliver, fetch
 

@@ -1,7 +1,8 @@
 """Owns shards, fills their delivery queues from the database, and disables subscriptions that only fail.
 
 Fetch learns of new deliveries from a wakeup (same process) and from a check of the newest rows every few dozen
-milliseconds. The scan of everything pending finds what both missed. Nothing here needs to survive a crash.
+milliseconds, or four times a second once nothing has happened for a while. The scan of everything pending finds what
+both missed. Nothing here needs to survive a crash.
 """
 
 import asyncio
@@ -32,6 +33,10 @@ class FetchTunables:
     """Between renewals of the lease."""
     check_every: float = 0.03
     """Between checks of the newest rows."""
+    idle_check_every: float = 0.25
+    """The same once nothing was found or due for `idle_after`: a check costs half a millisecond of CPU. With an
+    embedded database, whose events come from this process, it is a second."""
+    idle_after: float = 10.0
     tail: float = 0.3
     """How far back a check looks. The scan finds older rows that a check missed."""
     late: timedelta = timedelta(seconds=2)
@@ -48,10 +53,15 @@ class FetchTunables:
 
 @dataclass(slots=True)
 class _Progress:
-    """Until when the shards are ours, when the newest rows were last checked, and whether to stop."""
+    """Until when the shards are ours, when the newest rows were last checked, and whether to stop.
+
+    From `idle_from` on checks are rare; `next_wake` is when the first queue has to be woken.
+    """
 
     owned_until: float = 0.0
     last_check: float = 0.0
+    idle_from: float = 0.0
+    next_wake: float = float("inf")
     is_stopping: bool = False
 
 
@@ -152,7 +162,8 @@ class Fetch:
             else:
                 queue.wake_at = min(queue.wake_at, loop_now + subscription.due_in)
         await self._refresh()
-        self.deliver.needs_refill.set()
+        if pending:
+            self.deliver.needs_refill.set()
 
     def _queue(self, subscription: UUID, shard: int) -> DeliveryQueue:
         queue = self.deliver.queues.get(subscription)
@@ -232,7 +243,7 @@ class Fetch:
 
     async def _wait_for_work(self) -> bool:
         """Wait for a wakeup, a queue that runs low, or the next check. Return whether there may be new deliveries."""
-        wakeup_wait = asyncio.ensure_future(self.wakeup.wait(self.tunables.check_every))
+        wakeup_wait = asyncio.ensure_future(self.wakeup.wait(self._time_to_check()))
         refill_wait = asyncio.ensure_future(self.deliver.needs_refill.wait())
         await asyncio.wait({wakeup_wait, refill_wait}, return_when=asyncio.FIRST_COMPLETED)
         is_refill_needed = refill_wait.done()
@@ -241,7 +252,20 @@ class Fetch:
         if not wakeup_wait.done():
             wakeup_wait.cancel()
             return False
-        return wakeup_wait.result() or not is_refill_needed
+        if wakeup_wait.result():
+            self._note_work()
+            return True
+        return not is_refill_needed
+
+    def _time_to_check(self) -> float:
+        """Return the seconds until the next check, if nothing wakes this flow before."""
+        loop_now, tunables = asyncio.get_running_loop().time(), self.tunables
+        if loop_now < self._progress.idle_from:
+            return tunables.check_every
+        return max(tunables.check_every, min(tunables.idle_check_every, self._progress.next_wake - loop_now))
+
+    def _note_work(self) -> None:
+        self._progress.idle_from = asyncio.get_running_loop().time() + self.tunables.idle_after
 
     async def _check(self, *, is_woken: bool) -> None:
         loop_now = asyncio.get_running_loop().time()
@@ -254,6 +278,7 @@ class Fetch:
                 queue.may_have_more = True
                 self.deliver.offer(queue)
         self.deliver.recheck()
+        self._progress.next_wake = min((queue.wake_at for queue in self.deliver.queues.values()), default=float("inf"))
         await self._fill(loop_now)
 
     async def _check_newest(self, loop_now: float) -> None:
@@ -264,6 +289,7 @@ class Fetch:
         for subscription, shard in await outbox.fresh(self.database, sorted(self.shards), since):
             queue = self._queue(subscription, shard)
             queue.may_have_more = True
+            self._note_work()
             is_new = is_new or queue.recipient is None
         if is_new:
             await self._refresh()
@@ -272,6 +298,7 @@ class Fetch:
         reads = self._next_reads(loop_now)
         if not reads:
             return
+        self._note_work()
         try:
             deliveries, large_events = await outbox.read(self.database, [query for _, query in reads])
         except BaseException:

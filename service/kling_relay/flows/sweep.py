@@ -117,6 +117,8 @@ class Sweep:
         self.observer.sweep_finished(counts, loop.time() - started_at)
 
     async def _send_due(self, counts: SweepCounts) -> None:
+        if not await self._find_due("recorded"):
+            return
         if self.send.slots_limit is None:
             await self._handle_due("recorded", self._send_unsent, counts)
         else:  # `admit` alone takes recorded orders out of the line
@@ -124,9 +126,14 @@ class Sweep:
         await self._end_overdue(counts)
 
     async def _poll_due(self, counts: SweepCounts) -> None:
-        await self._handle_due("sending", self._poll.abandon, counts)
-        await self._handle_due("unknown", self._poll, counts)
-        await self._handle_due("accepted", self._poll, counts)
+        states = await self._find_due("sending", "unknown", "accepted")
+        for state, act in (("sending", self._poll.abandon), ("unknown", self._poll), ("accepted", self._poll)):
+            if state in states:
+                await self._handle_due(state, act, counts)
+
+    async def _find_due(self, *states: str) -> set[str]:
+        """Ask for all states at once, because almost always nothing is due in any of them."""
+        return await due_submissions.find_due(self.database, states, self.now() - self.deadline)
 
     async def _handle_due(
         self, state: str, act: Callable[[DueSubmission, SweepCounts], Awaitable[None]], counts: SweepCounts

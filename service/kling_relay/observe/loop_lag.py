@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def watch(observe: Callable[[float], None], every: float = 0.25) -> None:
+async def watch(observe: Callable[[float], None], every: float = 0.5) -> None:
     """Call `observe` with the lag in seconds, every `every` seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:

@@ -18,6 +18,7 @@ from kling_relay.store.tasks.slots import SMALL
 _MINUTE = timedelta(minutes=1)
 
 _SQL = load_sql(__name__)
+_FIND_DUE = Statement(_SQL["find_due"])
 _CLAIM = Statement(_SQL["claim"])
 _CLAIM_OVERDUE = Statement(_SQL["claim_overdue"])
 _POSTPONE = Statement(_SQL["postpone"])
@@ -48,6 +49,12 @@ class DueSubmission:
     created_at: datetime
     updated_at: datetime
     trace: str | None
+
+
+async def find_due(database: Database, states: Sequence[str], recorded_before: datetime) -> set[str]:
+    """Return the states with due submissions, and "recorded" also if an order was recorded before then."""
+    rows = await _FIND_DUE.rows(database.pool, states=list(states), bound=lower_bound(recorded_before))
+    return {row["state"] for row in rows}
 
 
 async def claim(database: Database, state: str, limit: int, due_in: float) -> list[DueSubmission]:

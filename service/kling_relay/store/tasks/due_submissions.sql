@@ -1,3 +1,11 @@
+-- name: find_due
+-- Those of these states that have due submissions, or an unsent order from before the bound.
+SELECT state
+FROM unnest(:states::text[]) AS known(state)
+WHERE EXISTS (SELECT FROM submissions WHERE submissions.state = known.state AND due_at <= now())
+    OR known.state = 'recorded'
+        AND EXISTS (SELECT FROM submissions WHERE submissions.state = 'recorded' AND task < :bound::uuid);
+
 -- name: claim
 -- Claim due submissions of one state for a while; nobody else claims them meanwhile. Large payloads are not returned.
 WITH picked AS MATERIALIZED (
