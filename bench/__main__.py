@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, memory, orders
+from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, memory, orders, reports
 from bench.environment import Environment, open_environment
 from bench.figures import Figure, table
 
@@ -30,6 +30,7 @@ PARTS: dict[str, Part] = {
         environment, options.turns, options.seconds, options.backlog // 2
     ),
     "memory": lambda environment, options: memory.measure(environment, options.seconds),
+    "reports": lambda environment, options: reports.measure(environment, options.turns, options.seconds),
     "isolation": lambda environment, options: isolation.measure(
         environment, options.turns, options.seconds, options.backlog
     ),

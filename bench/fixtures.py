@@ -13,10 +13,13 @@ from bench.programs import SIGNING
 from kling_relay.core import callback_token
 from kling_relay.core.event import Event, TaskIdentity, make_task_event
 from kling_relay.core.ids import RANDOM_BITS, new_id
+from kling_relay.core.key import Scope, digest, make_key
 from kling_relay.core.signature import new_secret
 from kling_relay.core.task import Signal, SignalKind, Status, Task
-from kling_relay.store.access import secrets
+from kling_relay.store.access import client_keys, secrets
+from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
+from kling_relay.store.postgres.database import connect as open_pools
 from kling_relay.store.postgres.statement import Connection
 
 SECRET = new_secret(b"bench-secret-of-32-bytes-0123456")
@@ -71,6 +74,40 @@ async def add_clients(connection: Connection, count: int) -> list[UUID]:
     ]
     await connection.copy_records_to_table("clients", records=rows, columns=["id", "name", "hook_secret", "created_at"])
     return clients
+
+
+async def add_key(url: str, name: str) -> str:
+    """Add a client of this name with a key that may only read, and return the key."""
+    client, key_id = ids(2)
+    text = make_key(key_id, random.getrandbits(256))
+    new = NewKey(
+        id=key_id,
+        name=name,
+        digest=digest(text),
+        secret=secrets.encrypt_key(_ENCRYPTOR, key_id, text),
+        scopes=frozenset({Scope.READ}),
+        created_at=_PRESENT,
+        client_id=client,
+        client_name=name,
+        hook_secret=secrets.encrypt_hook_secret(_ENCRYPTOR, client, SECRET),
+    )
+    async with open_pools(url) as database:
+        await client_keys.create(database, new)
+    return text
+
+
+async def add_entries(connection: Connection, name: str, count: int) -> None:
+    """Add entries of the last days to the ledger of the client of this name."""
+    await connection.execute(
+        "INSERT INTO ledger (task, entry, client, key, at, reserved, charged, currency, kind, model, mode)"
+        " SELECT gen_random_uuid(), entry, keys.client, keys.id, now() - number * interval '1 second',"
+        " 1, 0, 'unit', 'text2video', 'kling-v1', 'std'"
+        " FROM keys, generate_series(1, $2::int) AS number, unnest(ARRAY['reserve', 'settle']) AS entry"
+        " WHERE keys.name = $1",
+        name,
+        count // 2,
+        timeout=600,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,15 @@ async def steady_load(requests: Requests, *, rate: float, connections: int = 64)
     return sent_at
 
 
+async def latencies_at(requests: Requests, *, rate: float, connections: int = 64) -> Load:
+    """Call each path once, `rate` a second, and return the load with its latencies. Raises RuntimeError."""
+    with _files(requests) as (paths, body, _):
+        result = await _bundled(requests, paths, body, connections=connections, rate=rate)
+    if result["failed"]:
+        raise RuntimeError(f"{result['failed']} of {result['requests']} requests failed")
+    return Load(**{name: result[name] for name in ("requests", "seconds", "failed", "p50", "p99")})
+
+
 @contextmanager
 def _files(requests: Requests) -> Iterator[tuple[str, str, str]]:
     """Give the names of files with the paths, the body, and wrk's script."""

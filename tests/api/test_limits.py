@@ -192,6 +192,8 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
         "waiters": "13",
         "streams_per_key": "14",
         "rate_limit": "15",
+        "report_rate_limit": "18",
+        "report_timeout": "19s",
         "subscription_concurrency": "16",
         "allowed_ports": "443,8000-8001",
         "allowed_networks": "10.9.0.0/16",
@@ -211,6 +213,9 @@ async def test_every_limit_among_the_settings_reaches_the_api(database: str) -> 
         streams_per_key=14,
         rate=15,
         burst=30,
+        report_rate=18,
+        report_burst=36,
+        report_seconds=19,
         in_flight=16,
     )
     assert allowed == DialPolicy((IPv4Network("10.9.0.0/16"),), (range(443, 444), range(8000, 8002)))

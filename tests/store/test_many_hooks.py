@@ -138,7 +138,7 @@ async def test_a_few_hooks_are_all_looked_at(box: Outbox) -> None:
     for number in range(3):
         await subscriptions.ensure_hook(box.connection, client, f"https://b.example/{number}", NOW)
     ids, _, is_end = await delivery_filter.subscriptions_to_list(
-        box.database, client, DeliveryFilter(status="pending"), MAX_ID, pending_window=1
+        box.database.reports, client, DeliveryFilter(status="pending"), MAX_ID, pending_window=1
     )
     assert (len(ids), is_end) == (3, True)
 

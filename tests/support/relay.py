@@ -191,7 +191,7 @@ async def serve_api(
     limits = limits or RequestLimits()
     provider, wakeup, encryptor = StubProvider(), Wakeup(), Encryptor([b"s" * 32])
     requests = RequestObserver()
-    async with connect(url) as database, aiohttp.ClientSession() as session:
+    async with connect(url, report_seconds=limits.report_seconds) as database, aiohttp.ClientSession() as session:
         ingest = Ingest(database, wakeups=[wakeup], poll_after=60)
         send = Send(
             database,

@@ -55,6 +55,7 @@ def test_a_setting_is_read_in_its_own_unit(monkeypatch: pytest.MonkeyPatch) -> N
         "RELAY_PUBLIC_URL": "https://relay.example.com/hooks/",
         "RELAY_PROVIDER_SLOTS": "5",
         "RELAY_RATE_LIMIT": "",
+        "RELAY_REPORT_RATE_LIMIT": "off",
         "RELAY_CONFIRM_CALLBACKS": "1",
         "RELAY_SIGNING_KEYS": f"{KEY},{'o' * 40}",
         "relay_log_level": "debug",
@@ -67,7 +68,7 @@ def test_a_setting_is_read_in_its_own_unit(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.allowed_ports == (Ports(443, 443), Ports(3000, 3010))
     assert settings.own_url == "https://relay.example.com/hooks"
     assert settings.provider_slots == 5
-    assert settings.rate_limit is None
+    assert (settings.rate_limit, settings.report_rate_limit) == (5_000, None)
     assert settings.confirm_callbacks
     assert settings.signing_keys
     assert [key.get_secret_value() for key in settings.signing_keys] == [KEY, "o" * 40]

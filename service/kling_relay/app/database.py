@@ -93,6 +93,8 @@ async def open_database(settings: Settings, *, migrated: bool = False, create: b
                     size=settings.pool_size,
                     max_wait=settings.record_timeout.total_seconds(),
                     pooler=settings.database_pooler,
+                    report_connections=settings.report_connections,
+                    report_seconds=settings.report_timeout.total_seconds(),
                 )
             )
         yield database

@@ -92,7 +92,7 @@ def _check_connections(server: ServerCheck, settings: Settings) -> list[Finding]
     if server.is_pooled and not settings.database_pooler:
         detail = "there is a pooler in front of it, but RELAY_DATABASE_POOLER is not set"
         findings.append(Finding("database", CheckState.ERROR, detail, "Set RELAY_DATABASE_POOLER=true."))
-    needed = (settings.pool_size + _BATCH_CONNECTIONS) * settings.processes
+    needed = (settings.pool_size + settings.report_connections + _BATCH_CONNECTIONS) * settings.processes
     if not server.is_pooled and needed > server.max_connections:
         detail = f"it allows {server.max_connections} connections, but this service alone may open {needed}"
         advice = "Lower RELAY_POOL_SIZE, or raise max_connections."

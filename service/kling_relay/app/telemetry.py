@@ -40,7 +40,8 @@ async def serve_metrics(
     settings: Settings, metrics: Metrics, database: Database, *, ready: Callable[[], Awaitable[str | None]]
 ) -> AsyncIterator[int]:
     """Serve /metrics, /livez and /readyz on RELAY_METRICS_PORT, and watch the event loop."""
-    metrics.watch_pools({"lookup": database.pool, "ingest": database.ingest, "deliver": database.settle})
+    pools = {"lookup": database.pool, "ingest": database.ingest, "deliver": database.settle}
+    metrics.watch_pools(pools | {"reports": database.reports})
     watching = asyncio.ensure_future(loop_lag.watch(metrics.lag))
     try:
         async with export(metrics, settings.host, settings.metrics_port, ready=ready) as port:

@@ -330,5 +330,8 @@ def _limits(settings: Settings) -> RequestLimits:
         waiters=settings.waiters,
         streams_per_key=settings.streams_per_key,
         rate=settings.rate_limit,
-        burst=2 * settings.rate_limit if settings.rate_limit else 100,
+        burst=2 * (settings.rate_limit or 0),
+        report_rate=settings.report_rate_limit,
+        report_burst=2 * (settings.report_rate_limit or 0),
+        report_seconds=settings.report_timeout.total_seconds(),
     )

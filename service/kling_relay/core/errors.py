@@ -114,6 +114,13 @@ class InvalidRequest(Refusal):
         super().__init__(message or join_faults(self.faults) or None)
 
 
+class ReportTooLong(Refusal):
+    """A report, a list or a search took too long; ask for less."""
+
+    code = 1200
+    type = "report_too_long"
+
+
 class BodyTimeout(Refusal):
     """The body took too long to arrive."""
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kling_relay.settings.units import (
     Address,
     Count,
+    CountOrOff,
     Duration,
     DurationOrNone,
     Durations,
@@ -68,7 +69,12 @@ class StorageSettings(SettingsGroup):
     data_dir: Path = Path(".relay")
     """The directory of the embedded PostgreSQL and of the keys that are made with it."""
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Database connections of each process for reads and rare writes. Batches have six more."""
+    """Database connections of each process for look-ups and rare writes. Batches have six more."""
+    report_connections: Annotated[int, Field(ge=1, le=100)] = 3
+    """Database connections of each process for reports, lists and searches. A key uses one of them at a time, and a
+    client leaves one to others."""
+    report_timeout: Duration = read_duration("10s")
+    """How long a report, a list or a search may take. After that it is stopped and answered 400."""
     record_timeout: Duration = read_duration("5s")
     """How long an order or a callback waits for the database. After that it is answered 503."""
     retention: Duration = read_duration("90d")
@@ -145,8 +151,11 @@ class LimitSettings(SettingsGroup):
     """Requests of one process that may wait with `?wait=` at once."""
     streams_per_key: Count = 20
     """Event streams that one client key may hold open in one process."""
-    rate_limit: Annotated[Count | None, Unset("off")] = None
-    """Requests per second that one client key may send to one process, with bursts of twice as many."""
+    rate_limit: CountOrOff = 5_000
+    """Requests per second that one client key may send to one process, with bursts of twice as many, or `off`.
+    Callbacks do not count."""
+    report_rate_limit: CountOrOff = 200
+    """How many of these may be reports, lists and searches, with bursts of twice as many, or `off`."""
 
 
 class DeliverySettings(SettingsGroup):

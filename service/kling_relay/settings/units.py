@@ -23,6 +23,8 @@ _SECONDS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
 _MIN_SIGNING_KEY = 32
+OFF = "off"
+"""The value of a limit that shall not hold."""
 
 Value = TypeVar("Value")
 
@@ -187,6 +189,11 @@ DurationOrNone = Annotated[timedelta, _from_text(read_duration), _AS_TIME]
 Durations = Annotated[tuple[timedelta, ...], _from_list(read_duration), _listed(write_duration)]
 Size = Annotated[int, _from_text(read_size), Field(gt=0), PlainSerializer(write_size, return_type=str)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
+CountOrOff = Annotated[
+    Annotated[int, Field(gt=0, le=1_000_000)] | None,
+    _from_text(lambda text: None if text == OFF else text),
+    PlainSerializer(lambda count: OFF if count is None else str(count), return_type=str),
+]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Words = Annotated[tuple[str, ...], _from_list(str), _listed(str)]
 PortRanges = Annotated[tuple[Ports, ...], _from_list(read_ports), _listed(write_ports)]

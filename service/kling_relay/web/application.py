@@ -11,8 +11,10 @@ from kling_relay.flows.log_follower import LogFollower
 from kling_relay.flows.lookup import TaskLookup
 from kling_relay.web.dispatch import Dispatcher
 from kling_relay.web.http.auth import Authenticator
-from kling_relay.web.http.context import Context
+from kling_relay.web.http.context import Context, RequestLimits
 from kling_relay.web.http.event_stream import EventStreams
+from kling_relay.web.http.rate_limit import RateLimit, RateLimits
+from kling_relay.web.http.reports import ReportTurns
 from kling_relay.web.http.request import AppState
 from kling_relay.web.http.response import Response
 from kling_relay.web.http.routing import AnyResponse, Router
@@ -62,13 +64,23 @@ class WebApplication:
 def build(context: Context) -> WebApplication:
     """Return the application; call it inside the event loop that serves it."""
     limits = context.limits
-    authenticator = Authenticator(context.database, context.encryptor, rate=limits.rate, burst=limits.burst)
+    authenticator = Authenticator(context.database, context.encryptor)
     follower = LogFollower(context.database, context.web_wakeup)
     state = AppState(
         context=context,
         authenticator=authenticator,
+        rates=_rates(limits),
+        turns=ReportTurns(context.database.reports.get_max_size(), limits.report_seconds),
         log_follower=follower,
         streams=EventStreams(follower, authenticator, now=context.now, limits=limits, observer=context.observer),
         lookup=TaskLookup(context.database),
     )
     return WebApplication(state, Dispatcher(state, Router(ROUTES), StaticFiles.load()))
+
+
+def _rates(limits: RequestLimits) -> RateLimits:
+    clock = asyncio.get_running_loop().time
+    return RateLimits(
+        None if limits.rate is None else RateLimit("key", limits.rate, limits.burst, clock),
+        None if limits.report_rate is None else RateLimit("reports", limits.report_rate, limits.report_burst, clock),
+    )

@@ -117,11 +117,14 @@ class Dispatcher:
             request.query = _validate(route.query, dict(request.http.query), "query")
         if route.body is not None:
             request.body = _validate(route.body, await self._json(request), "body")
+        if route.is_report:
+            async with self._state.turns.report(request.caller):
+                return await route.handler(request)
         return await route.handler(request)
 
     def _authorize(self, route: AnyRoute, caller: Caller) -> dict[str, str]:
         """Return the headers of the caller's rate. Raises RateLimited, or Forbidden without the route's scope."""
-        headers = self._state.authenticator.count_request(caller.key)
+        headers = self._state.rates.count(caller.key, is_report=route.is_report)
         if route.scope is not None and not caller.may(route.scope):
             raise Forbidden(f"This key may not do that; it needs the scope {route.scope}.")
         return headers
@@ -150,7 +153,7 @@ class Dispatcher:
         if match and isinstance(refusal, MethodNotAllowed):
             response.headers["Allow"] = ", ".join([*match.methods, *(["OPTIONS"] if cors else [])])
         if refusal.code == 1302:
-            request.rate_headers = self._state.authenticator.rate_headers(request.caller.key)
+            request.rate_headers = self._state.rates.headers(request.caller.key, is_report=request.route.is_report)
         if refusal.http_status == 415:
             response.headers["Accept-Encoding"] = ACCEPTED
         if refusal.http_status in {408, 413}:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from kling_relay.core.ids import MIN_ID
-from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
-from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.postgres.statement import Runner, Statement
 
 WINDOW = 2000
 """A page that is not limited to a task, a subscription, or pending or exhausted deliveries looks at the hooks of at
@@ -42,7 +41,7 @@ class DeliveryFilter:
 
 
 async def subscriptions_to_list(
-    database: Database,
+    runner: Runner,
     client: UUID,
     delivery_filter: DeliveryFilter,
     newest_subject: UUID,
@@ -52,25 +51,25 @@ async def subscriptions_to_list(
 ) -> tuple[list[UUID], UUID, bool]:
     """Return the subscriptions to look at, the oldest subject to look at, and whether nothing lies below that."""
     if delivery_filter.subscription is not None:
-        rows = await _GET.rows(database.pool, client=client, id=delivery_filter.subscription)
+        rows = await _GET.rows(runner, client=client, id=delivery_filter.subscription)
         return [row[0] for row in rows], delivery_filter.subject or MIN_ID, True
     if delivery_filter.subject is not None:
-        rows = await _WITH_HOOK_OF.rows(database.pool, client=client, subject=delivery_filter.subject)
+        rows = await _WITH_HOOK_OF.rows(runner, client=client, subject=delivery_filter.subject)
         return [row[0] for row in rows], delivery_filter.subject, True
     if delivery_filter.status in {"pending", "exhausted"}:
-        return await _with_pending(database, client, newest_subject, pending_window)
-    rows = await _WITH_RECENT_HOOKS.rows(database.pool, client=client, subject=newest_subject, window=window)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, subject=newest_subject, window=window)
+        return await _with_pending(runner, client, newest_subject, pending_window)
+    rows = await _WITH_RECENT_HOOKS.rows(runner, client=client, subject=newest_subject, window=window)
+    end: UUID | None = await _WINDOW_END.scalar(runner, client=client, subject=newest_subject, window=window)
     return [row[0] for row in rows], end or MIN_ID, end is None
 
 
 async def _with_pending(
-    database: Database, client: UUID, newest_subject: UUID, window: int
+    runner: Runner, client: UUID, newest_subject: UUID, window: int
 ) -> tuple[list[UUID], UUID, bool]:
-    rows = await _ALL.rows(database.pool, client=client, limit=MAX_HOOKS + 1)
+    rows = await _ALL.rows(runner, client=client, limit=MAX_HOOKS + 1)
     if sum(row["is_hook"] for row in rows) <= MAX_HOOKS:
         return [row["id"] for row in rows], MIN_ID, True
-    rows = await _WITH_PENDING_HOOKS.rows(database.pool, client=client, subject=newest_subject, window=window)
+    rows = await _WITH_PENDING_HOOKS.rows(runner, client=client, subject=newest_subject, window=window)
     ids = [row["id"] for row in rows if row["id"] is not None]
     if len(ids) == len(rows):
         return ids, MIN_ID, True

@@ -18,7 +18,7 @@ from kling_relay.store.deliveries.delivery_filter import (
 )
 from kling_relay.store.postgres.database import Database
 from kling_relay.store.postgres.queries import load_sql
-from kling_relay.store.postgres.statement import Statement
+from kling_relay.store.postgres.statement import Runner, Statement
 
 _MAX_SEQUENCE = 2**15 - 1
 
@@ -89,12 +89,24 @@ async def list_deliveries(
 
     If little matches, a page may be short or even empty; its `after` says where to go on.
     """
+    return await _list(database.reports, client, delivery_filter, before, limit, window, pending_window)
+
+
+async def _list(
+    runner: Runner,
+    client: UUID,
+    delivery_filter: DeliveryFilter,
+    before: Delivery | None,
+    limit: int,
+    window: int = WINDOW,
+    pending_window: int = PENDING_WINDOW,
+) -> DeliveryListing:
     start = before or _last_of(delivery_filter.subject or MAX_ID)
     ids, oldest_subject, is_end = await subscriptions_to_list(
-        database, client, delivery_filter, start.subject, window=window, pending_window=pending_window
+        runner, client, delivery_filter, start.subject, window=window, pending_window=pending_window
     )
     rows = await _LIST.rows(
-        database.pool,
+        runner,
         mine_id=ids,
         subject=start.subject,
         sequence=start.sequence,
@@ -129,5 +141,5 @@ async def attempts_of(database: Database, key: Delivery) -> list[AttemptRow]:
 async def find_delivery(database: Database, client: UUID, key: Delivery) -> ListedDelivery | None:
     """Return the client's delivery of this id, or None."""
     delivery_filter = DeliveryFilter(subscription=key.subscription, subject=key.subject, sequence=key.sequence)
-    listing = await list_deliveries(database, client, delivery_filter, None, 1)
+    listing = await _list(database.pool, client, delivery_filter, None, 1)
     return listing.deliveries[0] if listing.deliveries else None

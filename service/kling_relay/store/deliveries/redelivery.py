@@ -49,7 +49,7 @@ async def replay_failed(database: Database, subscription: UUID, since: datetime,
     total = 0
     while True:
         count = await _REPLAY_FAILED.run(
-            database.settle,
+            database.reports,
             subscription=subscription,
             shard=shard_of(subscription.int),
             since=since,
@@ -68,7 +68,7 @@ async def replay_all(
     total, cursor = 0, START
     while True:
         rows = await _FIND_EVENTS.rows(
-            database.settle,
+            database.reports,
             client=subscription.client,
             subscription=subscription.id,
             is_hook=subscription.hook,
@@ -85,7 +85,7 @@ async def replay_all(
         )
         if rows:
             events = [(row["subject"], row["sequence"]) for row in rows]
-            total += await _put_back(database.settle, subscription.id, events)
+            total += await _put_back(database.reports, subscription.id, events)
             cursor = Cursor(rows[-1]["tx"], rows[-1]["subject"], rows[-1]["sequence"])
         if len(rows) < _BATCH:
             return total

@@ -103,7 +103,7 @@ async def get(database: Database, client: UUID, identifier: UUID) -> Subscriptio
 
 async def page(database: Database, client: UUID, before: UUID | None, limit: int) -> list[Subscription]:
     """Return up to `limit` of the client's subscriptions, newest first, older than `before`; hooks are left out."""
-    rows = await _LIST.rows(database.pool, client=client, before=before or MAX_ID, limit=limit)
+    rows = await _LIST.rows(database.reports, client=client, before=before or MAX_ID, limit=limit)
     return [_from_row(row) for row in rows]
 
 

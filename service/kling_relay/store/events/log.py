@@ -122,12 +122,12 @@ async def after(
     }
     window_end = None
     if task is not None:
-        rows = await _AFTER_OF_TASK.rows(database.pool, task=task, types=types, **arguments)
+        rows = await _AFTER_OF_TASK.rows(database.reports, task=task, types=types, **arguments)
     elif types is not None:
-        rows = await _AFTER_OF_TYPES.rows(database.pool, types=types, window=window, **arguments)
+        rows = await _AFTER_OF_TYPES.rows(database.reports, types=types, window=window, **arguments)
         window_end = event_from_row(rows.pop()).at if rows and rows[-1]["is_end"] else None
     else:
-        rows = await _AFTER.rows(database.pool, **arguments)
+        rows = await _AFTER.rows(database.reports, **arguments)
     events = [event_from_row(row) for row in rows[:limit]]
     return EventSlice(events, events[-1].at if len(rows) > limit else window_end)
 

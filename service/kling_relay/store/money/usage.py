@@ -90,7 +90,7 @@ async def usage(
     arguments: dict[str, Any] = {"since": since, "until": until}
     if client is not None:
         arguments["client"] = client
-    rows = await _statement(names, of_all=client is None).rows(database.pool, **arguments)
+    rows = await _statement(names, of_all=client is None).rows(database.reports, **arguments)
     return [
         UsageGroup(
             by={name: row[name] for name in names},

@@ -63,15 +63,6 @@ def _begin_with(settings: Mapping[str, str]) -> str:
     return BEGIN + "".join(f" SET LOCAL {name} = '{value}';" for name, value in settings.items())
 
 
-class PoolerLookUpConnection(PoolerConnection):
-    """A pooler connection with PLANNER_SETTINGS."""
-
-    __slots__ = ()
-    begin = _begin_with(PLANNER_SETTINGS)
-
-
-class PoolerSettleConnection(PoolerConnection):
-    """A pooler connection with PLANNER_SETTINGS and ASYNCHRONOUS_COMMIT."""
-
-    __slots__ = ()
-    begin = _begin_with({**PLANNER_SETTINGS, **ASYNCHRONOUS_COMMIT})
+def pooler_connection(settings: Mapping[str, str]) -> type[PoolerConnection]:
+    """Return the class of connections through a pooler whose transactions have these settings."""
+    return type("PoolerConnectionWithSettings", (PoolerConnection,), {"__slots__": (), "begin": _begin_with(settings)})

@@ -1,8 +1,9 @@
 """The pools of a process, and the offset of event numbers.
 
 `pool` is for look-ups and rare writes, `ingest` for batches of callbacks and orders, `settle` for batches of delivery
-attempts: no look-up waits behind a commit, and no commit behind a look-up. Plans are generic and never parallel or
-compiled, because statements are small and many.
+attempts, `reports` for statements that may read many rows, within a time limit: no look-up waits behind a commit or a
+report, and no commit behind a look-up. Plans are generic and never parallel or compiled, because statements are small
+and many.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 import asyncpg
 
@@ -19,13 +21,16 @@ from kling_relay.store.postgres.connections import (
     PLANNER_SETTINGS,
     PlainConnection,
     PoolerConnection,
-    PoolerLookUpConnection,
-    PoolerSettleConnection,
+    pooler_connection,
 )
 from kling_relay.store.postgres.pool import QuickPool
 from kling_relay.store.postgres.queries import load_sql
 from kling_relay.store.postgres.statement import Pool, Runner, Statement, StoreUnavailableError, translated
 
+REPORT_CONNECTIONS = 3
+REPORT_SECONDS = 10.0
+_REPORT_GRACE = 2.0
+"""Seconds that the server has to stop a report whose time is over."""
 CLOSE_WITHIN = 5.0
 """Seconds that running statements have when a pool is closed; everything that matters was drained before."""
 
@@ -42,6 +47,7 @@ class Database:
     pool: Pool
     ingest: Pool
     settle: Pool
+    reports: Pool
     tx_offset: int
 
 
@@ -74,26 +80,40 @@ async def deployment_id(runner: Runner) -> str:
 
 
 @asynccontextmanager
-async def connect(url: str, *, size: int = 10, max_wait: float = 5.0, pooler: bool = False) -> AsyncIterator[Database]:
+async def connect(
+    url: str,
+    *,
+    size: int = 10,
+    max_wait: float = 5.0,
+    pooler: bool = False,
+    report_connections: int = REPORT_CONNECTIONS,
+    report_seconds: float = REPORT_SECONDS,
+) -> AsyncIterator[Database]:
     """Yield the pools of `url`, and close them at the end.
 
     `size` limits the look-up pool; `max_wait` in seconds limits connecting, waiting for a connection and each
-    statement. With `pooler` (a PgBouncer in transaction mode) no prepared statement is kept, no setting is sent on
-    connecting, and every statement takes two more round trips. Raises StoreUnavailableError.
+    statement, `report_seconds` a statement of a report. With `pooler` (a PgBouncer in transaction mode) no prepared
+    statement is kept, no setting is sent on connecting, and every statement takes two more round trips. Raises
+    StoreUnavailableError.
     """
-    pool = await _pool(url, size, max_wait, name="look-up", pooler=pooler, extra={})
-    ingest = await _pool(url, 3, max_wait, name="ingest", pooler=pooler, extra={})
+    within = {"statement_timeout": f"{round(report_seconds * 1000)}ms"}
+    pool = await _pool(url, size, max_wait, name="look-up", pooler=pooler)
+    ingest = await _pool(url, 3, max_wait, name="ingest", pooler=pooler)
     settle = await _pool(url, 3, max_wait * 2, name="deliver", pooler=pooler, extra=ASYNCHRONOUS_COMMIT)
-    pools = (pool, ingest, settle)
+    longest = report_seconds + _REPORT_GRACE
+    reports = await _pool(
+        url, report_connections, max_wait, name="reports", pooler=pooler, extra=within, max_seconds=longest
+    )
+    pools = (pool, ingest, settle, reports)
     for opened in pools:
         opened.siblings = [other for other in pools if other is not opened]
     try:
         tx_offset = await _TX_OFFSET.scalar(pool)
         if tx_offset is None:
             raise StoreUnavailableError("the database is not migrated: run `kling-relay migrate`")
-        yield Database(pool=pool, ingest=ingest, settle=settle, tx_offset=tx_offset)
+        yield Database(pool=pool, ingest=ingest, settle=settle, reports=reports, tx_offset=tx_offset)
     finally:
-        for opened in (ingest, settle, pool):
+        for opened in (ingest, settle, reports, pool):
             try:
                 async with asyncio.timeout(CLOSE_WITHIN):
                     await opened.close()
@@ -102,19 +122,26 @@ async def connect(url: str, *, size: int = 10, max_wait: float = 5.0, pooler: bo
 
 
 async def _pool(
-    url: str, size: int, max_wait: float, *, name: str, pooler: bool, extra: Mapping[str, str]
+    url: str,
+    size: int,
+    max_wait: float,
+    *,
+    name: str,
+    pooler: bool,
+    extra: Mapping[str, str] = MappingProxyType({}),
+    max_seconds: float | None = None,
 ) -> QuickPool:
-    settings = {} if pooler else {**PLANNER_SETTINGS, **extra}
-    pooler_class = PoolerSettleConnection if extra else PoolerLookUpConnection
+    """Open a pool whose connections have the settings in `extra`; a statement may take `max_seconds` or `max_wait`."""
+    settings = {**PLANNER_SETTINGS, **extra}
     with translated():
         return await QuickPool(
             _without_dialect(url),
-            min_size=1,
+            min_size=0 if name == "reports" else 1,
             max_size=size,
-            connection_class=pooler_class if pooler else PlainConnection,
+            connection_class=pooler_connection(settings) if pooler else PlainConnection,
             max_inactive_connection_lifetime=0 if name == "ingest" else 300,
             timeout=max_wait,
-            command_timeout=max_wait,
+            command_timeout=max_seconds or max_wait,
             statement_cache_size=0 if pooler else 500,
             max_cached_statement_lifetime=0,
             max_queries=50_000,
@@ -122,7 +149,7 @@ async def _pool(
             record_class=asyncpg.Record,
             # after a failover the address may still lead to the old server, now a standby: the next try may not
             target_session_attrs=None if "target_session_attrs" in url else "primary",
-            server_settings={"application_name": f"kling-relay {name}", **settings},
+            server_settings={"application_name": f"kling-relay {name}", **({} if pooler else settings)},
         )
 
 

@@ -41,6 +41,10 @@ class StoreSilentError(StoreUnavailableError):
     """The database does not answer in time; another call would take as long."""
 
 
+class StoreSlowError(StoreUnavailableError):
+    """The statement took longer than its pool allows; it would take as long again."""
+
+
 class StoreReadOnlyError(StoreUnavailableError):
     """The server takes no writes: it is a standby, or it was set to read-only. Nothing was written."""
 
@@ -71,6 +75,7 @@ _TAKEN_AWAY = frozenset({"42501", "42P01"})
 """A right was revoked, or a table is gone: somebody works on the database, or restores it."""
 _KINDS: Mapping[str, type[StoreError]] = {
     "25006": StoreReadOnlyError,
+    "57014": StoreSlowError,
     # a prepared statement is unknown or exists already: DISCARD ALL, or a pooler without RELAY_DATABASE_POOLER
     "26000": StoreConnectionError,
     "42P05": StoreConnectionError,

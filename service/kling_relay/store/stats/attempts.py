@@ -28,9 +28,9 @@ _DELIVERY_SPANS = Statement(_SQL["delivery_spans"])
 async def subscriptions_of(database: Database, client: UUID, only: UUID | None = None) -> list[UUID]:
     """Return the ids of the client's subscriptions and of its newest tasks' hooks; with `only` at most that one."""
     if only is None:
-        rows = await _SUBSCRIPTIONS_OF.rows(database.pool, client=client, limit=MAX_SUBSCRIPTIONS, tasks=MAX_TASKS)
+        rows = await _SUBSCRIPTIONS_OF.rows(database.reports, client=client, limit=MAX_SUBSCRIPTIONS, tasks=MAX_TASKS)
     else:
-        rows = await _SUBSCRIPTION_OF.rows(database.pool, client=client, subscription=only)
+        rows = await _SUBSCRIPTION_OF.rows(database.reports, client=client, subscription=only)
     return [row["id"] for row in rows]
 
 
@@ -42,8 +42,8 @@ async def attempt_stats(database: Database, subscriptions: Sequence[UUID], windo
         "low": lower_bound(window.since),
         **window_arguments(window),
     }
-    rows = await _ATTEMPT_STATS.rows(database.pool, **arguments)
-    spans = await _DELIVERY_SPANS.rows(database.pool, **arguments, not_ended=NOT_ENDED)
+    rows = await _ATTEMPT_STATS.rows(database.reports, **arguments)
+    spans = await _DELIVERY_SPANS.rows(database.reports, **arguments, not_ended=NOT_ENDED)
     return WindowStats(
         overall=next((read_stats(row) for row in rows if row["level"] == 7), SampleStats()),
         bins={row["began"]: read_stats(row) for row in rows if row["level"] == 3},

@@ -53,7 +53,7 @@ class PendingCounts:
 
 async def open_tasks(database: Database, client: UUID) -> OpenTasks:
     """Return what is not final among the client's newest tasks."""
-    rows = await _OPEN_TASKS.rows(database.pool, client=client, window=MAX_TASKS)
+    rows = await _OPEN_TASKS.rows(database.reports, client=client, window=MAX_TASKS)
     if not rows:
         return OpenTasks(count=0, slots=0, stalest=None, stalest_at=None)
     slots = sum(row["units"] or 0 for row in rows)
@@ -62,7 +62,7 @@ async def open_tasks(database: Database, client: UUID) -> OpenTasks:
 
 async def pending_counts(database: Database, subscriptions: Sequence[UUID]) -> dict[UUID, PendingCounts]:
     """Return the counts of deliveries of each of these subscriptions."""
-    rows = await _PENDING_COUNTS.rows(database.pool, limit=MAX_DELIVERIES, **_with_shards(subscriptions))
+    rows = await _PENDING_COUNTS.rows(database.reports, limit=MAX_DELIVERIES, **_with_shards(subscriptions))
     return {
         row["id"]: PendingCounts(pending=row["pending"], exhausted=row["exhausted"], next_at=row["next_at"])
         for row in rows
@@ -71,14 +71,14 @@ async def pending_counts(database: Database, subscriptions: Sequence[UUID]) -> d
 
 async def unattempted_since(database: Database, subscriptions: Sequence[UUID]) -> list[datetime]:
     """Return when the tasks were ordered whose events these subscriptions were not offered yet, one per delivery."""
-    rows = await _UNATTEMPTED.rows(database.pool, limit=MAX_DELIVERIES, **_with_shards(subscriptions))
+    rows = await _UNATTEMPTED.rows(database.reports, limit=MAX_DELIVERIES, **_with_shards(subscriptions))
     return [creation_time(row["subject"]) for row in rows]
 
 
 async def failure_reasons(database: Database, client: UUID, since: datetime) -> list[tuple[str, int]]:
     """Return why the client's newest failed tasks ordered since then failed, with counts, the most frequent first."""
     rows = await _FINAL_EVENTS_OF_FAILED.rows(
-        database.pool, client=client, low=lower_bound(since), window=MAX_TASKS, limit=_MAX_FAILED
+        database.reports, client=client, low=lower_bound(since), window=MAX_TASKS, limit=_MAX_FAILED
     )
     reasons = (json.loads(row["body"])["data"]["task_status_msg"] or "" for row in rows)
     return Counter(reason[:_MAX_REASON_LENGTH] for reason in reasons).most_common(MAX_REASONS)

@@ -67,7 +67,7 @@ async def task_stats(database: Database, client: UUID, window: Window) -> Window
     edges = [window.since + number * window.width for number in range(window.count + 1)]
     bins = [(number, lower_bound(edges[number]), lower_bound(edges[number + 1])) for number in range(window.count)]
     rows = await _TASK_STATS.rows(
-        database.pool,
+        database.reports,
         client=client,
         limit=MAX_PER_BIN,
         not_ended=NOT_ENDED,

@@ -31,5 +31,5 @@ async def events_of(database: Database, client: UUID, task: UUID) -> list[Logged
 
 async def callbacks_of(database: Database, client: UUID, task: UUID, limit: int) -> list[StoredCallback]:
     """Return what the provider sent about the client's task, oldest first."""
-    rows = await _CALLBACKS.rows(database.pool, client=client, task=task, limit=limit)
+    rows = await _CALLBACKS.rows(database.reports, client=client, task=task, limit=limit)
     return [StoredCallback(**row) for row in rows]

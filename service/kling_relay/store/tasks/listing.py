@@ -64,10 +64,10 @@ async def list_tasks(
     since = lower_bound(task_filter.since) if task_filter.since else MIN_ID
     before = min(after or MAX_ID, lower_bound(task_filter.until) if task_filter.until else MAX_ID)
     if not task_filter.is_selective:
-        rows = await _LIST.rows(database.pool, client=client, since=since, before=before, limit=limit + 1)
+        rows = await _LIST.rows(database.reports, client=client, since=since, before=before, limit=limit + 1)
     else:
         rows = await _LIST_MATCHING.rows(
-            database.pool,
+            database.reports,
             client=client,
             since=since,
             before=before,
@@ -82,7 +82,9 @@ async def list_tasks(
         return TaskListing(tasks, tasks[-1].id)
     if not task_filter.is_selective:
         return TaskListing(tasks, None)
-    end: UUID | None = await _WINDOW_END.scalar(database.pool, client=client, since=since, before=before, window=window)
+    end: UUID | None = await _WINDOW_END.scalar(
+        database.reports, client=client, since=since, before=before, window=window
+    )
     # tasks that came meanwhile move the end of the window up; the last task of the page is the limit
     return TaskListing(tasks, min(end, tasks[-1].id) if end and tasks else end)
 
@@ -91,7 +93,9 @@ async def numbered_page(
     database: Database, client: UUID, kinds: Sequence[str], number: int, size: int
 ) -> list[TaskView]:
     """Return the `number`-th page (from 1) of `size` tasks of these kinds, newest first, as Kling counts pages."""
-    rows = await _NUMBERED_PAGE.rows(database.pool, client=client, kinds=kinds, offset=(number - 1) * size, limit=size)
+    rows = await _NUMBERED_PAGE.rows(
+        database.reports, client=client, kinds=kinds, offset=(number - 1) * size, limit=size
+    )
     return [task_view(row) for row in rows]
 
 

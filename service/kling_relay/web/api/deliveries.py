@@ -133,6 +133,7 @@ ROUTES = (
         path="/v1/deliveries",
         handler=list_deliveries,
         summary="List deliveries, newest task first",
+        is_report=True,
         query=DeliveryListQuery,
         response=DeliveryPageResponse,
     ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from kling_relay.core.errors import Fault, InvalidRequest
+from kling_relay.core.errors import Fault, InvalidRequest, RateLimited, Unavailable
 from kling_relay.core.event import matching_types
 from kling_relay.flows.log_follower import Listener
 from kling_relay.store.events import log
@@ -79,7 +79,7 @@ async def stream_events(request: Request[EventStreamQuery]) -> AnyResponse:
             await _write(request, response, _FIRST_ID % cursor.text.encode())
             if after is not None:
                 stream.cursor = await _send_logged(request, response, listener, after, types)
-        except (_StalledError, ConnectionError, StoreUnavailableError, CollisionError):
+        except (_StalledError, ConnectionError, StoreUnavailableError, CollisionError, RateLimited, Unavailable):
             # the response has begun, so it can only be cut off; the reader continues with its cursor
             if http.transport is not None:
                 http.transport.abort()
@@ -102,7 +102,8 @@ async def _send_logged(
     database, client, task = request.context.database, request.caller.client, request.query.task
     while not listener.is_closed:
         listener.clear()
-        page = await log.after(database, client, cursor, _PAGE, types=types, task=task)
+        async with request.state.turns.turn(request.caller):
+            page = await log.after(database, client, cursor, _PAGE, types=types, task=task)
         if page.events:
             await _write(request, response, format_events(page.events))
             cursor = page.events[-1].at
@@ -137,6 +138,7 @@ ROUTES = (
         path="/v1/events",
         handler=list_events,
         summary="List events by cursor, oldest first",
+        is_report=True,
         query=EventListQuery,
         response=EventPageResponse,
     ),

@@ -194,6 +194,7 @@ def _routes(operation: Operation) -> tuple[AnyRoute, ...]:
             path=path,
             handler=partial(list_tasks, operation=operation),
             summary=f"List tasks ordered with {operation.value}",
+            is_report=True,
             api=Api.KLING,
             response=KlingPageResponse,
             errors=(1201,),

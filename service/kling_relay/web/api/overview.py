@@ -186,6 +186,7 @@ ROUTES = (
         path="/v1/overview",
         handler=show_overview,
         summary="Get rates, latencies and pending work of the last hour or day",
+        is_report=True,
         query=OverviewQuery,
         response=OverviewResponse,
     ),

@@ -100,11 +100,11 @@ async def show_budget(request: Request[EmptyQuery]) -> Response:
         "client": None,
         "key": None,
     }
-    for account in await budgets.accounts_of(database.pool, caller.client, caller.key):
+    for account in await budgets.accounts_of(database.reports, caller.client, caller.key):
         # this also writes ledger checkpoints: nothing else does so for a client without limits, and summing up years
         # takes a second
         spent = await balances.spent(
-            database.pool, account, currency, request.now, checkpoint_after=balances.CHECKPOINT_AFTER
+            database.reports, account, currency, request.now, checkpoint_after=balances.CHECKPOINT_AFTER
         )
         content["key" if account.key else "client"] = {
             "name": account.name,
@@ -150,6 +150,7 @@ ROUTES = (
         path="/v1/usage",
         handler=show_usage,
         summary="Get what was ordered and charged; as CSV with ?format=csv or Accept: text/csv",
+        is_report=True,
         query=UsageQuery,
         response=UsageResponse,
         text_media_type="text/csv",
@@ -160,6 +161,7 @@ ROUTES = (
         path="/v1/budget",
         handler=show_budget,
         summary="Get what this client and this key may spend, have spent and have left",
+        is_report=True,
         query=EmptyQuery,
         response=BudgetsResponse,
     ),

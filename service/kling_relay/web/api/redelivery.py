@@ -56,11 +56,12 @@ async def replay_subscription(request: Request[None, ReplayRequest]) -> Response
     since, until = body.since, min(body.until or request.now, request.now)
     if since >= until:
         raise InvalidRequest(faults=[Fault("since", "must be before until, and in the past")])
-    if body.only == "failed":
-        count = await redelivery.replay_failed(database, subscription.id, since, until)
-    else:
-        types = matching_types(subscription.options.events)
-        count = await redelivery.replay_all(database, subscription, types, since, until)
+    async with request.state.turns.turn(request.caller):
+        if body.only == "failed":
+            count = await redelivery.replay_failed(database, subscription.id, since, until)
+        else:
+            types = matching_types(subscription.options.events)
+            count = await redelivery.replay_all(database, subscription, types, since, until)
     request.context.delivery_wakeup.notify()
     return json_response({"count": count}, status=202)
 
@@ -116,6 +117,7 @@ ROUTES = (
         path="/v1/deliveries/retry",
         handler=retry_deliveries,
         summary="Retry the deliveries that match a filter; without a status, the exhausted ones",
+        is_report=True,
         scope=Scope.ADMIN,
         body=RetryRequest,
         response=CountResponse,

@@ -243,6 +243,7 @@ ROUTES = (
         path="/v1/subscriptions",
         handler=list_subscriptions,
         summary="List subscriptions, newest first",
+        is_report=True,
         query=PageQuery,
         response=SubscriptionPageResponse,
     ),

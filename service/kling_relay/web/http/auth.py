@@ -1,4 +1,4 @@
-"""Authentication and rate limits: a Bearer token or X-API-KEY (a key, or a JWT signed with one) becomes a caller.
+"""Authentication: a Bearer token or X-API-KEY (a key, or a JWT signed with one) becomes a caller.
 
 Keys are cached for 4 s: a revocation takes effect within 5 s in every process, and most requests need no database
 read. Unknown keys are cached for 1 s. The codes are Kling's: 1001 no token, 1002 unknown key, 1003 JWT not valid yet,
@@ -8,14 +8,13 @@ read. Unknown keys are cached for 1 s. The codes are Kling's: 1001 no token, 100
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeGuard
 from uuid import UUID
 
 import jwt
 
-from kling_relay.core.errors import RateLimited, Unauthenticated
+from kling_relay.core.errors import Unauthenticated
 from kling_relay.core.key import MAX_CHARACTERS, MIN_SIGNING_CHARACTERS, Caller, digest, digests_equal
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import KeyRow
@@ -34,27 +33,14 @@ _UNVERIFIABLE = (
 )
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """A token bucket: the requests that a key may still make, as of `at`."""
-
-    tokens: float
-    at: float
-
-
 class Authenticator:
-    """Authenticates callers and limits their rate; `rate` is requests per second and key, None without limit."""
+    """Authenticates callers."""
 
-    def __init__(
-        self, database: Database, encryptor: Encryptor, *, rate: float | None = None, burst: int = 100
-    ) -> None:
+    def __init__(self, database: Database, encryptor: Encryptor) -> None:
         self._database = database
         self._encryptor = encryptor
-        self._rate = rate
-        self._burst = burst
         self._clock = asyncio.get_running_loop().time
         self._cache: OrderedDict[bytes | UUID, tuple[float, KeyRow | None]] = OrderedDict()
-        self._buckets: OrderedDict[UUID, _Bucket] = OrderedDict()
         self._touched_at: dict[UUID, datetime] = {}
 
     async def authenticate(self, headers: Mapping[str, str], now: datetime) -> Caller:
@@ -75,34 +61,6 @@ class Authenticator:
             raise Unauthenticated("This key has expired.", code=1004)
         await self._touch(row.id, now)
         return Caller(client=row.client, key=row.id, scopes=row.scopes, name=row.name)
-
-    def count_request(self, key: UUID) -> dict[str, str]:
-        """Count one request of a key and return its RateLimit headers. Raises RateLimited."""
-        if self._rate is None:
-            return {}
-        now = self._clock()
-        bucket = self._buckets.pop(key, None) or _Bucket(self._burst, now)
-        self._buckets[key] = bucket
-        if len(self._buckets) > MAX_CACHED:
-            self._buckets.popitem(last=False)
-        bucket.tokens = min(self._burst, bucket.tokens + max(0.0, now - bucket.at) * self._rate)
-        bucket.at = now
-        if bucket.tokens < 1:
-            raise RateLimited(retry_after=(1 - bucket.tokens) / self._rate)
-        bucket.tokens -= 1
-        return self.rate_headers(key)
-
-    def rate_headers(self, key: UUID) -> dict[str, str]:
-        """Return the RateLimit headers of a key (draft-ietf-httpapi-ratelimit-headers)."""
-        if self._rate is None:
-            return {}
-        window = max(1, round(self._burst / self._rate))
-        tokens = self._buckets[key].tokens if key in self._buckets else self._burst
-        seconds_to_full = (self._burst - tokens) / self._rate
-        return {
-            "RateLimit-Policy": f'"key";q={self._burst};w={window}',
-            "RateLimit": f'"key";r={int(tokens)};t={max(0, round(seconds_to_full))}',
-        }
 
     async def _row_of_key(self, token: str) -> KeyRow | None:
         hashed = digest(token)

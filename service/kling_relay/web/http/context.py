@@ -17,7 +17,7 @@ from kling_relay.flows.observer import Observer
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.store.access.encryption import Encryptor
 from kling_relay.store.events.log import WINDOW as EVENT_WINDOW
-from kling_relay.store.postgres.database import Database
+from kling_relay.store.postgres.database import REPORT_SECONDS, Database
 
 Clock = Callable[[], datetime]
 RandomBits = Callable[[int], int]
@@ -79,6 +79,10 @@ class RequestLimits:
     rate: float | None = None
     """Requests per second for each key in each process; None means no limit."""
     burst: int = 100
+    report_rate: float | None = None
+    """Reports, lists and searches per second, as above."""
+    report_burst: int = 100
+    report_seconds: float = REPORT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

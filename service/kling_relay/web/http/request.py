@@ -21,6 +21,8 @@ from kling_relay.web.http.body import Body as RawBody
 from kling_relay.web.http.body import read_body_of_route
 from kling_relay.web.http.context import Context
 from kling_relay.web.http.event_stream import EventStreams
+from kling_relay.web.http.rate_limit import RateLimits
+from kling_relay.web.http.reports import ReportTurns
 
 if TYPE_CHECKING:
     from kling_relay.web.http.routing import AnyRoute
@@ -41,6 +43,8 @@ class AppState:
 
     context: Context
     authenticator: Authenticator
+    rates: RateLimits
+    turns: ReportTurns
     log_follower: LogFollower
     lookup: TaskLookup
     streams: EventStreams

@@ -34,7 +34,8 @@ class Route(Generic[Query, Body]):
     """A method and path with its handler, and what the OpenAPI document says of it.
 
     `query` and `body` are validated before the handler is called. A POST on Kling's paths has no `body` model: the
-    rule book checks orders. `scope` None means that no key is needed; `errors` are the codes that are the route's own.
+    rule book checks orders. `scope` None means that no key is needed. A route that `is_report` may read many rows, on
+    connections of its own, in its turn and within a time. `errors` are the codes that are the route's own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Route(Generic[Query, Body]):
     handler: Callable[[Request[Query, Body]], Awaitable[AnyResponse]]
     summary: str
     scope: Scope | None = Scope.READ
+    is_report: bool = False
     api: Api = Api.RELAY
     query: type[Query] | None = None
     body: type[Body] | None = None

@@ -252,6 +252,8 @@ def _codes_by_status(route: AnyRoute) -> dict[int, list[int]]:
         codes.update(_KEY_ERRORS)
     if route.query or route.body:
         codes.add(1200)
+    if route.is_report:
+        codes.update((1200, 5001))
     by_status: dict[int, list[int]] = {}
     for code in sorted(codes):
         by_status.setdefault(CODES[code].status, []).append(code)
