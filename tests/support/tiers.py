@@ -29,15 +29,29 @@ _PROCESS_SOURCE = re.compile(
 def mark(item: pytest.Item) -> None:
     """Give a test the markers of its tier."""
     fixtures = set(getattr(item, "fixturenames", ()))
-    source, folders = _source(item.path), set(item.path.relative_to(ROOT / "tests").parts[:-1])
-    if fixtures & _DATABASE_FIXTURES or _DATABASE_SOURCE.search(source):
-        item.add_marker("db")
-    if folders & _PROCESS_FOLDERS or fixtures & _PROCESS_FIXTURES or _PROCESS_SOURCE.search(source):
-        item.add_marker("process")
-    if "browser" in folders:
-        item.add_marker("browser")
+    file, markers = _name_and_markers(item.path)
+    if fixtures & _DATABASE_FIXTURES:
+        markers |= {"db"}
+    if fixtures & _PROCESS_FIXTURES:
+        markers |= {"process"}
+    for marker in sorted(markers):
+        item.add_marker(marker)
     if not is_slow(item) or (_shares_fixtures(item) and not item.get_closest_marker("long")):
-        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+        item.add_marker(pytest.mark.xdist_group(file))
+
+
+@cache
+def _name_and_markers(path: Path) -> tuple[str, frozenset[str]]:
+    """Return what follows from a file alone: it has many tests, and its text is long."""
+    file = path.relative_to(ROOT)
+    folders = set(file.parts[1:-1])
+    text = path.read_text("utf-8") if path.suffix == ".py" else ""
+    markers = {
+        "db": bool(_DATABASE_SOURCE.search(text)),
+        "process": bool(folders & _PROCESS_FOLDERS or _PROCESS_SOURCE.search(text)),
+        "browser": "browser" in folders,
+    }
+    return str(file), frozenset(name for name, is_true in markers.items() if is_true)
 
 
 def is_slow(item: pytest.Item) -> bool:
@@ -48,8 +62,3 @@ def is_slow(item: pytest.Item) -> bool:
 def _shares_fixtures(item: pytest.Item) -> bool:
     fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - no public way to the scopes
     return any(fixture.scope in {"module", "class"} for definitions in fixtures for fixture in definitions)
-
-
-@cache
-def _source(path: Path) -> str:
-    return path.read_text("utf-8") if path.suffix == ".py" else ""
