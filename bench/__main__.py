@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,14 +15,28 @@ from typing import Any
 
 import uvloop
 
-from bench import callbacks, deliveries, growth, idle_transaction, isolation, latency, lookups, memory, orders, reports
+from bench import (
+    callbacks,
+    deliveries,
+    end_to_end,
+    growth,
+    idle_transaction,
+    isolation,
+    latency,
+    lookups,
+    memory,
+    orders,
+    reports,
+)
 from bench.environment import Environment, open_environment
 from bench.figures import Figure, table
 
 RESULTS = Path(__file__).parent / "results"
+"""Runs are in `runs/`, which git ignores; a kept run is here by its commit, in short form."""
 Part = Callable[[Environment, argparse.Namespace], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
     "ingest": lambda environment, options: callbacks.measure(environment, options.turns, options.seconds),
+    "end to end": lambda environment, options: end_to_end.measure(environment, options.turns, options.seconds),
     "deliveries": lambda environment, options: deliveries.measure(environment, options.turns, options.backlog),
     "latency": lambda environment, options: latency.measure(environment, options.turns, options.seconds),
     "lookups": lambda environment, options: lookups.measure(environment, options.turns, options.seconds),
@@ -89,13 +104,20 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=5.0, help="how long each load lasts")
     arguments.add_argument("--backlog", type=int, default=100_000, help="number of pending deliveries")
     arguments.add_argument("--tasks", type=int, default=10_000_000, help="finished tasks in the grown database")
+    arguments.add_argument("--keep", action="store_true", help="keep the medians in bench/results/, by commit")
     options = arguments.parse_args()
     about = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", **hardware(), **vars(options)}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         figures = runner.run(run(options))
-    RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    (RESULTS / "runs").mkdir(parents=True, exist_ok=True)
+    file = RESULTS / "runs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
     file.write_text(json.dumps({"about": about, "figures": [figure.to_json() for figure in figures]}, indent=2))
+    if options.keep:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=RESULTS, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        kept = {"commit": commit, "about": about, "figures": [figure.summary() for figure in figures]}
+        (RESULTS / f"{commit}.json").write_text(json.dumps(kept, indent=1) + "\n")
     print(table(figures))
     print(f"\n{about['processor']}, {about['cores']} cores, Python {about['python']}; written to {file}")
 

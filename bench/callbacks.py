@@ -114,7 +114,7 @@ async def measure(environment: Environment, turns: int, seconds: float) -> list[
             ours=samples["ours"],
             against=samples["bare"],
             against_what="aiohttp answering without work",
-            reach=0.40,
+            reach=0.50,
             notes=cpu_notes(cpu_times),
         ),
         Figure(

@@ -1,7 +1,8 @@
 """The ceilings: what aiohttp reaches on this machine, at this moment, when nothing is durable.
 
 `python -m bench.ceilings JSON` runs one of three programs: a `server` that answers without doing any work, a `proxy`
-that only forwards orders, or a `client` that signs and posts the same bytes as deliveries do.
+that only forwards orders, or a `client` that signs and posts the same bytes as deliveries do: aiohttp's,
+or with `own` a bare loop of our own HTTP client.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import json
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +22,8 @@ from aiohttp import web
 
 from kling_relay.core import signature
 from kling_relay.core.event import webhook_id
+from kling_relay.outbound.http_client import HTTPClient
+from kling_relay.outbound.resolver import LoopResolver
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -63,14 +68,43 @@ async def proxy(options: dict[str, Any]) -> None:
         await _serve(app)
 
 
+Post = Callable[[str, dict[str, str], bytes], Awaitable[int]]
+"""POSTs bytes to a URL and returns the status."""
+
+
+@asynccontextmanager
+async def _aiohttp_posts() -> AsyncIterator[Post]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+        async def post(url: str, headers: dict[str, str], body: bytes) -> int:
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+                return answer.status
+
+        yield post
+
+
+@asynccontextmanager
+async def _own_posts() -> AsyncIterator[Post]:
+    http = HTTPClient(allowed=None, resolver=LoopResolver(), timeout=15.0, max_body=16 * 1024)
+    http.start()
+
+    async def post(url: str, headers: dict[str, str], body: bytes) -> int:
+        return (await http.post(url, headers, body)).status
+
+    yield post
+    await http.stop()
+
+
 async def client(options: dict[str, Any]) -> None:
     """Sign and post `events` deliveries to each of the `urls`, `concurrency` at a time; print how long it took."""
     body = options["body"].encode()
     jobs = ((url, number) for number in range(options["events"]) for url in options["urls"])
     subject = UUID(options["subject"])
     failed = 0
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with AsyncExitStack() as stack:
+        post = await stack.enter_async_context(_own_posts() if options["own"] else _aiohttp_posts())
 
         async def run() -> None:
             nonlocal failed
@@ -83,9 +117,7 @@ async def client(options: dict[str, Any]) -> None:
                     "webhook-timestamp": str(int(now.timestamp())),
                     "webhook-signature": signature.sign((options["secret"],), message_id, now, body),
                 }
-                async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                    await answer.read()
-                    failed += answer.status != 200
+                failed += await post(url, headers, body) != 200
 
         print(json.dumps({"ready": True}), flush=True)
         started_at = time.monotonic()

@@ -43,6 +43,18 @@ class Figure:
         """Return its JSON object."""
         return {**asdict(self), "ratios": self.ratios, "is_reached": self.is_reached}
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a history keeps of it: medians, to three digits."""
+        medians = {"ours": self.ours, "against": self.against, "ratio": self.ratios}
+        values = {name: _rounded(median(numbers)) for name, numbers in medians.items() if numbers}
+        return {"name": self.name, "unit": self.unit, **values} | {
+            name: _rounded(number) for name, number in self.notes.items()
+        }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
 
 CpuTimes = dict[str, list[float]]
 """Microseconds of CPU per request, by process, one number per turn."""

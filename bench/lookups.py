@@ -57,7 +57,7 @@ async def measure(environment: Environment, turns: int, seconds: float) -> list[
             ours=samples["ours"],
             against=samples["bare"],
             against_what="aiohttp with the same bytes, no database",
-            reach=0.30,
+            reach=0.60,
             notes={
                 **cpu_notes(cpu_times),
                 "1/s of GET /v1/tasks/{id}, with price and history": sum(samples["detailed"]) / turns,

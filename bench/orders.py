@@ -81,7 +81,7 @@ async def measure(environment: Environment, turns: int, seconds: float) -> list[
             ours=samples["ours"],
             against=samples["bare"],
             against_what="bare aiohttp proxy to the same provider",
-            reach=0.5,
+            reach=0.7,
             notes=cpu_notes(cpu_times),
         )
     ]
