@@ -11,6 +11,7 @@ import yaml
 from kling_relay.cli import reference as cli
 from kling_relay.core.task import CLIENT_STATUS, FINAL, MOVES
 from kling_relay.observe.metrics import Metrics
+from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.settings import describe
 from kling_relay.web.spec import asyncapi, openapi
 
@@ -91,7 +92,7 @@ How to use them: [the dashboard](../helm/kling-relay/files/dashboard.json),
 
 def openapi_document() -> str:
     """The API, from the route table and the wire models."""
-    return json.dumps(openapi.document(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(openapi.document(load_rulebook("seed")), indent=1, ensure_ascii=False) + "\n"
 
 
 def asyncapi_document() -> str:

@@ -11,7 +11,6 @@ import pytest
 from kling_relay.client import (
     ConflictError,
     InvalidError,
-    Kind,
     NotFinalError,
     NotFoundError,
     Relay,
@@ -19,6 +18,7 @@ from kling_relay.client import (
     UnauthenticatedError,
     verify,
 )
+from kling_relay.core.operation import SHORT_KINDS
 from kling_relay.sandbox.images import draw
 from tests.support.relay import VIDEO, ApiServer, serve_api
 from tests.support.service import KEY, running, sandboxed, subscriber
@@ -46,7 +46,7 @@ async def test_each_kind_is_ordered_with_its_fields(served: ApiServer, relay: Re
         await relay.text_to_video("a spaceship", duration=5, camera_control={"type": "forward_up"}),
         await relay.image_to_video(picture.read_bytes(), prompt="it hops", mode="pro"),
     ]
-    assert [task.kind for task in tasks] == list(Kind)
+    assert [task.kind for task in tasks] == list(SHORT_KINDS)
     assert [order["operation"].split("/")[-1] for order in served.provider.orders] == [
         "generations",
         "generations",
@@ -56,7 +56,7 @@ async def test_each_kind_is_ordered_with_its_fields(served: ApiServer, relay: Re
     detail = await relay.task(tasks[0].task_id)
     assert (detail.external_task_id, detail.fields["n"], detail.model) == ("mine", 2, "kling-v1")
     assert [task.task_id async for task in relay.tasks(limit=3)] == [task.task_id for task in tasks[:0:-1]]
-    assert [task.kind async for task in relay.tasks(kind=[Kind.TEXT2VIDEO])] == [Kind.TEXT2VIDEO]
+    assert [task.kind async for task in relay.tasks(kind=["text2video"])] == ["text2video"]
 
 
 async def test_wait_returns_the_final_task_or_raises_after_its_time(served: ApiServer, relay: Relay) -> None:
@@ -135,7 +135,7 @@ async def test_every_method_for_subscriptions_and_money_works(relay: Relay) -> N
         await relay.unsubscribe(created.id)
         assert [row async for row in relay.subscriptions()] == []
     assert (await relay.hook_secret()).startswith("whsec_")
-    quote = await relay.quote(Kind.TEXT2VIDEO, {"prompt": "a", "mode": "pro", "duration": 10})
+    quote = await relay.quote("text2video", {"prompt": "a", "mode": "pro", "duration": 10})
     assert quote.amount == "7"
     await relay.text_to_video("a spaceship")
     used = await relay.usage(by=["kind"])

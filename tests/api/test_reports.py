@@ -13,7 +13,7 @@ from kling_relay.core.key import Caller
 from kling_relay.settings import Settings
 from kling_relay.store.postgres.database import connect
 from kling_relay.web.http.context import RequestLimits
-from kling_relay.web.routes import ROUTES
+from tests.support.api_document import ROUTES
 from tests.support.relay import ApiServer, serve_api
 from tests.support.waiting import eventually
 

@@ -23,8 +23,8 @@ from kling_relay.app import keys
 from kling_relay.core.key import Scope
 from kling_relay.sandbox import Profile
 from kling_relay.store.embedded.server import Server
-from kling_relay.web.spec import openapi
 from tests.faults.client import Client
+from tests.support.api_document import OPENAPI
 from tests.support.postgres import fresh_database
 from tests.support.service import running, sandboxed, subscriber
 from tests.support.waiting import eventually
@@ -62,7 +62,7 @@ pytestmark = [
 ]
 OPERATIONS = [
     pytest.param(path, method, id=operation["operationId"])
-    for path, methods in openapi.document()["paths"].items()
+    for path, methods in OPENAPI["paths"].items()
     for method, operation in methods.items()
 ]
 

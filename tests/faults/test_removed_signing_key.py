@@ -9,7 +9,7 @@ import asyncpg
 import jwt
 import pytest
 
-from kling_relay.web.routes import ROUTES
+from tests.support.api_document import ROUTES
 from tests.support.service import KEY, Relay, running, sandboxed, subscriber
 from tests.support.waiting import eventually
 

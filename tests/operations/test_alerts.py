@@ -16,7 +16,7 @@ import yaml
 from kling_relay.cli.program import program
 from kling_relay.observe.instruments import InstrumentDescription
 from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, CALLBACK_OUTCOME, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
-from kling_relay.web.routes import ROUTES
+from tests.support.api_document import ROUTES
 from tests.support.paths import ROOT
 
 FILES = ROOT / "helm" / "kling-relay" / "files"

@@ -27,7 +27,6 @@ from kling_relay.flows.send import Send
 from kling_relay.flows.submit import Submit
 from kling_relay.flows.wakeup import Wakeup
 from kling_relay.provider.price_file import load_prices
-from kling_relay.provider.rulebook_file import load_rulebook
 from kling_relay.store.access import client_keys, secrets
 from kling_relay.store.access.client_keys import NewKey
 from kling_relay.store.access.encryption import Encryptor
@@ -35,6 +34,7 @@ from kling_relay.store.postgres.database import Database, connect
 from kling_relay.web.application import WebApplication, build
 from kling_relay.web.http.context import Context, RequestLimits
 from kling_relay.web.server import serve
+from tests.support.api_document import BOOK
 from tests.support.waiting import eventually
 
 CALLBACK_KEY = b"k" * 32
@@ -218,7 +218,7 @@ async def serve_api(
             database=database,
             encryptor=encryptor,
             callback_keys=[CALLBACK_KEY],
-            rulebook=load_rulebook("seed"),
+            rulebook=BOOK,
             prices=prices,
             now=clock,
             random_bits=random.getrandbits,

@@ -24,7 +24,7 @@ from kling_relay.observe.exporter import export
 from kling_relay.observe.instruments import LoopCounter, LoopHistogram
 from kling_relay.observe.metrics import ATTEMPT_OUTCOMES, SUBMIT_OUTCOME, SWEEP_ACTIONS, Metrics
 from kling_relay.store.stats.readings import AGES, BacklogReading, FleetReadings
-from kling_relay.web.routes import ROUTES
+from tests.support.api_document import ROUTES
 from tests.support.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

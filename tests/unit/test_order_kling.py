@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kling_relay.core.order import Operation, check
+from kling_relay.core.order import check
 from tests.unit.orders import I2V, IMAGES, KLING, T2V, URL, faults, png
 
 
@@ -23,7 +23,7 @@ from tests.unit.orders import I2V, IMAGES, KLING, T2V, URL, faults, png
                "camera_control": {"config": {"zoom": 2.5}}}),
     ],
 )  # fmt: skip
-def test_kling_2026_accepts(operation: Operation, body: dict[str, Any]) -> None:
+def test_kling_2026_accepts(operation: str, body: dict[str, Any]) -> None:
     check(operation, body, KLING)
 
 
@@ -47,7 +47,7 @@ def test_kling_2026_accepts(operation: Operation, body: dict[str, Any]) -> None:
         (IMAGES, {"prompt": "x", "image": png(100, 100)}, "image"),
     ],
 )  # fmt: skip
-def test_kling_2026_refuses(operation: Operation, body: dict[str, Any], field: str) -> None:
+def test_kling_2026_refuses(operation: str, body: dict[str, Any], field: str) -> None:
     assert list(faults(operation, body, KLING)) == [field]
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_relay.core.errors import InvalidOrder
-from kling_relay.core.order import Operation, check, fingerprint
+from kling_relay.core.operation import OPERATIONS
+from kling_relay.core.order import check, fingerprint
 from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL, png
 
 scalars = (
@@ -31,9 +32,9 @@ bodies = values | st.dictionaries(names | st.text(max_size=6), values, max_size=
 
 
 @pytest.mark.long
-@given(st.sampled_from(Operation), bodies, st.sampled_from([SEED, KLING]))
+@given(st.sampled_from(OPERATIONS), bodies, st.sampled_from([SEED, KLING]))
 @settings(max_examples=400)
-def test_any_json_value_is_an_order_or_an_invalid_order(operation: Operation, body: object, book: Any) -> None:
+def test_any_json_value_is_an_order_or_an_invalid_order(operation: str, body: object, book: Any) -> None:
     try:
         order = check(operation, body, book)
     except InvalidOrder as refusal:
@@ -66,7 +67,7 @@ good: dict[str, st.SearchStrategy[Any]] = {
     st.fixed_dictionaries(good),
 )
 @settings(max_examples=200)
-def test_checking_an_order_again_changes_nothing(at: tuple[Operation, Any], body: dict[str, Any]) -> None:
+def test_checking_an_order_again_changes_nothing(at: tuple[str, Any], body: dict[str, Any]) -> None:
     try:
         once = check(*at[:1], body, at[1])
     except InvalidOrder as refusal:

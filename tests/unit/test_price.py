@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_relay.core.errors import ConfigurationError, InvalidOrder
-from kling_relay.core.order import Operation, Order, check
+from kling_relay.core.operation import GENERATIONS
+from kling_relay.core.order import Order, check
 from kling_relay.core.price import MAX_QUOTES, Prices, Quoter, quote
 from kling_relay.provider.price_file import PRICES, load_prices, read_prices
 from tests.unit.orders import I2V, IMAGES, KLING, SEED, T2V, URL
@@ -123,7 +124,7 @@ def test_an_operators_own_list_is_loaded_by_its_path(tmp_path: Path) -> None:
     written |= {"name": "ours", "version": "7", "currency": "CNY"}
     written["rules"][0]["price"] = "0.025"
     (tmp_path / "p.json").write_text(json.dumps(written), encoding="utf-8")
-    result = quote(check(Operation.GENERATIONS, {"prompt": "x", "n": 3}, SEED), load_prices(tmp_path / "p.json"))
+    result = quote(check(GENERATIONS, {"prompt": "x", "n": 3}, SEED), load_prices(tmp_path / "p.json"))
     assert (str(result.amount), result.currency, result.version) == ("0.075", "CNY", "ours@7")
 
 
@@ -131,21 +132,21 @@ def test_a_wrong_list_is_refused_with_all_its_faults() -> None:
     written = json.loads((PRICES / "seed.json").read_text(encoding="utf-8"))
     del written["currency"]
     written["rules"][0]["price"] = 1.5
-    written["rules"][0]["times"] = {"n": {"1": "1"}, "colour": {"otherwise": "1"}}
-    written["rules"][1]["kinds"] = ["poetry"]
+    written["rules"][0]["times"] = {"n": {"1": "1"}, "colour": {"otherwise": "x"}}
+    written["rules"][1]["kinds"] = [5]
     written["rules"][2]["models"] = "kling-v1-5"
     written["rules"][2]["times"]["mode"] = {"pro": "-1", "otherwise": "NaN"}
     written["rules"][2]["times"]["duration"] = {"per": "0"}
     del written["rules"][3]
     with pytest.raises(ConfigurationError) as error:
-        read_prices(written, "ours.json")
+        read_prices(written, "ours.json", ["text2video", "image2video", "videos/lip-sync"])
     assert {fault.field: fault.detail for fault in error.value.faults} == {
         "currency": "is required",
-        "rules": 'must have a rule with model "*" for image2video',
+        "rules": 'must have a rule with model "*" for videos/lip-sync',
         "rules[0].price": 'must be a figure as text, such as "3.5"',
         "rules[0].times.n": "must have either `otherwise` or `per`, for values that are not listed",
-        "rules[0].times.colour": "must be n, mode or duration",
-        "rules[1].kinds[0]": "must be text2image, image2image, text2video or image2video",
+        "rules[0].times.colour.otherwise": 'must be a figure as text, such as "3.5"',
+        "rules[1].kinds[0]": "must be text",
         "rules[2].models": "must be a list",
         "rules[2].times.mode.pro": 'must be a figure as text, such as "3.5"',
         "rules[2].times.mode.otherwise": 'must be a figure as text, such as "3.5"',

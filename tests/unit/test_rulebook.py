@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kling_relay.core.errors import ConfigurationError
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import OPERATIONS, TEXT2VIDEO
 from kling_relay.core.order import check
 from kling_relay.provider.rulebook_file import RULEBOOKS, load_rulebook, read_rulebook
 
@@ -28,7 +28,7 @@ def test_every_shipped_book_loads_and_describes_itself_as_json(name: str) -> Non
     book = load_rulebook(name)
     assert book.name == name
     described = json.loads(json.dumps(book.to_json()))
-    assert set(described["operations"]) == set(Operation)
+    assert set(described["operations"]) == set(OPERATIONS)
     for operation in described["operations"].values():
         assert operation["default_model"] in operation["models"]
 
@@ -51,7 +51,7 @@ def test_an_operators_own_book_is_loaded_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "ours.json").write_text(json.dumps(data), encoding="utf-8")
     book = load_rulebook(tmp_path / "ours.json")
     assert book.name == "ours"
-    assert "extra" not in check(Operation.TEXT2VIDEO, {"prompt": "x", "extra": 1}, book).fields
+    assert "extra" not in check(TEXT2VIDEO, {"prompt": "x", "extra": 1}, book).fields
 
 
 def test_a_wrong_book_is_refused_with_all_its_faults() -> None:
@@ -66,15 +66,17 @@ def test_a_wrong_book_is_refused_with_all_its_faults() -> None:
     video["default_model"] = "kling-v0"
     video["models"]["kling-v1"] = {"sound": False, "camera_control": {"span": "wide"}}
     video["models"]["kling-v3"] = True
-    data["operations"]["videos/lip-sync"] = {}
-    del data["operations"]["images/generations"]
+    data["operations"]["videos/lip-sync"] = {"makes": "music", "slots": "n", "fields": {}, "models": {"*": {}}}
+    data["operations"]["Lip Sync"] = data["operations"].pop("images/generations")
     at = "operations.videos/text2video"
     assert faults_of(data) == {
         "hooks": "must be a list",
         "unknown_members": "must be forward, drop or refuse",
         "unknown_member": "is not known here",
-        "operations.videos/lip-sync": "is not known here",
-        "operations.images/generations": "is required",
+        "operations.videos/lip-sync.makes": "must be images or videos",
+        "operations.videos/lip-sync.slots": "must be a field with a whole number above 0",
+        "operations.videos/lip-sync.default_model": "is required",
+        "operations.Lip Sync": "must be a path of small letters, such as videos/lip-sync",
         f"{at}.fields.prompt.type": "must be one of text, number, choice, picture, camera",
         f"{at}.fields.cfg_scale.high": "must not be below low",
         f"{at}.fields.mode.default": "must be one of the choices",

@@ -16,7 +16,7 @@ def test_the_directory_of_a_run_has_all_temporary_files_and_is_removed() -> None
     assert tempfile.gettempdir() == os.environ["TMPDIR"] == before
 
 
-def test_what_a_killed_run_left_is_removed_and_a_living_run_is_left_alone() -> None:
+def test_the_directory_of_a_killed_run_is_removed_and_that_of_a_living_run_is_kept() -> None:
     with run_directory() as living:
         left = living.with_name(f"{living.name}-killed")
         (left / "files").mkdir(parents=True)

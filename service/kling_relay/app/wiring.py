@@ -106,7 +106,8 @@ async def assemble(
             max_lookups=(CAPACITY + 1) * settings.delivery_concurrency,  # some outlive their attempts
         )
     )
-    prices = load_prices(settings.prices)
+    rulebook = load_rulebook(settings.rulebook)
+    prices = load_prices(settings.prices, rulebook.kinds)
     budget = Budget(
         database,
         currency=prices.currency,
@@ -149,7 +150,7 @@ async def assemble(
         database=database,
         encryptor=encryptor,
         callback_keys=keys,
-        rulebook=load_rulebook(settings.rulebook),
+        rulebook=rulebook,
         prices=prices,
         now=now,
         random_bits=clock.random_bits,

@@ -18,7 +18,7 @@ from kling_relay.cli.errors import Failure
 from kling_relay.cli.output import COLOURS
 from kling_relay.cli.subscriber import DemoSubscriber, listening
 from kling_relay.cli.watch import FINAL, task_events
-from kling_relay.client import Event, Kind, NotFoundError, Relay, Task, UnauthenticatedError
+from kling_relay.client import Event, NotFoundError, Relay, Task, UnauthenticatedError
 from kling_relay.sandbox.images import draw
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class DemoScript:
         click.echo(f"  console  {click.style(f'{console}#key={self.key}', bold=True)}")
         click.echo(f"  key      {self.key}\n")
 
-    async def _order(self, kind: Kind, body: dict[str, Any]) -> Task:
+    async def _order(self, kind: str, body: dict[str, Any]) -> Task:
         task = await self.relay.submit(kind, body)
         self.tasks[task.task_id] = task
         self._print(task.task_id, "ordered", _CLIENT, _RELAY, str(body.get("prompt", "")))
@@ -145,14 +145,14 @@ class DemoScript:
         click.echo(f"{at}  {_short(task)}  {self.tasks[task].kind:<11}  {word}  {path:<25}  {detail}".rstrip())
 
 
-def _orders() -> list[tuple[Kind, dict[str, Any]]]:
+def _orders() -> list[tuple[str, dict[str, Any]]]:
     picture = BytesIO()
     draw("demo", "1x1", "a rabbit").save(picture, "PNG")
     return [
-        (Kind.TEXT2IMAGE, {"prompt": "a comic rabbit eating grass", "aspect_ratio": "4:3"}),
-        (Kind.IMAGE2IMAGE, {"prompt": "the same by moonlight", "image": picture.getvalue(), "image_fidelity": 0.5}),
-        (Kind.TEXT2VIDEO, {"prompt": "a spaceship under way", "aspect_ratio": "16:9", "duration": "5"}),
-        (Kind.IMAGE2VIDEO, {"prompt": "the rabbit hops away", "image": picture.getvalue(), "mode": "pro"}),
+        ("text2image", {"prompt": "a comic rabbit eating grass", "aspect_ratio": "4:3"}),
+        ("image2image", {"prompt": "the same by moonlight", "image": picture.getvalue(), "image_fidelity": 0.5}),
+        ("text2video", {"prompt": "a spaceship under way", "aspect_ratio": "16:9", "duration": "5"}),
+        ("image2video", {"prompt": "the rabbit hops away", "image": picture.getvalue(), "mode": "pro"}),
     ]
 
 

@@ -48,9 +48,11 @@ def openapi(*, as_json: bool) -> None:
     """Print the OpenAPI 3.1 description of the API as JSON."""
     del as_json  # JSON is the only format
     with plain_errors():
+        from kling_relay.provider.rulebook_file import load_rulebook  # noqa: PLC0415
+        from kling_relay.settings import read  # noqa: PLC0415
         from kling_relay.web.spec.openapi import document  # noqa: PLC0415 - the whole web
 
-        Output().document(document())
+        Output().document(document(load_rulebook(read().rulebook)))
 
 
 @click.command()

@@ -11,9 +11,9 @@ import click
 
 from kling_relay.cli import watch as watching
 from kling_relay.cli.connection import calls_service
+from kling_relay.cli.operation_name import OperationName
 from kling_relay.cli.output import Output, coloured, local_time, plain, safe
 from kling_relay.cli.time_arguments import Length, Moment
-from kling_relay.core.operation import Kind
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from kling_relay.client import Relay, Task
     from kling_relay.client.order import Image
 
-KINDS = click.Choice([kind.value for kind in Kind])
 STATUSES = click.Choice(["submitted", "processing", "succeed", "failed"])
 CAMERAS = click.Choice(["simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"])
 AXES = ("horizontal", "vertical", "pan", "tilt", "roll", "zoom")
@@ -29,7 +28,7 @@ _WITHIN = "How long to wait.  [default: no limit]"
 
 
 @click.command()
-@click.argument("kind", type=KINDS)
+@click.argument("operation", type=OperationName())
 @click.argument("prompt", required=False)
 @click.option("--negative-prompt", help="What the result must not show.")
 @click.option("--image", metavar="FILE|URL|-", help="The first picture; - reads it from standard input.")
@@ -68,7 +67,7 @@ async def submit(
     relay: "Relay",
     output: Output,
     *,
-    kind: str,
+    operation: str,
     image: str | None,
     image_tail: str | None,
     camera: str | None,
@@ -83,6 +82,9 @@ async def submit(
 ) -> int | None:
     """Order pictures or a video, and print the task's id.
 
+    OPERATION is text2image, image2image, text2video, image2video, or any path that the service has, such as
+    videos/image2video. Fields without an option are given with --set.
+
     \b
     kling-relay submit text2video "a spaceship under way" --wait --download .
     kling-relay submit image2video --image rabbit.png --duration 10 --mode pro
@@ -95,13 +97,13 @@ async def submit(
         **_more(more),
     }
     if quote:
-        price = await relay.quote(kind, order)
+        price = await relay.quote(operation, order)
         if output.as_json:
             output.document(price)
         else:
             output.facts({"price": f"{price.amount} {price.currency}", "list": price.prices, "rules": price.lines})
         return None
-    task = await relay.submit(kind, order, idempotency_key=idempotency_key)
+    task = await relay.submit(operation, order, idempotency_key=idempotency_key)
     if not (wait or download or within):
         _show(output, task)
         return None
@@ -115,7 +117,7 @@ async def submit(
 
 @click.command()
 @click.option("--status", multiple=True, type=STATUSES, help="Only tasks with this status. Repeatable.")
-@click.option("--kind", multiple=True, type=KINDS, help="Only tasks of this kind. Repeatable.")
+@click.option("--kind", multiple=True, type=OperationName(), help="Only tasks of this kind. Repeatable.")
 @click.option("--since", type=Moment(), help="Tasks ordered since: 2h, 7d, or a time.")
 @click.option("--until", type=Moment(), help="Tasks ordered until.")
 @click.option("--text", help="Search ids, models and orders for this text.")

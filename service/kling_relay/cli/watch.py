@@ -12,12 +12,14 @@ import click
 
 from kling_relay.cli.errors import Failure, NotFinalFailure
 from kling_relay.cli.output import Output, coloured, local_time, safe
+from kling_relay.core.operation import makes_of, operation_of
 
 if TYPE_CHECKING:
     from kling_relay.client import Event, Relay, Task, TaskDetail
 
 STATUSES = ("submitted", "processing", "succeed")
 FINAL = ("succeed", "failed")
+_SUFFIXES = {"images": ".png", "videos": ".mp4", "audios": ".mp3"}
 
 
 async def wait(relay: "Relay", output: Output, task: "Task", within: timedelta | None) -> "TaskDetail":
@@ -61,7 +63,7 @@ async def download(task: "Task", directory: Path) -> list[Path]:
     files = []
     async with aiohttp.ClientSession() as session:  # not the relay's: the key must not reach the host of the results
         for number, url in enumerate(task.urls):
-            suffix = PurePosixPath(urlsplit(url).path).suffix or (".png" if task.kind.makes_images else ".mp4")
+            suffix = PurePosixPath(urlsplit(url).path).suffix or _SUFFIXES.get(makes_of(operation_of(task.kind)), "")
             path = directory / f"{task.task_id}-{number}{suffix}"
             part = path.with_name(f"{path.name}.part")
             try:

@@ -26,7 +26,6 @@ from kling_relay.client.models import Attempt, Delivery, Event, Quote, Subscript
 from kling_relay.client.relay import Relay
 from kling_relay.client.sync_relay import SyncRelay
 from kling_relay.client.webhook import verify
-from kling_relay.core.operation import Kind
 
 __all__ = [
     "Attempt",
@@ -38,7 +37,6 @@ __all__ = [
     "ForbiddenError",
     "ForgedError",
     "InvalidError",
-    "Kind",
     "NotFinalError",
     "NotFoundError",
     "ProviderError",

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from kling_relay.core.operation import Kind
-
 FINAL = frozenset({"succeed", "failed"})
 
 Shape = TypeVar("Shape")
@@ -25,12 +23,14 @@ def read(shape: type[Shape], content: Mapping[str, Any]) -> Shape:
 class Task:
     """A task; its status is submitted, processing, succeed or failed.
 
+    `kind` is text2image, image2image, text2video or image2video; for other operations it is their path.
+
     `sequence` counts its steps from 1. It is 0 in the answer to an order, which does not contain it.
     `result_missing`: it succeeded, but the provider named no file. If it does so later, the result is filled in.
     """
 
     task_id: str
-    kind: Kind
+    kind: str
     task_status: str
     created_at: int
     updated_at: int
@@ -190,16 +190,16 @@ class Usage:
 
 def read_task(content: Mapping[str, Any]) -> Task:
     """Return a task from a list or an event."""
-    return read(Task, {**content, "kind": Kind(content["kind"])})
+    return read(Task, content)
 
 
 def read_detail(content: Mapping[str, Any]) -> TaskDetail:
     """Return a task with all details."""
     unknown_fields = tuple(content.get("unknown_fields") or ())
-    return read(TaskDetail, {**content, "kind": Kind(content["kind"]), "unknown_fields": unknown_fields})
+    return read(TaskDetail, {**content, "unknown_fields": unknown_fields})
 
 
-def read_created(kind: Kind, content: Mapping[str, Any]) -> Task:
+def read_created(kind: str, content: Mapping[str, Any]) -> Task:
     """Return the task from Kling's answer to an order of `kind`."""
     external = (content.get("task_info") or {}).get("external_task_id")
     return read(Task, {**content, "kind": kind, "external_task_id": external})

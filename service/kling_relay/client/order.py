@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import operation_of
 
 Image = str | bytes | Path
 """A URL, Base64, the bytes of a picture, or its file."""
@@ -31,8 +31,8 @@ class VideoOptions(OrderOptions, total=False):
     camera_control: Mapping[str, Any] | None
 
 
-def path_of(kind: Kind) -> str:
-    """Return the API path for an order of this kind."""
+def path_of(kind: str) -> str:
+    """Return the API path for an order of this kind, or at this operation."""
     return f"/kling/v1/{operation_of(kind)}"
 
 

@@ -10,7 +10,7 @@ from kling_relay.client.errors import NotFinalError
 from kling_relay.client.models import Event, Quote, Task, TaskDetail
 from kling_relay.client.order import Image, OrderOptions, VideoOptions, body_of, path_of
 from kling_relay.client.transport import Transport
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import kind_of, operation_of
 
 PAGE = 100
 """Items in one page of a list."""
@@ -27,24 +27,26 @@ class Tasks:
     _transport: Transport
     _new_key: Callable[[], str]
 
-    async def submit(self, kind: Kind | str, fields: Mapping[str, Any], *, idempotency_key: str | None = None) -> Task:
+    async def submit(self, operation: str, fields: Mapping[str, Any], *, idempotency_key: str | None = None) -> Task:
         """Order a task with Kling's own fields and return it. Raises RelayError, or OSError for the file of an image.
 
+        `operation` is a path such as "videos/image2video", or one of the kinds text2image, image2image, text2video and
+        image2video.
         Every order has an idempotency key, so that it is sent again if no answer comes. Pass your own key to repeat the
         order later yourself.
         """
-        kind = Kind(kind)
         answer = await self._transport.request(
             "POST",
-            path_of(kind),
+            path_of(operation),
             body=body_of(fields),
             headers={"Idempotency-Key": idempotency_key or self._new_key()},
         )
+        kind = kind_of(operation_of(operation), has_image=bool(fields.get("image")))
         return models.read_created(kind, answer["data"])
 
     async def text_to_image(self, prompt: str, *, n: int | None = None, **options: Unpack[OrderOptions]) -> Task:
         """Order `n` pictures from a prompt."""
-        return await self._order(Kind.TEXT2IMAGE, {"prompt": prompt, "n": n}, options)
+        return await self._order("text2image", {"prompt": prompt, "n": n}, options)
 
     async def image_to_image(
         self,
@@ -57,11 +59,11 @@ class Tasks:
     ) -> Task:
         """Order `n` pictures from a prompt and another picture; `image_fidelity` is from 0 to 1."""
         fields = {"prompt": prompt, "image": image, "image_fidelity": image_fidelity, "n": n}
-        return await self._order(Kind.IMAGE2IMAGE, fields, options)
+        return await self._order("image2image", fields, options)
 
     async def text_to_video(self, prompt: str, **options: Unpack[VideoOptions]) -> Task:
         """Order a video from a prompt."""
-        return await self._order(Kind.TEXT2VIDEO, {"prompt": prompt}, options)
+        return await self._order("text2video", {"prompt": prompt}, options)
 
     async def image_to_video(
         self,
@@ -73,11 +75,11 @@ class Tasks:
     ) -> Task:
         """Order a video that starts with one picture and, with `image_tail`, ends with another."""
         fields = {"image": image, "image_tail": image_tail, "prompt": prompt}
-        return await self._order(Kind.IMAGE2VIDEO, fields, options)
+        return await self._order("image2video", fields, options)
 
-    async def quote(self, kind: Kind | str, fields: Mapping[str, Any]) -> Quote:
+    async def quote(self, operation: str, fields: Mapping[str, Any]) -> Quote:
         """Return the price of an order, without sending it. Raises InvalidError as the order would."""
-        body = {**body_of(fields), "operation": str(operation_of(Kind(kind)))}
+        body = {**body_of(fields), "operation": operation_of(operation)}
         return models.read_quote(await self._transport.request("POST", "/v1/quotes", body=body))
 
     async def task(self, task_id: str) -> TaskDetail:
@@ -106,7 +108,7 @@ class Tasks:
         self,
         *,
         status: Sequence[str] | str | None = None,
-        kind: Sequence[Kind | str] | Kind | str | None = None,
+        kind: Sequence[str] | str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         text: str | None = None,
@@ -127,7 +129,7 @@ class Tasks:
         answer = await self._transport.request("GET", f"/v1/tasks/{task_id}/callbacks")
         return list(answer["data"])
 
-    async def _order(self, kind: Kind, fields: Mapping[str, Any], options: OrderOptions | VideoOptions) -> Task:
+    async def _order(self, kind: str, fields: Mapping[str, Any], options: OrderOptions | VideoOptions) -> Task:
         key = options.get("idempotency_key")
         rest = {name: value for name, value in options.items() if name != "idempotency_key"}
         return await self.submit(kind, {**fields, **rest}, idempotency_key=key)

@@ -1,52 +1,48 @@
-"""What can be ordered, and the paths under which orders are placed and tasks are read."""
+"""Operations are what can be ordered, each under a path of its own. Which there are is data: a rule book lists them.
 
-from enum import StrEnum
-from typing import assert_never
+A *kind* is the name under which tasks are listed, priced and counted. It is the operation's path, except for the
+gateway's three operations, whose four kinds have short names.
+"""
 
+GENERATIONS = "images/generations"
+TEXT2VIDEO = "videos/text2video"
+IMAGE2VIDEO = "videos/image2video"
+OPERATIONS = (GENERATIONS, TEXT2VIDEO, IMAGE2VIDEO)
+"""The gateway's own operations."""
 
-class Kind(StrEnum):
-    """The four kinds of order."""
-
-    TEXT2IMAGE = "text2image"
-    IMAGE2IMAGE = "image2image"
-    TEXT2VIDEO = "text2video"
-    IMAGE2VIDEO = "image2video"
-
-    @property
-    def makes_images(self) -> bool:
-        return self in _IMAGES
-
-
-_IMAGES = frozenset({Kind.TEXT2IMAGE, Kind.IMAGE2IMAGE})
-
-
-class Operation(StrEnum):
-    """The path of an order under `/v1/` (Kling's {act1}/{act2})."""
-
-    GENERATIONS = "images/generations"
-    TEXT2VIDEO = "videos/text2video"
-    IMAGE2VIDEO = "videos/image2video"
+SHORT_KINDS = {
+    "text2image": GENERATIONS,
+    "image2image": GENERATIONS,
+    "text2video": TEXT2VIDEO,
+    "image2video": IMAGE2VIDEO,
+}
+"""The kinds with a name of their own, and their operations."""
 
 
-def operation_of(kind: Kind) -> Operation:
-    """Return the operation that orders of `kind` use."""
-    match kind:
-        case Kind.TEXT2IMAGE | Kind.IMAGE2IMAGE:
-            return Operation.GENERATIONS
-        case Kind.TEXT2VIDEO:
-            return Operation.TEXT2VIDEO
-        case Kind.IMAGE2VIDEO:
-            return Operation.IMAGE2VIDEO
-    assert_never(kind)
+def operation_of(kind: str) -> str:
+    """Return the path of the operation that orders of `kind` use."""
+    return SHORT_KINDS.get(kind, kind)
 
 
-def kind_of(operation: Operation, has_image: bool) -> Kind:
-    """Return the kind of an order at `operation`. An image order that contains an image is image2image."""
+def kinds_of(operation: str) -> tuple[str, ...]:
+    """Return the kinds of the orders at `operation`."""
+    return tuple(kind for kind, path in SHORT_KINDS.items() if path == operation) or (operation,)
+
+
+def kind_of(operation: str, *, has_image: bool) -> str:
+    """Return the kind of an order at `operation`. A picture that is made from a picture is image2image."""
     match operation:
-        case Operation.GENERATIONS:
-            return Kind.IMAGE2IMAGE if has_image else Kind.TEXT2IMAGE
-        case Operation.TEXT2VIDEO:
-            return Kind.TEXT2VIDEO
-        case Operation.IMAGE2VIDEO:
-            return Kind.IMAGE2VIDEO
-    assert_never(operation)
+        case "images/generations":
+            return "image2image" if has_image else "text2image"
+        case "videos/text2video" | "videos/image2video":
+            return operation.removeprefix("videos/")
+        case _:
+            return operation
+
+
+def makes_of(operation: str) -> str:
+    """Return what an operation makes by the first part of its path: images, videos or audios.
+
+    For operations that a rule book no longer lists. "videos" is the answer if in doubt.
+    """
+    return {"images": "images", "audio": "audios"}.get(operation.partition("/")[0], "videos")

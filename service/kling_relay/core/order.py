@@ -14,22 +14,10 @@ from typing import Any
 from kling_relay.core.errors import Fault, InvalidOrder
 from kling_relay.core.image import read_base64
 from kling_relay.core.json_limits import find_fault, printable
-from kling_relay.core.operation import Kind, Operation, kind_of, operation_of
+from kling_relay.core.operation import kind_of, operation_of
 from kling_relay.core.rule import Camera, Rule
 from kling_relay.core.rulebook import OperationRules, Rulebook
 from kling_relay.core.validation import url_fault, validate
-
-__all__ = [
-    "Kind",
-    "Operation",
-    "Order",
-    "PackedOrder",
-    "check",
-    "fingerprint",
-    "operation_of",
-    "pack",
-    "unknown_fields",
-]
 
 MAX_EXTERNAL_ID = 128
 _LONG = 4096
@@ -43,17 +31,20 @@ _CAMERA_MEMBERS = frozenset({"type", "config"})
 class Order:
     """A valid order. `fields` is what the provider gets; `hook` is the client's http(s) URL.
 
-    `unknown_fields` are the members of the client's order that the rule book does not know.
+    `unknown_fields` are the members of the client's order that the rule book does not know. `makes` is what the order
+    is for, and `units` the number of the provider's slots that its task holds until it is final.
     """
 
-    kind: Kind
+    kind: str
+    makes: str
+    units: int
     fields: dict[str, Any]
     external_task_id: str | None
     hook: str | None
     unknown_fields: tuple[str, ...] = ()
 
     @property
-    def operation(self) -> Operation:
+    def operation(self) -> str:
         return operation_of(self.kind)
 
     @property
@@ -62,23 +53,20 @@ class Order:
 
     @property
     def mode(self) -> str | None:
-        """std, pro or 4k; None for images and for models without modes."""
-        return None if self.kind.makes_images else self.fields.get("mode")
+        """std, pro or 4k; None for models and operations without modes."""
+        return self.text_of("mode")
 
     @property
     def duration(self) -> str | None:
-        """Seconds, as Kling writes them; None for images."""
-        return None if self.kind.makes_images else self.fields.get("duration")
+        """Seconds, as Kling writes them; None for operations without a duration."""
+        return self.text_of("duration")
 
-    @property
-    def n(self) -> int:
-        """The number of images; 1 for a video."""
-        return int(self.fields.get("n", 1)) if self.kind.makes_images else 1
-
-    @property
-    def units(self) -> int:
-        """The number of the provider's slots that the task holds until it is final."""
-        return self.n
+    def text_of(self, name: str) -> str | None:
+        """Return the value of a field as text; None if it is unset, unknown to the rule book, or not one value."""
+        value = self.fields.get(name)
+        if name in self.unknown_fields or not isinstance(value, str | int | float):
+            return None
+        return value if isinstance(value, str) else str(value)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for display: a Base64 image is replaced by a description, a URL is kept."""
@@ -106,7 +94,7 @@ def pack(order: Order, to_payload: Callable[[Mapping[str, Any]], bytes], *, is_r
     )
 
 
-def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
+def check(operation: str, body: object, rulebook: Rulebook) -> Order:
     """Return the order in `body` (any JSON value) for `operation`. Raises InvalidOrder with every fault.
 
     `null` and "" mean unset. The rule book's `unknown_members` decides about members that it does not list.
@@ -120,9 +108,16 @@ def check(operation: Operation, body: object, rulebook: Rulebook) -> Order:
     fields = _fields(operation, rulebook, members, refused_names, faults)
     if faults:
         raise InvalidOrder(faults)
-    kind = kind_of(operation, has_image="image" in fields)
-    unknown = unknown_fields(rulebook.operations[operation], {**members, **fields})
-    return Order(kind=kind, fields=fields, external_task_id=external_task_id, hook=hook, unknown_fields=unknown)
+    rules = rulebook.operations[operation]
+    return Order(
+        kind=kind_of(operation, has_image="image" in fields),
+        makes=rules.makes,
+        units=int(fields.get(rules.slots, 1)) if rules.slots else 1,
+        fields=fields,
+        external_task_id=external_task_id,
+        hook=hook,
+        unknown_fields=unknown_fields(rules, {**members, **fields}),
+    )
 
 
 def unknown_fields(rules: OperationRules, fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -200,7 +195,7 @@ def _external_id(value: object, faults: list[Fault]) -> str | None:
 
 
 def _fields(
-    operation: Operation, rulebook: Rulebook, members: dict[str, Any], refused_names: set[str], faults: list[Fault]
+    operation: str, rulebook: Rulebook, members: dict[str, Any], refused_names: set[str], faults: list[Fault]
 ) -> dict[str, Any]:
     rules = rulebook.operations[operation]
     model = members.pop("model_name", rules.default_model)

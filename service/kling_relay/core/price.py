@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 from kling_relay.core.money import format_amount, parse_amount
-from kling_relay.core.operation import Kind
 from kling_relay.core.order import Order
 
 ANY_MODEL = "*"
@@ -45,9 +44,9 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRule:
-    """The price of some kinds and models, and the factors by field: `n` (images), `mode` or `duration`."""
+    """The price of some kinds and models, and the factors by field, such as `n` (images), `mode` or `duration`."""
 
-    kinds: frozenset[Kind]
+    kinds: frozenset[str]
     models: frozenset[str]
     price: Decimal
     factors: Mapping[str, Factor]
@@ -108,6 +107,9 @@ class Quote:
         }
 
 
+_UNITS = {"images": "picture", "audios": "call"}
+
+
 def quote(order: Order, prices: Prices) -> Quote:
     """Return what `order` costs by `prices`; equal orders have equal quotes."""
     rule = next(
@@ -115,11 +117,10 @@ def quote(order: Order, prices: Prices) -> Quote:
         for rule in prices.rules
         if order.kind in rule.kinds and (order.model in rule.models or ANY_MODEL in rule.models)
     )
-    unit = "picture" if order.kind.makes_images else f"{order.model} video"
+    unit = _UNITS.get(order.makes) or f"{order.model} video"
     amount, listed, lines = rule.price, rule.listed, [f"{format_amount(rule.price)} per {unit}"]
-    values = {"n": str(order.n), "mode": order.mode, "duration": order.duration}
     for field, factor in rule.factors.items():
-        value = values[field]
+        value = order.text_of(field)
         if value is None:  # the order has no such field
             continue
         multiplier, is_listed = factor.factor_for(value)
@@ -138,10 +139,11 @@ def quote(order: Order, prices: Prices) -> Quote:
 
 
 class Quoter:
-    """Quotes from one list. A price depends on five fields of an order, and quotes are cached by those."""
+    """Quotes from one list. A price depends on a few fields of an order, and quotes are cached by those."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
+        self._fields = tuple(sorted({field for rule in prices.rules for field in rule.factors}))
         self._quotes: dict[tuple[Any, ...], Quote] = {}
 
     @property
@@ -151,10 +153,10 @@ class Quoter:
 
     def __call__(self, order: Order) -> Quote:
         """Return what `order` costs, as `quote` does."""
-        fields = (order.kind, order.model, order.n, order.mode, order.duration)
-        order_quote = self._quotes.get(fields)
+        key = (order.kind, order.model, *map(order.text_of, self._fields))
+        order_quote = self._quotes.get(key)
         if order_quote is None:
             if len(self._quotes) >= MAX_QUOTES:  # unlisted models may have any name
                 self._quotes.clear()
-            order_quote = self._quotes[fields] = quote(order, self._prices)
+            order_quote = self._quotes[key] = quote(order, self._prices)
         return order_quote

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import kinds_of, makes_of, operation_of
 from kling_relay.core.rule import Rule
 
 ANY_MODEL = "*"
@@ -16,8 +16,14 @@ ANY_MODEL = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRules:
-    """What one operation accepts. A field whose rule is None is not accepted by that model."""
+    """What one operation makes and accepts. A field whose rule is None is not accepted by that model.
 
+    `makes` is the member of Kling's `task_result` that its files are in. A task holds as many of the provider's slots
+    as the number in the field `slots`, or one.
+    """
+
+    makes: str
+    slots: str | None
     default_model: str
     fields: Mapping[str, Rule]
     models: Mapping[str, Mapping[str, Rule | None]]
@@ -38,6 +44,8 @@ class OperationRules:
     def to_json(self) -> dict[str, Any]:
         """Return the rules as JSON, written out for every model."""
         return {
+            "makes": self.makes,
+            "slots": self.slots,
             "default_model": self.default_model,
             "unknown_models": "forward" if ANY_MODEL in self.models else "refuse",
             "at_least_one": [list(group) for group in self.at_least_one],
@@ -49,7 +57,7 @@ class OperationRules:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rulebook:
     """What one provider accepts, and the source that says so."""
 
@@ -59,7 +67,19 @@ class Rulebook:
     aliases: Mapping[str, str]
     hooks: tuple[str, ...]
     unknown_members: Literal["forward", "drop", "refuse"]
-    operations: Mapping[Operation, OperationRules]
+    operations: Mapping[str, OperationRules]
+    """By path."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of all its orders."""
+        return tuple(kind for operation in self.operations for kind in kinds_of(operation))
+
+    def makes(self, kind: str) -> str:
+        """Return what tasks of `kind` make, even if the book does not list their operation any more."""
+        operation = operation_of(kind)
+        rules = self.operations.get(operation)
+        return makes_of(operation) if rules is None else rules.makes
 
     def to_json(self) -> dict[str, Any]:
         """Return the book as JSON, for the console's forms and for documents."""
@@ -68,5 +88,5 @@ class Rulebook:
             "version": self.version,
             "source": self.source,
             "unknown_members": self.unknown_members,
-            "operations": {operation.value: rules.to_json() for operation, rules in self.operations.items()},
+            "operations": {operation: rules.to_json() for operation, rules in self.operations.items()},
         }

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import operation_of
 from kling_relay.core.submission import NoAnswer, NoSuchTask, PollResult
 from kling_relay.core.task import FINAL, Signal, SignalKind
 from kling_relay.flows.clients import ProviderClient
@@ -157,7 +157,7 @@ class Poll:
         return result if submission.incomplete and isinstance(by_own_id, NoAnswer) else by_own_id
 
     async def _ask(self, submission: DueSubmission, provider_task_id: str | None) -> PollResult:
-        operation = operation_of(Kind(submission.kind))
+        operation = operation_of(submission.kind)
         return await self.provider.poll(operation, provider_task_id, submission.task, self.now(), submission.trace)
 
     def _reason_to_end(self, submission: DueSubmission, result: PollResult) -> str | None:

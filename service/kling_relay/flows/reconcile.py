@@ -15,7 +15,7 @@ from uuid import UUID
 from kling_relay.core import callback
 from kling_relay.core.discrepancy import Discrepancy, TaskAccount, agreed_end, compare
 from kling_relay.core.money import format_amount
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import operation_of
 from kling_relay.core.resource_packs import ResourcePack
 from kling_relay.core.submission import NoAnswer, PollResult
 from kling_relay.core.task import Signal
@@ -123,7 +123,7 @@ class Reconcile:
 
         async def poll(account: TaskAccount) -> PollResult:
             async with gate:
-                operation = operation_of(Kind(account.kind))
+                operation = operation_of(account.kind)
                 return await provider.poll(operation, account.provider_task_id, account.task, self.now())
 
         results = await asyncio.gather(*(poll(account) for account in page))

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, assert_never
 from uuid import UUID
 
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import operation_of
 from kling_relay.core.submission import (
     Accepted,
     AccountRefused,
@@ -49,7 +49,7 @@ class OutgoingOrder(NamedTuple):
     """
 
     task: UUID
-    kind: Kind
+    kind: str
     payload: bytes | None
     attempt: int = 0
     claim_id: UUID | None = None
@@ -159,7 +159,7 @@ class Send:
         orders = [
             OutgoingOrder(
                 task=row["task"],
-                kind=Kind(row["kind"]),
+                kind=row["kind"],
                 payload=own.payload if own and own.task == row["task"] else row["payload"],
                 attempt=row["attempt"],
                 claim_id=claim_id,

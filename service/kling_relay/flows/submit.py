@@ -19,7 +19,6 @@ from kling_relay.core import price
 from kling_relay.core.errors import Conflict, ProviderRefused, ProviderUnavailable
 from kling_relay.core.event import TaskIdentity, task_json, to_json_bytes
 from kling_relay.core.key import Caller
-from kling_relay.core.operation import Kind
 from kling_relay.core.order import Order, PackedOrder
 from kling_relay.core.submission import AccountRefused, Refused
 from kling_relay.core.task import Status, Task
@@ -133,7 +132,7 @@ class Submit:
         before = _initial_state(record)
         outgoing = OutgoingOrder(
             task=record.id,
-            kind=Kind(record.kind),
+            kind=record.kind,
             payload=record.payload,
             trace=record.trace,
             before=before,

@@ -12,7 +12,6 @@ from functools import cached_property
 from uuid import UUID
 
 from kling_relay.core.errors import NotFound
-from kling_relay.core.operation import Kind
 from kling_relay.flows.clients import ProviderClient
 from kling_relay.flows.coalesce import OverloadedError
 from kling_relay.flows.ingest import Ingest
@@ -176,7 +175,7 @@ class Sweep:
         counts.sent += 1
         order = OutgoingOrder(
             task=submission.task,
-            kind=Kind(submission.kind),
+            kind=submission.kind,
             payload=submission.payload,
             attempt=submission.attempt,
             trace=submission.trace,

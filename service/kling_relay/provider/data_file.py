@@ -79,6 +79,7 @@ _SENTENCES = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "none_required": "must be null",
+    "string_pattern_mismatch": "must be a path of small letters, such as videos/lip-sync",
 }
 
 

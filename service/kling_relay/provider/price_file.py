@@ -1,14 +1,14 @@
 """Price lists are JSON files. Figures are text, because a JSON number has been a float before we see it."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, PlainValidator, StrictBool, StrictStr, model_validator
 
 from kling_relay.core.errors import ConfigurationError, Fault
 from kling_relay.core.money import parse_amount
-from kling_relay.core.operation import Kind
 from kling_relay.core.price import ANY_MODEL, Factor, PriceRule, Prices
 from kling_relay.provider.data_file import FileModel, load_json, parse
 
@@ -57,10 +57,10 @@ class FactorFile(FileModel):
 class PriceRuleFile(FileModel):
     """One rule, as written in a file."""
 
-    kinds: Annotated[frozenset[Kind], Field(min_length=1)]
+    kinds: Annotated[frozenset[StrictStr], Field(min_length=1)]
     models: Annotated[frozenset[StrictStr], Field(min_length=1)]
     price: Figure
-    times: dict[Literal["n", "mode", "duration"], FactorFile] = Field(default_factory=dict)
+    times: dict[Name, FactorFile] = Field(default_factory=dict)
     listed: StrictBool = True
 
     def rule(self) -> PriceRule:
@@ -78,19 +78,22 @@ class PricesFile(FileModel):
     rules: list[PriceRuleFile]
 
 
-def load_prices(name_or_path: str | Path) -> Prices:
-    """Return the price list of that name, or the one in that file. Raises ConfigurationError with every fault."""
-    return read_prices(*load_json(name_or_path, PRICES))
+def load_prices(name_or_path: str | Path, kinds: Iterable[str] = ()) -> Prices:
+    """Return the price list of that name, or the one in that file, which has a price for every order of `kinds`.
+
+    Raises ConfigurationError with every fault.
+    """
+    return read_prices(*load_json(name_or_path, PRICES), kinds)
 
 
-def read_prices(data: object, where: str) -> Prices:
-    """Return the price list in a file's JSON. Raises ConfigurationError with `where` and every fault."""
+def read_prices(data: object, where: str, kinds: Iterable[str] = ()) -> Prices:
+    """Return the price list in a file's JSON, as `load_prices` does. Raises ConfigurationError with `where`."""
     faults: list[Fault] = []
     file = parse(PricesFile.model_validate, data, faults)
     # Read from the JSON itself, so that a missing rule is reported beside the faults of the others.
     rules = data.get("rules") if isinstance(data, dict) else None
     covered = {kind for rule in rules for kind in _any_model_kinds(rule)} if isinstance(rules, list) else set()
-    faults += [Fault("rules", f'must have a rule with model "*" for {kind}') for kind in Kind if kind not in covered]
+    faults += [Fault("rules", f'must have a rule with model "*" for {kind}') for kind in kinds if kind not in covered]
     if file is None or faults:
         raise ConfigurationError(where, faults)
     return Prices(

@@ -7,7 +7,6 @@ from pydantic import Field, PlainValidator, StrictBool, StrictInt, StrictStr, Va
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from kling_relay.core.errors import ConfigurationError, Fault
-from kling_relay.core.operation import Operation
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 from kling_relay.core.rulebook import OperationRules, Rulebook
 from kling_relay.provider.data_file import FileModel, load_json, members, parse
@@ -24,6 +23,9 @@ def _number(value: object) -> int | float:
 
 Name = Annotated[StrictStr, Field(min_length=1)]
 Names = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+OperationPath = Annotated[
+    StrictStr, Field(pattern=r"^[a-z0-9]+(?:[-_.][a-z0-9]+)*(?:/[a-z0-9]+(?:[-_.][a-z0-9]+)*){1,3}$")
+]
 Positive = Annotated[StrictInt, Field(gt=0)]
 AnyNumber = Annotated[float, PlainValidator(_number)]
 
@@ -134,14 +136,28 @@ def _rule(value: object) -> Rule:
 
 
 class OperationFile(FileModel):
-    """One operation, as written in a file."""
+    """One operation, as written in a file; `slots` names the field with the number of slots that a task holds."""
 
+    makes: Literal["images", "videos"]
     fields: dict[str, Annotated[Rule, PlainValidator(_rule)]]
     models: dict[str, object]
     """Overrides by model; `read_rulebook` checks them against `fields`."""
+    slots: StrictStr | None = None
     default_model: Name
     at_least_one: tuple[Names, ...] = ()
     exclusive: tuple[Names, ...] = ()
+
+    @field_validator("slots")
+    @classmethod
+    def _check_slots(cls, slots: str | None, info: ValidationInfo) -> str | None:
+        rule = info.data.get("fields", {}).get(slots)
+        if (
+            slots is not None
+            and "fields" in info.data
+            and not (isinstance(rule, Number) and rule.whole and rule.low > 0)
+        ):
+            raise ValueError("must be a field with a whole number above 0")
+        return slots
 
     @field_validator("default_model")
     @classmethod
@@ -149,14 +165,6 @@ class OperationFile(FileModel):
         if info.data.get("models", {default: {}}).get(default, False) is False:
             raise ValueError("must be one of models")
         return default
-
-
-class OperationsFile(FileModel):
-    """Every operation, by its path."""
-
-    generations: OperationFile = Field(alias=Operation.GENERATIONS.value)
-    text2video: OperationFile = Field(alias=Operation.TEXT2VIDEO.value)
-    image2video: OperationFile = Field(alias=Operation.IMAGE2VIDEO.value)
 
 
 class RulebookFile(FileModel):
@@ -168,7 +176,7 @@ class RulebookFile(FileModel):
     aliases: dict[str, Name] = Field(default_factory=dict)
     hooks: Names
     unknown_members: Literal["forward", "drop", "refuse"] = "forward"
-    operations: OperationsFile
+    operations: Annotated[dict[OperationPath, OperationFile], Field(min_length=1)]
 
 
 def load_rulebook(name_or_path: str | Path) -> Rulebook:
@@ -183,15 +191,11 @@ def read_rulebook(data: object, where: str) -> Rulebook:
     # Overrides are read from the JSON itself, so that their faults are reported beside those of the rest.
     operations = members(data, "operations")
     models = {
-        operation: _models(members(operations, operation), f"operations.{operation}", faults) for operation in Operation
+        operation: _models(members(operations, operation), f"operations.{operation}", faults)
+        for operation in operations
     }
     if file is None or faults:
         raise ConfigurationError(where, faults)
-    rules: dict[Operation, OperationFile] = {
-        Operation.GENERATIONS: file.operations.generations,
-        Operation.TEXT2VIDEO: file.operations.text2video,
-        Operation.IMAGE2VIDEO: file.operations.image2video,
-    }
     return Rulebook(
         name=file.name,
         version=file.version,
@@ -199,12 +203,14 @@ def read_rulebook(data: object, where: str) -> Rulebook:
         aliases=file.aliases,
         hooks=file.hooks,
         unknown_members=file.unknown_members,
-        operations={operation: _operation(rules[operation], models[operation]) for operation in Operation},
+        operations={path: _operation(operation, models[path]) for path, operation in file.operations.items()},
     )
 
 
 def _operation(file: OperationFile, models: dict[str, dict[str, Rule | None]]) -> OperationRules:
     return OperationRules(
+        makes=file.makes,
+        slots=file.slots,
         default_model=file.default_model,
         fields=file.fields,
         models={model: {**file.fields, **overrides} for model, overrides in models.items()},

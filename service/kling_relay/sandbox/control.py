@@ -133,7 +133,7 @@ def _task_json(task: Task) -> dict[str, Any]:
     order = task.order
     return {
         **answer_data(task, is_gateway_dialect=task.is_gateway_dialect),
-        "operation": order.operation.value,
+        "operation": order.operation,
         "external_task_id": order.external_task_id,
         "hook": order.hook,
         "prompt": order.prompt,

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from kling_relay.core.ids import milliseconds
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import OPERATIONS
 from kling_relay.sandbox.callback_formats import answer_data
 from kling_relay.sandbox.callback_sender import CurrentProfile
 from kling_relay.sandbox.directives import read_directives
@@ -56,8 +56,8 @@ class Gateway:
         """Return the API's routes; every other path answers 1202."""
         routes = []
         for prefix, is_gateway_dialect in (("/kling", True), ("", False)):
-            for operation in Operation:
-                path = f"{prefix}/v1/{operation.value}"
+            for operation in OPERATIONS:
+                path = f"{prefix}/v1/{operation}"
                 routes += [
                     web.post(path, self._record_requests(partial(self._submit, operation, is_gateway_dialect))),
                     web.get(path, self._record_requests(partial(self._page, operation, is_gateway_dialect))),
@@ -90,7 +90,7 @@ class Gateway:
 
         return handle
 
-    async def _submit(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
+    async def _submit(self, operation: str, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
         order = self._read(operation, is_gateway_dialect, await request.read())
         profile = self.current.profile
         schedule = randomize(read_directives(order.prompt), profile, self.rng)
@@ -108,7 +108,7 @@ class Gateway:
             await self._wait_for_callbacks(task)
         return self._ok(data, is_gateway_dialect, task.id)
 
-    def _read(self, operation: Operation, is_gateway_dialect: bool, raw: bytes) -> Order:
+    def _read(self, operation: str, is_gateway_dialect: bool, raw: bytes) -> Order:
         profile = self.current.profile
         try:
             body = orjson.loads(raw)
@@ -130,9 +130,9 @@ class Gateway:
             del self._submits[next(iter(self._submits))]
         return earlier_count
 
-    async def _task(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
+    async def _task(self, operation: str, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
         task = self.state.find(request.match_info["key"])
-        if task is None or task.order.operation is not operation:
+        if task is None or task.order.operation != operation:
             raise RefusalError(1203, "task not found")
         task.count_poll()
         if task.schedule.poll_faults and (fault := _next_fault(task.schedule.poll_faults, task.poll_count - 1)):
@@ -143,7 +143,7 @@ class Gateway:
             raise RefusalError(5000)
         return self._ok(answer_data(task, is_gateway_dialect=is_gateway_dialect), is_gateway_dialect, task.id)
 
-    async def _page(self, operation: Operation, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
+    async def _page(self, operation: str, is_gateway_dialect: bool, request: web.Request) -> web.StreamResponse:
         number, size = _number(request, "pageNum", 1, 1000), _number(request, "pageSize", 30, 500)
         newest = reversed(self.state.by_operation[operation].values())
         tasks = islice(newest, (number - 1) * size, number * size)

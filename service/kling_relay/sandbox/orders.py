@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import GENERATIONS, IMAGE2VIDEO
 from kling_relay.sandbox.errors import RefusalError
 
 _RATIOS = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"})
@@ -23,7 +23,7 @@ _MAX_PROMPT = 2500
 class Order:
     """An order with its defaults filled in: `price` in units, `slots` in concurrent tasks, `seconds` of video."""
 
-    operation: Operation
+    operation: str
     prompt: str
     ratio: str
     n: int
@@ -34,7 +34,7 @@ class Order:
 
     @property
     def slots(self) -> int:
-        return self.n if self.operation is Operation.GENERATIONS else 1
+        return self.n if self.operation == GENERATIONS else 1
 
 
 @lru_cache(maxsize=256)
@@ -47,15 +47,15 @@ def video_price(model: str, mode: str, seconds: int) -> Decimal:
 
 
 def read_order(
-    operation: Operation, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
+    operation: str, body: Any, *, hook_fields: tuple[str, ...] = ("notify_hook",), external_ids: bool = True
 ) -> Order:
     """Return the order in `body`; raise RefusalError 1200 unless it is an object, 1201 for the first wrong member."""
     if not isinstance(body, dict):
         raise RefusalError(1200, "the body is not a JSON object")
     prompt = _text(body, "prompt", max_length=_MAX_PROMPT)
     _text(body, "negative_prompt", max_length=_MAX_PROMPT)
-    image = _text(body, "image") or (_text(body, "image_tail") if operation is Operation.IMAGE2VIDEO else "")
-    if operation is Operation.IMAGE2VIDEO:
+    image = _text(body, "image") or (_text(body, "image_tail") if operation == IMAGE2VIDEO else "")
+    if operation == IMAGE2VIDEO:
         if not image:
             raise RefusalError(1201, "image: image or image_tail is required")
     elif not prompt:
@@ -63,7 +63,7 @@ def read_order(
     ratio = _one_of(body, "aspect_ratio", _RATIOS, "16:9")
     hook = next((url for name in hook_fields if (url := _text(body, name))), "")
     external = _text(body, "external_task_id", max_length=256) if external_ids else ""
-    if operation is Operation.GENERATIONS:
+    if operation == GENERATIONS:
         _number(body, "image_fidelity", 0, 1)
         n = _whole(body, "n", 1, 9, 1)
         price, seconds = Decimal(n), 0

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import GENERATIONS
 from kling_relay.sandbox.orders import Order
 from kling_relay.sandbox.ratios import SIZES
 
@@ -27,7 +27,7 @@ _NAME = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d)-(\d{1,2}x\d{1,2})(?:-(5|10))?\.(
 def task_result(url: str, task_id: str, order: Order, random_bits: int) -> dict[str, Any]:
     """Return Kling's `task_result` with addresses under `url`; 128 `random_bits` become the id of a video."""
     ratio = order.ratio.replace(":", "x")
-    if order.operation is Operation.GENERATIONS:
+    if order.operation == GENERATIONS:
         caption = quote(order.prompt[:_MAX_CAPTION], safe="")
         start = f"{url}/sandbox/results/{task_id}"
         return {

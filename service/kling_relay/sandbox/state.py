@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from kling_relay.core.operation import Operation
+from kling_relay.core.operation import OPERATIONS
 from kling_relay.sandbox.errors import RefusalError
 from kling_relay.sandbox.orders import Order
 from kling_relay.sandbox.schedule import TaskSchedule
@@ -110,8 +110,8 @@ class State:
     keep: int
     opened_at: datetime
     tasks: dict[str, Task] = field(default_factory=dict)
-    by_operation: dict[Operation, dict[str, Task]] = field(
-        default_factory=lambda: {operation: {} for operation in Operation}
+    by_operation: dict[str, dict[str, Task]] = field(
+        default_factory=lambda: {operation: {} for operation in OPERATIONS}
     )
     by_external_id: dict[str, Task] = field(default_factory=dict)
     finished: deque[Task] = field(default_factory=deque)

@@ -222,20 +222,19 @@ def _contradictions(settings: Settings) -> Iterator[tuple[set[str], str]]:
 
 def _content_faults(settings: Settings) -> Iterator[str]:
     """Yield the faults of files that settings name, and of the sandbox's options. Unset settings cost no import."""
-    from kling_relay.core.errors import ConfigurationError  # noqa: PLC0415 - for the next two
+    from kling_relay.core.errors import ConfigurationError  # noqa: PLC0415 - for all of these
 
-    if "rulebook" in settings.model_fields_set:
+    if {"rulebook", "prices"} & settings.model_fields_set:
+        from kling_relay.provider.price_file import load_prices  # noqa: PLC0415
         from kling_relay.provider.rulebook_file import load_rulebook  # noqa: PLC0415
 
+        kinds: tuple[str, ...] = ()
         try:
-            load_rulebook(settings.rulebook)
+            kinds = load_rulebook(settings.rulebook).kinds
         except ConfigurationError as error:
             yield f"RELAY_RULEBOOK: {error}"
-    if "prices" in settings.model_fields_set:
-        from kling_relay.provider.price_file import load_prices  # noqa: PLC0415
-
         try:
-            load_prices(settings.prices)
+            load_prices(settings.prices, kinds)
         except ConfigurationError as error:
             yield f"RELAY_PRICES: {error}"
     if settings.sandbox_profile:

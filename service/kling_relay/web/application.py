@@ -18,7 +18,7 @@ from kling_relay.web.http.reports import ReportTurns
 from kling_relay.web.http.request import AppState
 from kling_relay.web.http.response import Response
 from kling_relay.web.http.routing import AnyResponse, Router
-from kling_relay.web.routes import ROUTES
+from kling_relay.web.routes import routes
 from kling_relay.web.static import StaticFiles
 
 
@@ -75,7 +75,9 @@ def build(context: Context) -> WebApplication:
         streams=EventStreams(follower, authenticator, now=context.now, limits=limits, observer=context.observer),
         lookup=TaskLookup(context.database),
     )
-    return WebApplication(state, Dispatcher(state, Router(ROUTES), StaticFiles.load()))
+    return WebApplication(
+        state, Dispatcher(state, Router(routes(context.rulebook)), StaticFiles.load(context.rulebook))
+    )
 
 
 def _rates(limits: RequestLimits) -> RateLimits:

@@ -39,6 +39,7 @@ _SERVER = {"Server": "kling-relay"}
 _API_HEADERS = _SERVER | {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _METHOD_ALIASES = {"HEAD": "GET"}
 _NO_ROUTE = "none"
+_KLING_FAMILIES = {("images",), ("videos",), ("audio",), ("general",), ("account",)}
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +75,7 @@ class Dispatcher:
             return preflight
         route = None if match is None else match.routes.get(_METHOD_ALIASES.get(http.method, http.method))
         try:
-            response = await self._handle(request, match, route)
+            response = await self._handle(request, match, route, segments)
         except Exception as error:  # noqa: BLE001 - the last resort of every request; bugs are logged as such
             response = self._error(request, match, error, kling=is_kling, cors=has_cors)
         finally:
@@ -101,10 +102,12 @@ class Dispatcher:
         )
         return response
 
-    async def _handle(self, request: AnyRequest, match: Match | None, route: AnyRoute | None) -> AnyResponse:
+    async def _handle(
+        self, request: AnyRequest, match: Match | None, route: AnyRoute | None, segments: tuple[str, ...]
+    ) -> AnyResponse:
         """Call the route's handler once the caller, query and body are known to be good."""
         if match is None:
-            raise NotFound
+            raise await self._unserved(request, segments)
         if route is None:
             raise MethodNotAllowed
         request.route, request.params = route, match.params
@@ -121,6 +124,17 @@ class Dispatcher:
             async with self._state.turns.report(request.caller):
                 return await route.handler(request)
         return await route.handler(request)
+
+    async def _unserved(self, request: AnyRequest, segments: tuple[str, ...]) -> NotFound:
+        """Return the error for a path that is not served. Clients test a key with a path of Kling's that may not exist,
+        so a wrong key is reported first.
+        """
+        if not _is_kling_path(segments):
+            return NotFound()
+        request.caller = await self._state.authenticator.authenticate(request.http.headers, request.now)
+        operation = printable("/".join(segments[segments.index("v1") + 1 :] if "v1" in segments else segments))
+        offered = ", ".join(request.context.rulebook.operations)
+        return NotFound(f"{operation} is not offered here; it has {offered}.")
 
     def _authorize(self, route: AnyRoute, caller: Caller) -> dict[str, str]:
         """Return the headers of the caller's rate. Raises RateLimited, or Forbidden without the route's scope."""
@@ -181,7 +195,9 @@ def _segments(path: str) -> tuple[str, ...]:
 
 def _is_kling_path(segments: tuple[str, ...]) -> bool:
     """Return whether a path without a route looks like one of Kling's."""
-    return segments[:1] in {("kling",), ("proxy",)} or segments[:2] in {("v1", "images"), ("v1", "videos")}
+    if segments[:1] == ("v1",):
+        return segments[1:2] in _KLING_FAMILIES
+    return segments[:1] == ("kling",) or segments[:2] == ("proxy", "kling")
 
 
 def _validate(model: type[BaseModel], content: Any, whole: str) -> BaseModel:

@@ -1,5 +1,6 @@
 """All routes of the service. Each file in `web/api` has its own; the OpenAPI document is made from these."""
 
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.web.api import (
     callbacks,
     deliveries,
@@ -15,8 +16,7 @@ from kling_relay.web.api import (
 )
 from kling_relay.web.http.routing import AnyRoute
 
-ROUTES: tuple[AnyRoute, ...] = (
-    *kling.ROUTES,
+OWN_ROUTES: tuple[AnyRoute, ...] = (
     *tasks.ROUTES,
     *subscriptions.ROUTES,
     *secrets.ROUTES,
@@ -28,3 +28,9 @@ ROUTES: tuple[AnyRoute, ...] = (
     *callbacks.ROUTES,
     *health.ROUTES,
 )
+"""The routes that do not depend on the rule book."""
+
+
+def routes(rulebook: Rulebook) -> tuple[AnyRoute, ...]:
+    """Return every route: those of the rule book's operations, and our own."""
+    return (*kling.routes(rulebook), *OWN_ROUTES)

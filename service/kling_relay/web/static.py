@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.web.http.cors import CORS_HEADERS
 from kling_relay.web.http.response import Response
 from kling_relay.web.spec import asyncapi, openapi
@@ -61,9 +62,9 @@ class StaticFiles:
     documents: Mapping[str, File]
 
     @classmethod
-    def load(cls) -> "StaticFiles":
-        """Read all files."""
-        documents = {"openapi.json": openapi.document(), "asyncapi.json": asyncapi.document()}
+    def load(cls, rulebook: Rulebook) -> "StaticFiles":
+        """Read all files, and describe the API with the orders of `rulebook`."""
+        documents = {"openapi.json": openapi.document(rulebook), "asyncapi.json": asyncapi.document()}
         return cls(
             dict(read_files(ROOT)),
             {name: _file(orjson.dumps(content), "application/json", name) for name, content in documents.items()},

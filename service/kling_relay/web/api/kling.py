@@ -6,7 +6,7 @@ web UI confuses the two.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -15,8 +15,9 @@ from urllib.parse import quote
 from kling_relay.core.address import DialPolicy, check_url
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest, NotFound
 from kling_relay.core.key import Scope
-from kling_relay.core.operation import Kind, Operation, operation_of
+from kling_relay.core.operation import kinds_of, operation_of
 from kling_relay.core.order import Order, check
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.trace import parse as parse_trace
 from kling_relay.flows import log_context
 from kling_relay.flows.memory import LARGE
@@ -42,7 +43,7 @@ _DEFAULT_PAGE_SIZE = 30
 _ORDER_ERRORS = (1102, 1103, 1200, 1201, 1204, 1205, 5001, 5003)
 
 
-async def create_order(request: Request, operation: Operation) -> Response:
+async def create_order(request: Request, operation: str) -> Response:
     """Record an order and send it to the provider; 200 once it is on disk and sent, or being sent."""
     headers, submit = request.http.headers, request.context.submit
     idempotency_key = headers.get("Idempotency-Key")
@@ -79,7 +80,7 @@ def unknown_fields_header(order: Order) -> dict[str, str]:
 
 
 async def read_order(
-    request: AnyRequest, unpack: Callable[[object], tuple[Operation, object]], use: Callable[[Order], Result]
+    request: AnyRequest, unpack: Callable[[object], tuple[str, object]], use: Callable[[Order], Result]
 ) -> Result:
     """Return `use` of the order in the request's body; `unpack` splits the JSON into its operation and the order.
 
@@ -116,22 +117,24 @@ def _check_hook(order: Order, dial_policy: DialPolicy) -> Order:
     return order if order.hook == address.url else replace(order, hook=address.url)
 
 
-async def show_task(request: Request) -> Response:
-    """Return one task by our id or the client's own, whatever operation it was ordered with."""
+async def show_task(request: Request, operation: str) -> Response:
+    """Return one task that was ordered with `operation`, by our id or the client's own."""
     name = request.params["task"]
     task = await request.state.lookup(request.caller.client, name)
-    if task is None:
+    if task is None or operation_of(task.shown["kind"]) != operation:
         raise NotFound(f"Task {name[:128]!r} does not exist.")
-    return kling_response(task_json(task.shown), task.shown["task_id"])
+    return kling_response(task_json(task.shown, request.context.rulebook), task.shown["task_id"])
 
 
-async def list_tasks(request: Request, operation: Operation) -> Response:
+async def list_tasks(request: Request, operation: str) -> Response:
     """Return a numbered page of the tasks ordered with `operation`, newest first."""
-    kinds = [kind.value for kind in Kind if operation_of(kind) is operation]
     number = _whole_number(request, "pageNum", default=1, maximum=_MAX_PAGE_NUMBER)
     size = _whole_number(request, "pageSize", default=_DEFAULT_PAGE_SIZE, maximum=_MAX_PAGE_SIZE)
-    tasks = await listing.numbered_page(request.context.database, request.caller.client, kinds, number, size)
-    return kling_response([task_json(task.shown) for task in tasks], request.request_id)
+    tasks = await listing.numbered_page(
+        request.context.database, request.caller.client, kinds_of(operation), number, size
+    )
+    rulebook = request.context.rulebook
+    return kling_response([task_json(task.shown, rulebook) for task in tasks], request.request_id)
 
 
 def created_json(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +143,7 @@ def created_json(task: Mapping[str, Any]) -> dict[str, Any]:
     return {name: task[name] for name in names} | _task_info(task)
 
 
-def task_json(task: Mapping[str, Any]) -> dict[str, Any]:
+def task_json(task: Mapping[str, Any], rulebook: Rulebook) -> dict[str, Any]:
     """Return a task in the members that Kling's gateway uses; on success the other kind of result is null.
 
     Before success the result is empty, not absent: Kling's own ComfyUI node cannot read an image task without one.
@@ -150,7 +153,7 @@ def task_json(task: Mapping[str, Any]) -> dict[str, Any]:
     content["task_result"] = {}
     if task["task_status"] == "succeed":
         result = task["task_result"] or {}
-        result_name = "images" if Kind(task["kind"]).makes_images else "videos"
+        result_name = rulebook.makes(task["kind"])
         content["task_result"] = {"images": result.get("images"), "videos": result.get("videos")}
         content["task_result"][result_name] = result.get(result_name) or []
     return content
@@ -171,17 +174,26 @@ def _whole_number(request: Request, name: str, *, default: int, maximum: int) ->
     return int(text)
 
 
-def _routes(operation: Operation) -> tuple[AnyRoute, ...]:
-    """Return the routes of one operation."""
-    name = operation.value.replace("/", "_")
-    path = f"/kling/v1/{operation.value}"
+def routes(rulebook: Rulebook) -> Iterator[AnyRoute]:
+    """Yield three routes for each operation of the rule book."""
+    for operation in rulebook.operations:
+        yield from _routes(operation)
+
+
+def route_name(operation: str) -> str:
+    """Return the part of its routes' names that stands for an operation, such as `videos_lip_sync`."""
+    return re.sub(r"[^a-z0-9]+", "_", operation)
+
+
+def _routes(operation: str) -> tuple[AnyRoute, ...]:
+    name, path = route_name(operation), f"/kling/v1/{operation}"
     return (
         Route(
             name=f"order_{name}",
             method="POST",
             path=path,
             handler=partial(create_order, operation=operation),
-            summary=f"Order: {operation.value}",
+            summary=f"Order: {operation}",
             scope=Scope.SUBMIT,
             api=Api.KLING,
             response=KlingEnvelopeResponse,
@@ -193,7 +205,7 @@ def _routes(operation: Operation) -> tuple[AnyRoute, ...]:
             method="GET",
             path=path,
             handler=partial(list_tasks, operation=operation),
-            summary=f"List tasks ordered with {operation.value}",
+            summary=f"List tasks ordered with {operation}",
             is_report=True,
             api=Api.KLING,
             response=KlingPageResponse,
@@ -203,13 +215,10 @@ def _routes(operation: Operation) -> tuple[AnyRoute, ...]:
             name=f"show_{name}",
             method="GET",
             path=path + "/{task}",
-            handler=show_task,
+            handler=partial(show_task, operation=operation),
             summary="Get a task by task_id or external_task_id",
             api=Api.KLING,
             response=KlingEnvelopeResponse,
             errors=(1203,),
         ),
     )
-
-
-ROUTES = tuple(route for operation in Operation for route in _routes(operation))

@@ -1,13 +1,15 @@
 """Handlers for the rule book, the price list, quotes, usage and budgets."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from kling_relay.core import budget as budget_core
 from kling_relay.core import price
 from kling_relay.core.errors import Fault, InvalidOrder, InvalidRequest
 from kling_relay.core.event import rfc3339
-from kling_relay.core.operation import Kind, Operation, operation_of
+from kling_relay.core.operation import operation_of
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.store.money import balances, budgets, usage
 from kling_relay.store.money.usage import to_csv, to_json
 from kling_relay.web.api.kling import read_order, unknown_fields_header
@@ -41,23 +43,24 @@ async def show_prices(request: Request[EmptyQuery]) -> Response:
 
 async def quote_order(request: Request) -> Response:
     """Price an order without sending it; the body is the order with an `operation` or a `kind`."""
-    order = await read_order(request, _unpack, lambda order: order)
+    order = await read_order(request, partial(_unpack, request.context.rulebook), lambda order: order)
     quote = price.quote(order, request.context.prices).to_json() | {"kind": order.kind}
     return json_response(quote, headers=unknown_fields_header(order))
 
 
-def _unpack(body: object) -> tuple[Operation, object]:
+def _unpack(rulebook: Rulebook, body: object) -> tuple[str, object]:
     """Split the body of a quote into its operation and the order."""
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     operation, kind = body.pop("operation", None), body.pop("kind", None)
     if (operation is None) is (kind is None):
         raise InvalidOrder([Fault("operation or kind", "must be given, but not both")])
-    try:
-        return (operation_of(Kind(str(kind))) if operation is None else Operation(str(operation))), body
-    except ValueError:
-        name, values = ("kind", Kind) if operation is None else ("operation", Operation)
-        raise InvalidOrder([Fault(name, f"must be one of {', '.join(values)}")]) from None
+    if operation is None and kind in rulebook.kinds:
+        return operation_of(str(kind)), body
+    if kind is None and isinstance(operation, str) and operation in rulebook.operations:
+        return operation, body
+    name, values = ("kind", rulebook.kinds) if operation is None else ("operation", tuple(rulebook.operations))
+    raise InvalidOrder([Fault(name, f"must be one of {', '.join(values)}")])
 
 
 async def show_usage(request: Request[UsageQuery]) -> Response:

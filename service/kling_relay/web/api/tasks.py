@@ -10,10 +10,10 @@ from uuid import UUID
 import orjson
 
 from kling_relay.core import ledger
-from kling_relay.core.errors import NotFound, RateLimited, Unavailable
+from kling_relay.core.errors import Fault, InvalidRequest, NotFound, RateLimited, Unavailable
 from kling_relay.core.event import rfc3339, webhook_id
 from kling_relay.core.money import format_amount
-from kling_relay.core.operation import Kind, operation_of
+from kling_relay.core.operation import operation_of
 from kling_relay.core.order import unknown_fields
 from kling_relay.core.rulebook import Rulebook
 from kling_relay.core.task import FINAL
@@ -41,6 +41,9 @@ _CHECK_CLIENT_EVERY = 5.0
 async def list_tasks(request: Request[TaskListQuery]) -> Response:
     """Return a page of tasks, newest first."""
     query = request.query
+    rulebook = request.context.rulebook
+    if not set(query.kind or ()) <= set(rulebook.kinds):
+        raise InvalidRequest(faults=[Fault("kind", f"must be one of {', '.join(rulebook.kinds)}")])
     task_filter = listing.TaskFilter(
         statuses=[status for name in query.status or () for status in listing.statuses_of(name)] or None,
         kinds=query.kind,
@@ -152,7 +155,7 @@ async def _counted_waiter(request: AnyRequest) -> AsyncIterator[None]:
 
 def _detail_json(detail: TaskDetails, rulebook: Rulebook) -> dict[str, Any]:
     status = detail.view.status
-    rules = rulebook.operations[operation_of(Kind(detail.view.shown["kind"]))]
+    rules = rulebook.operations.get(operation_of(detail.view.shown["kind"]))
     submission = None
     if detail.state is not None:
         submission = {
@@ -167,7 +170,7 @@ def _detail_json(detail: TaskDetails, rulebook: Rulebook) -> dict[str, Any]:
         "mode": detail.mode,
         "duration": detail.duration,
         "fields": detail.fields,
-        "unknown_fields": unknown_fields(rules, detail.fields),
+        "unknown_fields": unknown_fields(rules, detail.fields) if rules else (),
         "trace": detail.trace,
         "is_final": status in FINAL,
         "submission": submission,

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from kling_relay.core.operation import Kind
 from kling_relay.web.models.fields import Moment, RequestModel, ResponseModel, split
 
 GroupBy = Literal["day", "month", "kind", "model", "mode", "key", "client", "currency"]
@@ -35,7 +34,7 @@ class QuoteResponse(ResponseModel):
     prices: str = Field(description="the price list, name@version")
     listed: bool = Field(description="whether the price list has a price for the order's model")
     lines: list[str] = Field(description="how the amount is made up")
-    kind: Kind
+    kind: str
 
 
 class UsageLineResponse(ResponseModel):

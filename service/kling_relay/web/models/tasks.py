@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kling_relay.core.operation import Kind
 from kling_relay.web.models.fields import (
     ClientStatus,
     Moment,
@@ -18,7 +17,7 @@ from kling_relay.web.models.fields import (
 
 class TaskListQuery(PageQuery):
     status: Annotated[list[ClientStatus], BeforeValidator(split)] | None = None
-    kind: Annotated[list[Kind], BeforeValidator(split)] | None = None
+    kind: Annotated[list[SearchText], BeforeValidator(split)] | None = None
     since: Moment | None = None
     until: Moment | None = None
     text: SearchText | None = Field(None, description="text to search for in ids, models and orders")
@@ -35,7 +34,7 @@ class TaskResponse(ResponseModel):
 
     task_id: str
     external_task_id: str | None
-    kind: Kind
+    kind: str
     task_status: ClientStatus
     task_status_msg: str
     created_at: int

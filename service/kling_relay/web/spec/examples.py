@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
+from kling_relay.core.rulebook import OperationRules
+from kling_relay.core.validation import SIMPLE
+
 _PICTURE = (
     "iVBORw0KGgoAAAANSUhEUgAAAUAAAAFAAQAAAADl65gHAAAAOElEQVR42u3KoQEAAAwCIP9/envBYoNMrhRRFEVRFEVRFEVRFEVRFEVRFEVRFEVR"
     "HEYAAAAAgJEHx5bjtEmozpIAAAAASUVORK5CYII="
@@ -47,3 +51,24 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
         "task_result": {"videos": [{"id": "1", "url": "https://cdn.example.com/video.mp4", "duration": "5.1"}]},
     },
 }
+
+
+def smallest_order(rules: OperationRules) -> dict[str, Any]:
+    """Return an order of the fields that an operation requires, with a value that each rule allows."""
+    names = [name for name, rule in rules.fields.items() if rule.required]
+    names += [group[0] for group in rules.at_least_one if not set(group) & set(names)]
+    return {name: _value(rules.fields[name]) for name in names}
+
+
+def _value(rule: Rule) -> Any:
+    match rule:
+        case Text():
+            return "A rabbit reads a newspaper"[: rule.max_length]
+        case Number():
+            return rule.low
+        case Choice():
+            return rule.values[0]
+        case Picture():
+            return _PICTURE
+        case Camera():
+            return {"type": next(kind for kind in rule.types if kind != SIMPLE)}

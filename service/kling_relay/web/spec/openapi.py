@@ -1,20 +1,21 @@
 """The OpenAPI document, made from the routes, their models, the rule book and the table of error codes."""
 
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kling_relay.core.errors import CODES
+from kling_relay.core.rulebook import Rulebook
 from kling_relay.web.api.kling import IDEMPOTENCY_KEY, UNKNOWN_FIELDS
 from kling_relay.web.http.body import BodyLimit
 from kling_relay.web.http.routing import AnyRoute, Api
 from kling_relay.web.models.fields import CURSOR_PATTERN, ResponseModel
-from kling_relay.web.routes import ROUTES
-from kling_relay.web.spec.examples import BODIES
+from kling_relay.web.routes import routes
+from kling_relay.web.spec.examples import BODIES, smallest_order
 from kling_relay.web.spec.schemas import (
     ERRORS,
     for_generators,
@@ -73,12 +74,13 @@ _HEADERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of all routes."""
+@lru_cache(maxsize=4)
+def document(rulebook: Rulebook) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all routes; orders are described by `rulebook`."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    served = routes(rulebook)
+    for route in served:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, rulebook)
     described = {
         "openapi": "3.1.0",
         "info": {
@@ -101,8 +103,8 @@ def document() -> dict[str, Any]:
                 },
             },
             "schemas": {
-                **_model_schemas(),
-                **order_schemas(),
+                **_model_schemas(served),
+                **order_schemas(rulebook),
                 **ERRORS,
                 "StreamedEvent": stream_event_schema(CURSOR_PATTERN),
             },
@@ -116,8 +118,8 @@ def component(model: type[BaseModel]) -> str:
     return model.__name__.removesuffix("Response")
 
 
-def _model_schemas() -> dict[str, Any]:
-    models = {model for route in ROUTES for model in (route.body, route.response) if model is not None}
+def _model_schemas(served: Iterable[AnyRoute]) -> dict[str, Any]:
+    models = {model for route in served for model in (route.body, route.response) if model is not None}
     _, schemas = models_json_schema(
         [
             (model, "serialization" if issubclass(model, ResponseModel) else "validation")
@@ -142,18 +144,18 @@ def _renamed(value: Any) -> Any:
     return [_renamed(item) for item in value] if isinstance(value, list) else value
 
 
-def _operation(route: AnyRoute) -> dict[str, Any]:
+def _operation(route: AnyRoute, rulebook: Rulebook) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "tags": [next(tag for prefix, tag in _TAG_BY_PREFIX if route.path.startswith(prefix))],
-        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route, rulebook), *_header_parameters(route)],
         "responses": _responses(route),
         "security": [] if route.scope is None else [{"key": []}, {"apiKey": []}],
     }
     if route.scope is not None:
         operation["x-scope"] = route.scope.value
-    if (body := _body(route)) is not None:
+    if (body := _body(route, rulebook)) is not None:
         operation["requestBody"] = body
     return operation
 
@@ -165,7 +167,7 @@ def _path_parameters(route: AnyRoute) -> list[dict[str, Any]]:
     ]
 
 
-def _query_parameters(route: AnyRoute) -> list[dict[str, Any]]:
+def _query_parameters(route: AnyRoute, rulebook: Rulebook) -> list[dict[str, Any]]:
     if route.api is Api.KLING and route.name.startswith("list_"):
         return [
             {"name": "pageNum", "in": "query", "schema": _whole_number(1, 1000, default=1)},
@@ -175,7 +177,11 @@ def _query_parameters(route: AnyRoute) -> list[dict[str, Any]]:
         return []
     schema = route.query.model_json_schema(ref_template=_REF + "{model}")
     required = set(schema.get("required", ()))
-    return [_parameter(name, field, schema, required) for name, field in schema.get("properties", {}).items()]
+    parameters = [_parameter(name, field, schema, required) for name, field in schema.get("properties", {}).items()]
+    for parameter in parameters:
+        if parameter["name"] == "kind":
+            parameter["schema"]["items"] = {"type": "string", "enum": list(rulebook.kinds)}
+    return parameters
 
 
 def _parameter(name: str, field: Mapping[str, Any], root: Mapping[str, Any], required: set[str]) -> dict[str, Any]:
@@ -211,7 +217,7 @@ def _header_parameters(route: AnyRoute) -> list[dict[str, Any]]:
     ]
 
 
-def _body(route: AnyRoute) -> dict[str, Any] | None:
+def _body(route: AnyRoute, rulebook: Rulebook) -> dict[str, Any] | None:
     """Return the request's body with an example; a body without members may be left out, and has none."""
     media_type, required = "application/json", True
     schema: dict[str, Any]
@@ -225,8 +231,14 @@ def _body(route: AnyRoute) -> dict[str, Any] | None:
         schema, required = {"$ref": _REF + component(route.body)}, bool(route.body.model_fields)
     else:
         return None
-    example = {"example": BODIES[route.name]} if required else {}
+    example = {"example": _example(route, rulebook)} if required else {}
     return {"required": required, "content": {media_type: {"schema": schema, **example}}}
+
+
+def _example(route: AnyRoute, rulebook: Rulebook) -> Mapping[str, Any]:
+    if route.name.startswith("order_") and route.name not in BODIES:
+        return smallest_order(rulebook.operations[route.path.removeprefix("/kling/v1/")])
+    return BODIES[route.name]
 
 
 def _responses(route: AnyRoute) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kling_relay.core.event import EventType
-from kling_relay.core.operation import Operation
 from kling_relay.core.order import MAX_EXTERNAL_ID, MODEL_NAME
 from kling_relay.core.rule import Camera, Choice, Number, Picture, Rule, Text
 from kling_relay.core.rulebook import ANY_MODEL, OperationRules, Rulebook
 from kling_relay.core.validation import MAX_URL, SIMPLE
-from kling_relay.provider.rulebook_file import load_rulebook
 
 SIGNATURE_HEADERS = {
     "webhook-id": "The id of the event, the same on every attempt: deduplicate by it",
@@ -65,12 +63,11 @@ def _with_null_as_type(schema: dict[str, Any]) -> dict[str, Any]:
 def order_name(path: str) -> str:
     """Return the name of the order schema of an operation, or of an operation's path."""
     operation = path.removeprefix("/kling/v1/")
-    return "".join(part.capitalize() for part in re.split(r"[/_]", operation)) + "Order"
+    return "".join(part.capitalize() for part in re.split(r"[^a-z0-9]+", operation)) + "Order"
 
 
-def order_schemas() -> dict[str, Any]:
-    """Return one order schema per operation, those of quotes, and what they refer to."""
-    book = load_rulebook("seed")
+def order_schemas(book: Rulebook) -> dict[str, Any]:
+    """Return one order schema per operation of the rule book, those of quotes, and what they refer to."""
     hook = {
         "type": "string",
         "format": "uri",
@@ -86,7 +83,7 @@ def order_schemas() -> dict[str, Any]:
     )
     schemas = _camera_schemas(book)
     for operation, rules in book.operations.items():
-        name = order_name(operation.value)
+        name = order_name(operation)
         order = {
             "type": "object",
             "description": about,
@@ -105,18 +102,18 @@ def order_schemas() -> dict[str, Any]:
     return {**schemas, "QuoteRequest": _quote_request(tuple(book.operations))}
 
 
-def _quoted(order: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
+def _quoted(order: Mapping[str, Any], operation: str) -> dict[str, Any]:
     """Return the schema of an order whose price is asked for. Generated clients go by its `operation`."""
     return {
         **order,
         "description": "An order whose price is asked for. A `kind` may stand for the `operation`.",
         "required": ["operation", *order["required"]],
-        "properties": {"operation": {"type": "string", "enum": [operation.value]}, **order["properties"]},
+        "properties": {"operation": {"type": "string", "enum": [operation]}, **order["properties"]},
     }
 
 
-def _quote_request(operations: Sequence[Operation]) -> dict[str, Any]:
-    references = {operation.value: f"{_REF}Quoted{order_name(operation.value)}" for operation in operations}
+def _quote_request(operations: Sequence[str]) -> dict[str, Any]:
+    references = {operation: f"{_REF}Quoted{order_name(operation)}" for operation in operations}
     return {
         "oneOf": [{"$ref": reference} for reference in references.values()],
         "discriminator": {"propertyName": "operation", "mapping": references},
@@ -167,7 +164,9 @@ def _camera_schemas(book: Rulebook) -> dict[str, Any]:
     All operations of the book have the same one.
     """
     rules = [rule for operation in book.operations.values() for rule in operation.fields.values()]
-    rule = next(rule for rule in rules if isinstance(rule, Camera))
+    rule = next((rule for rule in rules if isinstance(rule, Camera)), None)
+    if rule is None:
+        return {}
     axis: dict[str, Any] = {"type": "number", "minimum": -rule.span, "maximum": rule.span, "not": {"const": 0}}
     other_types = [kind for kind in rule.types if kind != SIMPLE]
     return {
