@@ -26,7 +26,7 @@ class RateLimit:
     """Counts the requests of each key: `rate` a second, and `burst` at once; `name` is that of the policy."""
 
     def __init__(self, name: str, rate: float, burst: int, clock: Callable[[], float]) -> None:
-        self._name = name
+        self._quoted = f'"{name}";r='
         self._rate = rate
         self._burst = burst
         self._clock = clock
@@ -36,12 +36,16 @@ class RateLimit:
     def count(self, key: UUID) -> None:
         """Count one request of a key. Raises RateLimited."""
         now = self._clock()
-        bucket = self._buckets.pop(key, None) or _Bucket(self._burst, now)
-        self._buckets[key] = bucket
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        bucket.tokens = min(self._burst, bucket.tokens + max(0.0, now - bucket.at) * self._rate)
-        bucket.at = now
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = _Bucket(self._burst, now)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+            tokens = bucket.tokens + (now - bucket.at) * self._rate
+            bucket.tokens = min(self._burst, tokens)
+            bucket.at = now
         if bucket.tokens < 1:
             raise RateLimited(retry_after=(1 - bucket.tokens) / self._rate)
         bucket.tokens -= 1
@@ -50,8 +54,8 @@ class RateLimit:
         """Return the policy, and what of it is left to a key."""
         bucket = self._buckets.get(key)
         tokens = self._burst if bucket is None else bucket.tokens
-        seconds_to_full = round((self._burst - tokens) / self._rate)
-        return {POLICY: self._policy, STATE: f'"{self._name}";r={int(tokens)};t={seconds_to_full}'}
+        seconds_to_full = (self._burst - tokens) / self._rate
+        return {POLICY: self._policy, STATE: f"{self._quoted}{int(tokens)};t={int(seconds_to_full + 0.5)}"}
 
 
 class RateLimits:
