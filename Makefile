@@ -46,6 +46,9 @@ bench: setup ## run the benchmarks, in under ten minutes; results are in bench/r
 bench-compare: setup ## run benchmarks on a commit and on this tree, in turns, and print the ratios (BASE=main)
 	@$(BIN)/python -m bench.compare $(or $(BASE),main) $(ARGS)
 
+bench-pinned: setup ## run the end-to-end load with cores for each part, and say what was the limit
+	@$(BIN)/python -m bench.pinned $(ARGS)
+
 bench-full: setup ## run the benchmarks with growth and soak too
 	@$(BIN)/python -m bench --full $(ARGS)
 
@@ -74,7 +77,7 @@ clean: ## remove .venv and the files of tools, but not .relay, which has the dat
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup run test test-fast check bench bench-compare bench-full faults format docs images revision lock clean
+.PHONY: help setup run test test-fast check bench bench-compare bench-pinned bench-full faults format docs images revision lock clean
 
 $(MADE): requirements/dev.txt pyproject.toml
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \

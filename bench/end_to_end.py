@@ -31,7 +31,7 @@ async def rate(environment: Environment, seconds: float, cpu_times: CpuTimes) ->
             started_at, before = loop.time(), (relay.cpu(), environment.cpu())
             requests = Requests(url=relay.url, paths=paths, body=fixtures.CALLBACK)
             load = await full_load(requests, connections=CONNECTIONS, seconds=seconds)
-            moves = await _wait_for_last(connection, subscriber.url)
+            moves = await wait_for_last(connection, subscriber.url)
             elapsed = loop.time() - started_at
             cpu_times["service"].append((relay.cpu() - before[0]) / moves * 1e6)
             cpu_times["PostgreSQL"].append((environment.cpu() - before[1]) / moves * 1e6)
@@ -44,7 +44,7 @@ async def rate(environment: Environment, seconds: float, cpu_times: CpuTimes) ->
     return moves / elapsed
 
 
-async def _wait_for_last(connection: Connection, subscriber: str) -> int:
+async def wait_for_last(connection: Connection, subscriber: str) -> int:
     """Wait until every event has arrived everywhere, and return the number of events."""
     async with asyncio.timeout(_TIMEOUT):
         while True:

@@ -4,6 +4,7 @@ from typing import Any
 
 from bench.compare import compared
 from bench.figures import Figure
+from bench.pinned import PARTS, divided, limits, parse_cores
 
 
 def result(rate: float, ceiling: float, cpu: float, p99: float) -> dict[str, Any]:
@@ -51,3 +52,20 @@ def test_a_history_keeps_medians_of_three_digits() -> None:
         "ratio": 0.411,
         "µs": 33.3,
     }
+
+
+def test_cores_are_divided_among_all_parts_and_shared_if_they_are_few() -> None:
+    assert parse_cores("0-2,5") == [0, 1, 2, 5]
+    assert divided([0, 1]) == {"service": [0], "postgres": [1], "load": [1], "subscribers": [1]}
+    for count in range(1, 20):
+        cores = divided(list(range(count)))
+        assert set(cores) == set(PARTS)
+        assert all(cores.values())
+
+
+def test_the_limit_is_the_group_of_parts_whose_cores_were_busy() -> None:
+    cores = divided([0, 1])
+    used = {"service": 9.5, "postgres": 3.0, "load": 2.0, "subscribers": 1.0}
+    assert limits(cores, used, 10) == ["service"]
+    assert limits(cores, used | {"postgres": 6.5}, 10) == ["service", "postgres and load and subscribers"]
+    assert limits(cores, dict.fromkeys(PARTS, 1.0), 10) == []
