@@ -175,7 +175,7 @@ class ServerConnection(web.RequestHandler):
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._waiter is not None and not self._messages:  # between two requests: it is a part of a head
+        if self._current_request is None and not self._messages:  # between two requests: it is a part of a head
             self._head_size += len(data)
             if self._head_size > self._max_head:
                 self._refuse_head()
