@@ -14,6 +14,7 @@ from playwright.async_api import Locator, Page, expect
 
 from kling_relay.core import callback_token
 from tests.browser.conftest import Open
+from tests.support.api_document import BOOK
 from tests.support.browsing import Complaints
 from tests.support.service import KEY, Relay
 
@@ -33,7 +34,9 @@ async def reference(open_page: Open, relay: Relay) -> Page:
 async def example_of(section: Locator, relay: Relay) -> str:
     """Return the code of an operation's example, with the whole key, and existing things in its path."""
     code = (await section.locator(".code pre").first.inner_text()).replace(SHORT_KEY, KEY)
-    task = await relay.submit()
+    task = await relay.submit(
+        operation=_operation_of(str(await section.get_attribute("id"))), image="https://example.com/a.png"
+    )
     subscription = (await relay.subscribe(HOOK))["id"]
     _, tested = await relay.call("POST", f"/v1/subscriptions/{subscription}/test", json={})
     values = {
@@ -43,6 +46,11 @@ async def example_of(section: Locator, relay: Relay) -> str:
         "TOKEN": callback_token.make(relay.parts.context.callback_keys, UUID(task)),
     }
     return re.sub(rf"(?<=/)({'|'.join(values)})\b", lambda match: str(values[match[1]]), code)
+
+
+def _operation_of(route: str) -> str:
+    """Return the operation whose tasks a route shows; any for other routes."""
+    return next((path for path in BOOK.operations if route.endswith(path.replace("/", "_"))), "videos/text2video")
 
 
 @asynccontextmanager
