@@ -27,8 +27,8 @@ run: setup ## run the demo: the service with a sandbox provider and one order of
 test: setup ## run all tests, against a real PostgreSQL (ARGS='tests/unit/test_settings.py -k word')
 	@$(BIN)/pytest $(ARGS)
 
-test-fast: setup ## run the tests without processes, browser and long tests: under a minute
-	@$(BIN)/pytest -m 'not process and not browser and not long' $(ARGS)
+test-fast: setup ## run the tests without faults, processes, browser and long tests: about a minute
+	@$(BIN)/pytest $(addprefix --ignore tests/,faults browser operations) -m 'not process and not browser and not long' $(ARGS)
 
 check: setup ## check style, types, import contracts, schema and generated documents
 	$(BIN)/ruff check .

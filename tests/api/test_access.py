@@ -75,6 +75,7 @@ async def test_a_key_can_do_only_what_its_scopes_allow(
         assert (status, body["code"]) == (403, 1103)
 
 
+@pytest.mark.long
 async def test_a_revoked_key_is_refused_within_five_seconds_of_use(api: ApiServer) -> None:
     key = await api.create_key("leaving")
     assert (await api.get("/v1/tasks", key))[0] == 200

@@ -112,6 +112,7 @@ async def test_the_event_log_is_read_to_its_end_and_followed(served: ApiServer, 
     assert [event.id async for event in relay.events(type="task.succeed", limit=1)] == [logged[1].id]
 
 
+@pytest.mark.long
 async def test_every_method_for_subscriptions_and_money_works(relay: Relay) -> None:
     async with subscriber() as other:
         created = await relay.subscribe(

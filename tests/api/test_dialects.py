@@ -21,6 +21,7 @@ async def test_the_official_dialect_works_with_each_form_of_credentials(database
         assert known.order.external_task_id == task
 
 
+@pytest.mark.long
 async def test_an_order_with_a_lost_response_is_found_by_its_external_task_id(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),
@@ -31,6 +32,7 @@ async def test_an_order_with_a_lost_response_is_found_by_its_external_task_id(da
         assert len(sandbox.tasks) == 1
 
 
+@pytest.mark.long
 async def test_signed_callbacks_are_trusted_and_forged_ones_cause_a_poll(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=QUICK, secret=SIGNED)) as (_, provider),

@@ -137,6 +137,7 @@ def test_the_openapi_document_names_its_server_and_leaves_deliveries_to_asyncapi
     assert "/asyncapi.json" in document["info"]["description"]
 
 
+@pytest.mark.long
 async def test_every_example_of_a_body_is_accepted(database: str) -> None:
     async with serve_api(database) as api:
         accepted = set()

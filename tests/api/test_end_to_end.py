@@ -79,6 +79,7 @@ async def test_a_callback_that_overtakes_the_response_finds_its_task(database: s
         assert [event["data"]["sequence"] for event in events] == list(range(1, len(events) + 1))
 
 
+@pytest.mark.long
 async def test_a_callback_resolves_a_task_whose_response_was_lost(database: str) -> None:
     async with sandboxed() as (sandbox, provider), running(database, provider, provider_timeout="1s") as relay:
         task = await relay.submit("a rabbit [timeout-after-accept]")
@@ -86,6 +87,7 @@ async def test_a_callback_resolves_a_task_whose_response_was_lost(database: str)
         assert len(sandbox.tasks) == 1
 
 
+@pytest.mark.long
 async def test_lost_callbacks_are_replaced_by_polls(database: str) -> None:
     async with sandboxed() as (_, provider), running(database, provider, sweep_after="1s") as relay:
         task = await relay.submit("a rabbit [lose]")

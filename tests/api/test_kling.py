@@ -191,6 +191,7 @@ async def test_every_response_has_a_date_and_a_server(api: ApiServer, method: st
     assert headers.get("X-Content-Type-Options") == (None if method == "OPTIONS" else "nosniff")
 
 
+@pytest.mark.long
 async def test_an_order_with_two_large_images_is_accepted(api: ApiServer) -> None:
     picture = large_picture(9_500_000)
     body = io.BytesIO(orjson.dumps({"image": picture, "image_tail": picture}))
@@ -199,6 +200,7 @@ async def test_an_order_with_two_large_images_is_accepted(api: ApiServer) -> Non
     assert len(api.provider.orders[0]["image"]) > 12_000_000
 
 
+@pytest.mark.long
 async def test_an_order_beyond_the_size_limit_is_refused(api: ApiServer) -> None:
     status, body = await api.call("POST", "/kling/v1/videos/image2video", data=io.BytesIO(bytes(33 * 1024 * 1024)))
     assert (status, body["code"]) == (413, 1205)

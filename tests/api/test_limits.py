@@ -97,6 +97,7 @@ async def test_a_callback_that_cannot_be_recorded_gets_5xx(database: str, error:
     [("/callbacks", 1 << 20), ("/v1/subscriptions", 1 << 20), ("/kling/v1/videos/text2video", 1 << 25)],
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.long
 async def test_a_body_beyond_its_limit_gets_413(api: ApiServer, path: str, limit: int, is_chunked: bool) -> None:
     target = callback_path(await api.order()) if path == "/callbacks" else path
 
@@ -145,6 +146,7 @@ async def test_the_ports_of_urls_are_limited_by_a_setting(database: str) -> None
         assert (await api.call("POST", "/v1/subscriptions", json={"url": "https://x.example/"}))[0] == 201
 
 
+@pytest.mark.long
 async def test_a_body_that_does_not_arrive_gets_408(database: str) -> None:
     async with serve_api(database, RequestLimits(body_seconds=0.1)) as api:
         head = f"POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"

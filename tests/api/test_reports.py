@@ -40,6 +40,7 @@ def test_every_route_that_returns_many_rows_is_a_report() -> None:
     assert reports - lists == {"show_usage", "show_budget", "show_overview", "retry_deliveries"}
 
 
+@pytest.mark.long
 async def test_nothing_but_reports_waits_for_reports(database: str) -> None:
     async with serve_api(database, RequestLimits(report_seconds=0.2)) as api:
         task = await api.order()

@@ -196,6 +196,7 @@ async def test_a_refused_callback_is_not_tried_again_unless_it_was_asked_for() -
         assert [callback.answer for callback in stage.sandbox.callbacks] == [503, 200]
 
 
+@pytest.mark.long
 async def test_retries_go_on_until_a_2xx() -> None:
     async with scene(Profile(seconds=QUICK, callbacks=("succeed",), callback_tries=2)) as stage:
         stage.answers[:] = [503]

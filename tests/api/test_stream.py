@@ -235,6 +235,7 @@ async def test_a_stream_without_chunks_is_sent_to_an_old_client(api: ApiServer) 
     await eventually(lambda: api.application.state.streams.count == 0, within=10)
 
 
+@pytest.mark.long
 async def test_a_revoked_keys_stream_ends(api: ApiServer) -> None:
     key = await api.create_key("leaving")
     async with stream(api, key=key) as reader:

@@ -160,6 +160,7 @@ async def test_a_subscription_is_paused_and_resumed(api: ApiServer) -> None:
     assert (status, refused["code"]) == (409, 1204)
 
 
+@pytest.mark.long
 async def test_secrets_rotate_with_an_overlap(api: ApiServer) -> None:
     created = await subscribe(api)
     _, second = await api.post(f"/v1/subscriptions/{created['id']}/rotate-secret", {"overlap_seconds": 60})
@@ -390,6 +391,7 @@ async def test_a_test_event_goes_to_one_subscription_only(api: ApiServer) -> Non
     assert json.loads(delivery["body"])["data"]["subscription_id"] == subscription
 
 
+@pytest.mark.long
 async def test_the_secret_of_hooks_can_be_read_and_rotated(api: ApiServer) -> None:
     _, first = await api.get("/v1/hook-secret")
     _, again = await api.get("/v1/hook-secret")

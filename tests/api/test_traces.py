@@ -110,6 +110,7 @@ async def test_one_trace_leads_from_the_client_over_the_provider_to_the_subscrib
     assert collected.resources[0]["service.name"] == "kling-relay"
 
 
+@pytest.mark.long
 async def test_polls_of_the_provider_are_part_of_their_tasks_trace(database: str) -> None:
     async with (
         collector() as collected,

@@ -73,6 +73,7 @@ def variables(path: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.id
 
 
+@pytest.mark.long
 def test_no_text_has_a_phrase_that_sounds_translated() -> None:
     pattern = re.compile("|".join(PHRASES), re.IGNORECASE)
     others = [path for path in tracked() if path.endswith(OTHER_TEXTS) and "/vendor/" not in path]
@@ -95,6 +96,7 @@ def test_plain_english_passes(sentence: str) -> None:
     assert not re.search("|".join(PHRASES), sentence, re.IGNORECASE)
 
 
+@pytest.mark.long
 def test_no_docstring_begins_with_the_name_of_a_class_instead_of_a_verb() -> None:
     docstrings = [
         (path, ast.get_docstring(node) or "")
@@ -125,6 +127,7 @@ def test_every_module_name_is_in_the_glossary_or_a_common_term() -> None:
     assert {path: name for path, name in names.items() if set(name.split("_")) - known - {"init", "main"}} == {}
 
 
+@pytest.mark.long
 def test_limits_are_called_max_and_min() -> None:
     vague = re.compile(r"_?(MOST|LONGEST|LEAST|SHORTEST|LARGEST)_")
     names = [f"{path}:{line}: {name}" for path in modules() for line, name in variables(path) if vague.match(name)]
@@ -136,6 +139,7 @@ def test_variables_of_the_service_are_called_for_what_they_hold() -> None:
     assert names == []
 
 
+@pytest.mark.long
 def test_the_name_of_a_test_has_a_subject() -> None:
     names = [
         node.name

@@ -55,6 +55,7 @@ async def test_a_subscriber_that_hangs_holds_up_nobody_else(box: Outbox) -> None
         await hand.die()
 
 
+@pytest.mark.long
 async def test_a_broken_subscriber_is_only_probed_and_holds_up_nobody_else(box: Outbox) -> None:
     network = Network(answers={"http://bad.example/": _fail})
     bad, good = await box.subscribe("http://bad.example/", max_in_flight=5), await box.subscribe(GOOD_URL)
@@ -68,6 +69,7 @@ async def test_a_broken_subscriber_is_only_probed_and_holds_up_nobody_else(box: 
         await eventually(box.is_done, 20)
 
 
+@pytest.mark.long
 async def test_a_broken_subscriber_holds_one_delivery_and_is_probed_again_after_a_failed_probe(box: Outbox) -> None:
     network = Network(answers={"http://bad.example/": _fail})
     bad = await box.subscribe("http://bad.example/", max_in_flight=5)
@@ -162,6 +164,7 @@ async def _left_is(box: Outbox, count: int) -> bool:
     return await box.pending() == count
 
 
+@pytest.mark.long
 async def test_a_pause_and_its_end_hold_within_two_seconds(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(GOOD_URL)
@@ -176,6 +179,7 @@ async def test_a_pause_and_its_end_hold_within_two_seconds(box: Outbox) -> None:
         await eventually(lambda: len(network.posts) == 4, 2)
 
 
+@pytest.mark.long
 async def test_a_new_secret_signs_within_two_seconds(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(GOOD_URL)
@@ -269,6 +273,7 @@ async def test_workers_share_the_shards_and_nothing_is_delivered_twice(box: Outb
     assert Counter(Counter(one.posts + two.posts).values()) == {1: 1000}
 
 
+@pytest.mark.long
 async def test_a_dead_workers_shards_are_taken_over_and_nothing_is_lost(box: Outbox) -> None:
     quick = FetchTunables(heartbeat=0.1, lease=1.0)
     one, two = Network(), Network()
@@ -297,6 +302,7 @@ async def test_a_worker_that_leaves_gives_its_shards_back_at_once(box: Outbox) -
         await eventually(lambda: len(second.fetch.shards) == 256, 3)
 
 
+@pytest.mark.long
 async def test_the_time_of_a_probe_is_known_to_the_database_while_a_subscriber_is_broken(box: Outbox) -> None:
     network = Network(answers={"http://bad.example/": _fail})
     bad = await box.subscribe("http://bad.example/", max_in_flight=5)
@@ -333,6 +339,7 @@ async def test_a_probe_of_a_former_worker_is_forgotten_by_the_next(box: Outbox) 
         await eventually(is_forgotten)
 
 
+@pytest.mark.long
 async def test_nothing_is_signed_with_secrets_that_were_read_long_ago(box: Outbox) -> None:
     good = await box.subscribe(GOOD_URL)
     async with worker(box.database, Network()) as hand:

@@ -77,6 +77,7 @@ async def test_a_delivery_that_was_committed_late_is_not_passed_over(box: Outbox
     await late.close()
 
 
+@pytest.mark.long
 async def test_a_delivery_far_behind_the_cursor_is_found_by_the_scan(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
@@ -133,6 +134,7 @@ async def test_a_queue_holds_a_bounded_part_of_its_deliveries(box: Outbox) -> No
     assert len(network.posts) == 700
 
 
+@pytest.mark.long
 async def test_an_idle_queue_is_forgotten(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)
@@ -144,6 +146,7 @@ async def test_an_idle_queue_is_forgotten(box: Outbox) -> None:
         await eventually(lambda: len(network.posts) == 2)
 
 
+@pytest.mark.long
 async def test_a_deleted_subscription_is_delivered_nothing_more(box: Outbox) -> None:
     network = Network()
     subscription = await box.subscribe(URL)

@@ -299,6 +299,7 @@ async def test_a_cancelled_request_closes_its_connection() -> None:
         await eventually(lambda: not server.open)
 
 
+@pytest.mark.long
 async def test_many_requests_at_once_each_get_their_own_answer() -> None:
     async with serving(OK) as server, client() as http:
         answers = await asyncio.gather(*(http.post(server.url, {}, str(n).encode()) for n in range(200)))

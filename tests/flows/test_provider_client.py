@@ -211,6 +211,7 @@ async def test_an_order_that_waits_for_a_connection_has_not_left() -> None:
         assert isinstance(await first, Accepted)
 
 
+@pytest.mark.long
 async def test_an_order_that_may_not_be_sent_any_more_leaves_nothing_on_the_connection() -> None:
     received: list[bytes] = []
 

@@ -35,6 +35,7 @@ def test_the_revisions_that_a_release_knows_are_those_of_alembic() -> None:
     assert head() == known.get_current_head()
 
 
+@pytest.mark.long
 async def test_several_migrators_at_once_all_succeed(postgres: Server) -> None:
     async with fresh_database(postgres, template="template0") as url:
         assert await current(url) is None

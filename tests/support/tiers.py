@@ -1,7 +1,7 @@
 """Tiers of tests. Markers follow from what a test uses, so that nobody can forget them.
 
 `db`: it uses a PostgreSQL. `process`: it starts processes of its own. `browser`: it drives one. Only `long`, for a
-test that takes more than about five seconds, is written beside the test.
+test that takes more than about a second, is written beside the test.
 
 The slow tests are distributed first and one by one, so that no worker is left with many of them at the end. The others
 go to a worker by files; so do slow ones that are not `long` and share what a fixture makes once for their file.

@@ -93,6 +93,7 @@ def test_an_invalid_delivery_id_is_none(text: str) -> None:
 
 
 @given(st.text(max_size=80))
+@pytest.mark.long
 def test_any_text_is_a_delivery_id_or_none(text: str) -> None:
     delivery = parse_delivery_id(text)
     assert delivery is None or delivery.text == text

@@ -78,6 +78,7 @@ def test_no_bytes_raise_an_exception(noise: bytes) -> None:
 
 
 @given(st.text(max_size=400))
+@pytest.mark.long
 def test_no_text_raises_an_exception(noise: str) -> None:
     read_base64(noise)
     read_base64("data:image/png;base64," + noise)

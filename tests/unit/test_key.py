@@ -20,6 +20,7 @@ def test_a_key_contains_its_id_and_all_its_random_bits(identifier: UUID, chance:
 
 
 @given(st.text())
+@pytest.mark.long
 def test_any_text_can_be_a_key_and_has_one_id(text: str) -> None:
     assert key.key_id(text) == key.key_id(text)
     assert len(key.digest(text)) == 32

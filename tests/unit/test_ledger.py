@@ -43,6 +43,7 @@ def sums(entries: list[Entry]) -> tuple[Decimal, Decimal]:
 
 
 @given(quotes, st.lists(signals, max_size=12))
+@pytest.mark.long
 def test_a_task_reserves_once_and_ends_in_exactly_one_of_settle_or_release(
     quote: Decimal, received: list[Signal]
 ) -> None:

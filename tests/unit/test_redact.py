@@ -90,6 +90,7 @@ def around_the_cut(limit: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.long
 def test_a_secret_at_the_cut_is_hidden_as_a_whole(name: str) -> None:
     secret = PLANTED[name]
     planted = HIDING.get(name, "it says {} there").format(secret)

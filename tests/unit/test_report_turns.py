@@ -156,6 +156,7 @@ async def test_a_report_that_gives_up_while_it_gets_its_turn_passes_it_on() -> N
             await asyncio.wait_for(stack.enter_async_context(reports.turns.turn(caller(client))), 1)
 
 
+@pytest.mark.long
 async def test_a_key_rests_after_a_long_report_while_others_have_its_connection() -> None:
     reports = Reports(size=1)
     clock = asyncio.get_running_loop().time

@@ -48,6 +48,7 @@ def test_a_success_without_a_file_ends_no_task_that_is_open(signals: list[Signal
 
 
 @given(st.lists(SIGNALS, max_size=30), SIGNALS)
+@pytest.mark.long
 def test_a_repeated_signal_changes_nothing(signals: list[Signal], last: Signal) -> None:
     assert [step.task for step in walk([*signals, last])] == [step.task for step in walk([*signals, last, last])]
 

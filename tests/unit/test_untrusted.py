@@ -55,6 +55,7 @@ def test_any_bytes_in_any_charset_are_returned_without_an_exception(body: bytes,
 
 
 @given(st.text(alphabet=st.characters(codec="gb18030"), max_size=40))
+@pytest.mark.long
 def test_json_in_gb18030_is_read(text: str) -> None:
     quoted = f'"{text}"'
     assert to_utf8(quoted.encode("gb18030"), "application/json; charset=GB2312") == quoted.encode()

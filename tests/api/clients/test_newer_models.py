@@ -50,6 +50,7 @@ ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.long
 async def test_an_order_of_a_newer_model_succeeds(newer: Relay, name: str) -> None:
     operation, order = ORDERS[name]
     task = await newer.submit(**{"prompt": "a rabbit", **order}, operation=operation)

@@ -39,6 +39,7 @@ async def order_and_collect(
 
 
 @pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.long
 async def test_the_standardwebhooks_package_accepts_every_format_and_no_forgery(service: Service, form: str) -> None:
     async with subscriber() as receiver:
         created = await service.relay.subscribe(receiver.url, format=form)

@@ -97,6 +97,7 @@ async def test_the_sdks_requests_are_accepted_and_its_fields_answered(service: S
         assert kind == "images" or (isinstance(result["id"], str) and isinstance(result["duration"], str))
 
 
+@pytest.mark.long
 async def test_an_sdk_gets_its_response_in_time_from_a_slow_provider(service: Service) -> None:
     began = time.monotonic()
     status, body, _ = await service.send("POST", "/v1/videos/text2video", {"prompt": "a [slow:10s]"}, signed())
@@ -107,6 +108,7 @@ async def test_an_sdk_gets_its_response_in_time_from_a_slow_provider(service: Se
 
 
 @pytest.mark.parametrize("operation", ["images/generations", "videos/text2video"])
+@pytest.mark.long
 async def test_an_unfinished_task_has_an_empty_result(service: Service, operation: str) -> None:
     headers = signed()
     _, body, _ = await service.send("POST", f"/v1/{operation}", {"prompt": "a [takes:0.5s]"}, headers)

@@ -40,6 +40,7 @@ async def order(relay: Relay, **more: Any) -> tuple[int, Any]:
     return await relay.call("POST", DOOR, json={"prompt": "a rabbit"}, **more)
 
 
+@pytest.mark.long
 async def test_a_budget_for_ten_sends_the_provider_ten_of_fifty_concurrent_orders(database: str) -> None:
     async with (
         sandboxed() as (sandbox, provider),

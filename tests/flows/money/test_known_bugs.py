@@ -70,6 +70,7 @@ async def test_a_refused_order_releases_its_reserve(database: str) -> None:
         assert used(sandbox) == 0
 
 
+@pytest.mark.long
 async def test_two_processes_that_receive_the_same_failure_release_it_once(database: str) -> None:
     """Every callback comes twice, to both processes at once, and both poll as well."""
     profile = Profile(seconds=QUICK, doubling=1.0, failure=0.5)
@@ -86,6 +87,7 @@ async def test_two_processes_that_receive_the_same_failure_release_it_once(datab
         assert sum(Decimal(charged) for _, _, charged in ledger) == used(sandbox)
 
 
+@pytest.mark.long
 async def test_a_time_out_is_unknown_and_stays_reserved(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=QUICK, callbacks=(), poll_error=1.0)) as (sandbox, url),
@@ -106,6 +108,7 @@ async def test_a_time_out_is_unknown_and_stays_reserved(database: str) -> None:
         assert used(sandbox) == 1
 
 
+@pytest.mark.long
 async def test_a_success_after_the_deadline_is_charged_once_and_not_released_again(database: str) -> None:
     async with (
         sandboxed(Profile(seconds=(4.0, 4.0))) as (sandbox, url),

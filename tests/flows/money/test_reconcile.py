@@ -41,6 +41,7 @@ def used(sandbox: Sandbox) -> Decimal:
 
 @pytest.mark.parametrize("dialect", ["gateway", "kling"])
 @pytest.mark.parametrize("ask_all", [False, True])
+@pytest.mark.long
 async def test_reconciling_finds_no_difference_after_normal_work(database: str, dialect: str, ask_all: bool) -> None:
     prompts = ["a", "b [fail]", "c [charge:7.5]", "d [moderate]", "e [overtake]", "f [timeout-after-accept]", "g"]
     async with (
