@@ -54,6 +54,17 @@ async def raw(api: ApiServer, sent: bytes) -> bytes:
         await writer.wait_closed()
 
 
+async def test_an_answer_before_the_end_of_a_body_announces_that_the_connection_closes(database: str) -> None:
+    """Or the client would send its next request on a connection that is about to close."""
+    async with serve_api(database) as api:
+        head = b"POST /v1/subscriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        whole = await raw(api, head + b"Connection: close\r\n\r\n{}")
+        assert whole.startswith(b"HTTP/1.1 401 ")
+        response = await raw(api, head + b"\r\n{")
+        assert response.startswith(b"HTTP/1.1 401 ")
+        assert b"\r\nConnection: close\r\n" in response
+
+
 async def test_a_forged_callback_token_costs_no_database_query(api: ApiServer) -> None:
     task = await api.order()
     forged = [

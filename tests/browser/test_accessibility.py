@@ -55,6 +55,7 @@ async def test_axe_finds_nothing_in_the_api_reference(open_page: Open, relay: Re
     """All operations look alike: a few of them stand for the others in axe, which takes seconds for the whole page."""
     page = await open_page("tasks", theme=theme)
     await page.goto(f"{relay.url}/docs")
+    await expect(page.locator("section.operation").nth(30)).to_be_attached()
     labels = [await section.get_attribute("aria-label") for section in await page.locator("section.operation").all()]
     assert len(set(labels)) == len(labels) > 30
     section = page.locator("#order_videos_text2video")

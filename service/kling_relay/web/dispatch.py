@@ -86,8 +86,8 @@ class Dispatcher:
             if request.rate_headers:
                 response.headers.update(request.rate_headers)
             response.headers["X-Request-Id"] = request.request_id
-            # the connection will be closed soon, or cannot be read any more, so the client should not reuse it
-            if context.is_draining() or http.content.exception() is not None:
+            # the connection will be closed soon, or cannot be read to the end, so the client should not reuse it
+            if context.is_draining() or http.content.exception() is not None or not http.content.is_eof():
                 response.force_close()
         context.observer.request_answered(
             AnsweredRequest(
