@@ -251,6 +251,7 @@ async def _cause_every_event(relay: Relay, gone: str) -> None:
 
 
 @pytest.mark.parametrize("form", list(BodyFormat))
+@pytest.mark.long
 async def test_deliveries_match_the_asyncapi_document(database: str, form: BodyFormat) -> None:
     document = asyncapi.document()
     async with (

@@ -81,6 +81,7 @@ async def test_an_order_in_gbk_reaches_the_provider_in_utf8(api: ApiServer) -> N
         ("utf-8", "utf-8", "失败"),
     ],
 )
+@pytest.mark.long
 async def test_a_callback_keeps_its_reason_in_any_charset(
     api: ApiServer, charset: str, codec: str, reason: str
 ) -> None:
@@ -113,6 +114,7 @@ async def test_an_unknown_content_encoding_is_refused_in_the_path_s_manner(api: 
         ("deflate", b"\x00\xff"),
     ],
 )
+@pytest.mark.long
 async def test_a_callback_that_cannot_be_decoded_is_kept_as_it_came(api: ApiServer, encoding: str, body: bytes) -> None:
     task = await api.order()
     status, answer = await api.call("POST", callback_path(task), "", headers={"Content-Encoding": encoding}, data=body)
@@ -139,6 +141,7 @@ def raw_deflate(content: bytes) -> bytes:
         ("", ORDER),
     ],
 )
+@pytest.mark.long
 async def test_a_compressed_order_is_accepted(api: ApiServer, encoding: str, body: bytes) -> None:
     status, answer = await api.call("POST", PATH, headers={"Content-Encoding": encoding}, data=body)
     assert status == 200, answer

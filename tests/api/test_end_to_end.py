@@ -15,6 +15,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("operation", BODIES)
+@pytest.mark.long
 async def test_an_order_becomes_a_result_and_each_step_is_delivered_once(database: str, operation: str) -> None:
     async with (
         sandboxed() as (_, provider),

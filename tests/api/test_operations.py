@@ -96,6 +96,7 @@ async def test_an_operation_of_the_book_is_in_the_api_document(book: Rulebook) -
 
 @pytest.mark.parametrize("prefix", ["/kling/v1", "/proxy/kling/v1", "/v1"])
 @pytest.mark.parametrize("path", ["videos/lip-sync", "images/editing/expand", "audio/tts", "account/costs"])
+@pytest.mark.long
 async def test_a_path_that_is_not_served_says_so_in_klings_envelope(api: ApiServer, prefix: str, path: str) -> None:
     status, answer = await api.post(f"{prefix}/{path}", {})
     assert (status, answer["code"]) == (404, 1203)

@@ -92,6 +92,7 @@ FRAMEWORKS: dict[str, tuple[str, Serve]] = {
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.long
 async def test_a_hook_accepts_real_deliveries_and_refuses_a_forged_one(
     database: str, framework: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

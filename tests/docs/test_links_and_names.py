@@ -50,6 +50,7 @@ def links(page: str) -> Iterator[tuple[str, Path, str]]:
 
 
 @pytest.mark.parametrize("page", pages())
+@pytest.mark.long
 def test_every_link_leads_somewhere(page: str) -> None:
     known = {ROOT / path for path in tracked()}
     known |= {directory for path in known for directory in path.parents}

@@ -173,6 +173,7 @@ async def test_a_response_is_read_and_its_connection_used_again(form: str) -> No
 
 
 @pytest.mark.parametrize("form", FINAL)
+@pytest.mark.long
 async def test_a_status_is_the_answer_and_its_connection_is_not_used_again(form: str) -> None:
     raw, expected = FINAL[form]
     async with serving(raw) as server, client() as http:
@@ -261,6 +262,7 @@ async def test_an_idle_connection_is_closed_when_something_arrives_or_its_time_i
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
+@pytest.mark.long
 async def test_a_request_ends_with_its_time(answer: bytes) -> None:
     async with serving(answer) as server, client(timeout=0.2) as http:
         with pytest.raises(TimeoutError):
@@ -268,6 +270,7 @@ async def test_a_request_ends_with_its_time(answer: bytes) -> None:
         await eventually(lambda: not server.open, within=5)
 
 
+@pytest.mark.long
 async def test_a_slow_request_does_not_shorten_or_lengthen_the_time_of_others() -> None:
     async with serving(b"") as slow, serving(OK) as quick, client(timeout=0.5) as http:
         hanging = asyncio.create_task(http.post(slow.url, {}, b"{}"))

@@ -35,6 +35,7 @@ def raising(state: str) -> Statement:
 
 
 @pytest.mark.parametrize("state", NO_CLIENT_FAULT)
+@pytest.mark.long
 async def test_a_server_that_cannot_now_is_unavailable(store: Database, state: str) -> None:
     with pytest.raises(StoreUnavailableError):
         await raising(state).run(store.pool)

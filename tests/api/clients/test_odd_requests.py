@@ -25,6 +25,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.long
 async def test_an_order_and_its_task_work_under_every_spelling_of_a_path(service: Service, path: str) -> None:
     status, body, _ = await service.send("POST", path, {"prompt": "a rabbit"})
     assert (status, body["code"]) == (200, 0), body

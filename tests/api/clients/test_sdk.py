@@ -81,6 +81,7 @@ ORDERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.long
 async def test_the_sdks_requests_are_accepted_and_its_fields_answered(service: Service, name: str) -> None:
     operation, order, expected = ORDERS[name]
     headers = signed()

@@ -77,6 +77,7 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
+@pytest.mark.long
 async def test_orders_of_the_web_uis_forms_are_submitted_polled_and_shown(service: Service, name: str) -> None:
     operation, form, expected = FORMS[name]
     status, body, headers = await service.send("POST", f"/kling/v1/{operation}", form, HEADERS)

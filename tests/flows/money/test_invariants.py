@@ -31,6 +31,7 @@ def random_observation(task: UUID, chance: random.Random) -> Observation:
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.long
 async def test_the_ledger_of_every_task_adds_up_after_any_signals(database: str, seed: int) -> None:
     chance = random.Random(seed)
     async with connect(database) as first, connect(database) as second:

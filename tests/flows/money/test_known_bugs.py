@@ -53,6 +53,7 @@ async def test_a_charge_above_the_reserve_is_settled_in_full(database: str) -> N
 
 
 @pytest.mark.parametrize("word", ["[fail]", "[moderate]"])
+@pytest.mark.long
 async def test_a_failure_releases_what_it_reserved(database: str, word: str) -> None:
     async with sandboxed() as (sandbox, url), running(database, url) as relay:
         task = await relay.submit(f"x {word}")

@@ -19,6 +19,7 @@ RACING = 50
 
 @pytest.mark.parametrize("of_key", [False, True])
 @pytest.mark.parametrize("limit", LIMIT_NAMES)
+@pytest.mark.long
 async def test_a_budget_for_ten_admits_ten_of_fifty_concurrent_orders(database: str, limit: str, of_key: bool) -> None:
     async with connect(database) as first, connect(database) as second:
         client, key = await client_and_key(first)

@@ -60,6 +60,7 @@ async def test_usage_outlives_the_tasks(used: ApiServer) -> None:
         ("", "*/*", False),
     ],
 )
+@pytest.mark.long
 async def test_usage_is_csv_if_the_request_asks_for_it(used: ApiServer, query: str, accept: str, is_csv: bool) -> None:
     status, body, headers = await used.call_with_headers(
         "GET", f"/v1/usage?by=kind,mode{query}", headers={"Accept": accept}
