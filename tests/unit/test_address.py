@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_relay.core.address import PUBLIC_ONLY, Address, DialPolicy, ascii_url, check_url, is_public
+from kling_relay.core.address import PUBLIC_ONLY, Address, DialPolicy, ascii_url, check_url, is_public, local_url
 
 INNER = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254",
@@ -155,3 +155,18 @@ def test_a_host_is_read_by_idna_2008_as_browsers_do(host: str, ascii_name: str) 
 @pytest.mark.parametrize("host", ["a\u200db.example", "\u0301a.example", "ab--ö.example", "ö" * 64 + ".example"])
 def test_a_host_that_idna_2008_forbids_is_refused(host: str) -> None:
     assert check_url(f"https://{host}/") == "must name a valid host"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("localhost", "http://localhost:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("fd00::7", "http://[fd00::7]:8080"),
+        ("[fd00::7]", "http://[fd00::7]:8080"),
+    ],
+)
+def test_every_address_has_a_url_that_can_be_dialled(host: str, url: str) -> None:
+    assert local_url(host, 8080) == url

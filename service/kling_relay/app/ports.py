@@ -14,6 +14,7 @@ import psutil
 
 from kling_relay.app.database import database_url, has_embedded_database
 from kling_relay.app.database_errors import explained
+from kling_relay.core.address import local_url
 from kling_relay.settings import Settings
 from kling_relay.store.postgres.database import connect_once, deployment_id
 from kling_relay.web.api.health import DEPLOYMENT_HEADER
@@ -155,12 +156,10 @@ async def _deployment_at(host: str, port: int) -> str | None:
 
     Raises PortError if it is another program.
     """
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a key, not a bind
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/livez"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN)) as session,
-            session.get(url, allow_redirects=False) as response,
+            session.get(f"{local_url(host, port)}/livez", allow_redirects=False) as response,
         ):
             if DEPLOYMENT_HEADER in response.headers or "X-Request-Id" in response.headers:
                 return response.headers.get(DEPLOYMENT_HEADER, "")

@@ -58,8 +58,9 @@ def calls_service(
 
         async def work() -> int | None:
             from kling_relay.client import Relay  # noqa: PLC0415 - a third of a second that --help does not wait for
+            from kling_relay.core.address import local_url  # noqa: PLC0415 - as above
 
-            async with Relay(url or _address(host, port), key) as relay:
+            async with Relay(url or local_url(host, port), key) as relay:
                 return await act(relay, Output(as_json), **arguments)
 
         with plain_errors(as_json=as_json):
@@ -68,12 +69,6 @@ def calls_service(
             raise click.exceptions.Exit(code)
 
     return command
-
-
-def _address(host: str, port: str) -> str:
-    """Return the address at which this machine reaches a service with these settings."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a key, not a bind
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _demo_key(directory: Path) -> str | None:

@@ -19,6 +19,7 @@ from kling_relay.cli.output import COLOURS
 from kling_relay.cli.subscriber import DemoSubscriber, listening
 from kling_relay.cli.watch import FINAL, task_events
 from kling_relay.client import Event, NotFoundError, Relay, Task, UnauthenticatedError
+from kling_relay.core.address import local_url
 from kling_relay.sandbox.images import draw
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class DemoScript:
         path = Path(settings.data_dir) / DEMO_FILE
         demo_data = _read(path)
         subscriber = DemoSubscriber(lambda event: script.on_event(event), demo_data.secret)  # noqa: PLW0108 - defined below
-        url = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
+        url = local_url(settings.host, settings.port)
         async with listening(subscriber, port):
             key = await _working_key(parts, url, demo_data.key)
             async with Relay(url, key) as relay:

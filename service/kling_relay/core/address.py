@@ -65,6 +65,8 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PLAIN = "".join(map(chr, range(0x21, 0x7F)))
 """Characters of a path or query that are kept; everything that is not ASCII is percent-encoded."""
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - keys, not a bind
+"""An address that stands for all of this machine's cannot be dialled; its loopback address can."""
 
 
 def is_public(ip: Ip) -> bool:
@@ -233,3 +235,9 @@ def _is_encodable(url: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def local_url(host: str, port: int | str) -> str:
+    """Return the URL at which this machine reaches what listens on `host`, which may have the brackets of IPv6."""
+    host = _LOOPBACK.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host and "[" not in host else f"http://{host}:{port}"

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from kling_relay.core.address import local_url
 from kling_relay.core.suggestion import nearest_name
 from kling_relay.settings.groups import (
     ClientSettings,
@@ -111,16 +112,12 @@ class Settings(
     @property
     def own_url(self) -> str:
         """The address of this service for the provider, without a trailing slash."""
-        return self.public_url or self._listening_url()
+        return self.public_url or local_url(self.host, self.port)
 
     @property
     def service_url(self) -> str:
         """The address of the service for the command line, without a trailing slash."""
-        return self.url or self._listening_url()
-
-    def _listening_url(self) -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104  (a key, not a bind)
-        return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{self.port}"
+        return self.url or local_url(self.host, self.port)
 
 
 def read() -> Settings:
