@@ -31,13 +31,10 @@ def kinds_of(operation: str) -> tuple[str, ...]:
 
 def kind_of(operation: str, *, has_image: bool) -> str:
     """Return the kind of an order at `operation`. A picture that is made from a picture is image2image."""
-    match operation:
-        case "images/generations":
-            return "image2image" if has_image else "text2image"
-        case "videos/text2video" | "videos/image2video":
-            return operation.removeprefix("videos/")
-        case _:
-            return operation
+    if operation == GENERATIONS:
+        return "image2image" if has_image else "text2image"
+    (kind,) = kinds_of(operation)
+    return kind
 
 
 def makes_of(operation: str) -> str:

@@ -107,9 +107,6 @@ class Quote:
         }
 
 
-_UNITS = {"images": "picture", "audios": "call"}
-
-
 def quote(order: Order, prices: Prices) -> Quote:
     """Return what `order` costs by `prices`; equal orders have equal quotes."""
     rule = next(
@@ -117,7 +114,7 @@ def quote(order: Order, prices: Prices) -> Quote:
         for rule in prices.rules
         if order.kind in rule.kinds and (order.model in rule.models or ANY_MODEL in rule.models)
     )
-    unit = _UNITS.get(order.makes) or f"{order.model} video"
+    unit = "picture" if order.makes == "images" else f"{order.model} video"
     amount, listed, lines = rule.price, rule.listed, [f"{format_amount(rule.price)} per {unit}"]
     for field, factor in rule.factors.items():
         value = order.text_of(field)

@@ -84,7 +84,6 @@ class Provider:
         self._operations: dict[str, Target] = {}
         self._credential = credential(dialect, key)
         self._submit_timeout = submit_timeout
-        self._poll_timeout = poll_timeout
         self._max_response = max_response
         self._http = HTTPClient(
             allowed=None,  # the operator chose the URL
