@@ -181,12 +181,17 @@ async def start_with(directory: Path, settings: dict[str, str]) -> Process:
 @pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_the_sandbox_of_up_keeps_its_port_between_starts(tmp_path: Path) -> None:  # noqa: F811
-    ports = []
-    for _ in range(2):
-        async with up(tmp_path / "data", RELAY_PORT="0", RELAY_METRICS_PORT="0"):
-            ports.append(int((tmp_path / "data" / "sandbox-port").read_text()))
-            with socket.create_connection(("127.0.0.1", ports[-1]), timeout=5):
-                pass
+    """It cannot have the usual one at first, which every service on this machine tries."""
+    ports, file = [], tmp_path / "data" / "sandbox-port"
+    file.parent.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file.write_text(str(taken.getsockname()[1]))
+        for _ in range(2):
+            async with up(tmp_path / "data", RELAY_PORT="0", RELAY_METRICS_PORT="0"):
+                ports.append(int(file.read_text()))
+                with socket.create_connection(("127.0.0.1", ports[-1]), timeout=5):
+                    pass
+        assert taken.getsockname()[1] not in ports
     assert ports[0] == ports[1]
 
 
