@@ -46,10 +46,13 @@ async def browser(shared_browser: Browser) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def relay(browser: Browser, database: str) -> AsyncIterator[Relay]:
-    """The service with a sandbox whose tasks take a moment, so that a page shows them live."""
+    """The service with a sandbox whose tasks take a moment, so that a page shows them live.
+
+    A callback that a busy machine refuses is replaced by a poll within seconds.
+    """
     async with (
         sandboxed(Profile(seconds=(0.4, 0.6))) as (_, provider),
-        running(database, provider, provider_slots="20") as started,
+        running(database, provider, provider_slots="20", sweep_after="3s") as started,
     ):
         yield started
 

@@ -98,7 +98,7 @@ async def test_a_provider_that_contradicts_itself_is_asked(database: str) -> Non
         provider_of(relay.settings, url) as provider,
     ):
         (task,) = await settled(relay, ["a [contradict]"])
-        await eventually(lambda: len([callback for callback in sandbox.callbacks if callback.answer]) >= 3)
+        await eventually(lambda: len([callback for callback in sandbox.callbacks if callback.answer]) == 4)
         report = await reconciled(relay, provider)
         assert report.polled == 1
         ours = (await relay.task(task))["charge"]["charged"]
